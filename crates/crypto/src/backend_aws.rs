@@ -1,0 +1,150 @@
+//! The native backend: aws-lc-rs, and ed25519-dalek where aws-lc-rs has no equal.
+//!
+//! Ed25519 is verified by one rule everywhere, dalek's strict one: no small-order keys or points, canonical
+//! encodings only. aws-lc-rs offers neither that rule nor Ed25519ph.
+
+use aws_lc_rs::digest as lc_digest;
+use aws_lc_rs::signature as lc;
+use ed25519_dalek::{Signature as EdSignature, VerifyingKey};
+use sha2::Digest as _;
+
+use crate::{CryptoError, Digest, HashAlgorithm, KeyType, Scheme};
+
+fn lc_algorithm(algorithm: HashAlgorithm) -> &'static lc_digest::Algorithm {
+    match algorithm {
+        HashAlgorithm::Sha256 => &lc_digest::SHA256,
+        HashAlgorithm::Sha384 => &lc_digest::SHA384,
+        HashAlgorithm::Sha512 => &lc_digest::SHA512,
+    }
+}
+
+/// An aws-lc digest in our type; the length always fits because both name the same algorithm.
+fn own_digest(algorithm: HashAlgorithm, digest: &lc_digest::Digest) -> Digest {
+    #[expect(clippy::expect_used, reason = "aws-lc gives exactly the algorithm's output length")]
+    Digest::new(algorithm, digest.as_ref()).expect("length of a digest")
+}
+
+pub(crate) fn digest(algorithm: HashAlgorithm, data: &[u8]) -> Digest {
+    own_digest(algorithm, &lc_digest::digest(lc_algorithm(algorithm), data))
+}
+
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(lc_digest::digest(&lc_digest::SHA256, data).as_ref());
+    out
+}
+
+pub(crate) struct HashState {
+    algorithm: HashAlgorithm,
+    context: lc_digest::Context,
+}
+
+impl HashState {
+    pub(crate) fn new(algorithm: HashAlgorithm) -> Self {
+        Self { algorithm, context: lc_digest::Context::new(lc_algorithm(algorithm)) }
+    }
+    pub(crate) fn update(&mut self, data: &[u8]) {
+        self.context.update(data);
+    }
+    pub(crate) fn finish(self) -> Digest {
+        own_digest(self.algorithm, &self.context.finish())
+    }
+}
+
+fn verification(key: KeyType, scheme: Scheme) -> Option<&'static dyn lc::VerificationAlgorithm> {
+    use HashAlgorithm::{Sha256, Sha384, Sha512};
+    Some(match (key, scheme) {
+        (KeyType::EcdsaP256, Scheme::Ecdsa(Sha256)) => &lc::ECDSA_P256_SHA256_ASN1,
+        (KeyType::EcdsaP256, Scheme::Ecdsa(Sha384)) => &lc::ECDSA_P256_SHA384_ASN1,
+        (KeyType::EcdsaP256, Scheme::Ecdsa(Sha512)) => &lc::ECDSA_P256_SHA512_ASN1,
+        (KeyType::EcdsaP384, Scheme::Ecdsa(Sha256)) => &lc::ECDSA_P384_SHA256_ASN1,
+        (KeyType::EcdsaP384, Scheme::Ecdsa(Sha384)) => &lc::ECDSA_P384_SHA384_ASN1,
+        (KeyType::EcdsaP384, Scheme::Ecdsa(Sha512)) => &lc::ECDSA_P384_SHA512_ASN1,
+        (KeyType::EcdsaP521, Scheme::Ecdsa(Sha256)) => &lc::ECDSA_P521_SHA256_ASN1,
+        (KeyType::EcdsaP521, Scheme::Ecdsa(Sha384)) => &lc::ECDSA_P521_SHA384_ASN1,
+        (KeyType::EcdsaP521, Scheme::Ecdsa(Sha512)) => &lc::ECDSA_P521_SHA512_ASN1,
+        (KeyType::Rsa { .. }, Scheme::RsaPkcs1(Sha256)) => &lc::RSA_PKCS1_2048_8192_SHA256,
+        (KeyType::Rsa { .. }, Scheme::RsaPkcs1(Sha384)) => &lc::RSA_PKCS1_2048_8192_SHA384,
+        (KeyType::Rsa { .. }, Scheme::RsaPkcs1(Sha512)) => &lc::RSA_PKCS1_2048_8192_SHA512,
+        (KeyType::Rsa { .. }, Scheme::RsaPss(Sha256)) => &lc::RSA_PSS_2048_8192_SHA256,
+        (KeyType::Rsa { .. }, Scheme::RsaPss(Sha384)) => &lc::RSA_PSS_2048_8192_SHA384,
+        (KeyType::Rsa { .. }, Scheme::RsaPss(Sha512)) => &lc::RSA_PSS_2048_8192_SHA512,
+        _ => return None,
+    })
+}
+
+/// Refuses a key whose point is not on its curve.
+pub(crate) fn check_public_key(key: KeyType, raw: &[u8]) -> Result<(), CryptoError> {
+    if key == KeyType::Ed25519 {
+        return ed25519_key(raw).map(drop);
+    }
+    verification(key, key.default_scheme())
+        .and_then(|algorithm| lc::ParsedPublicKey::new(algorithm, raw).ok())
+        .map(drop)
+        .ok_or_else(|| CryptoError::PublicKey(format!("not a valid {key} key")))
+}
+
+pub(crate) fn verify(
+    key: KeyType,
+    raw: &[u8],
+    scheme: Scheme,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), CryptoError> {
+    match scheme {
+        Scheme::Ed25519 => {
+            let signature = ed25519_signature(signature)?;
+            ed25519_key(raw)?.verify_strict(message, &signature).map_err(|_| CryptoError::SignatureInvalid)
+        }
+        Scheme::Ed25519ph => {
+            let signature = ed25519_signature(signature)?;
+            let hash = sha2::Sha512::new_with_prefix(message);
+            ed25519_key(raw)?
+                .verify_prehashed_strict(hash, None, &signature)
+                .map_err(|_| CryptoError::SignatureInvalid)
+        }
+        _ => {
+            let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
+            lc::UnparsedPublicKey::new(algorithm, raw)
+                .verify(message, signature)
+                .map_err(|_| CryptoError::SignatureInvalid)
+        }
+    }
+}
+
+pub(crate) fn verify_digest(
+    key: KeyType,
+    raw: &[u8],
+    scheme: Scheme,
+    digest: &Digest,
+    signature: &[u8],
+) -> Result<(), CryptoError> {
+    if scheme == Scheme::Ed25519ph {
+        let signature = ed25519_signature(signature)?;
+        let hash = crate::hash::Prehashed::new(digest)?;
+        return ed25519_key(raw)?
+            .verify_prehashed_strict(hash, None, &signature)
+            .map_err(|_| CryptoError::SignatureInvalid);
+    }
+    let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
+    let digest = lc_digest::Digest::import_less_safe(digest.as_bytes(), lc_algorithm(digest.algorithm()))
+        .map_err(|_| CryptoError::SignatureInvalid)?;
+    lc::UnparsedPublicKey::new(algorithm, raw)
+        .verify_digest(&digest, signature)
+        .map_err(|_| CryptoError::SignatureInvalid)
+}
+
+fn ed25519_key(raw: &[u8]) -> Result<VerifyingKey, CryptoError> {
+    let bytes: [u8; 32] =
+        raw.try_into().map_err(|_| CryptoError::PublicKey("an Ed25519 key has 32 bytes".into()))?;
+    let key = VerifyingKey::from_bytes(&bytes)
+        .map_err(|_| CryptoError::PublicKey("not a valid Ed25519 key".into()))?;
+    if key.is_weak() {
+        return Err(CryptoError::PublicKey("the Ed25519 key is of small order".into()));
+    }
+    Ok(key)
+}
+
+fn ed25519_signature(signature: &[u8]) -> Result<EdSignature, CryptoError> {
+    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)
+}
