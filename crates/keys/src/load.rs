@@ -1,0 +1,217 @@
+//! From a reference to a key that signs, and from nothing to a new pair of key files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_crypto::{KeyPair, KeyType, PublicKey, Signer, encoding};
+use zeroize::Zeroizing;
+
+use crate::encrypted::{self, MAX_FILE, printable};
+use crate::{KeyError, KeyRef, PasswordSource, file};
+
+/// Loads a private key as something that signs. The password is asked for only if the key is encrypted.
+///
+/// # Errors
+/// [`KeyError`], naming the file, the variable or the form that was expected.
+pub fn load_signer(reference: &KeyRef, password: &PasswordSource) -> Result<Arc<dyn Signer>, KeyError> {
+    Ok(Arc::new(load_key_pair(reference, password)?))
+}
+
+/// Loads a private key into memory, for uses which need the key itself (a change of scheme, an export).
+///
+/// # Errors
+/// As [`load_signer`].
+pub fn load_key_pair(reference: &KeyRef, password: &PasswordSource) -> Result<KeyPair, KeyError> {
+    let text = match reference {
+        KeyRef::File(path) => file::read_private(path, MAX_FILE)?,
+        KeyRef::Env(name) => variable(name)?,
+    };
+    key_pair_from_pem(&text, &reference.to_string(), password)
+}
+
+/// Loads a public key: a PEM block `PUBLIC KEY`.
+///
+/// # Errors
+/// [`KeyError`], naming the file, the variable or the form that was expected.
+pub fn load_public_key(reference: &KeyRef) -> Result<PublicKey, KeyError> {
+    let text = match reference {
+        KeyRef::File(path) => file::read_public(path, MAX_FILE)?,
+        KeyRef::Env(name) => variable(name)?,
+    };
+    Ok(PublicKey::from_pem(&text)?)
+}
+
+fn variable(name: &str) -> Result<Zeroizing<String>, KeyError> {
+    let text = std::env::var(name).map(Zeroizing::new).map_err(|_| KeyError::Variable(name.to_owned()))?;
+    if text.len() > MAX_FILE {
+        return Err(KeyError::TooLarge { what: format!("the variable {name}"), limit: MAX_FILE });
+    }
+    Ok(text)
+}
+
+/// Reads a private key from PEM: cosign's encrypted form, PKCS#8 (`PRIVATE KEY`), SEC 1 (`EC PRIVATE KEY`) or
+/// PKCS#1 (`RSA PRIVATE KEY`). `name` says in the password prompt which key it is.
+///
+/// # Errors
+/// [`KeyError::Malformed`] for another form, [`KeyError::WrongPassword`], [`KeyError::Password`],
+/// [`KeyError::Crypto`] when the key in it is not usable.
+pub fn key_pair_from_pem(text: &str, name: &str, password: &PasswordSource) -> Result<KeyPair, KeyError> {
+    let mut blocks = encoding::pem_decode(text)?;
+    // OpenSSL writes the curve's name before an EC key.
+    blocks.retain(|block| block.label != "EC PARAMETERS");
+    let mut blocks = blocks.into_iter();
+    let (Some(block), None) = (blocks.next(), blocks.next()) else {
+        return Err(KeyError::Malformed("expected exactly one private key in the file".into()));
+    };
+    let der = Zeroizing::new(block.der);
+    match block.label.as_str() {
+        encrypted::LABEL | encrypted::LEGACY_LABEL => {
+            let password = password.get(name)?;
+            Ok(KeyPair::from_pkcs8(&encrypted::decrypt_body(&der, &password)?)?)
+        }
+        "PRIVATE KEY" => Ok(KeyPair::from_pkcs8(&der)?),
+        "EC PRIVATE KEY" | "RSA PRIVATE KEY" => Ok(KeyPair::from_traditional_der(&der)?),
+        "ENCRYPTED PRIVATE KEY" => Err(KeyError::Malformed(
+            "this is PKCS#8 encrypted by OpenSSL; expected cosign's encrypted form: \
+             `cosign import-key-pair` makes it from the decrypted key"
+                .into(),
+        )),
+        "PUBLIC KEY" => Err(KeyError::Malformed("this is a public key; expected the private one".into())),
+        other => Err(KeyError::Malformed(format!(
+            "expected a PEM block \"{}\", \"PRIVATE KEY\", \"EC PRIVATE KEY\" or \"RSA PRIVATE KEY\", found \"{}\"",
+            encrypted::LABEL,
+            printable(other)
+        ))),
+    }
+}
+
+/// The two files of a new key pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFiles {
+    /// The encrypted private key, mode 0600.
+    pub private: PathBuf,
+    /// The public key.
+    pub public: PathBuf,
+}
+
+/// Makes a key pair and writes `<prefix>.key` (encrypted) and `<prefix>.pub`. Neither may exist.
+///
+/// # Errors
+/// [`KeyError::Exists`], [`KeyError::Io`], [`KeyError::Password`], [`KeyError::Crypto`].
+pub fn create_key_pair(
+    prefix: &Path,
+    key_type: KeyType,
+    password: &PasswordSource,
+) -> Result<KeyFiles, KeyError> {
+    let with_extension = |extension: &str| {
+        let mut name = prefix.as_os_str().to_owned();
+        name.push(extension);
+        PathBuf::from(name)
+    };
+    let files = KeyFiles { private: with_extension(".key"), public: with_extension(".pub") };
+    // Asked before the work and the password; write_new decides in the end.
+    for path in [&files.private, &files.public] {
+        if path.symlink_metadata().is_ok() {
+            return Err(KeyError::Exists { path: path.clone() });
+        }
+    }
+    let pair = KeyPair::generate(key_type)?;
+    save_encrypted(&files.private, &pair, password)?;
+    if let Err(error) = file::write_new(&files.public, pair.public_key().to_pem().as_bytes(), file::PUBLIC) {
+        // A private key nobody knows the public half of is of no use; it is ours, made a moment ago.
+        std::fs::remove_file(&files.private).map_err(KeyError::io("remove", &files.private))?;
+        return Err(error);
+    }
+    Ok(files)
+}
+
+/// Writes a key in cosign's encrypted form to a new file, mode 0600.
+///
+/// # Errors
+/// [`KeyError::Exists`], [`KeyError::Io`], [`KeyError::Password`], [`KeyError::Crypto`].
+pub fn save_encrypted(path: &Path, key: &KeyPair, password: &PasswordSource) -> Result<(), KeyError> {
+    let password = password.get(&path.display().to_string())?;
+    let pem = encrypted::encrypt(&key.to_pkcs8()?, &password)?;
+    file::write_new(path, pem.as_bytes(), file::PRIVATE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn none() -> PasswordSource {
+        PasswordSource::FirstSet(vec![])
+    }
+
+    #[test]
+    fn a_new_pair_signs_and_verifies_through_its_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = PasswordSource::literal("pw");
+        let files = create_key_pair(&dir.path().join("a.b"), KeyType::EcdsaP256, &password).unwrap();
+        assert_eq!(files.private.file_name().unwrap(), "a.b.key");
+        let signer = load_signer(&KeyRef::File(files.private.clone()), &password).unwrap();
+        let public = load_public_key(&KeyRef::File(files.public)).unwrap();
+        public.verify(signer.scheme(), b"m", &signer.sign(b"m").unwrap()).unwrap();
+        let wrong = load_signer(&KeyRef::File(files.private), &PasswordSource::literal("other"));
+        assert!(matches!(wrong, Err(KeyError::WrongPassword)));
+    }
+
+    #[test]
+    fn neither_file_of_a_pair_is_ever_overwritten() {
+        for taken in ["k.key", "k.pub"] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join(taken), "mine").unwrap();
+            let result =
+                create_key_pair(&dir.path().join("k"), KeyType::Ed25519, &PasswordSource::literal(""));
+            assert!(matches!(result, Err(KeyError::Exists { .. })));
+            assert_eq!(std::fs::read(dir.path().join(taken)).unwrap(), b"mine");
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn plain_forms_load_without_a_password() {
+        let pair = KeyPair::generate(KeyType::EcdsaP384).unwrap();
+        let pem = encoding::pem_encode("PRIVATE KEY", &pair.to_pkcs8().unwrap());
+        assert_eq!(key_pair_from_pem(&pem, "k", &none()).unwrap().public_key(), pair.public_key());
+        for (file, key_type) in [
+            (include_str!("../tests/data/sec1_p256.pem"), KeyType::EcdsaP256),
+            (include_str!("../tests/data/pkcs1_rsa3072.pem"), KeyType::Rsa { bits: 3072 }),
+        ] {
+            assert_eq!(key_pair_from_pem(file, "k", &none()).unwrap().public_key().key_type(), key_type);
+        }
+    }
+
+    #[test]
+    fn an_encrypted_key_without_a_password_says_where_one_is_looked_for() {
+        let file = include_str!("../tests/data/cosign_empty_password.key");
+        let error = key_pair_from_pem(file, "k", &none()).unwrap_err().to_string();
+        assert!(error.contains("COSIGN_PASSWORD"), "{error}");
+    }
+
+    #[test]
+    fn other_pem_is_named() {
+        let pair = KeyPair::generate(KeyType::Ed25519).unwrap();
+        let private = encoding::pem_encode("PRIVATE KEY", &pair.to_pkcs8().unwrap());
+        for (text, word) in [
+            (pair.public_key().to_pem(), "public key"),
+            (encoding::pem_encode("ENCRYPTED PRIVATE KEY", b"x"), "import-key-pair"),
+            (encoding::pem_encode("OPENSSH PRIVATE KEY", b"x"), "OPENSSH"),
+            (format!("{private}{private}"), "exactly one"),
+            (encoding::pem_encode("PRIVATE KEY", b"x"), "PKCS#8"),
+            ("no key".into(), "PEM"),
+        ] {
+            let error = key_pair_from_pem(&text, "k", &none()).unwrap_err().to_string();
+            assert!(error.contains(word), "{word}: {error}");
+        }
+    }
+
+    /// cargo sets this variable for every test; its value is no key, and no error may print a value.
+    #[test]
+    fn a_variable_is_read_and_its_value_never_printed() {
+        let error = load_signer(&KeyRef::Env("CARGO_MANIFEST_DIR".into()), &none()).unwrap_err().to_string();
+        assert!(error.contains("PEM") && !error.contains(env!("CARGO_MANIFEST_DIR")), "{error}");
+        let error = load_public_key(&KeyRef::Env("COUNTERSIGN_NO_SUCH".into())).unwrap_err();
+        assert!(matches!(error, KeyError::Variable(name) if name == "COUNTERSIGN_NO_SUCH"));
+    }
+}
