@@ -1,0 +1,108 @@
+"""Installs the pinned clients into a cache outside the clone, once per version.
+
+Each client has a folder whose name holds its version, or the hash of its lock file. A folder appears under its
+final name only when the installation is complete, so an interrupted one is done again.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from . import pins
+
+HERE = Path(__file__).resolve().parent.parent
+
+
+class Unavailable(Exception):
+    """A client cannot be installed on this machine."""
+
+
+def cache() -> Path:
+    given = os.environ.get("COUNTERSIGN_INTEROP_CACHE")
+    path = Path(given) if given else Path.home() / ".cache" / "countersign-interop"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _run(command, **options):
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        raise Unavailable(f"{' '.join(map(str, command))}:\n{done.stdout[-2000:]}")
+
+
+def _install(name: str, into) -> Path:
+    """Runs `into(folder)` unless the folder `name` is complete."""
+    final = cache() / name
+    if (final / ".complete").exists():
+        return final
+    print(f"installing {name}", file=sys.stderr, flush=True)
+    shutil.rmtree(final, ignore_errors=True)
+    final.mkdir(parents=True)
+    into(final)
+    (final / ".complete").write_text("")
+    return final
+
+
+def go(name: str) -> Path:
+    package, version = pins.GO[name]
+
+    def into(folder: Path):
+        environment = {**os.environ, "GOBIN": str(folder)}
+        _run(["nice", "go", "install", f"{package}@{version}"], env=environment, cwd=tempfile.gettempdir())
+
+    return _install(f"{name}-{version}", into) / name
+
+
+def _hash(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def python(name: str) -> Path:
+    """The `bin` folder of an environment."""
+    requirements = HERE / "requirements" / f"{name}.txt"
+
+    def into(folder: Path):
+        _run([sys.executable, "-m", "venv", str(folder)])
+        pip = folder / "bin" / "pip"
+        _run(["nice", str(pip), "install", "--quiet", "--no-deps", "--requirement", str(requirements)])
+
+    tag = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return _install(f"python{tag}-{name}-{_hash(requirements)}", into) / "bin"
+
+
+def javascript() -> Path:
+    """The `node_modules` folder with both generations of sigstore-js."""
+    files = [HERE / "js" / name for name in ("package.json", "package-lock.json", ".npmrc")]
+
+    def into(folder: Path):
+        for file in files:
+            shutil.copy(file, folder)
+        _run(["nice", "npm", "ci", "--ignore-scripts"], cwd=folder)
+
+    return _install(f"js-{_hash(*files)}", into) / "node_modules"
+
+
+def everything() -> dict:
+    """Installs all clients. The values are paths, or the reason why a client is not available."""
+    found = {}
+    jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
+    jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
+    jobs += [("js", javascript)]
+    for name, job in jobs:
+        try:
+            found[name] = job()
+        except Unavailable as reason:
+            found[name] = reason
+    openssl = shutil.which("openssl")
+    found["openssl"] = Path(openssl) if openssl else Unavailable("openssl is not installed")
+    return found

@@ -1,0 +1,160 @@
+"""A Countersign instance on loopback for the clients to talk to, and what they need to know about it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from .table import Fail
+
+EMAIL = "alice@example.com"
+OWNER = "acme"
+REPOSITORY = f"{OWNER}/app"
+WORKFLOW = f"{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"
+WORKFLOW_URI = f"https://github.com/{WORKFLOW}"
+
+
+def http(method: str, url: str, body: bytes | None = None, headers: dict | None = None):
+    """Status, headers and body; an error status is an answer, not an exception."""
+    request = urllib.request.Request(url, data=body, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, dict(error.headers), error.read()
+
+
+class Instance:
+    """Starts the instance, waits until it is ready and writes its documents into `folder`."""
+
+    def __init__(self, binary: Path, folder: Path):
+        self.binary = binary
+        self.folder = folder
+        self.data = folder / "instance"
+        self.log = folder / "server.log"
+        self._run(["init", str(self.data), "--dev"])
+        self._start()
+        self._write_documents()
+
+    def _environment(self):
+        return {**os.environ, "COUNTERSIGN_PASSWORD": "interop", "NO_COLOR": "1"}
+
+    def _run(self, arguments):
+        done = subprocess.run(
+            [str(self.binary), *arguments],
+            env=self._environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120,
+        )
+        if done.returncode != 0:
+            raise Fail(f"countersign {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}")
+
+    def _start(self):
+        log = self.log.open("w")
+        self.process = subprocess.Popen(
+            [str(self.binary), "serve", "--dir", str(self.data), "--dev", "--listen", "127.0.0.1:0"],
+            env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
+        )
+        self.url = None
+        lines = []
+
+        def read():
+            for line in self.process.stdout:
+                lines.append(line)
+                log.write(line)
+                log.flush()
+
+        threading.Thread(target=read, daemon=True).start()
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise Fail(f"countersign serve ended with {self.process.returncode}:\n{self.log.read_text()}")
+            found = re.search(r"http://[a-z0-9.:]+", "".join(lines))
+            if found:
+                self.url = found.group(0).rstrip("/.:")
+                try:
+                    if http("GET", f"{self.url}/readyz")[0] == 200:
+                        return
+                except OSError:
+                    pass
+            time.sleep(0.05)
+        raise Fail(f"countersign serve was not ready after 60 s:\n{self.log.read_text()}")
+
+    def get(self, path: str) -> bytes:
+        status, _, body = http("GET", self.url + path)
+        if status != 200:
+            raise Fail(f"GET {path}: expected 200, found {status}: {body[:300]!r}")
+        return body
+
+    def _write_documents(self):
+        self.trusted_root = self._document("/trusted_root.json", "trusted_root.json")
+        self.signing_config = self._document("/signing_config.v0.2.json", "signing_config.v0.2.json")
+        self.trust_config = self._document("/trust_config.json", "trust_config.json")
+        self.tuf_root = self._document("/root.json", "root.json")
+        self.tuf_url = f"{self.url}/tuf"
+        self.root_document = json.loads(self.trusted_root.read_bytes())
+        self.root_line = self.folder / "trusted_root.jsonl"
+        self.root_line.write_text(json.dumps(self.root_document) + "\n")
+
+    def _document(self, path: str, name: str) -> Path:
+        file = self.folder / name
+        file.write_bytes(self.get(path))
+        return file
+
+    def _mint(self, claims: dict) -> str:
+        url = f"{self.url}/development-identity-provider/mint"
+        status, _, body = http("POST", url, json.dumps(claims).encode(), {"Content-Type": "application/json"})
+        if status not in (200, 201):
+            raise Fail(f"POST {url}: expected 200, found {status}: {body[:300]!r}")
+        return json.loads(body)["id_token"]
+
+    def claims(self, token: str) -> dict:
+        part = token.split(".")[1]
+        return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+
+    def email_token(self, email: str = EMAIL) -> str:
+        return self._mint({"sub": email, "email": email, "email_verified": True})
+
+    def workflow_token(self) -> str:
+        """A token with the claims that GitHub Actions gives to a release workflow."""
+        server = "https://github.com"
+        return self._mint({
+            "sub": f"repo:{REPOSITORY}:ref:refs/heads/main",
+            "actor": "alice", "actor_id": "7",
+            "event_name": "push",
+            "sha": "0123456789abcdef0123456789abcdef01234567",
+            "repository": REPOSITORY, "repository_id": "1", "repository_visibility": "public",
+            "repository_owner": OWNER, "repository_owner_id": "2",
+            "ref": "refs/heads/main", "ref_type": "branch",
+            "workflow": "release",
+            "workflow_ref": WORKFLOW, "workflow_sha": "0123456789abcdef0123456789abcdef01234567",
+            "job_workflow_ref": WORKFLOW, "job_workflow_sha": "0123456789abcdef0123456789abcdef01234567",
+            "runner_environment": "github-hosted",
+            "run_id": "42", "run_attempt": "1", "run_number": "1",
+            "server_url": server,
+        })
+
+    def chain(self, kind: str, number: int = 0) -> list:
+        """The DER certificates of an authority in the trusted root, leaf or issuing first, anchor last."""
+        certificates = self.root_document[kind][number]["certChain"]["certificates"]
+        return [base64.b64decode(certificate["rawBytes"]) for certificate in certificates]
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            code = self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise Fail("the server did not stop within 30 s of SIGTERM")
+        if code != 0:
+            raise Fail(f"the server ended with {code} after SIGTERM:\n{self.log.read_text()[-2000:]}")
+
+
+def pem(der: bytes, label: str = "CERTIFICATE") -> str:
+    text = base64.b64encode(der).decode()
+    lines = [text[start:start + 64] for start in range(0, len(text), 64)]
+    return f"-----BEGIN {label}-----\n" + "\n".join(lines) + f"\n-----END {label}-----\n"

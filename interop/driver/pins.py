@@ -1,0 +1,17 @@
+"""Which programs of others are run, and in which versions.
+
+Python packages are pinned in `requirements/*.txt`, JavaScript packages in `js/package-lock.json`, both with
+everything that they need in turn.
+"""
+
+# Go programs: name -> (package, version). The Go tool checks each module against the public checksum database.
+GO = {
+    "cosign": ("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
+    # The newest version that builds with Go 1.26.
+    "rekor-cli": ("github.com/sigstore/rekor/cmd/rekor-cli", "v1.5.4"),
+    # Tessera's own checker of a tile log: an independent reader of the whole tree.
+    "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
+}
+
+# Python environments: name -> file under `requirements/`.
+PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
