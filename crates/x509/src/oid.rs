@@ -1,0 +1,42 @@
+//! Object identifiers in use, by the document that defines them.
+
+use der::asn1::ObjectIdentifier;
+
+const fn oid(text: &'static str) -> ObjectIdentifier {
+    ObjectIdentifier::new_unwrap(text)
+}
+
+/// Common name (RFC 4519).
+pub const COMMON_NAME: ObjectIdentifier = oid("2.5.4.3");
+/// Organization (RFC 4519).
+pub const ORGANIZATION: ObjectIdentifier = oid("2.5.4.10");
+
+/// Subject key identifier (RFC 5280 section 4.2.1.2).
+pub const SUBJECT_KEY_ID: ObjectIdentifier = oid("2.5.29.14");
+/// Key usage (RFC 5280 section 4.2.1.3).
+pub const KEY_USAGE: ObjectIdentifier = oid("2.5.29.15");
+/// Subject alternative name (RFC 5280 section 4.2.1.6).
+pub const SUBJECT_ALT_NAME: ObjectIdentifier = oid("2.5.29.17");
+/// Basic constraints (RFC 5280 section 4.2.1.9).
+pub const BASIC_CONSTRAINTS: ObjectIdentifier = oid("2.5.29.19");
+/// Authority key identifier (RFC 5280 section 4.2.1.1).
+pub const AUTHORITY_KEY_ID: ObjectIdentifier = oid("2.5.29.35");
+/// Extended key usage (RFC 5280 section 4.2.1.12).
+pub const EXTENDED_KEY_USAGE: ObjectIdentifier = oid("2.5.29.37");
+
+/// Extended key usage: any (RFC 5280 section 4.2.1.12).
+pub const ANY_EXTENDED_KEY_USAGE: ObjectIdentifier = oid("2.5.29.37.0");
+/// Extended key usage: code signing.
+pub const CODE_SIGNING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.3");
+/// Extended key usage: time stamping.
+pub const TIME_STAMPING: ObjectIdentifier = oid("1.3.6.1.5.5.7.3.8");
+
+/// SCT list embedded in a certificate (RFC 6962 section 3.3).
+pub const SCT_LIST: ObjectIdentifier = oid("1.3.6.1.4.1.11129.2.4.2");
+/// The poison which makes a precertificate unusable (RFC 6962 section 3.1).
+pub const CT_POISON: ObjectIdentifier = oid("1.3.6.1.4.1.11129.2.4.3");
+
+/// Sigstore's timestamping policy.
+pub const SIGSTORE_TSA_POLICY: ObjectIdentifier = oid("1.3.6.1.4.1.57264.2");
+/// Fulcio's otherName SAN for user names.
+pub const FULCIO_USERNAME: ObjectIdentifier = oid("1.3.6.1.4.1.57264.1.7");
