@@ -18,7 +18,10 @@
 pub mod checkpoint;
 pub mod merkle;
 pub mod note;
+pub mod proof;
 mod signature;
+pub mod static_ct;
+pub mod tile;
 
 pub use checkpoint::Checkpoint;
 pub use merkle::Hash;
