@@ -30,6 +30,7 @@ mod fulcio;
 mod name;
 pub mod oid;
 pub mod sct;
+pub mod timestamp;
 mod write;
 
 pub use certificate::{BasicConstraints, Certificate, ExtendedKeyUsage, KeyUsage, MAX_CERTIFICATE_LEN};

@@ -40,3 +40,27 @@ pub const CT_POISON: ObjectIdentifier = oid("1.3.6.1.4.1.11129.2.4.3");
 pub const SIGSTORE_TSA_POLICY: ObjectIdentifier = oid("1.3.6.1.4.1.57264.2");
 /// Fulcio's otherName SAN for user names.
 pub const FULCIO_USERNAME: ObjectIdentifier = oid("1.3.6.1.4.1.57264.1.7");
+
+/// SHA-256 (RFC 5754).
+pub const SHA256: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.1");
+/// SHA-384.
+pub const SHA384: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.2");
+/// SHA-512.
+pub const SHA512: ObjectIdentifier = oid("2.16.840.1.101.3.4.2.3");
+/// `rsaEncryption` (RFC 8017), which some CMS writers put where the signature algorithm belongs.
+pub const RSA_ENCRYPTION: ObjectIdentifier = oid("1.2.840.113549.1.1.1");
+
+/// CMS `SignedData` (RFC 5652 section 5.1).
+pub const SIGNED_DATA: ObjectIdentifier = oid("1.2.840.113549.1.7.2");
+/// CMS attribute: the type of the signed content (RFC 5652 section 11.1).
+pub const CONTENT_TYPE: ObjectIdentifier = oid("1.2.840.113549.1.9.3");
+/// CMS attribute: the digest of the signed content (RFC 5652 section 11.2).
+pub const MESSAGE_DIGEST: ObjectIdentifier = oid("1.2.840.113549.1.9.4");
+/// CMS attribute: when it was signed (RFC 5652 section 11.3).
+pub const SIGNING_TIME: ObjectIdentifier = oid("1.2.840.113549.1.9.5");
+/// Content type of a timestamp (RFC 3161 section 2.4.2).
+pub const TST_INFO: ObjectIdentifier = oid("1.2.840.113549.1.9.16.1.4");
+/// CMS attribute: by which certificate it was signed, with SHA-1 (RFC 2634 section 5.4).
+pub const SIGNING_CERTIFICATE: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.12");
+/// CMS attribute: by which certificate it was signed (RFC 5035 section 3).
+pub const SIGNING_CERTIFICATE_V2: ObjectIdentifier = oid("1.2.840.113549.1.9.16.2.47");
