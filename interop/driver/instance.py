@@ -39,7 +39,7 @@ class Instance:
         self.data = folder / "instance"
         self.log = folder / "server.log"
         self._run(["init", str(self.data), "--dev"])
-        self._start()
+        self.start()
         self._write_documents()
 
     def _environment(self):
@@ -53,8 +53,8 @@ class Instance:
         if done.returncode != 0:
             raise Fail(f"countersign {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}")
 
-    def _start(self):
-        log = self.log.open("w")
+    def start(self):
+        log = self.log.open("a")
         self.process = subprocess.Popen(
             [str(self.binary), "serve", "--dir", str(self.data), "--dev", "--listen", "127.0.0.1:0"],
             env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
@@ -142,6 +142,11 @@ class Instance:
         """The DER certificates of an authority in the trusted root, leaf or issuing first, anchor last."""
         certificates = self.root_document[kind][number]["certChain"]["certificates"]
         return [base64.b64decode(certificate["rawBytes"]) for certificate in certificates]
+
+    def kill(self):
+        """Ends the server as a power cut would: at once, in the middle of whatever it does."""
+        self.process.kill()
+        self.process.wait(timeout=30)
 
     def stop(self):
         self.process.terminate()
