@@ -25,8 +25,10 @@
 mod asn1;
 mod certificate;
 pub mod chain;
+pub mod csr;
 mod error;
 mod fulcio;
+pub mod issue;
 mod name;
 pub mod oid;
 pub mod sct;
