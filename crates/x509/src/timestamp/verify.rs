@@ -78,10 +78,10 @@ pub enum TimestampError {
     /// The timestamp is of other bytes.
     #[error("the timestamp is of {found}, expected {expected}")]
     Imprint {
-        /// The digest it should have.
-        expected: Digest,
+        /// The digest it should have, as `sha256:<hex>`.
+        expected: String,
         /// The digest it has.
-        found: Digest,
+        found: String,
     },
     /// The timestamp does not repeat the number that was asked for.
     #[error("the timestamp does not repeat the nonce of the request")]
@@ -160,6 +160,7 @@ impl TimestampToken {
             Imprinted::Digest(digest) => *digest,
         };
         if expected != found {
+            let (expected, found) = (expected.to_string(), found.to_string());
             return Err(TimestampError::Imprint { expected, found });
         }
         if nonce.is_some() && nonce != self.info.nonce.as_deref() {

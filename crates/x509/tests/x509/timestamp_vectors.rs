@@ -1,7 +1,5 @@
 //! The timestamps in the public Sigstore vectors: all are read, and those of bundles which must verify do.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
-
 use std::path::Path;
 
 use countersign_crypto::encoding::base64_decode;

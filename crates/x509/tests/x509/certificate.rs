@@ -1,13 +1,11 @@
 //! Real certificates: a leaf of Fulcio 1.8.8 with an embedded SCT of a static-ct log, and, where the public
 //! test vectors are at hand, every certificate in them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test")]
-
 use countersign_crypto::encoding::{base64_decode, base64_encode};
 use countersign_crypto::{KeyType, Scheme};
 use countersign_x509::{Certificate, FulcioExtension, San, sct};
 
-const FULCIO_LEAF: &[u8] = include_bytes!("data/fulcio_leaf.der");
+const FULCIO_LEAF: &[u8] = include_bytes!("../data/fulcio_leaf.der");
 
 #[test]
 fn a_real_fulcio_leaf_is_read_whole() {

@@ -1,0 +1,16 @@
+//! Tests of the crate from outside, one file per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test"
+)]
+
+mod certificate;
+mod chain;
+mod issue;
+mod support;
+mod timestamp;
+mod timestamp_vectors;
