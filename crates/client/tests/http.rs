@@ -1,0 +1,150 @@
+//! The HTTP wrapper against small servers on loopback: limits, retries, redirects, plain http.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::future::IntoFuture as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Redirect};
+use axum::routing::{get, post};
+use countersign_client::ClientError;
+use countersign_client::http::{Http, HttpOptions, Request};
+use url::Url;
+
+async fn serve(router: Router) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(axum::serve(listener, router).into_future());
+    address
+}
+
+fn http() -> Http {
+    Http::new(HttpOptions {
+        backoff: Duration::ZERO,
+        longest_wait: Duration::ZERO,
+        timeout: Duration::from_secs(5),
+        ..HttpOptions::default()
+    })
+}
+
+fn url(address: SocketAddr, path: &str) -> Url {
+    Url::parse(&format!("http://{address}{path}")).unwrap()
+}
+
+fn failing(times: usize, status: StatusCode) -> (Router, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&count);
+    let handler = move || async move {
+        if seen.fetch_add(1, Ordering::SeqCst) < times {
+            (status, [(header::RETRY_AFTER, "3600")], "not yet").into_response()
+        } else {
+            "done".into_response()
+        }
+    };
+    (Router::new().route("/", get(handler)), count)
+}
+
+#[tokio::test]
+async fn busy_and_broken_servers_are_asked_again_a_bounded_number_of_times() {
+    for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE, StatusCode::BAD_GATEWAY] {
+        let (router, count) = failing(2, status);
+        let url = url(serve(router).await, "/");
+        // The server asks for an hour; the bound of the options decides.
+        let answer = http().send(Request::get("test", &url)).await.unwrap();
+        assert_eq!((answer.status, count.load(Ordering::SeqCst)), (200, 3));
+    }
+    let (router, count) = failing(usize::MAX, StatusCode::INTERNAL_SERVER_ERROR);
+    let url = url(serve(router).await, "/");
+    let error = http().send(Request::get("test", &url)).await.unwrap().expect(&[200]).unwrap_err();
+    assert_eq!(count.load(Ordering::SeqCst), 3);
+    assert!(error.to_string().contains("not yet"), "{error}");
+    assert_eq!(error.exit_code(), 6);
+}
+
+#[tokio::test]
+async fn a_refusal_is_not_asked_again() {
+    for status in [StatusCode::BAD_REQUEST, StatusCode::CONFLICT, StatusCode::NOT_IMPLEMENTED] {
+        let (router, count) = failing(usize::MAX, status);
+        let url = url(serve(router).await, "/");
+        assert_eq!(http().send(Request::get("test", &url)).await.unwrap().status, status.as_u16());
+        assert_eq!(count.load(Ordering::SeqCst), 1);
+    }
+}
+
+#[tokio::test]
+async fn answers_end_at_their_limit() {
+    let router = Router::new().route("/", get(|| async { vec![0_u8; 1001] }));
+    let url = url(serve(router).await, "/");
+    assert_eq!(http().send(Request::get("test", &url).limit(1001)).await.unwrap().body.len(), 1001);
+    let error = http().send(Request::get("test", &url).limit(1000)).await.unwrap_err();
+    assert!(matches!(error, ClientError::WrongAnswer { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn redirects_stay_within_the_origin_and_tokens_with_them() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&seen);
+    let elsewhere = serve(Router::new().fallback(move |_: HeaderMap| async move {
+        counter.fetch_add(1, Ordering::SeqCst);
+        "stolen"
+    }))
+    .await;
+    let router = Router::new()
+        .route("/near", get(|| async { Redirect::temporary("/end") }))
+        .route(
+            "/end",
+            get(|headers: HeaderMap| async move { format!("{:?}", headers.get(header::AUTHORIZATION)) }),
+        )
+        .route("/far", get(move || async move { Redirect::temporary(&format!("http://{elsewhere}/")) }))
+        .route("/far", post(move || async move { Redirect::permanent(&format!("http://{elsewhere}/")) }))
+        .route("/loop", get(|| async { Redirect::temporary("/loop") }));
+    let address = serve(router).await;
+    let near = url(address, "/near");
+    let request = Request::get("test", &near).authorization("Bearer", "secret").unwrap();
+    let answer = http().send(request).await.unwrap();
+    assert_eq!(answer.status, 200);
+    assert!(String::from_utf8_lossy(&answer.body).starts_with("Some("));
+    let far = url(address, "/far");
+    for request in [Request::get("test", &far), Request::post("test", &far, "text/plain", b"body".to_vec())] {
+        let request = request.authorization("Bearer", "secret").unwrap();
+        let error = http().send(request).await.unwrap().expect(&[200]).unwrap_err();
+        assert!(error.to_string().contains("not followed"), "{error}");
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 0, "the other host was asked");
+    let looping = url(address, "/loop");
+    assert!(http().send(Request::get("test", &looping)).await.unwrap().expect(&[200]).is_err());
+}
+
+#[tokio::test]
+async fn plain_http_goes_to_this_machine_only() {
+    for text in ["http://sigstore.example.com/", "http://10.0.0.1/", "ftp://localhost/"] {
+        let url = Url::parse(text).unwrap();
+        let error = http().send(Request::get("test", &url)).await.unwrap_err();
+        assert_eq!(error.exit_code(), 1, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_listening_is_a_network_error_which_hides_the_query() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let url = url(address, "/x?code=secret");
+    let error = http().send(Request::get("test", &url)).await.unwrap_err();
+    assert_eq!(error.exit_code(), 6);
+    assert!(error.to_string().contains("cannot connect"), "{error}");
+    assert!(!error.to_string().contains("secret"), "{error}");
+}
+
+#[tokio::test]
+async fn the_words_of_an_error_are_made_printable() {
+    let body = r#"{"code":3,"message":"no\u001b[2Kpe"}"#;
+    let router = Router::new().route("/", get(move || async move { (StatusCode::BAD_REQUEST, body) }));
+    let url = url(serve(router).await, "/");
+    let error = http().send(Request::get("test", &url)).await.unwrap().expect(&[200]).unwrap_err();
+    assert!(error.to_string().contains("no\\u{1b}[2Kpe"), "{error}");
+}
