@@ -64,7 +64,15 @@ fn a_new_repository_has_the_files_of_a_consistent_snapshot() {
     instance.create();
     assert_eq!(
         names(instance.dir.path()),
-        [".lock", "1.root.json", "1.snapshot.json", "1.targets.json", "root.json", "targets", "timestamp.json"]
+        [
+            ".lock",
+            "1.root.json",
+            "1.snapshot.json",
+            "1.targets.json",
+            "root.json",
+            "targets",
+            "timestamp.json"
+        ]
     );
     let hash = encoding::hex_encode(&sha256(b"one"));
     assert_eq!(names(&instance.dir.path().join("targets")), [format!("{hash}.trusted_root.json")]);
@@ -76,7 +84,11 @@ fn a_new_repository_has_the_files_of_a_consistent_snapshot() {
     assert_eq!(signed["consistent_snapshot"], Json::Bool(true));
     let Json::Object(keys) = &signed["keys"] else { panic!() };
     for (id, key) in keys {
-        assert_eq!(*id, encoding::hex_encode(&sha256(&key.canonical())), "key ids are those everyone computes");
+        assert_eq!(
+            *id,
+            encoding::hex_encode(&sha256(&key.canonical())),
+            "key ids are those everyone computes"
+        );
         let Json::Object(key) = key else { panic!() };
         assert_eq!((&key["keytype"], &key["scheme"]), (&"ecdsa".into(), &"ecdsa-sha2-nistp256".into()));
     }
@@ -152,10 +164,10 @@ fn targets_are_replaced_and_withdrawn() {
     ];
     repository.publish(&put, &[], &ring, instance.now).unwrap();
     assert_eq!(repository.target("trusted_root.json", instance.now).unwrap(), b"two");
-    let custom = repository.trusted(instance.now).unwrap().targets("targets").unwrap().content.targets
-        ["rekor.pub"]
-        .custom
-        .clone();
+    let custom =
+        repository.trusted(instance.now).unwrap().targets("targets").unwrap().content.targets["rekor.pub"]
+            .custom
+            .clone();
     assert_eq!(
         custom.unwrap().canonical(),
         br#"{"sigstore":{"status":"Active","uri":"https://log.example","usage":"Rekor"}}"#
@@ -181,7 +193,9 @@ fn names_that_are_paths_are_not_published_and_not_served() {
             "{name:?}"
         );
     }
-    for path in ["../secret.json", ".lock", ".pending.json", "targets/../root.json", "targets/", "", "targets"] {
+    for path in
+        ["../secret.json", ".lock", ".pending.json", "targets/../root.json", "targets/", "", "targets"]
+    {
         assert_eq!(repository.read(path).unwrap(), None, "{path:?}");
     }
     assert!(repository.read("1.root.json").unwrap().is_some());
@@ -190,8 +204,7 @@ fn names_that_are_paths_are_not_published_and_not_served() {
 #[test]
 fn a_threshold_of_two_needs_two() {
     let (a, b, c, online) = (key(), key(), key(), key());
-    let role =
-        Role { keys: [&a, &b, &c].iter().map(|k| k.public_key().clone()).collect(), threshold: 2 };
+    let role = Role { keys: [&a, &b, &c].iter().map(|k| k.public_key().clone()).collect(), threshold: 2 };
     let roles = Roles::offline_and_online(role, online.public_key());
     let now = at("2026-01-01T00:00:00Z");
     let create = |ring: &[Arc<dyn Signer>]| {

@@ -6,12 +6,15 @@
 //! - [`Updater`]: the client: a transport, a cache, and that state machine.
 //! - [`repository`]: creates, signs and rotates a repository on disk.
 
+mod cache;
 mod error;
 pub mod json;
 pub mod metadata;
 mod pattern;
 pub mod repository;
 mod trusted;
+mod updater;
 
 pub use error::TufError;
 pub use trusted::{ExpiryRule, TrustedMetadata};
+pub use updater::{MAX_ROOT_ROTATIONS, Transport, TransportError, Updater};

@@ -1,0 +1,11 @@
+//! TUF targets metadata: parsing and the canonical form.
+#![no_main]
+
+use countersign_trust::tuf::metadata::{Targets, Signed};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(file) = Signed::<Targets>::parse(data) {
+        let _ = file.signed_bytes();
+    }
+});

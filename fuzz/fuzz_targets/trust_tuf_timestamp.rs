@@ -1,0 +1,11 @@
+//! TUF timestamp metadata: parsing and the canonical form.
+#![no_main]
+
+use countersign_trust::tuf::metadata::{TimestampRole, Signed};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    if let Ok(file) = Signed::<TimestampRole>::parse(data) {
+        let _ = file.signed_bytes();
+    }
+});
