@@ -168,3 +168,22 @@ async fn a_repository_without_consistent_snapshots_is_read_too() {
     updater.refresh(common::now()).await.unwrap();
     assert_eq!(updater.target("file.txt").await.unwrap(), b"content");
 }
+
+/// The public Sigstore repository as of August 2026: fifteen roots in three forms of keys, delegations included.
+#[tokio::test]
+async fn the_public_sigstore_repository_verifies_from_its_first_root() {
+    let data = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/sigstore");
+    let files = Files::default();
+    files.load(&data);
+    let npm = "160677eb6e1c7083c89b166b20f8fe4e837fb71181506aff1991b80b89184f7d.keys.json";
+    let npm = format!("targets/registry.npmjs.org/{npm}");
+    files.put(&npm, std::fs::read(data.join(&npm)).unwrap());
+    let cache = tempfile::tempdir().unwrap();
+    let mut updater = client(&files, &cache, &files.read("1.root.json"));
+    updater.refresh(at("2026-08-22T00:00:00Z")).await.unwrap();
+    assert_eq!(updater.trusted().unwrap().root().version, 15);
+    assert!(updater.target("rekor.pub").await.unwrap().starts_with(b"-----BEGIN PUBLIC KEY-----"));
+    let keys = updater.target("registry.npmjs.org/keys.json").await.unwrap();
+    assert_eq!(keys.len(), 2121);
+    assert!(matches!(updater.target("registry.npmjs.org/other").await, Err(TufError::NoSuchTarget(_))));
+}

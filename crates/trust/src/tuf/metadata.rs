@@ -21,6 +21,11 @@ const MAX_SIGNATURES: usize = 256;
 const MAX_KEYS: usize = 1024;
 /// The DER prefix that turns 32 bytes of Ed25519 key into a `SubjectPublicKeyInfo` (RFC 8410 section 4).
 const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// The same for 65 bytes of uncompressed P-256 point (RFC 5480).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
+    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 
 /// What distinguishes the content of one role from another's.
 pub trait Content: Sized {
@@ -220,8 +225,15 @@ impl Key {
     }
 }
 
+/// A key in PEM, or a bare P-256 point in hex as the first four roots of the public Sigstore have it.
 fn pem(text: &str, expected: KeyType, fields: &Fields<'_>) -> Result<PublicKey, TufError> {
-    let key = PublicKey::from_pem(text).map_err(|e| fields.wrong("keyval", &format!("a key in PEM: {e}")))?;
+    let key = match encoding::hex_decode(text) {
+        Ok(point) if expected == KeyType::EcdsaP256 => {
+            PublicKey::from_spki_der(&[&P256_SPKI[..], &point].concat())
+        }
+        _ => PublicKey::from_pem(text),
+    };
+    let key = key.map_err(|e| fields.wrong("keyval", &format!("a key in PEM: {e}")))?;
     if key.key_type() == expected {
         Ok(key)
     } else {

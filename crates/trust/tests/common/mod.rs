@@ -55,6 +55,9 @@ impl Files {
         }
         for entry in std::fs::read_dir(dir.join("targets")).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
+            if entry.path().is_dir() {
+                continue;
+            }
             self.put(&format!("targets/{name}"), std::fs::read(entry.path()).unwrap());
         }
     }
