@@ -1,0 +1,119 @@
+//! What can go wrong: opening and reading a log, and appending to it.
+
+use std::io;
+use std::time::Duration;
+
+use countersign_tlog::note::NoteError;
+use countersign_tlog::tile::TileError;
+
+/// Why a log could not be created, opened or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LogError {
+    /// Another process has the log open.
+    #[error("the log is in use by process {holder}: stop that process first; two writers would fork the log")]
+    LockedBy {
+        /// Process id and host name of the holder, as it wrote them itself.
+        holder: String,
+    },
+    /// A log, or what is left of one, is there already.
+    #[error("there is a log in this directory already ({found}): a log is created once")]
+    Exists {
+        /// The file found.
+        found: String,
+    },
+    /// The directory has no lock record.
+    #[error(
+        "no lock record: expected the file {expected}, which is written when a log is created and never again. \
+         Without it nothing says which tree was signed last. Restore it, or create a new log under a new origin"
+    )]
+    NoLockRecord {
+        /// The file's name.
+        expected: &'static str,
+    },
+    /// What is on disk contradicts itself or what was signed.
+    #[error("the log's files contradict each other, so nothing will be signed: {0}")]
+    Inconsistent(String),
+    /// A file's content is damaged.
+    #[error("{path} is damaged: {reason}")]
+    Corrupt {
+        /// The file, relative to the log's directory.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The signing keys do not fit the log's format or origin.
+    #[error("the signing keys do not fit this log: {0}")]
+    Signers(String),
+    /// Asked for something outside the tree.
+    #[error("{0}")]
+    OutOfTree(String),
+    /// Parameters that make no log.
+    #[error("these parameters make no log: {0}")]
+    Params(String),
+    /// Reading or writing failed.
+    #[error("{doing}: {error}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system said.
+        #[source]
+        error: io::Error,
+    },
+    /// The index of duplicates failed.
+    #[error("the index of duplicates: {0}")]
+    Index(#[from] rusqlite::Error),
+}
+
+impl LogError {
+    /// Wraps an error of the system with what was being done.
+    pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let doing = doing.into();
+        move |error| Self::Io { doing, error }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "callers give names and paths, owned and borrowed")]
+    pub(crate) fn corrupt(path: impl ToString, reason: impl ToString) -> Self {
+        Self::Corrupt { path: path.to_string(), reason: reason.to_string() }
+    }
+}
+
+impl From<TileError> for LogError {
+    fn from(error: TileError) -> Self {
+        Self::OutOfTree(error.to_string())
+    }
+}
+
+impl From<NoteError> for LogError {
+    fn from(error: NoteError) -> Self {
+        Self::Signers(error.to_string())
+    }
+}
+
+/// Why an entry was not appended. It is not in the log, except after [`AppendError::Storage`]: then it may be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The disk is full. Reading goes on; appending resumes by itself when there is space.
+    #[error("the log's disk is full")]
+    Full,
+    /// More is waiting than the log takes on.
+    #[error("the log is overloaded, try again in {retry_after:?}")]
+    Overloaded {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
+    /// The log is being shut down.
+    #[error("the log is shutting down")]
+    ShuttingDown,
+    /// Storage failed, and the log takes nothing more until it is opened again. Whether this entry is in the log
+    /// shows then; a retry with the same key finds it if so.
+    #[error("the log's storage failed and the log has stopped: {0}")]
+    Storage(String),
+    /// The checkpoint could not be signed; nothing was appended.
+    #[error("the checkpoint could not be signed: {0}")]
+    Signing(String),
+    /// The leaf is not one of this log's format.
+    #[error("not an entry of this log: {0}")]
+    InvalidLeaf(String),
+}

@@ -1,0 +1,270 @@
+//! The lock record: which tree was signed last. The commit point of every batch.
+//!
+//! One file with two slots, made when the log is created and never again. A new tree head goes into the slot of
+//! the older one, so a write torn by a crash leaves the newer intact, and the last two heads are always kept.
+//! Before a slot is overwritten, both are read back and compared with what this process wrote last: a second
+//! writer, however it got past the file lock, is found before anything of its is overwritten.
+
+use std::io;
+
+use countersign_crypto::sha256;
+use countersign_tlog::{Hash, merkle};
+
+use crate::LogError;
+use crate::storage::{Storage, StorageFile};
+
+/// The file with the lock record.
+pub(crate) const LOCK_RECORD: &str = "lock-record";
+const MAGIC: &[u8; 8] = b"cs-head1";
+const SLOT: usize = 32 * 1024;
+/// Magic, generation, size, time, root, length of the note.
+const FIXED: usize = 8 + 8 + 8 + 8 + 32 + 4;
+const MAX_NOTE: usize = SLOT - FIXED - 32;
+
+/// A tree head as it was committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TreeHead {
+    /// Counts the commits.
+    pub(crate) generation: u64,
+    /// The number of entries.
+    pub(crate) size: u64,
+    /// The time of signing in milliseconds since 1970; never goes back.
+    pub(crate) time_ms: u64,
+    /// The root.
+    pub(crate) root: Hash,
+    /// The signed checkpoint; empty only in the head of the empty tree, which nobody signs.
+    pub(crate) note: String,
+}
+
+impl TreeHead {
+    fn encode(&self) -> Option<Vec<u8>> {
+        if self.note.len() > MAX_NOTE {
+            return None;
+        }
+        let mut out = Vec::with_capacity(FIXED + self.note.len() + 32);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.generation.to_be_bytes());
+        out.extend_from_slice(&self.size.to_be_bytes());
+        out.extend_from_slice(&self.time_ms.to_be_bytes());
+        out.extend_from_slice(&self.root);
+        out.extend_from_slice(&u32::try_from(self.note.len()).ok()?.to_be_bytes());
+        out.extend_from_slice(self.note.as_bytes());
+        let sum = sha256(&out);
+        out.extend_from_slice(&sum);
+        Some(out)
+    }
+
+    fn decode(slot: &[u8]) -> Option<Self> {
+        let rest = slot.strip_prefix(MAGIC)?;
+        let (generation, rest) = rest.split_first_chunk()?;
+        let (size, rest) = rest.split_first_chunk()?;
+        let (time_ms, rest) = rest.split_first_chunk()?;
+        let (root, rest) = rest.split_first_chunk()?;
+        let (len, rest) = rest.split_first_chunk()?;
+        let (note, rest) = rest.split_at_checked(usize::try_from(u32::from_be_bytes(*len)).ok()?)?;
+        let (content, _) = slot.split_at(slot.len() - rest.len());
+        if rest.first_chunk::<32>() != Some(&sha256(content)) {
+            return None;
+        }
+        Some(Self {
+            generation: u64::from_be_bytes(*generation),
+            size: u64::from_be_bytes(*size),
+            time_ms: u64::from_be_bytes(*time_ms),
+            root: *root,
+            note: String::from_utf8(note.to_vec()).ok()?,
+        })
+    }
+}
+
+/// Why a head was not committed.
+#[derive(Debug)]
+pub(crate) enum SwapError {
+    /// The record is not as this process left it.
+    Changed(String),
+    /// Reading or writing failed; whether the head was committed is not known.
+    Io(io::Error),
+}
+
+/// The open lock record.
+#[derive(Debug)]
+pub(crate) struct LockRecord {
+    file: Box<dyn StorageFile>,
+    current: TreeHead,
+}
+
+fn offset(generation: u64) -> u64 {
+    (generation % 2) * (SLOT as u64)
+}
+
+fn read_slots(file: &mut dyn StorageFile) -> io::Result<[Option<TreeHead>; 2]> {
+    let mut bytes = vec![0; 2 * SLOT];
+    file.read_at(0, &mut bytes)?;
+    let (first, second) = bytes.split_at(SLOT);
+    Ok([TreeHead::decode(first), TreeHead::decode(second)])
+}
+
+impl LockRecord {
+    /// Makes the record of a new log, with the head of the empty tree. Durable once the directory is flushed.
+    pub(crate) fn create(storage: &dyn Storage) -> io::Result<()> {
+        let head =
+            TreeHead { generation: 0, size: 0, time_ms: 0, root: merkle::empty_root(), note: String::new() };
+        let mut bytes = head.encode().unwrap_or_default();
+        bytes.resize(2 * SLOT, 0);
+        let mut file = storage.create(LOCK_RECORD)?;
+        file.write_at(0, &bytes)?;
+        file.sync_data()
+    }
+
+    /// Opens the record of a log.
+    pub(crate) fn open(storage: &dyn Storage) -> Result<Self, LogError> {
+        let doing = || LogError::io("reading the lock record");
+        let mut file = match storage.open(LOCK_RECORD) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LogError::NoLockRecord { expected: LOCK_RECORD });
+            }
+            other => other.map_err(doing())?,
+        };
+        let corrupt = |reason: &str| Err(LogError::corrupt(LOCK_RECORD, reason));
+        let current = match read_slots(file.as_mut()).map_err(doing())? {
+            [None, None] => return corrupt("neither of its two slots is intact"),
+            [Some(a), Some(b)] => {
+                let (old, new) = if a.generation < b.generation { (a, b) } else { (b, a) };
+                if old.generation.checked_add(1) != Some(new.generation) {
+                    return corrupt("its two slots do not follow each other");
+                }
+                if old.size > new.size || old.time_ms > new.time_ms {
+                    return corrupt("its newer slot has a smaller tree or an earlier time than its older");
+                }
+                new
+            }
+            [Some(one), None] | [None, Some(one)] => one,
+        };
+        Ok(Self { file, current })
+    }
+
+    /// The head committed last.
+    pub(crate) const fn current(&self) -> &TreeHead {
+        &self.current
+    }
+
+    /// Commits a head in place of the current one. Durable when this returns.
+    pub(crate) fn swap(&mut self, next: TreeHead) -> Result<(), SwapError> {
+        let changed = |what: &str| Err(SwapError::Changed(what.to_owned()));
+        let current = &self.current;
+        let follows = current.generation.checked_add(1) == Some(next.generation);
+        if !follows || next.size < current.size || next.time_ms < current.time_ms {
+            return changed("the new tree head does not follow the committed one");
+        }
+        if next.size == current.size && next.root != current.root {
+            return changed("the new tree head has the committed one's size and another root");
+        }
+        let Some(bytes) = next.encode() else {
+            return changed("the signed checkpoint is too long for the lock record");
+        };
+        let slots = read_slots(self.file.as_mut()).map_err(SwapError::Io)?;
+        let (ours, other) = match slots {
+            [a, b] if current.generation.is_multiple_of(2) => (a, b),
+            [a, b] => (b, a),
+        };
+        if ours.as_ref() != Some(current) {
+            return changed(
+                "the committed tree head is not the one this process wrote: another writer was here",
+            );
+        }
+        if other.is_some_and(|o| o.generation >= current.generation) {
+            return changed("the lock record holds a newer tree head: another writer was here");
+        }
+        self.file.write_at(offset(next.generation), &bytes).map_err(SwapError::Io)?;
+        self.file.sync_data().map_err(SwapError::Io)?;
+        self.current = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::Files;
+
+    fn head(generation: u64) -> TreeHead {
+        let note = format!("note {generation}");
+        TreeHead { generation, size: generation * 3, time_ms: generation, root: [1; 32], note }
+    }
+
+    fn record() -> (tempfile::TempDir, Files) {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Files::new(dir.path());
+        LockRecord::create(&files).unwrap();
+        (dir, files)
+    }
+
+    fn raw(dir: &tempfile::TempDir) -> std::path::PathBuf {
+        dir.path().join(LOCK_RECORD)
+    }
+
+    #[test]
+    fn heads_survive_reopening_and_never_go_back() {
+        let (_dir, files) = record();
+        let mut lock = LockRecord::open(&files).unwrap();
+        for generation in 1..6 {
+            lock.swap(head(generation)).unwrap();
+            assert_eq!(LockRecord::open(&files).unwrap().current(), &head(generation));
+        }
+        assert!(matches!(lock.swap(head(5)), Err(SwapError::Changed(_))));
+        assert!(matches!(lock.swap(head(7)), Err(SwapError::Changed(_))));
+        assert!(matches!(lock.swap(TreeHead { size: 14, ..head(6) }), Err(SwapError::Changed(_))));
+        assert!(matches!(lock.swap(TreeHead { time_ms: 4, ..head(6) }), Err(SwapError::Changed(_))));
+        assert!(matches!(
+            lock.swap(TreeHead { size: 15, root: [2; 32], ..head(6) }),
+            Err(SwapError::Changed(_))
+        ));
+        assert!(matches!(
+            lock.swap(TreeHead { note: "x".repeat(SLOT), ..head(6) }),
+            Err(SwapError::Changed(_))
+        ));
+        lock.swap(head(6)).unwrap();
+    }
+
+    #[test]
+    fn a_torn_write_leaves_the_head_before() {
+        let (dir, files) = record();
+        let mut lock = LockRecord::open(&files).unwrap();
+        lock.swap(head(1)).unwrap();
+        lock.swap(head(2)).unwrap();
+        let good = std::fs::read(raw(&dir)).unwrap();
+        let len = head(2).encode().unwrap().len();
+        for at in 0..len {
+            let mut torn = good.clone();
+            torn[at] ^= 0x80;
+            std::fs::write(raw(&dir), &torn).unwrap();
+            assert_eq!(LockRecord::open(&files).unwrap().current(), &head(1), "byte {at}");
+        }
+        let mut both = good;
+        both[8] ^= 1;
+        both[SLOT + 8] ^= 1;
+        std::fs::write(raw(&dir), both).unwrap();
+        assert!(matches!(LockRecord::open(&files), Err(LogError::Corrupt { .. })));
+    }
+
+    /// S13: a record deleted by accident is not made anew.
+    #[test]
+    fn s13_a_missing_record_is_not_made_anew() {
+        let (dir, files) = record();
+        std::fs::remove_file(raw(&dir)).unwrap();
+        assert!(matches!(LockRecord::open(&files), Err(LogError::NoLockRecord { .. })));
+        assert!(!raw(&dir).exists());
+    }
+
+    #[test]
+    fn a_second_writer_is_found_before_anything_is_overwritten() {
+        let (dir, files) = record();
+        let mut ours = LockRecord::open(&files).unwrap();
+        let mut other = LockRecord::open(&files).unwrap();
+        other.swap(head(1)).unwrap();
+        let before = std::fs::read(raw(&dir)).unwrap();
+        assert!(matches!(ours.swap(TreeHead { size: 9, ..head(1) }), Err(SwapError::Changed(_))));
+        other.swap(head(2)).unwrap();
+        assert!(matches!(ours.swap(head(1)), Err(SwapError::Changed(_))));
+        assert_eq!(std::fs::read(raw(&dir)).unwrap()[SLOT..], before[SLOT..]);
+    }
+}

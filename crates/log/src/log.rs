@@ -1,0 +1,598 @@
+//! The log as its users hold it.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use countersign_clock::Clock;
+use countersign_crypto::Signer;
+use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
+use countersign_tlog::{Hash, proof};
+use tokio::sync::{oneshot, watch};
+
+use crate::flusher::{FlushJob, Flusher};
+use crate::health::Health;
+use crate::index::{Index, IndexWriter, Key};
+use crate::lock_record::{LOCK_RECORD, LockRecord};
+use crate::params::PARAMS;
+use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
+use crate::sequencer::{Committed, MakeLeaf, Message, Pending, RESERVE, Sequencer, make_reserve};
+use crate::storage::{Files, LockAttempt, Storage};
+use crate::tree::{Tree, TreeAt};
+use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
+use crate::{AppendError, Leaf, LogError, LogParams};
+
+const LOCK: &str = "lock";
+/// When a client of an overloaded log should come back.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Finds the key of a stored entry, to make a lost index of duplicates anew.
+pub type KeyOf = Arc<dyn Fn(&[u8]) -> Key + Send + Sync>;
+
+/// How a log runs.
+#[derive(Clone)]
+pub struct Options {
+    /// How long a batch waits for more entries when fewer came than last time. Default 5 ms.
+    pub linger: Duration,
+    /// The most entries of a batch. Default 4,096.
+    pub max_batch: usize,
+    /// The most entries waiting; more get [`AppendError::Overloaded`]. Default 16,384.
+    pub queue: usize,
+    /// The size in bytes at which a new write-ahead segment is begun. Default 32 MiB.
+    pub segment_bytes: u64,
+    /// The space in bytes set aside to finish a batch when the disk fills. Default 64 MiB; 0 for none.
+    pub reserve_bytes: usize,
+    /// How a lost index of duplicates gets its keys back from the entries; without it, it begins empty.
+    pub key_of: Option<KeyOf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            linger: Duration::from_millis(5),
+            max_batch: 4096,
+            queue: 16_384,
+            segment_bytes: 32 << 20,
+            reserve_bytes: 64 << 20,
+            key_of: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("linger", &self.linger)
+            .field("max_batch", &self.max_batch)
+            .field("queue", &self.queue)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("reserve_bytes", &self.reserve_bytes)
+            .field("key_of", &self.key_of.is_some())
+            .finish()
+    }
+}
+
+/// The tree as it was committed and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The number of entries, the genesis entry included.
+    pub size: u64,
+    /// The root.
+    pub root: Hash,
+    /// The time in the checkpoint, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The signed checkpoint, a note.
+    pub checkpoint: Arc<str>,
+}
+
+/// An entry to be appended.
+pub struct NewEntry {
+    /// What makes two requests the same: the second gets the first one's entry. A collision-resistant hash of
+    /// all that tells requests apart.
+    pub dedup_key: Key,
+    /// Makes the leaf when its index is known. Called on the sequencer's thread: it should be quick.
+    pub leaf: MakeLeaf,
+}
+
+impl std::fmt::Debug for NewEntry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewEntry").field("dedup_key", &self.dedup_key).finish_non_exhaustive()
+    }
+}
+
+/// What an acknowledged append gets: the entry is durable, and this proves that it is in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// The entry's index, from 1: the genesis entry has 0.
+    pub index: u64,
+    /// The inclusion proof in the tree of `tree_size`.
+    pub proof: Vec<Hash>,
+    /// The size of the tree.
+    pub tree_size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The signed checkpoint of that size and root.
+    pub checkpoint: Arc<str>,
+    /// The entry as it is stored; for a duplicate, the one stored first.
+    pub leaf: Bytes,
+    /// Whether the entry was there before.
+    pub duplicate: bool,
+}
+
+/// What the sequencer and the users of the log share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) params: LogParams,
+    pub(crate) tree: Tree,
+    pub(crate) health: Arc<Health>,
+    pub(crate) index: Option<Arc<Index>>,
+    head: RwLock<Arc<Head>>,
+}
+
+impl Shared {
+    pub(crate) fn head(&self) -> Arc<Head> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, head: Arc<Head>) {
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+}
+
+/// A log open for appending and reading. Clones are the same log.
+///
+/// See the [crate's documentation](crate) for an example.
+#[derive(Debug, Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
+    queue: SyncSender<Message>,
+    closing: Arc<AtomicBool>,
+    ended: watch::Receiver<bool>,
+}
+
+impl Log {
+    /// Makes a log in a directory, which is made too. Nothing is signed yet; the first [`Log::open`] signs the
+    /// tree with the genesis entry.
+    ///
+    /// # Errors
+    /// [`LogError::Exists`] when a log or what is left of one is there, [`LogError::Params`], [`LogError::Io`].
+    pub fn create(directory: &Path, params: &LogParams) -> Result<(), LogError> {
+        std::fs::create_dir_all(directory)
+            .map_err(LogError::io(format!("making the directory {}", directory.display())))?;
+        Self::create_on(&Files::new(directory), params)?;
+        // The directory's own name.
+        if let Some(parent) = directory.parent().filter(|p| !p.as_os_str().is_empty()) {
+            Files::new(parent).sync_dir("").map_err(LogError::io("flushing the directory's name"))?;
+        }
+        Ok(())
+    }
+
+    /// Makes a log on any storage.
+    ///
+    /// # Errors
+    /// As [`Log::create`].
+    pub fn create_on(storage: &dyn Storage, params: &LogParams) -> Result<(), LogError> {
+        params.check()?;
+        let names = storage.list("").map_err(LogError::io("listing the log's directory"))?;
+        if let Some(found) = names.iter().find(|n| [LOCK_RECORD, CHECKPOINT, "tile"].contains(&n.as_str())) {
+            return Err(LogError::Exists { found: found.clone() });
+        }
+        let doing = || LogError::io("creating the log");
+        // A creation that did not come to its end left these at most.
+        storage.remove_dir(WAL).map_err(doing())?;
+        storage.remove(&segment_path(0)).map_err(doing())?;
+        storage.replace(PARAMS, &params.encode()).map_err(doing())?;
+        storage.sync(PARAMS).map_err(doing())?;
+        Segment::create(storage, &Base { size: 0, levels: Vec::new(), bundle: Vec::new() })
+            .map_err(doing())?;
+        storage.sync_dir("").map_err(doing())?;
+        // Last, because it makes the directory a log.
+        LockRecord::create(storage).map_err(doing())?;
+        storage.sync_dir("").map_err(doing())
+    }
+
+    /// Opens a log, recovers it and starts its threads. The first signer's signature is the one by which the
+    /// log knows its own checkpoints: Ed25519 for Rekor, P-256 for static CT.
+    ///
+    /// This blocks while it reads the write-ahead file, well under a second as a rule.
+    ///
+    /// # Errors
+    /// [`LogError::LockedBy`] at once when another process has the log open; [`LogError::Inconsistent`],
+    /// [`LogError::Corrupt`] and [`LogError::NoLockRecord`] when the files do not lead to the tree that was
+    /// signed last; [`LogError::Signers`]; [`LogError::Io`].
+    pub fn open(
+        directory: &Path,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LogError> {
+        let storage: Arc<dyn Storage> = Arc::new(Files::new(directory));
+        Self::open_on(&storage, options, signers, clock)
+    }
+
+    /// Opens a log on any storage. Without a [location](Storage::location) there is no index of duplicates;
+    /// then only keys in the write-ahead file are found again.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_on(
+        storage: &Arc<dyn Storage>,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LogError> {
+        let params = read_params(storage.as_ref())?;
+        let guard = match storage.lock(LOCK, &holder()).map_err(LogError::io("taking the log's lock"))? {
+            LockAttempt::Taken(guard) => guard,
+            LockAttempt::HeldBy(holder) => return Err(LogError::LockedBy { holder }),
+        };
+        let signers = signers
+            .into_iter()
+            .map(|signer| params.format.signer(&params.origin, signer))
+            .collect::<Result<Vec<_>, _>>()?;
+        let recovered = recover(storage, &params, &signers)?;
+        let Recovered { lock, tree, edge, bundle, segment, recent, keys, first_key, partial, finished } =
+            recovered;
+
+        let committed = lock.current();
+        let (index, writer, index_thread) = match storage.location() {
+            Some(directory) => {
+                let (index, writer, thread) = Index::open(directory, committed.size)?;
+                (Some(index), Some(writer), Some(thread))
+            }
+            None => (None, None, None),
+        };
+        let head = Head {
+            size: committed.size,
+            root: committed.root,
+            time_ms: committed.time_ms,
+            checkpoint: committed.note.as_str().into(),
+        };
+        let health = Arc::new(Health::new());
+        let shared = Arc::new(Shared {
+            params,
+            tree,
+            health: health.clone(),
+            index: index.clone(),
+            head: RwLock::new(Arc::new(head)),
+        });
+        if let (Some(index), Some(writer)) = (&index, &writer) {
+            catch_up(&shared, index, writer, &options, &keys, first_key)?;
+        }
+
+        let (jobs, receiver) = channel();
+        for (from, to) in finished {
+            // The receiver is at hand.
+            let _ = jobs.send(FlushJob { from, to });
+        }
+        let flusher = Flusher {
+            storage: storage.clone(),
+            format: shared.params.format,
+            health,
+            index: writer.clone(),
+            jobs: receiver,
+        };
+        let (queue, messages) = sync_channel(options.queue);
+        let reserve = make_reserve(storage.as_ref(), options.reserve_bytes).is_ok();
+        if !reserve {
+            tracing::warn!("there is no space for the log's reserve; it takes no entries until there is");
+            storage.remove(RESERVE).map_err(LogError::io("removing an unfinished reserve"))?;
+        }
+        let mut sequencer = Sequencer {
+            shared: shared.clone(),
+            messages,
+            lock,
+            segment,
+            edge,
+            bundle,
+            recent,
+            signers,
+            clock,
+            index: writer,
+            flusher: jobs,
+            options,
+            batch: BatchWriter::default(),
+            carried: Default::default(),
+            expected: 1,
+            reserve,
+            partial,
+        };
+        if shared.head().size == 0 {
+            let genesis = shared.params.genesis.clone();
+            let key = countersign_tlog::merkle::leaf_hash(&genesis.merkle_leaf);
+            sequencer.commit_first(key, genesis).map_err(|error| match error {
+                AppendError::Signing(reason) => LogError::Signers(reason),
+                other => LogError::Io {
+                    doing: "writing the log's first entry".into(),
+                    error: std::io::Error::other(other),
+                },
+            })?;
+        }
+        let (end, ended) = watch::channel(false);
+        let start = |name: &str| std::thread::Builder::new().name(name.into());
+        let starting = || LogError::io("starting the log's threads");
+        let flush_thread = start("log-flusher").spawn(move || flusher.run()).map_err(starting())?;
+        start("log-sequencer")
+            .spawn(move || {
+                let health = sequencer.shared.health.clone();
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sequencer.run())).is_err() {
+                    health.fail("the sequencer panicked");
+                }
+                // The sequencer is gone, so the others end when they have done what it gave them.
+                let _ = flush_thread.join();
+                if let Some(thread) = index_thread {
+                    let _ = thread.join();
+                }
+                drop(guard);
+                end.send_replace(true);
+            })
+            .map_err(starting())?;
+        Ok(Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended })
+    }
+
+    /// Appends an entry. When this returns a receipt, the entry is durable, and the receipt proves it.
+    ///
+    /// A key that the log has already gets the first entry's index and a fresh proof.
+    ///
+    /// # Errors
+    /// [`AppendError`]; see there what each says about the entry.
+    pub async fn append(&self, entry: NewEntry) -> Result<Receipt, AppendError> {
+        let shared = &self.shared;
+        if self.closing.load(Ordering::Acquire) {
+            return Err(AppendError::ShuttingDown);
+        }
+        if shared.health.is_failed() {
+            return Err(AppendError::Storage(shared.health.reason().to_string()));
+        }
+        let mut checked_up_to = 0;
+        if let Some(index) = &shared.index {
+            checked_up_to = index.upto();
+            match index.lookup(&entry.dedup_key) {
+                Ok(Some(found)) if found < shared.head().size => {
+                    let head = shared.head();
+                    return self.receipt(Committed { index: found, stored: None, head, duplicate: true });
+                }
+                Ok(_) => {}
+                // Finding duplicates is a courtesy; an entry twice is no harm to the log.
+                Err(error) => tracing::warn!(%error, "looking a duplicate up failed"),
+            }
+        }
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending { key: entry.dedup_key, leaf: entry.leaf, checked_up_to, reply };
+        match self.queue.try_send(Message::Append(pending)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return Err(AppendError::Overloaded { retry_after: RETRY_AFTER }),
+            Err(TrySendError::Disconnected(_)) => return Err(self.stopped()),
+        }
+        match answer.await {
+            Ok(result) => self.receipt(result?),
+            Err(_) => Err(self.stopped()),
+        }
+    }
+
+    /// Why nothing answers any more.
+    fn stopped(&self) -> AppendError {
+        if self.shared.health.is_failed() {
+            AppendError::Storage(self.shared.health.reason().to_string())
+        } else {
+            AppendError::ShuttingDown
+        }
+    }
+
+    fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
+        let Committed { index, stored, head, duplicate } = committed;
+        let failed = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
+        let source = TreeAt { tree: &self.shared.tree, size: head.size };
+        let proof = proof::inclusion(&source, index, head.size).map_err(|e| failed(&e))?;
+        let leaf = match stored {
+            Some(stored) => stored,
+            None => self.entry(index).map_err(|e| failed(&e))?,
+        };
+        let checkpoint = head.checkpoint.clone();
+        Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })
+    }
+
+    /// What the log is.
+    #[must_use]
+    pub fn params(&self) -> &LogParams {
+        &self.shared.params
+    }
+
+    /// The newest published tree.
+    #[must_use]
+    pub fn head(&self) -> Arc<Head> {
+        self.shared.head()
+    }
+
+    /// Set to the reason when the log has failed and takes no more entries; the process should then end with an
+    /// error, and the next one opens the log again.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.shared.health.watch()
+    }
+
+    /// Reads a file of the log as it is served: `checkpoint` or a tile path. `None` for what is not there.
+    ///
+    /// A partial tile may be asked for at any width up to the present one. Data tiles of static CT are given as
+    /// they are, uncompressed. What comes from disk is checked against the signed tree; this blocks briefly.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when what is on disk is not what was logged, [`LogError::Io`].
+    pub fn read(&self, path: &str) -> Result<Option<Bytes>, LogError> {
+        if path == CHECKPOINT {
+            return Ok(Some(Bytes::copy_from_slice(self.head().checkpoint.as_bytes())));
+        }
+        let Ok(path) = TilePath::parse(path) else { return Ok(None) };
+        let size = self.head().size;
+        if TilePath::in_tree(path.kind, path.index, size).is_none_or(|own| own.width < path.width) {
+            return Ok(None);
+        }
+        match path.kind {
+            TileKind::Hashes { level } => {
+                let tile = self.shared.tree.tile(level, path.index)?;
+                let hashes = tile.hashes().get(..usize::from(path.width)).unwrap_or_default();
+                Ok(Some(Bytes::copy_from_slice(hashes.as_flattened())))
+            }
+            kind if kind == self.shared.params.format.entries() => {
+                let (own, bundle) = self.bundle(path.index)?;
+                if own.width == path.width {
+                    return Ok(Some(bundle));
+                }
+                let entries = self.shared.params.format.split(own, &bundle)?;
+                let mut narrow = Vec::new();
+                for entry in entries.iter().take(usize::from(path.width)) {
+                    self.shared.params.format.push(&mut narrow, entry)?;
+                }
+                Ok(Some(narrow.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A bundle as wide as it is now, checked.
+    fn bundle(&self, index: u64) -> Result<(TilePath, Bytes), LogError> {
+        let kind = self.shared.params.format.entries();
+        let mut size = self.head().size;
+        loop {
+            let path = TilePath::in_tree(kind, index, size).ok_or_else(|| {
+                LogError::OutOfTree(format!("there is no bundle {index} in a tree of size {size}"))
+            })?;
+            if let Some(bundle) = self.shared.tree.bundle(path)? {
+                return Ok((path, bundle.into()));
+            }
+            // A partial bundle goes when a wider one is published.
+            let now = self.head().size;
+            if now == size {
+                return Err(LogError::corrupt(path, "the bundle is missing"));
+            }
+            size = now;
+        }
+    }
+
+    /// An entry as it is stored, checked against the signed tree. Blocks briefly.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn entry(&self, index: u64) -> Result<Bytes, LogError> {
+        let (path, bundle) = self.bundle(index / u64::from(TILE_WIDTH))?;
+        let place = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+        let entries = self.shared.params.format.split(path, &bundle)?;
+        match entries.get(place) {
+            Some(entry) => Ok(bundle.slice_ref(entry)),
+            None => Err(LogError::OutOfTree(format!("there is no entry {index}"))),
+        }
+    }
+
+    /// The inclusion proof of an entry in the tree of some size up to the present one.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LogError> {
+        proof::inclusion(&self.tree_up_to(size)?, index, size).map_err(build_error)
+    }
+
+    /// The consistency proof from an older size to a newer, up to the present one.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+        proof::consistency(&self.tree_up_to(new)?, old, new).map_err(build_error)
+    }
+
+    fn tree_up_to(&self, size: u64) -> Result<TreeAt<'_>, LogError> {
+        let now = self.head().size;
+        if size > now {
+            return Err(LogError::OutOfTree(format!("the tree has size {now}, {size} was asked for")));
+        }
+        Ok(TreeAt { tree: &self.shared.tree, size })
+    }
+
+    /// Takes no more entries, commits those that wait, and ends the threads. The lock is free afterwards.
+    /// Every clone of the log stops with it; reading goes on.
+    pub async fn shutdown(&self) {
+        if !self.closing.swap(true, Ordering::AcqRel) {
+            let queue = self.queue.clone();
+            // Sending may wait for a place in the queue.
+            let sent = tokio::task::spawn_blocking(move || queue.send(Message::Shutdown).is_ok());
+            // If there is no receiver the thread has ended already.
+            let _ = sent.await;
+        }
+        // The sender is dropped only after it has sent.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+}
+
+fn build_error(error: proof::BuildError<LogError>) -> LogError {
+    match error {
+        proof::BuildError::Source(error) => error,
+        other => LogError::OutOfTree(other.to_string()),
+    }
+}
+
+/// What the lock file says of this process.
+fn holder() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = if host.trim().is_empty() { "this host" } else { host.trim() };
+    format!("{} on {host}\n", std::process::id())
+}
+
+/// Gives the index of duplicates the keys it lacks: from the entries below the write-ahead file if their keys can
+/// be had from them, and from the write-ahead file.
+fn catch_up(
+    shared: &Arc<Shared>,
+    index: &Index,
+    writer: &IndexWriter,
+    options: &Options,
+    keys: &[Key],
+    first_key: u64,
+) -> Result<(), LogError> {
+    let kind = shared.params.format.entries();
+    let size = shared.head().size;
+    let mut next = index.upto();
+    if next < first_key {
+        match &options.key_of {
+            Some(key_of) => {
+                tracing::info!(
+                    from = next,
+                    to = first_key,
+                    "making the index of duplicates anew from the entries"
+                );
+                while next < first_key {
+                    let number = next / u64::from(TILE_WIDTH);
+                    let Some(path) = TilePath::in_tree(kind, number, size) else { break };
+                    let bundle = shared
+                        .tree
+                        .bundle(path)?
+                        .ok_or_else(|| LogError::corrupt(path, "the bundle is missing"))?;
+                    let start = number * u64::from(TILE_WIDTH);
+                    let entries = shared.params.format.split(path, &bundle)?;
+                    let rows: Vec<_> = entries
+                        .iter()
+                        .zip(start..)
+                        .filter(|(_, i)| (next..first_key).contains(i))
+                        .map(|(entry, i)| (key_of(entry), i))
+                        .collect();
+                    next = (start + u64::from(TILE_WIDTH)).min(first_key);
+                    writer.add(rows, next);
+                }
+            }
+            None => {
+                tracing::warn!(upto = first_key, "the index of duplicates has lost the keys of old entries");
+                next = first_key;
+            }
+        }
+    }
+    let rows: Vec<_> = keys.iter().copied().zip(first_key..).filter(|(_, i)| *i >= next).collect();
+    writer.add(rows, size);
+    Ok(())
+}
+
+/// A leaf whose stored form is its Merkle leaf, as in Rekor.
+impl From<Vec<u8>> for Leaf {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { merkle_leaf: bytes.clone(), stored: bytes }
+    }
+}
