@@ -84,8 +84,11 @@ pub(crate) fn primitive(n: u8, content: &[u8]) -> Vec<u8> {
     tlv(0x80 | n, &[content])
 }
 
-/// GeneralizedTime in whole seconds (RFC 5280 section 4.1.2.5.2).
+/// GeneralizedTime in whole seconds (RFC 5280 section 4.1.2.5.2). The largest `Timestamp` stands for "no end".
 pub(crate) fn generalized_time(time: Timestamp) -> Vec<u8> {
+    if time.as_second() == Timestamp::MAX.as_second() {
+        return tlv(0x18, &[b"99991231235959Z"]);
+    }
     let t = Offset::UTC.to_datetime(time);
     let text = format!(
         "{:04}{:02}{:02}{:02}{:02}{:02}Z",
@@ -125,6 +128,14 @@ mod tests {
 
     use super::*;
     use crate::asn1;
+
+    #[test]
+    fn the_last_time_means_no_end() {
+        assert_eq!(&time(Timestamp::MAX)[2..], b"99991231235959Z");
+        let der = time(Timestamp::MAX);
+        let mut cursor = asn1::Cursor::new("t", &der).unwrap();
+        assert_eq!(asn1::certificate_time("t", cursor.next().unwrap()), Ok(Timestamp::MAX));
+    }
 
     proptest! {
         #[test]

@@ -168,7 +168,10 @@ fn check_issuer(
         let expected = "a certificate authority with key usage keyCertSign";
         return Err(IssueError::Issuer { issuer: issuer.describe(), expected });
     }
-    if not_before < issuer.not_before() || not_after > issuer.not_after() {
+    // Certificates know whole seconds only.
+    if not_before.as_second() < issuer.not_before().as_second()
+        || not_after.as_second() > issuer.not_after().as_second()
+    {
         let limit = format!("{} to {} of {}", issuer.not_before(), issuer.not_after(), issuer.describe());
         return Err(IssueError::Validity { not_before, not_after, limit });
     }
