@@ -1,1 +1,19 @@
-//! (being built)
+//! Signed statements about artifacts: DSSE envelopes and in-toto statements.
+//!
+//! | module | subject | specification |
+//! |---|---|---|
+//! | [`dsse`] | envelope, pre-authentication encoding | secure-systems-lab/dsse, `protocol.md`, `envelope.md` |
+//! | [`statement`] | in-toto statement v0.1 and v1 | in-toto/attestation, `spec/v1/statement.md` |
+//! | [`json`] | the reading rules of JSON which this crate and the bundle crate share | protobuf's JSON mapping |
+//!
+//! The crate does no I/O. Readers check the size and the depth of their input first, take what other writers
+//! write (a number as string or number, `null` for absent, unknown members), and refuse what two readers could
+//! understand in two ways: a member given twice, base64 of another spelling. Writers write one form.
+
+pub mod dsse;
+pub mod json;
+pub mod statement;
+
+pub use dsse::Envelope;
+pub use json::JsonError;
+pub use statement::Statement;

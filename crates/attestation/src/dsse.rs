@@ -1,0 +1,216 @@
+//! DSSE: an envelope around a payload, and what of it is signed.
+
+use countersign_crypto::encoding;
+use serde::{Deserialize, Serialize};
+
+use crate::json::{self, Base64, Bounded, JsonError};
+
+/// The payload type of in-toto statements.
+pub const IN_TOTO_PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// The largest envelope read, in bytes of JSON.
+pub const MAX_ENVELOPE_LEN: usize = 16 * 1024 * 1024;
+/// The most signatures read from one envelope. A bundle allows only one.
+pub const MAX_SIGNATURES: usize = 32;
+
+/// The pre-authentication encoding: the bytes which a DSSE signature covers. Lengths count bytes of UTF-8.
+///
+/// ```
+/// use countersign_attestation::dsse::pae;
+/// assert_eq!(pae("http://example.com/HelloWorld", b"hello world"),
+///            b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+/// ```
+#[must_use]
+pub fn pae(payload_type: &str, payload: &[u8]) -> Vec<u8> {
+    let mut out = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
+    out.extend_from_slice(payload);
+    out
+}
+
+/// A signature in an envelope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Signature {
+    /// The signature's bytes.
+    pub sig: Vec<u8>,
+    /// A hint at the key, not authenticated and not used here; empty beside a certificate.
+    pub keyid: String,
+}
+
+/// A payload, its type, and signatures over both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// What the payload is, such as [`IN_TOTO_PAYLOAD_TYPE`].
+    pub payload_type: String,
+    /// The payload, exactly as it was signed.
+    pub payload: Vec<u8>,
+    /// The signatures, in their order.
+    pub signatures: Vec<Signature>,
+}
+
+impl Envelope {
+    /// The bytes which each signature covers; see [`pae`].
+    #[must_use]
+    pub fn pae(&self) -> Vec<u8> {
+        pae(&self.payload_type, &self.payload)
+    }
+
+    /// Reads an envelope.
+    ///
+    /// ```
+    /// use countersign_attestation::Envelope;
+    /// let json = br#"{"payload":"e30=","payloadType":"text/json","signatures":[{"sig":"AAE="}]}"#;
+    /// let envelope = Envelope::from_json(json)?;
+    /// assert_eq!(envelope.payload, b"{}");
+    /// assert_eq!(Envelope::from_json(&envelope.to_json())?, envelope);
+    /// # Ok::<(), countersign_attestation::JsonError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`JsonError`]: limits, members missing, given twice or of another type, no signature at all.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        json::from_slice::<WireEnvelope>(bytes, MAX_ENVELOPE_LEN)?.try_into()
+    }
+
+    /// Writes the envelope; members in the order of the protobuf message, `keyid` always there.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        // By hand: only strings of known alphabets and one that is escaped.
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let signatures: Vec<String> = self
+            .signatures
+            .iter()
+            .map(|s| {
+                format!("{{\"sig\":\"{}\",\"keyid\":{}}}", encoding::base64_encode(&s.sig), quoted(&s.keyid))
+            })
+            .collect();
+        format!(
+            "{{\"payload\":\"{}\",\"payloadType\":{},\"signatures\":[{}]}}",
+            encoding::base64_encode(&self.payload),
+            quoted(&self.payload_type),
+            signatures.join(",")
+        )
+        .into_bytes()
+    }
+}
+
+/// The envelope's JSON, for crates which embed it in theirs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireEnvelope {
+    payload: Base64,
+    #[serde(alias = "payload_type")]
+    payload_type: String,
+    signatures: Bounded<WireSignature, MAX_SIGNATURES>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct WireSignature {
+    sig: Base64,
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    keyid: String,
+}
+
+impl TryFrom<WireEnvelope> for Envelope {
+    type Error = JsonError;
+
+    fn try_from(wire: WireEnvelope) -> Result<Self, JsonError> {
+        if wire.signatures.0.is_empty() {
+            return Err(JsonError::Shape("a DSSE envelope has at least one signature, found none".into()));
+        }
+        Ok(Self {
+            payload_type: wire.payload_type,
+            payload: wire.payload.0,
+            signatures: wire
+                .signatures
+                .0
+                .into_iter()
+                .map(|s| Signature { sig: s.sig.0, keyid: s.keyid })
+                .collect(),
+        })
+    }
+}
+
+impl From<&Envelope> for WireEnvelope {
+    fn from(envelope: &Envelope) -> Self {
+        Self {
+            payload: Base64(envelope.payload.clone()),
+            payload_type: envelope.payload_type.clone(),
+            signatures: Bounded(
+                envelope
+                    .signatures
+                    .iter()
+                    .map(|s| WireSignature { sig: Base64(s.sig.clone()), keyid: s.keyid.clone() })
+                    .collect(),
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn v25_pae_counts_bytes_of_utf8() {
+        assert_eq!(
+            pae("application/\u{fc}", "\u{1f511}".as_bytes()),
+            "DSSEv1 14 application/\u{fc} 4 \u{1f511}".as_bytes()
+        );
+        assert_eq!(pae("", b""), b"DSSEv1 0  0 ");
+    }
+
+    #[test]
+    fn v11_wrong_types_in_each_member_are_errors_and_no_crash() {
+        let good =
+            serde_json::json!({"payload":"e30=","payloadType":"t","signatures":[{"sig":"AAE=","keyid":""}]});
+        assert!(Envelope::from_json(good.to_string().as_bytes()).is_ok());
+        for member in ["payload", "payloadType", "signatures"] {
+            for bad in
+                [serde_json::json!(null), serde_json::json!(1), serde_json::json!([1]), serde_json::json!({})]
+            {
+                let mut value = good.clone();
+                value[member] = bad;
+                assert!(Envelope::from_json(value.to_string().as_bytes()).is_err(), "{value}");
+            }
+        }
+        for bad in ["AA", "AB==", "A A=", "\u{e9}"] {
+            let mut value = good.clone();
+            value["payload"] = bad.into();
+            assert!(Envelope::from_json(value.to_string().as_bytes()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn the_same_member_twice_is_refused_in_either_spelling() {
+        let twice = br#"{"payload":"e30=","payload":"e30=","payloadType":"t","signatures":[{"sig":"AA=="}]}"#;
+        assert!(Envelope::from_json(twice).is_err());
+        let both =
+            br#"{"payload":"e30=","payloadType":"t","payload_type":"u","signatures":[{"sig":"AA=="}]}"#;
+        assert!(Envelope::from_json(both).is_err());
+    }
+
+    #[test]
+    fn no_signature_and_too_many_are_refused() {
+        let with = |n: usize| {
+            let sigs = vec![r#"{"sig":"AA=="}"#; n].join(",");
+            format!(r#"{{"payload":"e30=","payloadType":"t","signatures":[{sigs}]}}"#)
+        };
+        assert!(Envelope::from_json(with(0).as_bytes()).is_err());
+        assert!(Envelope::from_json(with(MAX_SIGNATURES).as_bytes()).is_ok());
+        assert!(Envelope::from_json(with(MAX_SIGNATURES + 1).as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn json_round_trips(payload_type in ".*", payload: Vec<u8>, sig: Vec<u8>, keyid in ".*") {
+            let envelope = Envelope { payload_type, payload, signatures: vec![Signature { sig, keyid }] };
+            prop_assert_eq!(Envelope::from_json(&envelope.to_json()).unwrap(), envelope);
+        }
+
+        #[test]
+        fn pae_tells_type_and_payload_apart(a in ".{0,20}", b: Vec<u8>, c in ".{0,20}", d: Vec<u8>) {
+            prop_assert_eq!(pae(&a, &b) == pae(&c, &d), (a, b) == (c, d));
+        }
+    }
+}

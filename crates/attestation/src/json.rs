@@ -1,0 +1,327 @@
+//! JSON from outside: size and depth are checked before anything is parsed, lists are cut off at their cap
+//! while they are read, and the types here take the spellings which protobuf's JSON mapping allows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use countersign_crypto::encoding;
+use serde::de::{self, DeserializeOwned, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// How deep arrays and objects may stand in each other.
+pub const MAX_DEPTH: usize = 128;
+
+/// Why a JSON text was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonError {
+    /// Larger than the reader takes.
+    #[error("the JSON has {found} bytes, at most {limit} are read")]
+    TooLarge {
+        /// The limit in bytes.
+        limit: usize,
+        /// The size found in bytes.
+        found: usize,
+    },
+    /// Nested more than [`MAX_DEPTH`] deep.
+    #[error("the JSON is nested more than {limit} deep")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// Not JSON, or not of the shape expected. The text says where and what was expected.
+    #[error("{0}")]
+    Shape(String),
+}
+
+impl From<serde_json::Error> for JsonError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Shape(error.to_string())
+    }
+}
+
+/// Reads a JSON text of at most `max_len` bytes and [`MAX_DEPTH`] levels.
+///
+/// ```
+/// use countersign_attestation::json;
+/// let list: Vec<u8> = json::from_slice(b"[1,2]", 100)?;
+/// assert_eq!(list, [1, 2]);
+/// assert!(json::from_slice::<Vec<u8>>(b"[1,2]", 3).is_err());
+/// # Ok::<(), json::JsonError>(())
+/// ```
+///
+/// # Errors
+/// [`JsonError`]; anything behind the value is an error too.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], max_len: usize) -> Result<T, JsonError> {
+    check(bytes, max_len)?;
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// Checks size and depth only, in one pass over the bytes.
+///
+/// # Errors
+/// [`JsonError::TooLarge`] and [`JsonError::TooDeep`].
+pub fn check(bytes: &[u8], max_len: usize) -> Result<(), JsonError> {
+    if bytes.len() > max_len {
+        return Err(JsonError::TooLarge { limit: max_len, found: bytes.len() });
+    }
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    for byte in bytes {
+        if in_string {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => in_string = false,
+                _ => {}
+            }
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > MAX_DEPTH {
+                    return Err(JsonError::TooDeep { limit: MAX_DEPTH });
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes `null` for an absent member, as protobuf's JSON mapping does.
+///
+/// # Errors
+/// Those of the value's own type.
+pub fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Bytes in standard base64 with padding.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Base64(pub Vec<u8>);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&encoding::base64_encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl Visitor<'_> for TextVisitor {
+            type Value = Base64;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes in base64")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Base64, E> {
+                encoding::base64_decode(text).map(Base64).map_err(E::custom)
+            }
+        }
+        deserializer.deserialize_str(TextVisitor)
+    }
+}
+
+/// A 64-bit integer: written as a string, read as a string or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Int64(pub i64);
+
+impl Int64 {
+    /// An index or a size.
+    ///
+    /// # Errors
+    /// [`JsonError::Shape`] above 2^63-1.
+    pub fn from_u64(value: u64, what: &str) -> Result<Self, JsonError> {
+        i64::try_from(value).map(Self).map_err(|_| JsonError::Shape(format!("{what} {value} is too large")))
+    }
+
+    /// The value as an index or a size.
+    ///
+    /// # Errors
+    /// [`JsonError::Shape`] when it is negative.
+    pub fn to_u64(self, what: &str) -> Result<u64, JsonError> {
+        u64::try_from(self.0)
+            .map_err(|_| JsonError::Shape(format!("{what}: expected 0 or more, found {}", self.0)))
+    }
+}
+
+impl Serialize for Int64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Int64 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct IntVisitor;
+        impl Visitor<'_> for IntVisitor {
+            type Value = Int64;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a 64-bit integer, as a string or a number")
+            }
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Int64, E> {
+                Ok(Int64(value))
+            }
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Int64, E> {
+                i64::try_from(value).map(Int64).map_err(E::custom)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Int64, E> {
+                // One spelling: "+1", "01" and "-0" are other texts for numbers that have one.
+                match text.parse::<i64>() {
+                    Ok(value) if value.to_string() == text => Ok(Int64(value)),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(text), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(IntVisitor)
+    }
+}
+
+/// A list of at most `N` items. Reading stops with an error at the item after the last allowed one, before
+/// that item is looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounded<T, const N: usize>(pub Vec<T>);
+
+impl<T, const N: usize> Default for Bounded<T, N> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Serialize, const N: usize> Serialize for Bounded<T, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for Bounded<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ListVisitor<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for ListVisitor<T, N> {
+            type Value = Bounded<T, N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {N} items")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while items.len() < N {
+                    match seq.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(Bounded(items)),
+                    }
+                }
+                // Whatever comes now is refused unread, whatever it is.
+                match seq.next_element::<Refused>() {
+                    Ok(None) => Ok(Bounded(items)),
+                    _ => Err(de::Error::custom(format!("more than {N} items in a list"))),
+                }
+            }
+        }
+        deserializer.deserialize_seq(ListVisitor(PhantomData))
+    }
+}
+
+/// Stands where an item too many would be read; reading it fails at once.
+struct Refused;
+
+impl<'de> Deserialize<'de> for Refused {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        Err(de::Error::custom("one item too many"))
+    }
+}
+
+/// An object used as a map from names to values, at most `N` of them, each name once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueMap<T, const N: usize>(pub BTreeMap<String, T>);
+
+impl<T, const N: usize> Default for UniqueMap<T, N> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T: Serialize, const N: usize> Serialize for UniqueMap<T, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for UniqueMap<T, N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PairsVisitor<T, const N: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for PairsVisitor<T, N> {
+            type Value = UniqueMap<T, N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "an object of at most {N} members")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut out = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if out.len() == N {
+                        return Err(de::Error::custom(format!("more than {N} members in an object")));
+                    }
+                    let value = map.next_value()?;
+                    if out.insert(name, value).is_some() {
+                        return Err(de::Error::custom("the same member twice in an object"));
+                    }
+                }
+                Ok(UniqueMap(out))
+            }
+        }
+        deserializer.deserialize_map(PairsVisitor(PhantomData))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_and_depth_are_checked_before_parsing() {
+        let deep = "[".repeat(MAX_DEPTH + 1);
+        assert_eq!(from_slice::<()>(deep.as_bytes(), 1000), Err(JsonError::TooDeep { limit: MAX_DEPTH }));
+        assert_eq!(
+            from_slice::<()>(b"    null", 7),
+            Err(JsonError::TooLarge { limit: 7, found: 8 }),
+            "not parsed at all"
+        );
+        let text = format!("\"{}\\\"[[\"", "[".repeat(500));
+        assert!(from_slice::<String>(text.as_bytes(), 1000).is_ok(), "brackets in a string are no depth");
+    }
+
+    #[test]
+    fn integers_are_read_as_string_or_number_and_have_one_spelling() {
+        for (text, value) in
+            [("5", 5), ("\"5\"", 5), ("\"-1\"", -1), ("-1", -1), ("\"9223372036854775807\"", i64::MAX)]
+        {
+            assert_eq!(from_slice::<Int64>(text.as_bytes(), 100).unwrap(), Int64(value));
+        }
+        for bad in ["\"+5\"", "\"05\"", "\" 5\"", "\"\"", "5.0", "1e3", "9223372036854775808", "true", "[]"] {
+            assert!(from_slice::<Int64>(bad.as_bytes(), 100).is_err(), "{bad}");
+        }
+        assert_eq!(serde_json::to_string(&Int64(7)).unwrap(), "\"7\"");
+        assert!(Int64(-1).to_u64("logIndex").is_err());
+    }
+
+    #[test]
+    fn a_bounded_list_stops_before_the_item_too_many() {
+        assert_eq!(from_slice::<Bounded<u8, 2>>(b"[1,2]", 100).unwrap().0, [1, 2]);
+        let error = from_slice::<Bounded<u8, 2>>(b"[1,2,\"not even a number\"]", 100).unwrap_err();
+        assert!(error.to_string().contains("more than 2 items"), "{error}");
+    }
+
+    #[test]
+    fn a_member_given_twice_is_refused() {
+        assert!(from_slice::<UniqueMap<u8, 4>>(br#"{"a":1,"b":2}"#, 100).is_ok());
+        assert!(from_slice::<UniqueMap<u8, 4>>(br#"{"a":1,"a":2}"#, 100).is_err());
+        assert!(from_slice::<UniqueMap<u8, 1>>(br#"{"a":1,"b":2}"#, 100).is_err());
+    }
+}

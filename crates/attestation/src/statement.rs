@@ -1,0 +1,273 @@
+//! In-toto statements: which artifacts, and what is said of them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::json::{self, Bounded, JsonError, UniqueMap};
+
+/// The largest statement read, in bytes.
+pub const MAX_STATEMENT_LEN: usize = 16 * 1024 * 1024;
+/// The most subjects of one statement.
+pub const MAX_SUBJECTS: usize = 1024;
+/// The most digests of one subject.
+pub const MAX_DIGESTS: usize = 32;
+/// The most annotations of one subject.
+pub const MAX_ANNOTATIONS: usize = 256;
+
+/// Which version of the format a statement is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StatementVersion {
+    /// `https://in-toto.io/Statement/v0.1`.
+    V0_1,
+    /// `https://in-toto.io/Statement/v1`.
+    V1,
+}
+
+impl StatementVersion {
+    /// The URI in `_type`.
+    #[must_use]
+    pub const fn uri(self) -> &'static str {
+        match self {
+            Self::V0_1 => "https://in-toto.io/Statement/v0.1",
+            Self::V1 => "https://in-toto.io/Statement/v1",
+        }
+    }
+}
+
+/// One artifact a statement is about.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Subject {
+    /// A name, which says nothing about identity; may be empty.
+    pub name: String,
+    /// Digests by algorithm name (`sha256`), in hexadecimal.
+    pub digest: BTreeMap<String, String>,
+    /// Further facts about the artifact, such as cosign's `-a key=value`.
+    pub annotations: BTreeMap<String, serde_json::Value>,
+}
+
+impl Subject {
+    /// Whether this subject names the digest: the same algorithm and the same bytes, hexadecimal of either case.
+    #[must_use]
+    pub fn matches(&self, digest: &countersign_crypto::Digest) -> bool {
+        self.digest
+            .get(digest.algorithm().name())
+            .is_some_and(|found| found.eq_ignore_ascii_case(&digest.to_hex()))
+    }
+}
+
+/// A statement. The predicate stays the text it was, so that nothing is lost to a second writer.
+#[derive(Debug, Clone)]
+pub struct Statement {
+    /// Version of the format.
+    pub version: StatementVersion,
+    /// What it is about.
+    pub subjects: Vec<Subject>,
+    /// The URI which says how to read the predicate.
+    pub predicate_type: String,
+    /// What is said, as JSON text; `None` when absent.
+    pub predicate: Option<Box<RawValue>>,
+}
+
+impl Statement {
+    /// Reads a statement from a DSSE payload.
+    ///
+    /// ```
+    /// use countersign_attestation::Statement;
+    /// let statement = Statement::from_json(br#"{
+    ///   "_type": "https://in-toto.io/Statement/v1",
+    ///   "subject": [{"name": "a.txt", "digest": {"sha256": "00"}}],
+    ///   "predicateType": "https://example.com/p", "predicate": {"ok": true}}"#)?;
+    /// assert_eq!(statement.subjects[0].name, "a.txt");
+    /// # Ok::<(), countersign_attestation::JsonError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`JsonError`]: limits, another `_type`, no predicate type, members given twice or of another type. A `null`
+    /// among the subjects is a subject without digests, which matches nothing.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, JsonError> {
+        let wire: WireStatement = json::from_slice(bytes, MAX_STATEMENT_LEN)?;
+        let version = [StatementVersion::V0_1, StatementVersion::V1]
+            .into_iter()
+            .find(|v| v.uri() == wire.kind)
+            .ok_or_else(|| {
+                JsonError::Shape(format!(
+                    "_type: expected \"{}\" or \"{}\", found \"{}\"",
+                    StatementVersion::V1.uri(),
+                    StatementVersion::V0_1.uri(),
+                    wire.kind
+                ))
+            })?;
+        if wire.predicate_type.is_empty() {
+            return Err(JsonError::Shape("predicateType is empty".into()));
+        }
+        Ok(Self {
+            version,
+            subjects: wire.subject.0.into_iter().map(|s| s.unwrap_or_default().into()).collect(),
+            predicate_type: wire.predicate_type,
+            predicate: wire.predicate,
+        })
+    }
+
+    /// Writes the statement without white space; members in the order of the specification.
+    ///
+    /// # Errors
+    /// [`JsonError`] when it is over the limits of [`Statement::from_json`].
+    pub fn to_json(&self) -> Result<Vec<u8>, JsonError> {
+        let wire = WireStatement {
+            kind: self.version.uri().to_owned(),
+            subject: Bounded(self.subjects.iter().cloned().map(|s| Some(s.into())).collect()),
+            predicate_type: self.predicate_type.clone(),
+            predicate: self.predicate.clone(),
+        };
+        let bytes = serde_json::to_vec(&wire)?;
+        Self::from_json(&bytes)?;
+        Ok(bytes)
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireStatement {
+    #[serde(rename = "_type")]
+    kind: String,
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    subject: Bounded<Option<WireSubject>, MAX_SUBJECTS>,
+    predicate_type: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    predicate: Option<Box<RawValue>>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct WireSubject {
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "String::is_empty")]
+    name: String,
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    digest: UniqueMap<String, MAX_DIGESTS>,
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "no_members")]
+    annotations: UniqueMap<serde_json::Value, MAX_ANNOTATIONS>,
+}
+
+fn no_members<T, const N: usize>(map: &UniqueMap<T, N>) -> bool {
+    map.0.is_empty()
+}
+
+impl From<WireSubject> for Subject {
+    fn from(wire: WireSubject) -> Self {
+        Self { name: wire.name, digest: wire.digest.0, annotations: wire.annotations.0 }
+    }
+}
+
+impl From<Subject> for WireSubject {
+    fn from(subject: Subject) -> Self {
+        Self {
+            name: subject.name,
+            digest: UniqueMap(subject.digest),
+            annotations: UniqueMap(subject.annotations),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_crypto::HashAlgorithm;
+
+    use super::*;
+
+    fn with_subject(subject: &str) -> String {
+        format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":{subject},"predicateType":"t","predicate":{{}}}}"#
+        )
+    }
+
+    #[test]
+    fn v08_null_subjects_match_nothing_and_do_not_crash() {
+        let digest = HashAlgorithm::Sha256.digest(b"");
+        for subject in
+            ["null", "[]", "[null]", "[{}]", r#"[{"digest":null}]"#, r#"[{"digest":{"sha256":""}}]"#]
+        {
+            let statement = Statement::from_json(with_subject(subject).as_bytes()).unwrap();
+            assert!(!statement.subjects.iter().any(|s| s.matches(&digest)), "{subject}");
+        }
+    }
+
+    #[test]
+    fn v17_more_than_1024_subjects_are_refused() {
+        let many = |n: usize| with_subject(&format!("[{}]", vec!["{}"; n].join(",")));
+        assert!(Statement::from_json(many(MAX_SUBJECTS).as_bytes()).is_ok());
+        assert!(Statement::from_json(many(MAX_SUBJECTS + 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_subject_matches_by_algorithm_and_value() {
+        let digest = HashAlgorithm::Sha256.digest(b"x");
+        let hex = digest.to_hex();
+        let subject = |algorithm: &str, value: &str| Subject {
+            digest: [(algorithm.to_owned(), value.to_owned())].into(),
+            ..Subject::default()
+        };
+        assert!(subject("sha256", &hex).matches(&digest));
+        assert!(subject("sha256", &hex.to_uppercase()).matches(&digest));
+        assert!(!subject("sha512", &hex).matches(&digest));
+        assert!(!subject("sha256", &hex[1..]).matches(&digest));
+    }
+
+    #[test]
+    fn malformed_statements_are_refused() {
+        let good = with_subject("[]");
+        for (from, to) in [
+            ("Statement/v1", "Statement/v2"),
+            ("\"predicateType\":\"t\",", ""),
+            ("\"predicateType\":\"t\"", "\"predicateType\":\"\""),
+            ("\"predicateType\":\"t\"", "\"predicateType\":null"),
+            ("\"predicateType\":\"t\"", "\"predicateType\":\"t\",\"predicateType\":\"u\""),
+            ("\"subject\":[]", "\"subject\":[{\"digest\":{\"sha256\":1}}]"),
+            ("\"subject\":[]", "\"subject\":[{\"digest\":{\"sha256\":\"00\",\"sha256\":\"01\"}}]"),
+            ("\"subject\":[]", "\"subject\":{}"),
+        ] {
+            assert!(good.contains(from), "{from}");
+            assert!(Statement::from_json(good.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+        }
+        assert!(Statement::from_json(b"hello").is_err());
+        assert!(Statement::from_json(b"null").is_err());
+    }
+
+    #[test]
+    fn the_predicate_keeps_its_spelling() {
+        let text = r#"{"b": 1.0, "a":  [ 1e2 ]}"#;
+        let json = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v0.1","subject":[],"predicateType":"t","predicate":{text}}}"#
+        );
+        let statement = Statement::from_json(json.as_bytes()).unwrap();
+        assert_eq!(statement.version, StatementVersion::V0_1);
+        assert_eq!(statement.predicate.as_ref().unwrap().get(), text);
+        assert_eq!(statement.to_json().unwrap(), json.as_bytes());
+    }
+
+    #[test]
+    fn annotations_are_written_and_read() {
+        let subject = Subject {
+            digest: [("sha256".to_owned(), "00".to_owned())].into(),
+            annotations: [("k".to_owned(), "v".into())].into(),
+            ..Subject::default()
+        };
+        let statement = Statement {
+            version: StatementVersion::V1,
+            subjects: vec![subject.clone()],
+            predicate_type: "https://sigstore.dev/cosign/sign/v1".into(),
+            predicate: Some(RawValue::from_string("{}".into()).unwrap()),
+        };
+        let json = statement.to_json().unwrap();
+        assert_eq!(
+            String::from_utf8(json.clone()).unwrap(),
+            concat!(
+                r#"{"_type":"https://in-toto.io/Statement/v1","#,
+                r#""subject":[{"digest":{"sha256":"00"},"annotations":{"k":"v"}}],"#,
+                r#""predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{}}"#
+            )
+        );
+        assert_eq!(Statement::from_json(&json).unwrap().subjects, [subject]);
+    }
+}
