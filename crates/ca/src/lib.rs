@@ -22,6 +22,7 @@
 //!
 //! The crate speaks no HTTP. Requests to issuers go through [`oidc::Transport`]; its own API is served elsewhere.
 
+pub mod authority;
 pub mod challenge;
 pub mod config;
 pub mod dev_idp;
@@ -31,5 +32,6 @@ mod json;
 pub mod oidc;
 mod weak_key;
 
+pub use authority::{Ca, SctSource};
 pub use challenge::{IssueRequest, KeyRequest};
 pub use error::CaError;

@@ -158,8 +158,9 @@ impl TokenVerifier {
         }
     }
 
-    #[cfg(test)]
-    pub(crate) fn remembered_issuers(&self) -> usize {
+    /// How many issuers have an entry in the cache of keys. Bounded, whatever tokens arrive.
+    #[must_use]
+    pub fn cached_issuers(&self) -> usize {
         self.keys.remembered()
     }
 }
