@@ -11,6 +11,7 @@
 mod certificate;
 mod chain;
 mod issue;
+mod sct_vectors;
 mod support;
 mod timestamp;
 mod timestamp_vectors;
