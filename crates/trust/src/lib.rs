@@ -2,5 +2,9 @@
 //!
 //! - [`tuf`]: The Update Framework, both sides. A repository that a private instance publishes, and a client
 //!   that follows any Sigstore-like repository.
+//! - [`instances`]: the named trust roots on a user's machine.
+//!
+//! Network enters through [`tuf::Transport`], time through arguments.
 
+pub mod instances;
 pub mod tuf;
