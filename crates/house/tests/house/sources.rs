@@ -21,7 +21,7 @@ const UNFINISHED: &[&str] = &[
     concat!("db", "g!("),
     concat!("FIX", "ME"),
     concat!("TO", "DO"),
-    concat!("X", "XX"),
+    concat!("X", "XX:"),
 ];
 
 #[test]
