@@ -25,6 +25,7 @@
 pub mod authority;
 pub mod challenge;
 pub mod config;
+pub mod ct;
 pub mod dev_idp;
 mod error;
 pub mod identity;
