@@ -10,6 +10,7 @@ use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
 
 use crate::asn1::{Cursor, certificate_time, check_limits, constructed, decode_all, primitive};
+use crate::name::Printable;
 use crate::sct::Sct;
 use crate::{FulcioExtensions, Name, San, X509Error, oid, write};
 
@@ -457,7 +458,7 @@ impl Certificate {
     #[must_use]
     pub fn describe(&self) -> String {
         if let Some(cn) = &self.0.subject.common_name {
-            format!("certificate \"{}\"", cn.escape_debug())
+            format!("certificate \"{}\"", Printable(cn))
         } else if let Some(san) = self.sans().first() {
             format!("certificate of \"{san}\"")
         } else {

@@ -78,12 +78,29 @@ impl Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.organization, &self.common_name) {
-            (Some(o), Some(cn)) => write!(f, "O={}, CN={}", o.escape_debug(), cn.escape_debug()),
-            (Some(o), None) => write!(f, "O={}", o.escape_debug()),
-            (None, Some(cn)) => write!(f, "CN={}", cn.escape_debug()),
+            (Some(o), Some(cn)) => write!(f, "O={}, CN={}", Printable(o), Printable(cn)),
+            (Some(o), None) => write!(f, "O={}", Printable(o)),
+            (None, Some(cn)) => write!(f, "CN={}", Printable(cn)),
             (None, None) if self.is_empty() => f.write_str("(empty name)"),
             (None, None) => f.write_str("(a name without CN and O)"),
         }
+    }
+}
+
+/// Text from a certificate, for a person: what a terminal would obey (control characters, changes of the writing
+/// direction) is escaped, the rest stays as it is.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use fmt::Write as _;
+        for c in self.0.chars() {
+            match c {
+                '\'' | '"' | '\\' => f.write_char(c)?,
+                _ => write!(f, "{}", c.escape_debug())?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -208,7 +225,7 @@ impl San {
 impl fmt::Display for San {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.as_text() {
-            Some(text) => write!(f, "{}", text.escape_debug()),
+            Some(text) => Printable(text).fmt(f),
             None => f.write_str("(a name that is not text)"),
         }
     }
@@ -264,6 +281,7 @@ mod tests {
         }
         let name = Name::new(None, Some("\u{1b}[2Jx\u{202e}"));
         assert!(name.to_string().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{name}");
+        assert_eq!(San::Email("o'brien@example.com".into()).to_string(), "o'brien@example.com");
     }
 
     #[test]

@@ -2,8 +2,10 @@
 //! test vectors are at hand, every certificate in them.
 
 use countersign_crypto::encoding::{base64_decode, base64_encode};
-use countersign_crypto::{KeyType, Scheme};
-use countersign_x509::{Certificate, FulcioExtension, San, sct};
+use countersign_crypto::{KeyType, Scheme, Signer as _};
+use countersign_x509::{Certificate, FulcioExtension, San, X509Error, sct};
+
+use crate::support::{Spec, key};
 
 const FULCIO_LEAF: &[u8] = include_bytes!("../data/fulcio_leaf.der");
 
@@ -69,6 +71,55 @@ fn pem_of_one_and_of_many() {
     assert!(Certificate::chain_from_pem("").is_err());
     assert!(Certificate::chain_from_pem(&pem.repeat(65)).is_err());
     assert!(Certificate::chain_from_pem(&leaf.public_key().to_pem()).is_err(), "another label");
+}
+
+#[test]
+fn extensions_that_are_doubled_or_malformed_are_refused() {
+    let key = key();
+    let read = |more: &[(&[u8], &[u8])]| {
+        let spec = Spec::leaf("leaf").with(|s| {
+            s.more = more.iter().map(|(oid, value)| (oid.to_vec(), false, value.to_vec())).collect();
+        });
+        Certificate::from_der(&spec.der(key.public_key(), "ca", &key))
+    };
+    assert!(read(&[]).is_ok());
+    const UNKNOWN: &[u8] = &[0x2a, 3];
+    assert!(read(&[(UNKNOWN, b"anything")]).is_ok(), "unknown and not critical");
+    assert!(read(&[(UNKNOWN, b"a"), (UNKNOWN, b"b")]).is_err(), "twice");
+    let id = |last: u8| [0x55, 0x1d, last];
+    let fulcio = |last: u8| [0x2b, 6, 1, 4, 1, 0x83, 0xbf, 0x30, 1, last];
+    let sct_list: &[u8] = &[0x2b, 6, 1, 4, 1, 0xd6, 0x79, 2, 4, 2];
+    for (name, oid, value) in [
+        ("a path length without an authority", &id(19)[..], &[0x30, 3, 2, 1, 0][..]),
+        ("basic constraints of another type", &id(19), &[0x04, 0]),
+        ("a subject key identifier of another type", &id(14), &[0x02, 1, 0]),
+        ("no alternative name at all", &id(17), &[0x30, 0]),
+        ("an e-mail address with a NUL", &id(17), &[0x30, 4, 0x81, 2, b'a', 0]),
+        ("an issuer that is not DER", &fulcio(8), b"https://issuer.example"),
+        ("an issuer that is not UTF-8", &fulcio(1), &[0xff]),
+        ("an SCT list outside of an OCTET STRING", sct_list, &[0, 0]),
+    ] {
+        assert!(read(&[(oid, value)]).is_err(), "{name}");
+    }
+    let empty_list = read(&[(sct_list, &[0x04, 2, 0, 0])]).unwrap();
+    assert!(empty_list.scts().is_err(), "an SCT list without an SCT");
+    let many: Vec<Vec<u8>> = (0..130_u8).map(|n| vec![0x2a, 3, n % 100, n / 100]).collect();
+    let many: Vec<(&[u8], &[u8])> = many.iter().map(|oid| (oid.as_slice(), &b""[..])).collect();
+    assert!(matches!(read(&many), Err(X509Error::TooMany { .. })));
+}
+
+#[test]
+fn other_versions_and_contradicting_algorithms_are_refused() {
+    let at = FULCIO_LEAF.windows(5).position(|w| w == [0xa0, 3, 2, 1, 2]).unwrap();
+    let mut version = FULCIO_LEAF.to_vec();
+    version[at + 4] = 1;
+    assert!(Certificate::from_der(&version).is_err());
+    // ecdsa-with-SHA256 outside, ecdsa-with-SHA384 inside.
+    let mut inner = FULCIO_LEAF.to_vec();
+    let at = inner.windows(8).position(|w| w == [0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2]).unwrap();
+    inner[at + 7] = 3;
+    let error = Certificate::from_der(&inner).unwrap_err();
+    assert!(error.to_string().contains("algorithm"), "{error}");
 }
 
 /// All certificates of the public vectors, wherever they stand in the JSON.
