@@ -134,28 +134,28 @@ impl<'de> Deserialize<'de> for Base64 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Int64(pub i64);
 
-impl Int64 {
-    /// An index or a size.
-    ///
-    /// # Errors
-    /// [`JsonError::Shape`] above 2^63-1.
-    pub fn from_u64(value: u64, what: &str) -> Result<Self, JsonError> {
-        i64::try_from(value).map(Self).map_err(|_| JsonError::Shape(format!("{what} {value} is too large")))
-    }
-
-    /// The value as an index or a size.
-    ///
-    /// # Errors
-    /// [`JsonError::Shape`] when it is negative.
-    pub fn to_u64(self, what: &str) -> Result<u64, JsonError> {
-        u64::try_from(self.0)
-            .map_err(|_| JsonError::Shape(format!("{what}: expected 0 or more, found {}", self.0)))
-    }
-}
+/// An index or a size: an [`Int64`] which is not negative.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Index(pub u64);
 
 impl Serialize for Int64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.0)
+    }
+}
+
+impl Serialize for Index {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Index {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Int64::deserialize(deserializer)?.0;
+        u64::try_from(value)
+            .map(Index)
+            .map_err(|_| de::Error::custom(format!("expected an index or size of 0 or more, found {value}")))
     }
 }
 
@@ -308,7 +308,8 @@ mod tests {
             assert!(from_slice::<Int64>(bad.as_bytes(), 100).is_err(), "{bad}");
         }
         assert_eq!(serde_json::to_string(&Int64(7)).unwrap(), "\"7\"");
-        assert!(Int64(-1).to_u64("logIndex").is_err());
+        assert!(from_slice::<Index>(b"\"-1\"", 100).is_err());
+        assert_eq!(from_slice::<Index>(b"\"1\"", 100).unwrap(), Index(1));
     }
 
     #[test]

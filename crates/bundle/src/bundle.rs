@@ -1,8 +1,8 @@
 //! The bundle: everything needed to verify one signature, in one document.
 
+use countersign_attestation::JsonError;
 use countersign_attestation::dsse::{Envelope, WireEnvelope};
 use countersign_attestation::json::{self, Base64, Bounded};
-use countersign_attestation::JsonError;
 use countersign_crypto::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 
@@ -207,7 +207,7 @@ impl Bundle {
             }
         }
         bundle.check_shape()?;
-        serde_json::to_vec(&WireBundle::of(&bundle)?).map_err(|e| JsonError::from(e).into())
+        serde_json::to_vec(&WireBundle::of(&bundle)).map_err(|e| JsonError::from(e).into())
     }
 }
 
@@ -340,7 +340,12 @@ impl WireBundle {
         };
         let verification_material = VerificationMaterial {
             content,
-            tlog_entries: material.tlog_entries.0.into_iter().map(WireEntry::read).collect::<Result<_, _>>()?,
+            tlog_entries: material
+                .tlog_entries
+                .0
+                .into_iter()
+                .map(WireEntry::read)
+                .collect::<Result<_, _>>()?,
             rfc3161_timestamps: material
                 .timestamp_verification_data
                 .map(|d| d.rfc3161_timestamps.0.into_iter().map(|t| t.signed_timestamp.0).collect())
@@ -357,12 +362,10 @@ impl WireBundle {
         Ok(Bundle { version, verification_material, content })
     }
 
-    fn of(bundle: &Bundle) -> Result<Self, BundleError> {
+    fn of(bundle: &Bundle) -> Self {
         let material = &bundle.verification_material;
         let mut wire = WireMaterial {
-            tlog_entries: Bounded(
-                material.tlog_entries.iter().map(WireEntry::of).collect::<Result<_, _>>()?,
-            ),
+            tlog_entries: Bounded(material.tlog_entries.iter().map(WireEntry::of).collect()),
             timestamp_verification_data: (!material.rfc3161_timestamps.is_empty()).then(|| WireTimestamps {
                 rfc3161_timestamps: Bounded(
                     material
@@ -377,8 +380,9 @@ impl WireBundle {
         match &material.content {
             KeyMaterial::Certificate(der) => wire.certificate = Some(RawBytes::of(der)),
             KeyMaterial::CertificateChain(chain) => {
-                wire.x509_certificate_chain =
-                    Some(WireChain { certificates: Bounded(chain.iter().map(|c| RawBytes::of(c)).collect()) });
+                wire.x509_certificate_chain = Some(WireChain {
+                    certificates: Bounded(chain.iter().map(|c| RawBytes::of(c)).collect()),
+                });
             }
             KeyMaterial::PublicKeyHint(hint) => wire.public_key = Some(WireHint { hint: hint.clone() }),
         }
@@ -395,11 +399,11 @@ impl WireBundle {
             ),
             Content::Dsse(envelope) => (None, Some(envelope.into())),
         };
-        Ok(Self {
+        Self {
             media_type: bundle.version.media_type().to_owned(),
             verification_material: wire,
             message_signature,
             dsse_envelope,
-        })
+        }
     }
 }

@@ -15,8 +15,8 @@
 //! The crate does no I/O.
 
 mod bundle;
-mod rekor_request;
 pub mod rekor;
+mod rekor_request;
 mod rekor_v1;
 mod signing_config;
 mod tlog_entry;
@@ -31,9 +31,7 @@ pub use signing_config::{
     ClientTrustConfig, SelectError, Selector, Service, ServiceConfiguration, SigningConfig,
 };
 pub use tlog_entry::{InclusionProof, TlogEntry};
-pub use trusted_root::{
-    CertificateAuthority, DistinguishedName, LogKey, TRUSTED_ROOT, TransparencyLog, TrustedRoot, ValidFor,
-};
+pub use trusted_root::{CertificateAuthority, LogKey, TransparencyLog, TrustedRoot, ValidFor};
 
 use countersign_attestation::JsonError;
 

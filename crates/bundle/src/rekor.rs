@@ -12,7 +12,7 @@ use crate::wire::RawBytes;
 use crate::{BundleError, shape};
 
 pub use crate::rekor_request::{
-    DsseRequestV002, EntryRequest, HashedRekordRequestV002, MAX_REQUEST_LEN, RequestError, RequestVerifier,
+    DsseRequestV002, EntryRequest, MAX_REQUEST_LEN, RequestError, RequestVerifier,
 };
 pub use crate::rekor_v1::{BodyV1, DsseSignatureV1};
 
@@ -49,13 +49,11 @@ impl HashedRekordV2 {
 
     /// The body: exactly the bytes which the log stores and hashes.
     ///
-    /// # Errors
-    /// [`BundleError::Shape`] for a pair of key and scheme without a name.
-    pub fn canonical_body(&self) -> Result<Vec<u8>, BundleError> {
-        let details = self
-            .key_details
-            .name()
-            .ok_or_else(|| shape(format!("{} has no name in Sigstore", self.key_details.scheme)))?;
+    /// A pair of key and scheme without a name in Sigstore is written as protobuf writes "not given"; no log
+    /// takes such an entry.
+    #[must_use]
+    pub fn canonical_body(&self) -> Vec<u8> {
+        let details = self.key_details.name().unwrap_or("PUBLIC_KEY_DETAILS_UNSPECIFIED");
         // JCS orders members by name; every value here is base64 or a known name, so nothing is escaped.
         let (member, bytes) = match &self.verifier {
             Verifier::PublicKey(spki) => ("publicKey", spki),
@@ -64,7 +62,7 @@ impl HashedRekordV2 {
         let verifier = format!("\"{member}\":{{\"rawBytes\":\"{}\"}}", encoding::base64_encode(bytes));
         let details = format!("\"keyDetails\":\"{details}\"");
         // "keyDetails" < "publicKey" < "x509Certificate".
-        Ok(format!(
+        format!(
             concat!(
                 "{{\"apiVersion\":\"0.0.2\",\"kind\":\"hashedrekord\",\"spec\":{{\"hashedRekordV002\":{{",
                 "\"data\":{{\"algorithm\":\"{}\",\"digest\":\"{}\"}},",
@@ -76,7 +74,7 @@ impl HashedRekordV2 {
             details,
             verifier
         )
-        .into_bytes())
+        .into_bytes()
     }
 
     /// Reads a body. It must be exactly what [`HashedRekordV2::canonical_body`] writes.
@@ -108,7 +106,7 @@ impl HashedRekordV2 {
             key_details: KeyDetails::from_name(&spec.signature.verifier.key_details)
                 .map_err(|e| shape(e.to_string()))?,
         };
-        if own.canonical_body()? != body {
+        if own.canonical_body() != body {
             return Err(shape("the body is not in canonical form"));
         }
         Ok(own)

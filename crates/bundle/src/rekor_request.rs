@@ -3,10 +3,10 @@
 //! Read strictly, as the real log does: a member it does not know, one given twice, or two of which only one may
 //! stand, is an error. Members may be in lower camel case or in snake case.
 
+use countersign_attestation::Envelope;
 use countersign_attestation::dsse::WireEnvelope;
 use countersign_attestation::json::{self, Base64, Bounded, JsonError};
-use countersign_attestation::Envelope;
-use countersign_crypto::{Digest, KeyDetails, encoding};
+use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, encoding};
 use serde::Deserialize;
 
 use crate::rekor::{HashedRekordV2, Verifier};
@@ -44,17 +44,6 @@ pub struct RequestVerifier {
     pub key_details: KeyDetails,
 }
 
-/// A request to log a signature over a digest. The hash is the one that belongs to the scheme.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HashedRekordRequestV002 {
-    /// What was signed.
-    pub digest: Digest,
-    /// The signature.
-    pub signature: Vec<u8>,
-    /// What verifies it.
-    pub verifier: RequestVerifier,
-}
-
 /// A request to log a DSSE envelope. Rekor v2 dropped it; sigstore-js still sends it, and it can be logged as a
 /// signature over the PAE's digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +58,8 @@ pub struct DsseRequestV002 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EntryRequest {
-    /// A signature over a digest.
-    HashedRekord(HashedRekordRequestV002),
+    /// A signature over a digest; the hash is the one that belongs to the scheme.
+    HashedRekord(HashedRekordV2),
     /// A signed envelope.
     Dsse(DsseRequestV002),
 }
@@ -80,7 +69,7 @@ impl EntryRequest {
     ///
     /// # Errors
     /// [`RequestError`]. Signatures are not checked here.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, RequestError> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, RequestError> {
         let wire: WireRequest = json::from_slice(bytes, MAX_REQUEST_LEN).map_err(RequestError::Syntax)?;
         match (wire.hashed_rekord, wire.dsse) {
             (Some(request), None) => request.read().map(Self::HashedRekord),
@@ -93,33 +82,43 @@ impl EntryRequest {
     }
 }
 
-impl HashedRekordRequestV002 {
-    /// The entry which the log makes of the request.
-    #[must_use]
-    pub fn to_entry(&self) -> HashedRekordV2 {
-        HashedRekordV2 {
-            digest: self.digest,
-            signature: self.signature.clone(),
-            verifier: self.verifier.verifier.clone(),
-            key_details: self.verifier.key_details,
-        }
-    }
-
-    /// Writes the request.
+impl DsseRequestV002 {
+    /// The entry which a log makes of the request: a signature over the envelope's PAE, and the PAE itself.
     ///
     /// # Errors
-    /// [`RequestError::Invalid`] for a pair of key and scheme without a name.
-    pub fn to_json(&self) -> Result<Vec<u8>, RequestError> {
-        let details = self
-            .verifier
-            .key_details
-            .name()
-            .ok_or_else(|| invalid(format!("{} has no name in Sigstore", self.verifier.key_details.scheme)))?;
-        let (member, bytes) = match &self.verifier.verifier {
+    /// [`RequestError::Invalid`] unless there is exactly one signature and one verifier.
+    pub fn into_hashedrekord(self) -> Result<(HashedRekordV2, Vec<u8>), RequestError> {
+        let pae = self.envelope.pae();
+        let (signatures, verifiers) = (self.envelope.signatures.len(), self.verifiers.len());
+        match (<[_; 1]>::try_from(self.envelope.signatures), <[_; 1]>::try_from(self.verifiers)) {
+            (Ok([signature]), Ok([verifier])) => {
+                // Pure Ed25519 names no hash; SHA-256 is what its registry entry is logged with.
+                let algorithm = verifier.key_details.scheme.hash().unwrap_or(HashAlgorithm::Sha256);
+                let entry = HashedRekordV2 {
+                    digest: algorithm.digest(&pae),
+                    signature: signature.sig,
+                    verifier: verifier.verifier,
+                    key_details: verifier.key_details,
+                };
+                Ok((entry, pae))
+            }
+            _ => Err(invalid(format!(
+                "expected one signature and one verifier, found {signatures} and {verifiers}"
+            ))),
+        }
+    }
+}
+
+impl HashedRekordV2 {
+    /// The request which makes this entry.
+    #[must_use]
+    pub fn to_request(&self) -> Vec<u8> {
+        let details = self.key_details.name().unwrap_or("PUBLIC_KEY_DETAILS_UNSPECIFIED");
+        let (member, bytes) = match &self.verifier {
             Verifier::Certificate(der) => ("x509Certificate", der),
             Verifier::PublicKey(spki) => ("publicKey", spki),
         };
-        Ok(format!(
+        format!(
             concat!(
                 "{{\"hashedRekordRequestV002\":{{\"digest\":\"{}\",\"signature\":{{\"content\":\"{}\",",
                 "\"verifier\":{{\"{}\":{{\"rawBytes\":\"{}\"}},\"keyDetails\":\"{}\"}}}}}}}}"
@@ -130,7 +129,7 @@ impl HashedRekordRequestV002 {
             encoding::base64_encode(bytes),
             details
         )
-        .into_bytes())
+        .into_bytes()
     }
 }
 
@@ -168,7 +167,12 @@ struct WireVerifier {
     public_key: Option<StrictRawBytes>,
     #[serde(rename = "x509Certificate", alias = "x509_certificate", default)]
     x509_certificate: Option<StrictRawBytes>,
-    #[serde(rename = "keyDetails", alias = "key_details", default, deserialize_with = "json::null_is_default")]
+    #[serde(
+        rename = "keyDetails",
+        alias = "key_details",
+        default,
+        deserialize_with = "json::null_is_default"
+    )]
     key_details: String,
 }
 
@@ -195,7 +199,9 @@ impl WireVerifier {
                 (Verifier::Certificate as fn(Vec<u8>) -> Verifier, certificate.raw_bytes.0)
             }
             (None, Some(key)) => (Verifier::PublicKey as fn(Vec<u8>) -> Verifier, key.raw_bytes.0),
-            (None, None) => return Err(invalid("verifier: expected publicKey or x509Certificate, found neither")),
+            (None, None) => {
+                return Err(invalid("verifier: expected publicKey or x509Certificate, found neither"));
+            }
             (Some(_), Some(_)) => {
                 return Err(RequestError::Syntax(JsonError::Shape(
                     "oneof dev.sigstore.rekor.v2.Verifier.verifier is already set".into(),
@@ -212,7 +218,7 @@ impl WireVerifier {
 }
 
 impl WireHashedRekord {
-    fn read(self) -> Result<HashedRekordRequestV002, RequestError> {
+    fn read(self) -> Result<HashedRekordV2, RequestError> {
         let signature = self.signature.ok_or_else(|| invalid("signature is missing"))?;
         let content = signature.content.unwrap_or_default().0;
         if content.is_empty() {
@@ -224,7 +230,12 @@ impl WireHashedRekord {
         })?;
         let digest = Digest::new(algorithm, &self.digest.unwrap_or_default().0)
             .map_err(|e| invalid(format!("digest: {e}")))?;
-        Ok(HashedRekordRequestV002 { digest, signature: content, verifier })
+        Ok(HashedRekordV2 {
+            digest,
+            signature: content,
+            verifier: verifier.verifier,
+            key_details: verifier.key_details,
+        })
     }
 }
 

@@ -101,8 +101,9 @@ impl BodyV1 {
                 .into_iter()
                 .map(|s| {
                     // Base64 of base64: the log took the envelope's text for bytes.
-                    let inner = String::from_utf8(s.sig.0)
-                        .map_err(|_| shape("spec.content.envelope.signatures: sig is not base64 of base64"))?;
+                    let inner = String::from_utf8(s.sig.0).map_err(|_| {
+                        shape("spec.content.envelope.signatures: sig is not base64 of base64")
+                    })?;
                     let signature = encoding::base64_decode(&inner)
                         .map_err(|e| shape(format!("spec.content.envelope.signatures: sig: {e}")))?;
                     Ok(DsseSignatureV1 { signature, verifier_pem: pem(&s.public_key)? })

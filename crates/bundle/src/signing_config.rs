@@ -72,7 +72,9 @@ pub struct SigningConfig {
 #[non_exhaustive]
 pub enum SelectError {
     /// Too few services, of too few operators, are valid now with a version which is spoken here.
-    #[error("expected {expected} usable service(s) of different operators, found {found} among {listed} listed")]
+    #[error(
+        "expected {expected} usable service(s) of different operators, found {found} among {listed} listed"
+    )]
     TooFew {
         /// How many are needed.
         expected: u32,
@@ -254,7 +256,9 @@ impl WireServiceConfiguration {
             ("EXACT", _) => return Err(shape(format!("{what}: EXACT needs a count of at least 1"))),
             ("" | "SERVICE_SELECTOR_UNDEFINED", _) if !in_use => Selector::Any,
             (other, _) => {
-                return Err(shape(format!("{what}: selector: expected ALL, ANY or EXACT, found \"{other}\"")));
+                return Err(shape(format!(
+                    "{what}: selector: expected ALL, ANY or EXACT, found \"{other}\""
+                )));
             }
         };
         Ok(ServiceConfiguration { selector })

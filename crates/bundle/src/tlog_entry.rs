@@ -1,8 +1,7 @@
 //! An entry of a transparency log with its proofs, as bundles and logs exchange it
 //! (`dev.sigstore.rekor.v1.TransparencyLogEntry`).
 
-use countersign_attestation::JsonError;
-use countersign_attestation::json::{self, Base64, Bounded, Int64};
+use countersign_attestation::json::{self, Base64, Bounded, Index, Int64};
 use serde::{Deserialize, Serialize};
 
 use crate::bundle::MAX_BUNDLE_LEN;
@@ -59,11 +58,10 @@ impl TlogEntry {
     }
 
     /// The entry as a JSON value, every index and size there even when zero, numbers as strings.
-    ///
-    /// # Errors
-    /// [`BundleError`] when a number is above 2^63-1.
-    pub fn to_json_value(&self) -> Result<serde_json::Value, BundleError> {
-        serde_json::to_value(WireEntry::of(self)?).map_err(|e| JsonError::from(e).into())
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "strings and lists only: there is nothing JSON cannot say")]
+    pub fn to_json_value(&self) -> serde_json::Value {
+        serde_json::to_value(WireEntry::of(self)).expect("an entry as JSON")
     }
 
     /// The entry as JSON text, members in the order of the protobuf message.
@@ -77,16 +75,15 @@ impl TlogEntry {
     ///         log_index: 0, root_hash: vec![2; 32], tree_size: 1, hashes: vec![], checkpoint: "c".into() }),
     ///     canonicalized_body: b"{}".to_vec(),
     /// };
-    /// let json = entry.to_json()?;
+    /// let json = entry.to_json();
     /// assert!(String::from_utf8_lossy(&json).starts_with(r#"{"logIndex":"0","logId":"#));
     /// assert_eq!(TlogEntry::from_json(&json)?, entry);
     /// # Ok::<(), countersign_bundle::BundleError>(())
     /// ```
-    ///
-    /// # Errors
-    /// As [`TlogEntry::to_json_value`].
-    pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
-        serde_json::to_vec(&WireEntry::of(self)?).map_err(|e| JsonError::from(e).into())
+    #[must_use]
+    #[expect(clippy::expect_used, reason = "strings and lists only: there is nothing JSON cannot say")]
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(&WireEntry::of(self)).expect("an entry as JSON")
     }
 }
 
@@ -94,7 +91,7 @@ impl TlogEntry {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct WireEntry {
     #[serde(alias = "log_index", default, deserialize_with = "json::null_is_default")]
-    log_index: Int64,
+    log_index: Index,
     #[serde(alias = "log_id")]
     log_id: LogId,
     #[serde(alias = "kind_version")]
@@ -126,11 +123,11 @@ struct WirePromise {
 #[serde(rename_all = "camelCase")]
 struct WireProof {
     #[serde(alias = "log_index", default, deserialize_with = "json::null_is_default")]
-    log_index: Int64,
+    log_index: Index,
     #[serde(alias = "root_hash", default, deserialize_with = "json::null_is_default")]
     root_hash: Base64,
     #[serde(alias = "tree_size", default, deserialize_with = "json::null_is_default")]
-    tree_size: Int64,
+    tree_size: Index,
     #[serde(default, deserialize_with = "json::null_is_default")]
     hashes: Bounded<Base64, MAX_PROOF_HASHES>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,20 +143,23 @@ struct WireCheckpoint {
 impl WireEntry {
     pub(crate) fn read(self) -> Result<TlogEntry, BundleError> {
         if self.integrated_time.0 < 0 {
-            return Err(shape(format!("integratedTime: expected 0 or more, found {}", self.integrated_time.0)));
+            return Err(shape(format!(
+                "integratedTime: expected 0 or more, found {}",
+                self.integrated_time.0
+            )));
         }
         let inclusion_proof = match self.inclusion_proof {
             None => None,
             Some(proof) => Some(InclusionProof {
-                log_index: proof.log_index.to_u64("inclusionProof.logIndex")?,
+                log_index: proof.log_index.0,
                 root_hash: proof.root_hash.0,
-                tree_size: proof.tree_size.to_u64("inclusionProof.treeSize")?,
+                tree_size: proof.tree_size.0,
                 hashes: proof.hashes.0.into_iter().map(|h| h.0).collect(),
                 checkpoint: proof.checkpoint.map(|c| c.envelope).unwrap_or_default(),
             }),
         };
         Ok(TlogEntry {
-            log_index: self.log_index.to_u64("logIndex")?,
+            log_index: self.log_index.0,
             log_id: self.log_id.key_id.0,
             kind: self.kind_version.kind,
             version: self.kind_version.version,
@@ -173,20 +173,20 @@ impl WireEntry {
         })
     }
 
-    pub(crate) fn of(entry: &TlogEntry) -> Result<Self, BundleError> {
+    pub(crate) fn of(entry: &TlogEntry) -> Self {
         let inclusion_proof = match &entry.inclusion_proof {
             None => None,
             Some(proof) => Some(WireProof {
-                log_index: Int64::from_u64(proof.log_index, "inclusionProof.logIndex")?,
+                log_index: Index(proof.log_index),
                 root_hash: Base64(proof.root_hash.clone()),
-                tree_size: Int64::from_u64(proof.tree_size, "inclusionProof.treeSize")?,
+                tree_size: Index(proof.tree_size),
                 hashes: Bounded(proof.hashes.iter().cloned().map(Base64).collect()),
                 checkpoint: (!proof.checkpoint.is_empty())
                     .then(|| WireCheckpoint { envelope: proof.checkpoint.clone() }),
             }),
         };
-        Ok(Self {
-            log_index: Int64::from_u64(entry.log_index, "logIndex")?,
+        Self {
+            log_index: Index(entry.log_index),
             log_id: LogId { key_id: Base64(entry.log_id.clone()) },
             kind_version: WireKindVersion { kind: entry.kind.clone(), version: entry.version.clone() },
             integrated_time: Int64(entry.integrated_time.unwrap_or(0)),
@@ -196,6 +196,6 @@ impl WireEntry {
                 .map(|p| WirePromise { signed_entry_timestamp: Base64(p) }),
             inclusion_proof,
             canonicalized_body: Base64(entry.canonicalized_body.clone()),
-        })
+        }
     }
 }

@@ -1,6 +1,8 @@
-//! The trusted root: which authorities and logs to trust, and when (`TrustedRoot` of sigstore_trustroot.proto).
+//! `trusted_root.json`: the certificate authorities, logs and timestamp authorities to trust, and when.
 
+use countersign_attestation::JsonError;
 use countersign_attestation::json::{self, Base64, Bounded};
+use countersign_crypto::HashAlgorithm;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -8,42 +10,33 @@ use crate::wire::{LogId, RawBytes, WireTimeRange};
 use crate::{BundleError, shape};
 
 /// The largest trusted root read, in bytes of JSON.
-pub(crate) const MAX_ROOT_LEN: usize = 4 * 1024 * 1024;
-
-/// Certificates in one chain at most.
+pub(crate) const MAX_ROOT_LEN: usize = 16 * 1024 * 1024;
+/// The most authorities or logs of one kind.
+const MAX_INSTANCES: usize = 256;
+/// The most certificates of one authority.
 const MAX_CHAIN: usize = 16;
 
-/// The media type written: the one every deployed client accepts.
-pub const TRUSTED_ROOT: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
+/// The media type which is written: the only one that all deployed clients read.
+const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.trustedroot+json;version=0.1";
 
-const MEDIA_TYPES: [&str; 4] = [
-    TRUSTED_ROOT,
-    "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
-    "application/vnd.dev.sigstore.trustedroot.v0.1+json",
-    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
-];
-
-/// Logs, and authorities, in one trusted root at most.
-const MAX_AUTHORITIES: usize = 128;
-
-/// A closed interval of time; without an end it is open into the future.
+/// A closed interval of time: both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ValidFor {
     /// The first moment.
     pub start: Timestamp,
-    /// The last moment.
+    /// The last moment; `None` while in use.
     pub end: Option<Timestamp>,
 }
 
 impl ValidFor {
-    /// Whether the moment lies in the interval; both ends belong to it.
+    /// Whether a moment lies in it.
     ///
     /// ```
     /// use countersign_bundle::ValidFor;
-    /// let valid: ValidFor = ValidFor { start: "2024-01-01T00:00:00Z".parse()?, end: Some("2024-12-31T00:00:00Z".parse()?) };
-    /// assert!(valid.contains("2024-12-31T00:00:00Z".parse()?));
-    /// assert!(!valid.contains("2024-12-31T00:00:01Z".parse()?));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// let valid = ValidFor { start: "2024-01-01T00:00:00Z".parse()?, end: Some("2025-01-01T00:00:00Z".parse()?) };
+    /// assert!(valid.contains("2025-01-01T00:00:00Z".parse()?));
+    /// assert!(!valid.contains("2025-01-01T00:00:01Z".parse()?));
+    /// # Ok::<(), jiff::Error>(())
     /// ```
     #[must_use]
     pub fn contains(&self, at: Timestamp) -> bool {
@@ -51,12 +44,12 @@ impl ValidFor {
     }
 }
 
-/// The key of a log, with the time in which it signs.
+/// A log's public key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogKey {
-    /// DER `SubjectPublicKeyInfo`.
+    /// The key, DER `SubjectPublicKeyInfo` (very old entries: PKCS#1, which is not supported here).
     pub raw_bytes: Vec<u8>,
-    /// Sigstore's name for type and scheme, such as `PKIX_ED25519`. Deprecated names are still met in old roots.
+    /// Sigstore's name of key type and scheme, such as `PKIX_ED25519`.
     pub key_details: String,
     /// When the key signs.
     pub valid_for: ValidFor,
@@ -65,52 +58,70 @@ pub struct LogKey {
 /// A transparency log or a CT log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransparencyLog {
-    /// The log's address. For Rekor v2 its host name is the name in the checkpoints.
+    /// Where it is; the host name is the log's name in Rekor v2's checkpoints.
     pub base_url: String,
-    /// The hash of the tree; `SHA2_256` everywhere so far.
-    pub hash_algorithm: String,
-    /// The log's key.
+    /// The tree's hash.
+    pub hash_algorithm: HashAlgorithm,
+    /// Its key.
     pub public_key: LogKey,
-    /// The log's key id, as in entries and SCTs.
+    /// Its id: SHA-256 of the key (Rekor v1, CT), the full C2SP key id (Rekor v2).
     pub log_id: Vec<u8>,
-}
-
-/// The name of an authority, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DistinguishedName {
-    /// Organization.
-    #[serde(default)]
-    pub organization: String,
-    /// Common name.
-    #[serde(default, alias = "common_name")]
-    pub common_name: String,
+    /// The key id in checkpoints, when it is given apart from the log id.
+    pub checkpoint_key_id: Option<Vec<u8>>,
+    /// Who runs it.
+    pub operator: Option<String>,
 }
 
 /// A certificate authority or a timestamp authority.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateAuthority {
-    /// Whose it is.
-    pub subject: DistinguishedName,
-    /// Its address.
+    /// The organisation in its subject.
+    pub organization: String,
+    /// The common name in its subject.
+    pub common_name: String,
+    /// Where it is; may be empty.
     pub uri: String,
-    /// DER; the certificate closest to the leaf first (a timestamp authority's own leaf), the anchor last.
-    pub cert_chain: Vec<Vec<u8>>,
+    /// The chain, DER, the trust anchor last. A timestamp authority's begins with its leaf.
+    pub certificates: Vec<Vec<u8>>,
     /// When it issues.
     pub valid_for: ValidFor,
+    /// Who runs it.
+    pub operator: Option<String>,
 }
 
-/// What a verifier trusts.
+/// Everything to trust.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TrustedRoot {
     /// Transparency logs.
     pub tlogs: Vec<TransparencyLog>,
-    /// Certificate authorities.
+    /// Authorities for signing certificates.
     pub certificate_authorities: Vec<CertificateAuthority>,
-    /// CT logs.
+    /// Logs of certificates.
     pub ctlogs: Vec<TransparencyLog>,
-    /// Timestamp authorities.
+    /// Authorities for RFC 3161 timestamps.
     pub timestamp_authorities: Vec<CertificateAuthority>,
+}
+
+impl TrustedRoot {
+    /// Reads a trusted root in any of its three media types.
+    ///
+    /// # Errors
+    /// [`BundleError`]: limits, another media type, members missing or of another type. A log's key without
+    /// `validFor.start` is refused. An authority without one counts from 1970; its certificates have dates too.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, BundleError> {
+        json::from_slice::<WireRoot>(bytes, MAX_ROOT_LEN)?.read()
+    }
+
+    /// Writes it with the media type which all clients read, and without the members that the strict ones of
+    /// them do not know (`checkpointKeyId`, `operator`).
+    ///
+    /// # Errors
+    /// [`BundleError`] when [`TrustedRoot::from_json`] would not read it again.
+    pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
+        let bytes = serde_json::to_vec(&WireRoot::of(self)).map_err(JsonError::from)?;
+        Self::from_json(&bytes)?;
+        Ok(bytes)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -119,26 +130,30 @@ pub(crate) struct WireRoot {
     #[serde(alias = "media_type")]
     media_type: String,
     #[serde(default, deserialize_with = "json::null_is_default")]
-    tlogs: Bounded<WireLog, MAX_AUTHORITIES>,
-    #[serde(default, alias = "certificate_authorities", deserialize_with = "json::null_is_default")]
-    certificate_authorities: Bounded<WireAuthority, MAX_AUTHORITIES>,
+    tlogs: Bounded<WireLog, MAX_INSTANCES>,
+    #[serde(alias = "certificate_authorities", default, deserialize_with = "json::null_is_default")]
+    certificate_authorities: Bounded<WireAuthority, MAX_INSTANCES>,
     #[serde(default, deserialize_with = "json::null_is_default")]
-    ctlogs: Bounded<WireLog, MAX_AUTHORITIES>,
-    #[serde(default, alias = "timestamp_authorities", deserialize_with = "json::null_is_default")]
-    timestamp_authorities: Bounded<WireAuthority, MAX_AUTHORITIES>,
+    ctlogs: Bounded<WireLog, MAX_INSTANCES>,
+    #[serde(alias = "timestamp_authorities", default, deserialize_with = "json::null_is_default")]
+    timestamp_authorities: Bounded<WireAuthority, MAX_INSTANCES>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireLog {
-    #[serde(default, alias = "base_url")]
+    #[serde(alias = "base_url", default, deserialize_with = "json::null_is_default")]
     base_url: String,
-    #[serde(alias = "hash_algorithm")]
+    #[serde(alias = "hash_algorithm", default, deserialize_with = "json::null_is_default")]
     hash_algorithm: String,
     #[serde(alias = "public_key")]
     public_key: WireKey,
-    #[serde(alias = "log_id")]
+    #[serde(alias = "log_id", default, deserialize_with = "json::null_is_default")]
     log_id: LogId,
+    #[serde(alias = "checkpoint_key_id", default, skip_serializing)]
+    checkpoint_key_id: Option<LogId>,
+    #[serde(default, skip_serializing)]
+    operator: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -146,194 +161,153 @@ struct WireLog {
 struct WireKey {
     #[serde(alias = "raw_bytes")]
     raw_bytes: Base64,
-    #[serde(alias = "key_details")]
+    #[serde(alias = "key_details", default, deserialize_with = "json::null_is_default")]
     key_details: String,
-    #[serde(default, alias = "valid_for")]
+    #[serde(alias = "valid_for", default, deserialize_with = "json::null_is_default")]
     valid_for: WireTimeRange,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct WireName {
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    organization: String,
+    #[serde(alias = "common_name", default, deserialize_with = "json::null_is_default")]
+    common_name: String,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct WireChain {
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    certificates: Bounded<RawBytes, MAX_CHAIN>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WireAuthority {
-    #[serde(default)]
-    subject: Option<DistinguishedName>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    subject: WireName,
+    #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "String::is_empty")]
     uri: String,
     #[serde(alias = "cert_chain")]
     cert_chain: WireChain,
-    #[serde(default, alias = "valid_for")]
+    #[serde(alias = "valid_for", default, deserialize_with = "json::null_is_default")]
     valid_for: WireTimeRange,
+    #[serde(default, skip_serializing)]
+    operator: Option<String>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct WireChain {
-    #[serde(default)]
-    certificates: Bounded<RawBytes, MAX_CHAIN>,
+impl WireRoot {
+    pub(crate) fn read(self) -> Result<TrustedRoot, BundleError> {
+        match self.media_type.as_str() {
+            MEDIA_TYPE
+            | "application/vnd.dev.sigstore.trustedroot.v0.1+json"
+            | "application/vnd.dev.sigstore.trustedroot.v0.2+json" => {}
+            _ => return Err(BundleError::MediaType { expected: MEDIA_TYPE, found: self.media_type }),
+        }
+        Ok(TrustedRoot {
+            tlogs: read_all(self.tlogs.0, "tlogs", WireLog::read)?,
+            certificate_authorities: read_all(
+                self.certificate_authorities.0,
+                "certificateAuthorities",
+                WireAuthority::read,
+            )?,
+            ctlogs: read_all(self.ctlogs.0, "ctlogs", WireLog::read)?,
+            timestamp_authorities: read_all(
+                self.timestamp_authorities.0,
+                "timestampAuthorities",
+                WireAuthority::read,
+            )?,
+        })
+    }
+
+    pub(crate) fn of(root: &TrustedRoot) -> Self {
+        Self {
+            media_type: MEDIA_TYPE.to_owned(),
+            tlogs: Bounded(root.tlogs.iter().map(WireLog::of).collect()),
+            certificate_authorities: Bounded(
+                root.certificate_authorities.iter().map(WireAuthority::of).collect(),
+            ),
+            ctlogs: Bounded(root.ctlogs.iter().map(WireLog::of).collect()),
+            timestamp_authorities: Bounded(
+                root.timestamp_authorities.iter().map(WireAuthority::of).collect(),
+            ),
+        }
+    }
+}
+
+fn read_all<W, T>(
+    items: Vec<W>,
+    what: &str,
+    read: impl Fn(W, &str) -> Result<T, BundleError>,
+) -> Result<Vec<T>, BundleError> {
+    items.into_iter().enumerate().map(|(i, item)| read(item, &format!("{what}[{i}]"))).collect()
 }
 
 impl WireLog {
     fn read(self, what: &str) -> Result<TransparencyLog, BundleError> {
+        let hash_algorithm = match self.hash_algorithm.as_str() {
+            "" => HashAlgorithm::Sha256,
+            name => HashAlgorithm::ALL.into_iter().find(|a| a.protobuf_name() == name).ok_or_else(|| {
+                shape(format!("{what}: hashAlgorithm: expected SHA2_256, found \"{name}\""))
+            })?,
+        };
         Ok(TransparencyLog {
             base_url: self.base_url,
-            hash_algorithm: self.hash_algorithm,
+            hash_algorithm,
             public_key: LogKey {
                 raw_bytes: self.public_key.raw_bytes.0,
                 key_details: self.public_key.key_details,
                 valid_for: self.public_key.valid_for.read(what)?,
             },
             log_id: self.log_id.key_id.0,
+            checkpoint_key_id: self.checkpoint_key_id.map(|id| id.key_id.0).filter(|id| !id.is_empty()),
+            operator: self.operator.filter(|o| !o.is_empty()),
         })
     }
 
     fn of(log: &TransparencyLog) -> Self {
         Self {
             base_url: log.base_url.clone(),
-            hash_algorithm: log.hash_algorithm.clone(),
+            hash_algorithm: log.hash_algorithm.protobuf_name().to_owned(),
             public_key: WireKey {
                 raw_bytes: Base64(log.public_key.raw_bytes.clone()),
                 key_details: log.public_key.key_details.clone(),
                 valid_for: (&log.public_key.valid_for).into(),
             },
             log_id: LogId { key_id: Base64(log.log_id.clone()) },
+            checkpoint_key_id: None,
+            operator: None,
         }
     }
 }
 
 impl WireAuthority {
     fn read(self, what: &str) -> Result<CertificateAuthority, BundleError> {
+        let mut valid_for = self.valid_for;
+        valid_for.start.get_or_insert_with(|| Timestamp::UNIX_EPOCH.to_string());
         Ok(CertificateAuthority {
-            subject: self.subject.unwrap_or_default(),
+            organization: self.subject.organization,
+            common_name: self.subject.common_name,
             uri: self.uri,
-            cert_chain: self.cert_chain.certificates.0.into_iter().map(|c| c.raw_bytes.0).collect(),
-            valid_for: self.valid_for.read(what)?,
+            certificates: self.cert_chain.certificates.0.into_iter().map(|c| c.raw_bytes.0).collect(),
+            valid_for: valid_for.read(what)?,
+            operator: self.operator.filter(|o| !o.is_empty()),
         })
     }
 
     fn of(authority: &CertificateAuthority) -> Self {
         Self {
-            subject: Some(authority.subject.clone()),
+            subject: WireName {
+                organization: authority.organization.clone(),
+                common_name: authority.common_name.clone(),
+            },
             uri: authority.uri.clone(),
             cert_chain: WireChain {
-                certificates: Bounded(authority.cert_chain.iter().map(|der| RawBytes::of(der)).collect()),
+                certificates: Bounded(authority.certificates.iter().map(|c| RawBytes::of(c)).collect()),
             },
             valid_for: (&authority.valid_for).into(),
+            operator: None,
         }
-    }
-}
-
-impl WireRoot {
-    pub(crate) fn read(self) -> Result<TrustedRoot, BundleError> {
-        if !MEDIA_TYPES.contains(&self.media_type.as_str()) {
-            return Err(BundleError::MediaType {
-                expected: "a trusted root of version 0.1 or 0.2",
-                found: self.media_type.chars().take(200).collect(),
-            });
-        }
-        let logs = |logs: Bounded<WireLog, MAX_AUTHORITIES>, what: &str| {
-            logs.0.into_iter().map(|log| log.read(what)).collect::<Result<Vec<_>, _>>()
-        };
-        let authorities = |list: Bounded<WireAuthority, MAX_AUTHORITIES>, what: &str| {
-            list.0.into_iter().map(|authority| authority.read(what)).collect::<Result<Vec<_>, _>>()
-        };
-        let root = TrustedRoot {
-            tlogs: logs(self.tlogs, "tlogs")?,
-            certificate_authorities: authorities(self.certificate_authorities, "certificateAuthorities")?,
-            ctlogs: logs(self.ctlogs, "ctlogs")?,
-            timestamp_authorities: authorities(self.timestamp_authorities, "timestampAuthorities")?,
-        };
-        if root == TrustedRoot::default() {
-            return Err(shape("the trusted root names no authority and no log, so it trusts nobody"));
-        }
-        Ok(root)
-    }
-
-    pub(crate) fn of(root: &TrustedRoot) -> Self {
-        Self {
-            media_type: TRUSTED_ROOT.into(),
-            tlogs: Bounded(root.tlogs.iter().map(WireLog::of).collect()),
-            certificate_authorities: Bounded(
-                root.certificate_authorities.iter().map(WireAuthority::of).collect(),
-            ),
-            ctlogs: Bounded(root.ctlogs.iter().map(WireLog::of).collect()),
-            timestamp_authorities: Bounded(root.timestamp_authorities.iter().map(WireAuthority::of).collect()),
-        }
-    }
-}
-
-impl TrustedRoot {
-    /// Reads a trusted root.
-    ///
-    /// # Errors
-    /// [`BundleError`]: too many bytes or authorities, another shape or version, a log or authority which does not
-    /// say from when it is to be trusted, and a root that names nobody.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, BundleError> {
-        json::from_slice::<WireRoot>(bytes, MAX_ROOT_LEN)?.read()
-    }
-
-    /// The trusted root's JSON.
-    ///
-    /// # Errors
-    /// [`BundleError`] when [`TrustedRoot::from_json`] would not read it again.
-    pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
-        let bytes = serde_json::to_vec(&WireRoot::of(self)).map_err(json::JsonError::from)?;
-        Self::from_json(&bytes)?;
-        Ok(bytes)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn root() -> TrustedRoot {
-        let valid_for = ValidFor { start: "2024-01-01T00:00:00Z".parse().unwrap(), end: None };
-        TrustedRoot {
-            tlogs: vec![TransparencyLog {
-                base_url: "http://localhost".into(),
-                hash_algorithm: "SHA2_256".into(),
-                public_key: LogKey {
-                    raw_bytes: vec![1],
-                    key_details: "PKIX_ED25519".into(),
-                    valid_for,
-                },
-                log_id: vec![2],
-            }],
-            timestamp_authorities: vec![CertificateAuthority {
-                subject: DistinguishedName { organization: "o".into(), common_name: "c".into() },
-                uri: "http://localhost/api/v1/timestamp".into(),
-                cert_chain: vec![vec![3], vec![4]],
-                valid_for: ValidFor { end: Some("2025-01-01T00:00:00.999Z".parse().unwrap()), ..valid_for },
-            }],
-            ..TrustedRoot::default()
-        }
-    }
-
-    #[test]
-    fn trusted_roots_round_trip_with_the_deployed_media_type() {
-        let json = String::from_utf8(root().to_json().unwrap()).unwrap();
-        assert!(json.contains(TRUSTED_ROOT));
-        assert_eq!(TrustedRoot::from_json(json.as_bytes()).unwrap(), root());
-        for media_type in MEDIA_TYPES {
-            let other = json.replace(TRUSTED_ROOT, media_type);
-            assert!(TrustedRoot::from_json(other.as_bytes()).is_ok(), "{media_type}");
-        }
-        let other = json.replace(TRUSTED_ROOT, "application/json");
-        assert!(TrustedRoot::from_json(other.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn a_log_without_a_start_is_refused() {
-        let json = String::from_utf8(root().to_json().unwrap()).unwrap().replacen(r#""start":"2024-01-01T00:00:00Z""#, "", 1);
-        assert!(TrustedRoot::from_json(json.as_bytes()).is_err());
-    }
-
-    #[test]
-    fn null_ends_are_no_ends() {
-        let json = String::from_utf8(root().to_json().unwrap()).unwrap().replacen(
-            r#""start":"2024-01-01T00:00:00Z""#,
-            r#""start":"2024-01-01T00:00:00Z","end":null"#,
-            1,
-        );
-        assert_eq!(TrustedRoot::from_json(json.as_bytes()).unwrap(), root());
     }
 }

@@ -56,8 +56,7 @@ impl WireTimeRange {
             .as_deref()
             .ok_or_else(|| shape(format!("{what}: validFor.start is required and was not found")))?;
         let start = time(start, &format!("{what}: validFor.start"))?;
-        let end =
-            self.end.as_deref().map(|t| time(t, &format!("{what}: validFor.end"))).transpose()?;
+        let end = self.end.as_deref().map(|t| time(t, &format!("{what}: validFor.end"))).transpose()?;
         if end.is_some_and(|end| end < start) {
             return Err(shape(format!("{what}: validFor ends before it starts")));
         }
