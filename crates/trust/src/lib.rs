@@ -2,6 +2,7 @@
 //!
 //! - [`tuf`]: The Update Framework, both sides. A repository that a private instance publishes, and a client
 //!   that follows any Sigstore-like repository.
+//! - [`documents`]: trusted root and signing configuration of an instance, and their rotation.
 //! - [`instances`]: the named trust roots on a user's machine.
 //!
 //! Network enters through [`tuf::Transport`], time through arguments.

@@ -329,3 +329,33 @@ fn a_damaged_repository_does_not_open() {
     }
     Repository::open(instance.dir.path(), Lifetimes::default(), instance.now).unwrap();
 }
+
+/// The server refreshes while a command publishes: each sees the other's work, nothing is lost.
+#[test]
+fn two_writers_take_turns() {
+    let instance = Instance::new();
+    instance.create();
+    let ring = [instance.offline.clone(), instance.online.clone()];
+    let open = || Repository::open(instance.dir.path(), Lifetimes::default(), instance.now).unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..3 {
+            let (ring, repository) = (&ring, open());
+            let now = instance.now;
+            scope.spawn(move || {
+                for round in 0..5 {
+                    let put = [TargetFile::new(&format!("w{writer}.txt"), format!("round {round}"))];
+                    repository.publish(&put, &[], ring, now).unwrap();
+                    repository.refresh(&ring[1..], now).unwrap();
+                }
+            });
+        }
+    });
+    let repository = open();
+    assert_eq!(
+        versions(&repository, instance.now),
+        [("root", 1), ("targets", 16), ("snapshot", 16), ("timestamp", 31)]
+    );
+    for writer in 0..3 {
+        assert_eq!(repository.target(&format!("w{writer}.txt"), instance.now).unwrap(), b"round 4");
+    }
+}
