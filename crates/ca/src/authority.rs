@@ -247,7 +247,7 @@ fn check_chain(chain: &[Certificate], signer: &dyn Signer, now: Timestamp) -> Re
             return usage("no extended key usage, or one with code signing");
         }
         let room = certificate.basic_constraints().and_then(|b| b.path_len);
-        if room.is_some_and(|limit| usize::try_from(limit).is_ok_and(|limit| limit < below)) {
+        if room.is_some_and(|limit| usize::from(limit) < below) {
             return usage("a path length with room for the authorities below it");
         }
         if !certificate.unknown_critical_extensions().is_empty() {

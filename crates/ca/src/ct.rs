@@ -123,12 +123,13 @@ impl CtLog {
 
     /// The options of a log, with the way to make a lost index of duplicates anew.
     #[must_use]
-    pub fn options(options: Options) -> Options {
+    pub fn options(mut options: Options) -> Options {
         let key_of = |stored: &[u8]| match TileLeaf::parse(stored) {
             Ok((leaf, [])) => dedup_key(&leaf.entry),
             _ => sha256(stored),
         };
-        Options { key_of: Some(Arc::new(key_of)), ..options }
+        options.key_of = Some(Arc::new(key_of));
+        options
     }
 
     /// A CT log over an open log of [`Format::StaticCt`].

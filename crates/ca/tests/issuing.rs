@@ -137,6 +137,81 @@ async fn the_key_must_be_proved() {
     assert_eq!(result.unwrap_err().to_string(), "The certificate signing request could not be parsed");
 }
 
+/// Made with `openssl req -new`, P-256: with an empty subject as sigstore-python sends it, and with the subject
+/// `CN=älice@example.com`.
+const REQUESTS: [&str; 2] = [
+    "-----BEGIN CERTIFICATE REQUEST-----
+MIG6MGICAQAwADBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABC2VRf+YJMTfj2Z5
+iEDZRl0i7HKokUzx8B4kgzgo62J+YYS/t44SYVI9//fFZyJxnQQNpYaFtxtaFfiB
+pBvncjugADAKBggqhkjOPQQDAgNIADBFAiA/wjydhPZKJKIwlCYzZYQ87Ca+FqBw
++9ZpMl1m6Z3TzgIhAM4O35cjvvz4fH6r07zcsWM2FUeeoBlf4640bFLhh1VV
+-----END CERTIFICATE REQUEST-----
+",
+    "-----BEGIN CERTIFICATE REQUEST-----
+MIHYMH8CAQAwHTEbMBkGA1UEAwwSw6RsaWNlQGV4YW1wbGUuY29tMFkwEwYHKoZI
+zj0CAQYIKoZIzj0DAQcDQgAELZVF/5gkxN+PZnmIQNlGXSLscqiRTPHwHiSDOCjr
+Yn5hhL+3jhJhUj3/98VnInGdBA2lhoW3G1oV+IGkG+dyO6AAMAoGCCqGSM49BAMC
+A0kAMEYCIQCk5FnGBwID16mxRS90gx0i25Tdo3Q0O2ILMxkgGjUiMgIhAL1N0yOz
+6KLmewhbLuTE4MjmvZoLRHWL6mwRoMSx4tEY
+-----END CERTIFICATE REQUEST-----
+",
+];
+
+#[tokio::test]
+async fn a_signing_request_gives_its_key_and_nothing_else() {
+    let lab = Lab::new(&Choices::default());
+    for pem in REQUESTS {
+        let body = json!({"certificateSigningRequest": base64_encode(pem.as_bytes())}).to_string();
+        let token = token(&claims(ISSUER, START));
+        let request = IssueRequest::from_v2_json(body.as_bytes(), Some(token.clone())).unwrap();
+        let certificate = issue(&lab, request).await.unwrap();
+        assert_eq!(certificate.sans(), [San::Email("alice@example.com".into())]);
+        assert!(certificate.subject().is_empty());
+        // A request which its own key has not signed is none.
+        let mut der = countersign_crypto::encoding::pem_decode(pem).unwrap().remove(0).der;
+        let last = der.len() - 1;
+        der[last] ^= 1;
+        let request = IssueRequest { token, key: KeyRequest::Csr(der) };
+        assert!(matches!(issue(&lab, request).await, Err(CaError::Csr(_))));
+    }
+    let certificate = base64_encode(lab.ca.chain_pems()[0].as_bytes());
+    let body = json!({"certificateSigningRequest": certificate}).to_string();
+    let request = IssueRequest::from_v2_json(body.as_bytes(), Some(token(&claims(ISSUER, START)))).unwrap();
+    assert!(matches!(issue(&lab, request).await, Err(CaError::Csr(_))));
+}
+
+/// Made with `openssl genrsa -3 2048`: sound in form, with the public exponent 3.
+const WEAK_KEY: &str = "-----BEGIN PUBLIC KEY-----
+MIIBIDANBgkqhkiG9w0BAQEFAAOCAQ0AMIIBCAKCAQEAs6r+OYHGP6L5vcwdAC1Z
+tvGuT57LIZiEqD0rpERM/F6N58fBxzvwh20l2YdiyN98VdL9gsZCNiLBwvaPEfF8
+iiT4N36LOJFj9B00MPagbA+PC4XpBqkyx680GcR+cO+5JZkTCiu7W1W+s2kL8PKp
+vEbRaHPiZ3b1kZwQEoMWCz4sLKIpumIEzK2glfDlc0uOjsGcMQ6kFkuSagbM2aeK
+PZofwRfhjqhl/3DwcwrE0YMCaJUoqWb7KLz9E5mYr2yP5v0HYR1n9XnfbYq6zi2e
+wGnzbq49H92shRhrpll6BskHBgPTJ84ZFT4+f1kh5S0PEdhNwXpZOvCGv/BC6Zpq
+nQIBAw==
+-----END PUBLIC KEY-----
+";
+/// Its signature of `alice@example.com`.
+const WEAK_PROOF: &str = concat!(
+    "j5zpGg6g4zKdC+JfhigvuV3ldnzZkWYQ+K1kX9decB2wyw39MWxKjK0M8Mx2BP8z8FEtLXNzbK7c",
+    "OWoxltpMhk+F/mvA8CYVSHGr3nYjGIodV4slHAT0H4sjqzZRy5TkvzEq+B74PURa5nS/Id+Mu4Sy",
+    "bKPrzMI/Fe5T8qqm6i17tcBjH8EYP9ksB1+sELFqepX4ArQinQwYYWLMXGkk2NlMSXorCYBAxOj0",
+    "8/r1nyOzAukscIGjLmsPwOsXx+OCRpGAVgfl0dCI+tVYQly3NE0riFAo7yWFQtBHA3UOGS/6smGO",
+    "TvbM33v1DCyqEM//aVxgns1dJTExebhu6oxFWA==",
+);
+
+#[tokio::test]
+async fn a_weak_key_is_refused_although_it_is_proved() {
+    let lab = Lab::new(&Choices::default());
+    let body = json!({
+        "publicKeyRequest": {"publicKey": {"content": WEAK_KEY}, "proofOfPossession": WEAK_PROOF}
+    });
+    let bearer = Some(token(&claims(ISSUER, START)));
+    let request = IssueRequest::from_v2_json(body.to_string().as_bytes(), bearer).unwrap();
+    let error = issue(&lab, request).await.unwrap_err();
+    assert!(matches!(&error, CaError::PublicKey(reason) if reason.contains("found 3")), "{error:?}");
+}
+
 #[tokio::test]
 async fn s09_no_request_of_any_shape_is_served_without_a_token() {
     let lab = Lab::new(&Choices::default());
