@@ -17,6 +17,7 @@ use std::ffi::OsString;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use countersign_bundle::{SigningConfig, TrustedRoot};
 use countersign_crypto::{encoding, sha256};
 use countersign_keys::{KeyError, file};
 use jiff::Timestamp;
@@ -494,9 +495,9 @@ fn put_documents(
     trusted_root: &[u8],
     signing_config: Option<&[u8]>,
 ) -> Result<(), InstanceError> {
-    check_kind(TRUSTED_ROOT, trusted_root, "application/vnd.dev.sigstore.trustedroot")?;
+    TrustedRoot::from_json(trusted_root).map_err(|e| unusable(TRUSTED_ROOT, e))?;
     if let Some(bytes) = signing_config {
-        check_kind(SIGNING_CONFIG, bytes, "application/vnd.dev.sigstore.signingconfig")?;
+        SigningConfig::from_json(bytes).map_err(|e| unusable(SIGNING_CONFIG, e))?;
     }
     file::replace(&dir.join(TRUSTED_ROOT), trusted_root, file::PUBLIC)?;
     let path = dir.join(SIGNING_CONFIG);
@@ -506,16 +507,6 @@ fn put_documents(
         None => {}
     }
     Ok(())
-}
-
-fn check_kind(name: &'static str, bytes: &[u8], kind: &str) -> Result<(), InstanceError> {
-    let found: MediaType = serde_json::from_slice(bytes).map_err(|e| unusable(name, e))?;
-    if found.media_type.starts_with(kind) {
-        Ok(())
-    } else {
-        let found: String = found.media_type.chars().take(80).collect();
-        Err(unusable(name, format!("expected media type {kind}…, found {found:?}")))
-    }
 }
 
 fn check_name(name: &str) -> Result<(), InstanceError> {

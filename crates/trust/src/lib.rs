@@ -7,5 +7,6 @@
 //!
 //! Network enters through [`tuf::Transport`], time through arguments.
 
+pub mod documents;
 pub mod instances;
 pub mod tuf;

@@ -1,0 +1,460 @@
+//! The documents an instance hands out: trusted root and signing configuration, from a description of the
+//! instance, and their rotation.
+//!
+//! A rotation adds what is new and closes the validity of what it replaces; nothing is ever taken out, so what was
+//! signed before verifies after. Old and new overlap: publish first, then switch the services, then let the old
+//! one's validity end.
+
+use countersign_bundle::{
+    BundleError, CertificateAuthority, LogKey, Selector, Service, ServiceConfiguration, SigningConfig,
+    TransparencyLog, TrustedRoot, ValidFor,
+};
+use countersign_crypto::{HashAlgorithm, PublicKey, encoding, sha256};
+use countersign_tlog::NoteVerifier;
+use countersign_tlog::note::NoteError;
+use countersign_x509::Certificate;
+use jiff::Timestamp;
+use url::Url;
+
+use crate::instances::{SIGNING_CONFIG, TRUSTED_ROOT};
+use crate::tuf::repository::TargetFile;
+
+/// The API version that stands in signing configurations for certificate authorities, identity providers and
+/// timestamp authorities. It is 1 although the path of the first is `/api/v2`.
+const API_V1: u32 = 1;
+/// The API version of the transparency log.
+const API_V2: u32 = 2;
+
+/// What makes no document.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DocumentError {
+    /// Not an address of a service.
+    #[error("{what}: expected an http or https address with a host, found {found:?}")]
+    Address {
+        /// Of which service.
+        what: &'static str,
+        /// What was given.
+        found: String,
+    },
+    /// A log whose name clients would not expect.
+    #[error(
+        "the log's origin must be the host name in its address, without port, since clients derive it: \
+         expected {expected:?}, found {found:?}"
+    )]
+    Origin {
+        /// The host name.
+        expected: String,
+        /// The origin.
+        found: String,
+    },
+    /// Certificates that are no chain.
+    #[error("the chain of the {what}: {detail}")]
+    Chain {
+        /// Of which authority.
+        what: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A key no client would read.
+    #[error("the key of the {what} is an {found} key, which clients do not read")]
+    Key {
+        /// Of which log.
+        what: &'static str,
+        /// Its type.
+        found: String,
+    },
+    /// A window that ends before it begins.
+    #[error(
+        "the old one must serve until the new one starts: expected an end after {starts}, found {retires}"
+    )]
+    Window {
+        /// When the new one starts.
+        starts: Timestamp,
+        /// When the old one ends.
+        retires: Timestamp,
+    },
+    /// A retired key that is to serve again.
+    #[error(
+        "the {what} was retired on {retired}: clients know a key by one validity only, so make a new key"
+    )]
+    Retired {
+        /// Which service.
+        what: &'static str,
+        /// When its validity ended.
+        retired: Timestamp,
+    },
+    /// The log's key id.
+    #[error(transparent)]
+    Note(#[from] NoteError),
+    /// Writing.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+}
+
+/// An authority: where it is and its chain.
+#[derive(Debug, Clone)]
+pub struct AuthorityDescription {
+    /// Its address; of a timestamp authority the full one, to which requests are posted.
+    pub url: String,
+    /// Its own certificate first, the self-signed root last.
+    pub chain: Vec<Certificate>,
+}
+
+/// A log: where it is and its key.
+#[derive(Debug, Clone)]
+pub struct LogDescription {
+    /// Its base address.
+    pub url: String,
+    /// Its key.
+    pub key: PublicKey,
+}
+
+/// What an instance's services are now.
+#[derive(Debug, Clone)]
+pub struct InstanceDescription {
+    /// Who runs it; clients use one service of each kind per operator.
+    pub operator: String,
+    /// The certificate authority.
+    pub ca: AuthorityDescription,
+    /// The log of its certificates.
+    pub ct_log: LogDescription,
+    /// The transparency log, Rekor v2's API.
+    pub log: LogDescription,
+    /// The name in the transparency log's checkpoints.
+    pub origin: String,
+    /// The timestamp authority.
+    pub tsa: AuthorityDescription,
+    /// Identity providers, the preferred one first.
+    pub oidc_issuers: Vec<String>,
+}
+
+/// When the new takes over from the old: both are valid in between, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// From when on the new one may sign.
+    pub starts: Timestamp,
+    /// Until when the old one may.
+    pub retires: Timestamp,
+}
+
+impl Window {
+    fn check(self) -> Result<(), DocumentError> {
+        if self.retires < self.starts {
+            return Err(DocumentError::Window { starts: self.starts, retires: self.retires });
+        }
+        Ok(())
+    }
+}
+
+/// The trusted root of a new instance, valid from `start` on.
+///
+/// # Errors
+/// [`DocumentError`].
+pub fn trusted_root(instance: &InstanceDescription, start: Timestamp) -> Result<TrustedRoot, DocumentError> {
+    let valid_for = ValidFor { start, end: None };
+    let host = host("the transparency log", &instance.log.url)?;
+    if host != instance.origin {
+        return Err(DocumentError::Origin { expected: host, found: instance.origin.clone() });
+    }
+    let log_id = NoteVerifier::rekor_v2(&instance.origin, instance.log.key.clone())?.key_id;
+    check_addresses(instance)?;
+    Ok(TrustedRoot {
+        tlogs: vec![log("transparency log", &instance.log, log_id, valid_for)?],
+        certificate_authorities: vec![authority("certificate authority", &instance.ca, valid_for)?],
+        ctlogs: vec![log("CT log", &instance.ct_log, instance.ct_log.key.fingerprint(), valid_for)?],
+        timestamp_authorities: vec![authority("timestamp authority", &instance.tsa, valid_for)?],
+    })
+}
+
+/// The trusted root after a rotation: whatever differs between the root's entries in use and the instance as
+/// it is now is added, and the entry it replaces is closed. What is the same stays as it is.
+///
+/// # Errors
+/// [`DocumentError::Window`], [`DocumentError::Retired`] and those of [`trusted_root`].
+pub fn rotate_trusted_root(
+    old: &TrustedRoot,
+    instance: &InstanceDescription,
+    window: Window,
+) -> Result<TrustedRoot, DocumentError> {
+    window.check()?;
+    let new = trusted_root(instance, window.starts)?;
+    let mut root = old.clone();
+    let same_log =
+        |a: &TransparencyLog, b: &TransparencyLog| a.log_id == b.log_id && a.base_url == b.base_url;
+    let same_authority =
+        |a: &CertificateAuthority, b: &CertificateAuthority| a.certificates == b.certificates;
+    replace("transparency log", &mut root.tlogs, new.tlogs, same_log, window)?;
+    replace("CT log", &mut root.ctlogs, new.ctlogs, same_log, window)?;
+    replace(
+        "certificate authority",
+        &mut root.certificate_authorities,
+        new.certificate_authorities,
+        same_authority,
+        window,
+    )?;
+    replace(
+        "timestamp authority",
+        &mut root.timestamp_authorities,
+        new.timestamp_authorities,
+        same_authority,
+        window,
+    )?;
+    Ok(root)
+}
+
+/// The signing configuration of a new instance: one service of each kind suffices.
+///
+/// # Errors
+/// [`DocumentError::Address`].
+pub fn signing_config(
+    instance: &InstanceDescription,
+    start: Timestamp,
+) -> Result<SigningConfig, DocumentError> {
+    check_addresses(instance)?;
+    let service = |url: &str, major_api_version: u32| Service {
+        url: url.to_owned(),
+        major_api_version,
+        valid_for: ValidFor { start, end: None },
+        operator: instance.operator.clone(),
+    };
+    let any = ServiceConfiguration { selector: Selector::Any };
+    Ok(SigningConfig {
+        ca_urls: vec![service(&instance.ca.url, API_V1)],
+        oidc_urls: instance.oidc_issuers.iter().map(|url| service(url, API_V1)).collect(),
+        rekor_tlog_urls: vec![service(&instance.log.url, API_V2)],
+        rekor_tlog_config: any,
+        tsa_urls: vec![service(&instance.tsa.url, API_V1)],
+        tsa_config: any,
+    })
+}
+
+/// The signing configuration after a rotation: services at new addresses come first, those they replace are
+/// closed. A new key at the same address changes nothing here.
+///
+/// # Errors
+/// [`DocumentError::Window`], [`DocumentError::Address`].
+pub fn rotate_signing_config(
+    old: &SigningConfig,
+    instance: &InstanceDescription,
+    window: Window,
+) -> Result<SigningConfig, DocumentError> {
+    window.check()?;
+    let new = signing_config(instance, window.starts)?;
+    let mut config = old.clone();
+    for (old, new) in [
+        (&mut config.ca_urls, new.ca_urls),
+        (&mut config.oidc_urls, new.oidc_urls),
+        (&mut config.rekor_tlog_urls, new.rekor_tlog_urls),
+        (&mut config.tsa_urls, new.tsa_urls),
+    ] {
+        let same = |a: &Service, b: &Service| {
+            a.url == b.url && a.major_api_version == b.major_api_version && a.valid_for.end.is_none()
+        };
+        for service in old.iter_mut().filter(|s| s.valid_for.end.is_none()) {
+            if !new.iter().any(|n| same(service, n)) {
+                service.valid_for.end = Some(window.retires.max(service.valid_for.start));
+            }
+        }
+        // In the order of the new list, with the dates of those that stay; then what is retired, newest first.
+        let (open, closed): (Vec<Service>, Vec<Service>) =
+            old.drain(..).partition(|s| s.valid_for.end.is_none());
+        old.extend(new.into_iter().map(|n| open.iter().find(|s| same(s, &n)).cloned().unwrap_or(n)));
+        old.extend(closed);
+    }
+    Ok(config)
+}
+
+/// Every file for the TUF repository: both documents, and what clients older than them look for.
+///
+/// # Errors
+/// [`DocumentError::Bundle`].
+pub fn targets(root: &TrustedRoot, config: &SigningConfig) -> Result<Vec<TargetFile>, DocumentError> {
+    let mut files = vec![
+        TargetFile::new(TRUSTED_ROOT, root.to_json()?),
+        TargetFile::new(SIGNING_CONFIG, config.to_json()?),
+    ];
+    files.extend(legacy_targets(root));
+    Ok(files)
+}
+
+/// Keys and certificates as single files with `custom.sigstore` metadata, for clients that do not read
+/// `trusted_root.json` (cosign 1 and 2, policy-controller, Kyverno). What is in use has the plain names; what is
+/// retired has its fingerprint in the name and is marked so.
+#[must_use]
+pub fn legacy_targets(root: &TrustedRoot) -> Vec<TargetFile> {
+    let mut files = Vec::new();
+    for (logs, usage, stem) in [(&root.tlogs, "Rekor", "rekor"), (&root.ctlogs, "CTFE", "ctfe")] {
+        for log in logs {
+            let key = &log.public_key;
+            let active = key.valid_for.end.is_none();
+            let name = legacy_name(stem, "pub", &key.raw_bytes, active);
+            let pem = encoding::pem_encode("PUBLIC KEY", &key.raw_bytes);
+            files.push(TargetFile::new(&name, pem).with_usage(usage, active, &log.base_url));
+        }
+    }
+    for ca in &root.certificate_authorities {
+        let active = ca.valid_for.end.is_none();
+        for (i, der) in ca.certificates.iter().enumerate() {
+            let last = i + 1 == ca.certificates.len();
+            let stem = match (last, i) {
+                (true, _) => "fulcio_v1".to_owned(),
+                (false, 0) => "fulcio_intermediate_v1".to_owned(),
+                (false, _) => format!("fulcio_intermediate_{i}_v1"),
+            };
+            let name = legacy_name(&stem, "crt.pem", der, active);
+            let pem = encoding::pem_encode("CERTIFICATE", der);
+            files.push(TargetFile::new(&name, pem).with_usage("Fulcio", active, &ca.uri));
+        }
+    }
+    for tsa in &root.timestamp_authorities {
+        let active = tsa.valid_for.end.is_none();
+        for (i, der) in tsa.certificates.iter().enumerate() {
+            let last = i + 1 == tsa.certificates.len();
+            let stem = match (i, last) {
+                (0, _) => "tsa_leaf".to_owned(),
+                (_, true) => "tsa_root".to_owned(),
+                _ => format!("tsa_intermediate_{}", i - 1),
+            };
+            let name = legacy_name(&stem, "crt.pem", der, active);
+            let pem = encoding::pem_encode("CERTIFICATE", der);
+            files.push(TargetFile::new(&name, pem).with_usage("TSA", active, &tsa.uri));
+        }
+    }
+    // Two chains may share a root: the file of one in use wins over the same file retired.
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    files.dedup_by(|a, b| a.name == b.name);
+    files
+}
+
+fn legacy_name(stem: &str, extension: &str, der: &[u8], active: bool) -> String {
+    if active {
+        return format!("{stem}.{extension}");
+    }
+    let fingerprint = encoding::hex_encode(&sha256(der));
+    format!("{stem}_{}.{extension}", fingerprint.get(..16).unwrap_or_default())
+}
+
+/// What has a validity.
+trait Dated {
+    fn validity(&self) -> ValidFor;
+    fn set_validity(&mut self, validity: ValidFor);
+}
+
+impl Dated for TransparencyLog {
+    fn validity(&self) -> ValidFor {
+        self.public_key.valid_for
+    }
+    fn set_validity(&mut self, validity: ValidFor) {
+        self.public_key.valid_for = validity;
+    }
+}
+
+impl Dated for CertificateAuthority {
+    fn validity(&self) -> ValidFor {
+        self.valid_for
+    }
+    fn set_validity(&mut self, validity: ValidFor) {
+        self.valid_for = validity;
+    }
+}
+
+/// Adds what is new to a list and closes what it replaces.
+fn replace<T: Dated>(
+    what: &'static str,
+    list: &mut Vec<T>,
+    new: Vec<T>,
+    same: impl Fn(&T, &T) -> bool,
+    window: Window,
+) -> Result<(), DocumentError> {
+    for entry in new {
+        if let Some(known) = list.iter().find(|old| same(old, &entry)) {
+            match known.validity().end {
+                None => continue,
+                Some(retired) => return Err(DocumentError::Retired { what, retired }),
+            }
+        }
+        for old in list.iter_mut() {
+            let ValidFor { start, end } = old.validity();
+            if end.is_none() {
+                old.set_validity(ValidFor { start, end: Some(window.retires.max(start)) });
+            }
+        }
+        list.push(entry);
+    }
+    list.sort_by_key(|entry| entry.validity().start);
+    Ok(())
+}
+
+fn log(
+    what: &'static str,
+    log: &LogDescription,
+    log_id: [u8; 32],
+    valid_for: ValidFor,
+) -> Result<TransparencyLog, DocumentError> {
+    let details = log
+        .key
+        .key_details()
+        .name()
+        .ok_or_else(|| DocumentError::Key { what, found: log.key.key_type().to_string() })?;
+    Ok(TransparencyLog {
+        base_url: log.url.clone(),
+        hash_algorithm: HashAlgorithm::Sha256,
+        public_key: LogKey {
+            raw_bytes: log.key.spki_der().to_vec(),
+            key_details: details.to_owned(),
+            valid_for,
+        },
+        log_id: log_id.to_vec(),
+        checkpoint_key_id: None,
+        operator: None,
+    })
+}
+
+fn authority(
+    what: &'static str,
+    authority: &AuthorityDescription,
+    valid_for: ValidFor,
+) -> Result<CertificateAuthority, DocumentError> {
+    let wrong = |detail: String| DocumentError::Chain { what, detail };
+    let root = authority.chain.last().ok_or_else(|| wrong("it has no certificate".into()))?;
+    for pair in authority.chain.windows(2) {
+        if let [certificate, issuer] = pair {
+            certificate.verify_signed_by(issuer.public_key()).map_err(|e| {
+                wrong(format!("{} is not signed by {}: {e}", certificate.describe(), issuer.describe()))
+            })?;
+        }
+    }
+    if !root.is_self_signed() {
+        return Err(wrong(format!("expected a self-signed root last, found {}", root.describe())));
+    }
+    Ok(CertificateAuthority {
+        organization: root.subject().organization.clone().unwrap_or_default(),
+        common_name: root.subject().common_name.clone().unwrap_or_default(),
+        uri: authority.url.clone(),
+        certificates: authority.chain.iter().map(|c| c.der().to_vec()).collect(),
+        valid_for,
+        operator: None,
+    })
+}
+
+/// Checks the address of every service.
+fn check_addresses(instance: &InstanceDescription) -> Result<(), DocumentError> {
+    host("the certificate authority", &instance.ca.url)?;
+    host("the CT log", &instance.ct_log.url)?;
+    host("the transparency log", &instance.log.url)?;
+    host("the timestamp authority", &instance.tsa.url)?;
+    instance.oidc_issuers.iter().try_for_each(|url| host("the identity provider", url).map(drop))
+}
+
+/// The host name in an address, without port and, for IPv6, without brackets: what clients take for the name of a
+/// log.
+fn host(what: &'static str, address: &str) -> Result<String, DocumentError> {
+    let refused = || DocumentError::Address { what, found: address.chars().take(200).collect() };
+    let url = Url::parse(address).map_err(|_| refused())?;
+    let host = url.host_str().ok_or_else(refused)?;
+    if !matches!(url.scheme(), "http" | "https") || !url.username().is_empty() || url.password().is_some() {
+        return Err(refused());
+    }
+    Ok(host.trim_start_matches('[').trim_end_matches(']').to_owned())
+}
