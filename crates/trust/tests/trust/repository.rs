@@ -1,5 +1,4 @@
 //! The publisher's side: what is written, who may sign, what survives rotation and crashes.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::sync::Arc;

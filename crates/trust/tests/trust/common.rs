@@ -1,12 +1,4 @@
 //! A hand-made TUF repository whose every byte a test can bend, and a transport that serves it.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests, not all used by each"
-)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,34 +11,34 @@ use countersign_trust::tuf::{Transport, TransportError, Updater};
 use jiff::Timestamp;
 
 /// The address under which the files are served.
-pub const BASE: &str = "https://tuf.example/repo";
+pub(crate) const BASE: &str = "https://tuf.example/repo";
 
 type Stored = (BTreeMap<String, Vec<u8>>, Vec<String>);
 
 /// Files by path under [`BASE`], and a count of what was asked for.
 #[derive(Debug, Clone, Default)]
-pub struct Files(Arc<Mutex<Stored>>);
+pub(crate) struct Files(Arc<Mutex<Stored>>);
 
 impl Files {
-    pub fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn put(&self, path: &str, bytes: impl Into<Vec<u8>>) {
         self.0.lock().unwrap().0.insert(path.to_owned(), bytes.into());
     }
 
-    pub fn remove(&self, path: &str) {
+    pub(crate) fn remove(&self, path: &str) {
         self.0.lock().unwrap().0.remove(path);
     }
 
-    pub fn read(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn read(&self, path: &str) -> Vec<u8> {
         self.0.lock().unwrap().0[path].clone()
     }
 
     /// Everything that was asked for since the last call.
-    pub fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().1)
     }
 
     /// Serves what lies in a directory.
-    pub fn load(&self, dir: &Path) {
+    pub(crate) fn load(&self, dir: &Path) {
         for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             if entry.path().is_file() {
@@ -77,7 +69,7 @@ impl Transport for Files {
 
 /// A transport without a network.
 #[derive(Debug, Clone, Copy)]
-pub struct NoNetwork;
+pub(crate) struct NoNetwork;
 
 impl Transport for NoNetwork {
     async fn get(&self, _: &str, _: u64) -> Result<Option<Vec<u8>>, TransportError> {
@@ -87,47 +79,47 @@ impl Transport for NoNetwork {
 
 /// A key with its id.
 #[derive(Debug, Clone)]
-pub struct TestKey {
-    pub signer: Arc<dyn Signer>,
-    pub id: String,
-    pub json: Json,
+pub(crate) struct TestKey {
+    pub(crate) signer: Arc<dyn Signer>,
+    pub(crate) id: String,
+    pub(crate) json: Json,
 }
 
-pub fn key() -> TestKey {
+pub(crate) fn key() -> TestKey {
     key_of(KeyType::EcdsaP256)
 }
 
-pub fn key_of(key_type: KeyType) -> TestKey {
+pub(crate) fn key_of(key_type: KeyType) -> TestKey {
     let signer: Arc<dyn Signer> = Arc::new(KeyPair::generate(key_type).unwrap());
     let key = Key::new(signer.public_key()).unwrap();
     TestKey { id: key.id(), json: key.json().clone(), signer }
 }
 
-pub fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     at("2026-06-01T00:00:00Z")
 }
 
-pub fn obj<const N: usize>(members: [(&str, Json); N]) -> Json {
+pub(crate) fn obj<const N: usize>(members: [(&str, Json); N]) -> Json {
     Json::from(members)
 }
 
-pub fn int(number: i64) -> Json {
+pub(crate) fn int(number: i64) -> Json {
     Json::Integer(number)
 }
 
 /// Walks into objects.
-pub fn member<'a>(json: &'a mut Json, path: &[&str]) -> &'a mut Json {
+pub(crate) fn member<'a>(json: &'a mut Json, path: &[&str]) -> &'a mut Json {
     path.iter().fold(json, |json, name| match json {
         Json::Object(members) => members.get_mut(*name).unwrap(),
         _ => panic!("no object at {name}"),
     })
 }
 
-pub fn object(json: &mut Json) -> &mut Object {
+pub(crate) fn object(json: &mut Json) -> &mut Object {
     match json {
         Json::Object(members) => members,
         _ => panic!("no object"),
@@ -135,26 +127,26 @@ pub fn object(json: &mut Json) -> &mut Object {
 }
 
 /// Signs `signed` with the keys, under their ids.
-pub fn sign(signed: &Json, keys: &[&TestKey]) -> Vec<u8> {
+pub(crate) fn sign(signed: &Json, keys: &[&TestKey]) -> Vec<u8> {
     let message = signed.canonical();
     let signatures = keys.iter().map(|key| signature(&key.id, &key.signer.sign(&message).unwrap())).collect();
     assemble(signed, signatures)
 }
 
-pub fn signature(id: &str, bytes: &[u8]) -> Json {
+pub(crate) fn signature(id: &str, bytes: &[u8]) -> Json {
     obj([("keyid", id.into()), ("sig", encoding::hex_encode(bytes).into())])
 }
 
-pub fn assemble(signed: &Json, signatures: Vec<Json>) -> Vec<u8> {
+pub(crate) fn assemble(signed: &Json, signatures: Vec<Json>) -> Vec<u8> {
     obj([("signatures", Json::Array(signatures)), ("signed", signed.clone())]).pretty()
 }
 
-pub fn role(keys: &[&TestKey], threshold: i64) -> Json {
+pub(crate) fn role(keys: &[&TestKey], threshold: i64) -> Json {
     let ids = keys.iter().map(|k| Json::from(k.id.as_str())).collect();
     obj([("keyids", Json::Array(ids)), ("threshold", int(threshold))])
 }
 
-pub fn keys(keys: &[&TestKey]) -> Json {
+pub(crate) fn keys(keys: &[&TestKey]) -> Json {
     Json::Object(keys.iter().map(|k| (k.id.clone(), k.json.clone())).collect())
 }
 
@@ -168,7 +160,7 @@ fn common(kind: &str, version: i64) -> Json {
 }
 
 /// Metadata `signed` objects, good as they come.
-pub fn root(version: i64, root_keys: &[&TestKey], threshold: i64, online: &TestKey) -> Json {
+pub(crate) fn root(version: i64, root_keys: &[&TestKey], threshold: i64, online: &TestKey) -> Json {
     let mut all: Vec<&TestKey> = root_keys.to_vec();
     all.push(online);
     let mut json = common("root", version);
@@ -188,34 +180,40 @@ pub fn root(version: i64, root_keys: &[&TestKey], threshold: i64, online: &TestK
     json
 }
 
-pub fn timestamp(version: i64, snapshot: i64) -> Json {
+pub(crate) fn timestamp(version: i64, snapshot: i64) -> Json {
     let mut json = common("timestamp", version);
     object(&mut json).insert("meta".into(), obj([("snapshot.json", obj([("version", int(snapshot))]))]));
     json
 }
 
-pub fn snapshot(version: i64, files: &[(&str, i64)]) -> Json {
+pub(crate) fn snapshot(version: i64, files: &[(&str, i64)]) -> Json {
     let mut json = common("snapshot", version);
     let meta = files.iter().map(|(f, v)| ((*f).to_owned(), obj([("version", int(*v))]))).collect();
     object(&mut json).insert("meta".into(), Json::Object(meta));
     json
 }
 
-pub fn targets(version: i64, files: &[(&str, &[u8])]) -> Json {
+pub(crate) fn targets(version: i64, files: &[(&str, &[u8])]) -> Json {
     let mut json = common("targets", version);
     let listed = files.iter().map(|(name, content)| ((*name).to_owned(), target(content))).collect();
     object(&mut json).insert("targets".into(), Json::Object(listed));
     json
 }
 
-pub fn target(content: &[u8]) -> Json {
+pub(crate) fn target(content: &[u8]) -> Json {
     obj([
         ("length", int(i64::try_from(content.len()).unwrap())),
         ("hashes", obj([("sha256", encoding::hex_encode(&sha256(content)).into())])),
     ])
 }
 
-pub fn delegation(name: &str, by: &[&TestKey], threshold: i64, paths: &[&str], terminating: bool) -> Json {
+pub(crate) fn delegation(
+    name: &str,
+    by: &[&TestKey],
+    threshold: i64,
+    paths: &[&str],
+    terminating: bool,
+) -> Json {
     let mut json = role(by, threshold);
     let paths = paths.iter().map(|p| Json::from(*p)).collect();
     object(&mut json).extend([
@@ -226,22 +224,22 @@ pub fn delegation(name: &str, by: &[&TestKey], threshold: i64, paths: &[&str], t
     json
 }
 
-pub fn delegate(targets: &mut Json, by: &[&TestKey], roles: Vec<Json>) {
+pub(crate) fn delegate(targets: &mut Json, by: &[&TestKey], roles: Vec<Json>) {
     let delegations = obj([("keys", keys(by)), ("roles", Json::Array(roles))]);
     object(targets).insert("delegations".into(), delegations);
 }
 
 /// A repository with one root key and one online key, version 1 of everything and one target.
-pub struct World {
-    pub files: Files,
-    pub root_key: TestKey,
-    pub online: TestKey,
-    pub initial_root: Vec<u8>,
-    pub cache: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) files: Files,
+    pub(crate) root_key: TestKey,
+    pub(crate) online: TestKey,
+    pub(crate) initial_root: Vec<u8>,
+    pub(crate) cache: tempfile::TempDir,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let (root_key, online) = (key(), key());
         let initial_root = sign(&root(1, &[&root_key], 1, &online), &[&root_key]);
         let world = Self {
@@ -258,23 +256,23 @@ impl World {
         world
     }
 
-    pub fn root(&self, version: i64, json: &Json, by: &[&TestKey]) {
+    pub(crate) fn root(&self, version: i64, json: &Json, by: &[&TestKey]) {
         self.files.put(&format!("{version}.root.json"), sign(json, by));
     }
 
-    pub fn timestamp(&self, version: i64, of: i64) {
+    pub(crate) fn timestamp(&self, version: i64, of: i64) {
         self.files.put("timestamp.json", sign(&timestamp(version, of), &[&self.online]));
     }
 
-    pub fn snapshot(&self, version: i64, files: &[(&str, i64)]) {
+    pub(crate) fn snapshot(&self, version: i64, files: &[(&str, i64)]) {
         self.files.put(&format!("{version}.snapshot.json"), sign(&snapshot(version, files), &[&self.online]));
     }
 
-    pub fn targets(&self, version: i64, json: &Json) {
+    pub(crate) fn targets(&self, version: i64, json: &Json) {
         self.files.put(&format!("{version}.targets.json"), sign(json, &[&self.online]));
     }
 
-    pub fn target(&self, name: &str, content: &[u8]) {
+    pub(crate) fn target(&self, name: &str, content: &[u8]) {
         let hash = encoding::hex_encode(&sha256(content));
         let path = match name.rsplit_once('/') {
             Some((dir, base)) => format!("targets/{dir}/{hash}.{base}"),
@@ -284,7 +282,7 @@ impl World {
     }
 
     /// Publishes delegated roles next to the top-level targets, all at version 1.
-    pub fn delegated(&self, top: &Json, roles: &[(&str, &Json, &TestKey)]) {
+    pub(crate) fn delegated(&self, top: &Json, roles: &[(&str, &Json, &TestKey)]) {
         self.targets(2, top);
         let mut meta: Vec<(String, i64)> = vec![("targets.json".into(), 2)];
         for (name, json, by) in roles {
@@ -299,12 +297,12 @@ impl World {
     }
 
     /// A client with this world's cache; a new one each time, as after a restart.
-    pub fn client(&self) -> Updater<Files> {
+    pub(crate) fn client(&self) -> Updater<Files> {
         Updater::new(self.files.clone(), BASE, self.cache.path(), self.initial_root.clone()).unwrap()
     }
 
     /// Every file of the cache by relative path.
-    pub fn cached(&self) -> BTreeMap<String, Vec<u8>> {
+    pub(crate) fn cached(&self) -> BTreeMap<String, Vec<u8>> {
         fn walk(dir: &Path, base: &Path, out: &mut BTreeMap<String, Vec<u8>>) {
             for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
                 if entry.path().is_dir() {

@@ -1,11 +1,8 @@
 //! Named instances: added from a repository or a file, refreshed, exported, and never half there.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::{BASE, Files, NoNetwork, at};
+use crate::common::{BASE, Files, NoNetwork, at};
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_trust::instances::{FetchedRoot, InstanceError, Instances};
 use countersign_trust::tuf::TufError;

@@ -6,27 +6,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use countersign_crypto::{KeyType, PublicKey, Scheme, encoding, sha256};
+use countersign_crypto::{HashAlgorithm, PublicKey, encoding, sha256};
 use jiff::Timestamp;
 
 use super::TufError;
 use super::json::{Json, Object, canonical_object};
+
+mod fields;
+mod keys;
+
+pub use fields::Fields;
+pub(crate) use fields::short;
+use keys::read_keys;
+pub use keys::{Key, Keys, RoleKeys};
 
 /// The four names that no delegated role may bear.
 pub const TOP_LEVEL: [&str; 4] = ["root", "snapshot", "targets", "timestamp"];
 
 /// The most signatures on one file. The public root has five.
 const MAX_SIGNATURES: usize = 256;
-/// The most keys in one file.
-const MAX_KEYS: usize = 1024;
-/// The DER prefix that turns 32 bytes of Ed25519 key into a `SubjectPublicKeyInfo` (RFC 8410 section 4).
-const ED25519_SPKI: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// The same for 65 bytes of uncompressed P-256 point (RFC 5480).
-const P256_SPKI: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86,
-    0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
-
 /// What distinguishes the content of one role from another's.
 pub trait Content: Sized {
     /// The value of `_type`.
@@ -138,145 +136,6 @@ fn read_signatures(file: &Fields<'_>) -> Result<Vec<(String, Vec<u8>)>, TufError
             Ok((fields.string("keyid")?.to_owned(), signature))
         })
         .collect()
-}
-
-/// A key as metadata lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Key {
-    json: Json,
-    /// Absent for a key type or scheme not known here: such a key never counts.
-    usable: Option<(PublicKey, Scheme)>,
-}
-
-/// Keys by key id.
-pub type Keys = BTreeMap<String, Key>;
-
-impl Key {
-    /// The form in which a key of ours is published: ECDSA P-256 as PEM under `ecdsa`, Ed25519 as hex.
-    ///
-    /// # Errors
-    /// [`TufError::Repository`] for another type of key, which not every client can read.
-    pub fn new(public: &PublicKey) -> Result<Self, TufError> {
-        let (keytype, scheme, text) = match public.key_type() {
-            KeyType::EcdsaP256 => ("ecdsa", "ecdsa-sha2-nistp256", public.to_pem()),
-            KeyType::Ed25519 => ("ed25519", "ed25519", encoding::hex_encode(public.raw())),
-            other => {
-                return Err(TufError::Repository(format!(
-                    "a TUF key is ECDSA P-256 or Ed25519, found {other}: not every client reads that"
-                )));
-            }
-        };
-        let json = Json::from([
-            ("keytype", keytype.into()),
-            ("keyval", Json::from([("public", text.into())])),
-            ("scheme", scheme.into()),
-        ]);
-        Ok(Self { json, usable: Some((public.clone(), public.key_type().default_scheme())) })
-    }
-
-    fn read(json: &Json, parent: &Fields<'_>) -> Result<Self, TufError> {
-        let fields = parent.nested(json, "keys")?;
-        let keytype = fields.string("keytype")?;
-        let scheme = fields.string("scheme")?;
-        let value = fields.object("keyval")?;
-        let public = || value.string("public");
-        let usable = match (keytype, scheme) {
-            ("ecdsa" | "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp256") => {
-                Some((pem(public()?, KeyType::EcdsaP256, &fields)?, Scheme::ECDSA_SHA256))
-            }
-            ("ecdsa" | "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp384") => {
-                let key = pem(public()?, KeyType::EcdsaP384, &fields)?;
-                let scheme = key.key_type().default_scheme();
-                Some((key, scheme))
-            }
-            ("ed25519", "ed25519") => {
-                let raw = encoding::hex_decode(public()?)
-                    .map_err(|_| fields.wrong("keyval", "a hexadecimal Ed25519 key"))?;
-                let key = PublicKey::from_spki_der(&[&ED25519_SPKI[..], &raw].concat())
-                    .map_err(|e| fields.wrong("keyval", &format!("an Ed25519 key: {e}")))?;
-                Some((key, Scheme::Ed25519))
-            }
-            ("rsa", "rsassa-pss-sha256") => {
-                let key = PublicKey::from_pem(public()?)
-                    .map_err(|e| fields.wrong("keyval", &format!("an RSA key in PEM: {e}")))?;
-                Some((key, Scheme::RsaPss(countersign_crypto::HashAlgorithm::Sha256)))
-            }
-            _ => None,
-        };
-        Ok(Self { json: json.clone(), usable })
-    }
-
-    /// The key id that every client computes alike: SHA-256 of the canonical form, in hex.
-    #[must_use]
-    pub fn id(&self) -> String {
-        encoding::hex_encode(&sha256(&self.json.canonical()))
-    }
-
-    /// As it is listed in metadata.
-    #[must_use]
-    pub const fn json(&self) -> &Json {
-        &self.json
-    }
-
-    /// The key, if its type and scheme are known here.
-    #[must_use]
-    pub fn public_key(&self) -> Option<&PublicKey> {
-        self.usable.as_ref().map(|(key, _)| key)
-    }
-}
-
-/// A key in PEM, or a bare P-256 point in hex as the first four roots of the public Sigstore have it.
-fn pem(text: &str, expected: KeyType, fields: &Fields<'_>) -> Result<PublicKey, TufError> {
-    let key = match encoding::hex_decode(text) {
-        Ok(point) if expected == KeyType::EcdsaP256 => {
-            PublicKey::from_spki_der(&[&P256_SPKI[..], &point].concat())
-        }
-        _ => PublicKey::from_pem(text),
-    };
-    let key = key.map_err(|e| fields.wrong("keyval", &format!("a key in PEM: {e}")))?;
-    if key.key_type() == expected {
-        Ok(key)
-    } else {
-        Err(fields.wrong("keyval", &format!("an {expected} key, found {}", key.key_type())))
-    }
-}
-
-fn read_keys(fields: &Fields<'_>) -> Result<Keys, TufError> {
-    let object = fields.object("keys")?;
-    if object.members.len() > MAX_KEYS {
-        return Err(fields.wrong("keys", &format!("at most {MAX_KEYS}, found {}", object.members.len())));
-    }
-    object.members.iter().map(|(id, json)| Ok((id.clone(), Key::read(json, fields)?))).collect()
-}
-
-/// Which keys may sign for a role, and how many must.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleKeys {
-    /// Key ids.
-    pub keyids: BTreeSet<String>,
-    /// How many distinct keys must sign; at least 1.
-    pub threshold: u64,
-}
-
-impl RoleKeys {
-    fn read(fields: &Fields<'_>) -> Result<Self, TufError> {
-        let listed = fields.array("keyids")?;
-        let keyids: BTreeSet<String> = listed
-            .iter()
-            .map(|id| match id {
-                Json::String(id) => Ok(id.clone()),
-                _ => Err(fields.wrong("keyids", "strings")),
-            })
-            .collect::<Result<_, _>>()?;
-        if keyids.len() != listed.len() {
-            return Err(fields.wrong("keyids", "each key id once"));
-        }
-        let threshold = fields.number("threshold")?;
-        if threshold == 0 {
-            return Err(fields.wrong("threshold", "at least 1, found 0"));
-        }
-        Ok(Self { keyids, threshold })
-    }
 }
 
 /// The root: all keys, and who may sign what.
@@ -415,7 +274,7 @@ impl Hashes {
     /// [`TufError::Mismatch`].
     pub fn check(&self, what: &str, bytes: &[u8]) -> Result<(), TufError> {
         for (algorithm, expected) in &self.0 {
-            let Some(known) = countersign_crypto::HashAlgorithm::from_name(algorithm) else { continue };
+            let Some(known) = HashAlgorithm::from_name(algorithm) else { continue };
             let found = encoding::hex_encode(known.digest(bytes).as_bytes());
             if found != *expected {
                 return Err(TufError::Mismatch {
@@ -605,86 +464,4 @@ impl Content for Targets {
             delegations: signed.optional("delegations", Delegations::read)?.unwrap_or_default(),
         })
     }
-}
-
-/// The members of an object, read with errors that name the role and the member.
-#[derive(Debug, Clone, Copy)]
-pub struct Fields<'a> {
-    role: &'static str,
-    members: &'a Object,
-}
-
-impl<'a> Fields<'a> {
-    fn wrong(&self, member: &str, expected: &str) -> TufError {
-        TufError::malformed(self.role, format!("{}: expected {expected}", short(member)))
-    }
-
-    fn get(&self, name: &str) -> Result<&'a Json, TufError> {
-        self.members.get(name).ok_or_else(|| self.wrong(name, "it, found nothing"))
-    }
-
-    fn nested(&self, json: &'a Json, name: &str) -> Result<Self, TufError> {
-        match json {
-            Json::Object(members) => Ok(Self { role: self.role, members }),
-            _ => Err(self.wrong(name, "an object")),
-        }
-    }
-
-    fn object(&self, name: &str) -> Result<Self, TufError> {
-        self.nested(self.get(name)?, name)
-    }
-
-    fn array(&self, name: &str) -> Result<&'a [Json], TufError> {
-        match self.get(name)? {
-            Json::Array(items) => Ok(items),
-            _ => Err(self.wrong(name, "an array")),
-        }
-    }
-
-    fn string(&self, name: &str) -> Result<&'a str, TufError> {
-        match self.get(name)? {
-            Json::String(text) => Ok(text),
-            _ => Err(self.wrong(name, "a string")),
-        }
-    }
-
-    fn strings(&self, name: &str) -> Result<Vec<String>, TufError> {
-        self.array(name)?
-            .iter()
-            .map(|item| match item {
-                Json::String(text) => Ok(text.clone()),
-                _ => Err(self.wrong(name, "strings")),
-            })
-            .collect()
-    }
-
-    fn number(&self, name: &str) -> Result<u64, TufError> {
-        match self.get(name)? {
-            Json::Integer(number) => {
-                u64::try_from(*number).map_err(|_| self.wrong(name, "no negative number"))
-            }
-            _ => Err(self.wrong(name, "a number")),
-        }
-    }
-
-    fn boolean(&self, name: &str) -> Result<bool, TufError> {
-        match self.get(name)? {
-            Json::Bool(value) => Ok(*value),
-            _ => Err(self.wrong(name, "true or false")),
-        }
-    }
-
-    /// A member that may be absent. `null` is not absent.
-    fn optional<V>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&Self, &str) -> Result<V, TufError>,
-    ) -> Result<Option<V>, TufError> {
-        if self.members.contains_key(name) { read(self, name).map(Some) } else { Ok(None) }
-    }
-}
-
-/// A name out of untrusted metadata, cut and freed of control characters, for an error message.
-pub(crate) fn short(text: &str) -> String {
-    text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,9 +1,6 @@
 //! What clients of TUF have got wrong, one test per row of the table of advisories (U01 to U19).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use countersign_crypto::{KeyType, encoding};
 use countersign_trust::tuf::json::Json;
 use countersign_trust::tuf::metadata::{Root, Signed, Snapshot, Targets, TimestampRole};

@@ -1,5 +1,4 @@
 //! Trusted root and signing configuration of an instance, and what rotations leave valid.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 
@@ -69,6 +68,8 @@ fn instance() -> InstanceDescription {
     }
 }
 
+type Change = fn(&mut InstanceDescription);
+
 fn window() -> Window {
     Window { starts: at("2027-01-01T00:00:00Z"), retires: at("2027-01-08T00:00:00Z") }
 }
@@ -124,7 +125,7 @@ fn a_signing_config_names_the_versions_clients_expect() {
 fn a_rotation_adds_the_new_and_closes_only_what_it_replaces() {
     let first = instance();
     let root = trusted_root(&first, start()).unwrap();
-    let changes: [(&str, fn(&mut InstanceDescription)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("tlog", |i| i.log.key = KeyPair::generate(KeyType::Ed25519).unwrap().public_key().clone()),
         ("ct", |i| i.ct_log.key = KeyPair::generate(KeyType::EcdsaP256).unwrap().public_key().clone()),
         ("ca", |i| i.ca.chain = ca_chain()),

@@ -18,182 +18,28 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use countersign_crypto::{PublicKey, Signer, encoding, sha256};
+use countersign_crypto::{Signer, encoding, sha256};
 use countersign_keys::{KeyError, file};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
-use super::json::{Json, Object, canonical_object};
-use super::metadata::{Key, Keys, RoleKeys, Root, Signed, TOP_LEVEL, TargetInfo};
+use super::json::{Json, Object};
+use super::metadata::{Key, Root, Signed, Snapshot, TargetInfo, Targets, short};
 use super::trusted::{ExpiryRule, TrustedMetadata};
 use super::{TufError, pattern};
 
-/// The version of the specification that is followed.
-const SPEC_VERSION: &str = "1.0.31";
+mod parts;
+mod signing;
+
+pub use parts::{Lifetimes, Role, RoleStatus, Roles, TargetFile};
+use signing::{
+    can_sign, common, date, meta_file, object_member, requirements_of, root_members, sign, sign_role,
+};
+
 const JOURNAL: &str = ".pending.json";
 const LOCK: &str = ".lock";
 
 /// Signers at hand, in no order. Each operation picks those whose keys the role lists.
 pub type Keyring<'a> = &'a [Arc<dyn Signer>];
-
-/// The keys of a role and how many of them must sign.
-#[derive(Debug, Clone)]
-pub struct Role {
-    /// ECDSA P-256 or Ed25519 keys.
-    pub keys: Vec<PublicKey>,
-    /// From 1 to the number of keys.
-    pub threshold: u64,
-}
-
-impl Role {
-    /// A role that one key signs for.
-    #[must_use]
-    pub fn single(key: &PublicKey) -> Self {
-        Self { keys: vec![key.clone()], threshold: 1 }
-    }
-}
-
-/// The keys of the four roles.
-#[derive(Debug, Clone)]
-pub struct Roles {
-    /// Signs roots: the keys of last resort.
-    pub root: Role,
-    /// Signs the list of targets.
-    pub targets: Role,
-    /// Signs the versions of targets files.
-    pub snapshot: Role,
-    /// Signs, often, which snapshot is current.
-    pub timestamp: Role,
-}
-
-impl Roles {
-    /// The usual division: root and targets by keys kept offline, snapshot and timestamp by one online key.
-    #[must_use]
-    pub fn offline_and_online(offline: Role, online: &PublicKey) -> Self {
-        Self {
-            root: offline.clone(),
-            targets: offline,
-            snapshot: Role::single(online),
-            timestamp: Role::single(online),
-        }
-    }
-
-    fn by_name(&self) -> [(&'static str, &Role); 4] {
-        [
-            ("root", &self.root),
-            ("snapshot", &self.snapshot),
-            ("targets", &self.targets),
-            ("timestamp", &self.timestamp),
-        ]
-    }
-
-    /// The members of a root's `signed` that say who signs what.
-    fn to_json(&self) -> Result<(Json, Json), TufError> {
-        let mut keys = Object::new();
-        let mut roles = Object::new();
-        for (name, role) in self.by_name() {
-            let mut ids = Vec::new();
-            for public in &role.keys {
-                let key = Key::new(public)?;
-                let id = Json::from(key.id());
-                if ids.contains(&id) {
-                    return Err(TufError::Repository(format!("the {name} role lists the same key twice")));
-                }
-                keys.insert(key.id(), key.json().clone());
-                ids.push(id);
-            }
-            if role.threshold == 0 || role.threshold > role.keys.len() as u64 {
-                return Err(TufError::Repository(format!(
-                    "the {name} role has {} keys: expected a threshold from 1 to that, found {}",
-                    role.keys.len(),
-                    role.threshold
-                )));
-            }
-            let entry = Json::from([("keyids", Json::Array(ids)), ("threshold", role.threshold.into())]);
-            roles.insert(name.to_owned(), entry);
-        }
-        Ok((Json::Object(keys), Json::Object(roles)))
-    }
-}
-
-/// For how long signatures of each role are good.
-#[derive(Debug, Clone, Copy)]
-pub struct Lifetimes {
-    /// Of roots.
-    pub root: SignedDuration,
-    /// Of targets files.
-    pub targets: SignedDuration,
-    /// Of snapshots.
-    pub snapshot: SignedDuration,
-    /// Of timestamps: how long a client can be kept from seeing an update.
-    pub timestamp: SignedDuration,
-}
-
-/// A year for root, targets and snapshot, a week for the timestamp.
-impl Default for Lifetimes {
-    fn default() -> Self {
-        let days = |n: i64| SignedDuration::from_hours(24 * n);
-        Self { root: days(365), targets: days(365), snapshot: days(365), timestamp: days(7) }
-    }
-}
-
-/// A file to publish.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TargetFile {
-    /// Its name: letters, digits, `.`, `_` and `-`.
-    pub name: String,
-    /// Its bytes.
-    pub content: Vec<u8>,
-    /// What the targets metadata says about it besides length and hash.
-    pub custom: Option<Json>,
-}
-
-impl TargetFile {
-    /// A file without custom metadata.
-    #[must_use]
-    pub fn new(name: &str, content: impl Into<Vec<u8>>) -> Self {
-        Self { name: name.to_owned(), content: content.into(), custom: None }
-    }
-
-    /// Adds the `custom.sigstore` object that clients before `trusted_root.json` go by: `usage` is `Fulcio`,
-    /// `Rekor`, `CTFE` or `TSA`; a retired key is published as not active.
-    #[must_use]
-    pub fn with_usage(mut self, usage: &str, active: bool, uri: &str) -> Self {
-        let status = if active { "Active" } else { "Expired" };
-        let entry = Json::from([("status", status.into()), ("uri", uri.into()), ("usage", usage.into())]);
-        self.custom = Some(Json::from([("sigstore", entry)]));
-        self
-    }
-
-    fn check_name(&self) -> Result<(), TufError> {
-        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if self.name.is_empty()
-            || self.name.len() > 100
-            || self.name.starts_with('.')
-            || !self.name.chars().all(allowed)
-        {
-            return Err(TufError::UnsafeName {
-                name: super::metadata::short(&self.name),
-                detail: "expected up to 100 letters, digits, \".\", \"_\" and \"-\", not beginning with a dot",
-            });
-        }
-        Ok(())
-    }
-
-    fn file_name(&self) -> String {
-        format!("{}.{}", encoding::hex_encode(&sha256(&self.content)), self.name)
-    }
-}
-
-/// How a role stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleStatus {
-    /// `root`, `targets`, `snapshot` or `timestamp`.
-    pub role: &'static str,
-    /// Its version.
-    pub version: u64,
-    /// Until when it is good.
-    pub expires: Timestamp,
-}
 
 /// A TUF repository in a directory.
 ///
@@ -344,7 +190,7 @@ impl Repository {
     /// [`TufError::NoSuchTarget`], [`TufError::Mismatch`].
     pub fn target(&self, name: &str, now: Timestamp) -> Result<Vec<u8>, TufError> {
         let trusted = self.trusted(now)?;
-        let missing = || TufError::NoSuchTarget(super::metadata::short(name));
+        let missing = || TufError::NoSuchTarget(short(name));
         let info: &TargetInfo = trusted
             .targets("targets")
             .and_then(|targets| targets.content.targets.get(name))
@@ -352,7 +198,7 @@ impl Repository {
         pattern::target_path(name)?;
         let bytes = self
             .read(&format!("targets/{}.{name}", info.hashes.prefix()))?
-            .ok_or_else(|| TufError::NotFound(super::metadata::short(name)))?;
+            .ok_or_else(|| TufError::NotFound(short(name)))?;
         info.check(name, &bytes)?;
         Ok(bytes)
     }
@@ -620,7 +466,7 @@ impl Repository {
         now: Timestamp,
     ) -> Result<Vec<u8>, TufError> {
         let old = state.trusted.snapshot().ok_or(TufError::Order("a snapshot before its timestamp"))?;
-        let targets_version = Signed::<super::metadata::Targets>::parse(targets)?.version;
+        let targets_version = Signed::<Targets>::parse(targets)?.version;
         let version = old.version.saturating_add(1);
         self.sign_snapshot(root, old.members.clone(), targets, targets_version, version, keyring, now)
     }
@@ -634,7 +480,7 @@ impl Repository {
         now: Timestamp,
     ) -> Result<(), TufError> {
         let snapshot = draft.snapshot.as_ref().unwrap_or(&state.snapshot);
-        let snapshot_version = Signed::<super::metadata::Snapshot>::parse(snapshot)?.version;
+        let snapshot_version = Signed::<Snapshot>::parse(snapshot)?.version;
         let version = state.trusted.timestamp().map_or(1, |t| t.version.saturating_add(1));
         draft.timestamp =
             Some(self.sign_timestamp(root, snapshot, snapshot_version, version, keyring, now)?);
@@ -712,114 +558,4 @@ impl Repository {
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TufError {
     let path = path.to_owned();
     move |source| TufError::File(KeyError::Io { action, path, source })
-}
-
-fn date(now: Timestamp, lifetime: SignedDuration) -> Result<Json, TufError> {
-    let end = now
-        .checked_add(lifetime)
-        .and_then(|end| Timestamp::from_second(end.as_second()))
-        .map_err(|e| TufError::Repository(format!("no such date: {e}")))?;
-    Ok(Json::from(end.to_string()))
-}
-
-fn common(members: &mut Object, role: &str, version: u64, expires: Json) {
-    members.insert("_type".into(), role.into());
-    members.insert("expires".into(), expires);
-    members.insert("spec_version".into(), SPEC_VERSION.into());
-    members.insert("version".into(), version.into());
-}
-
-fn root_members(version: u64, expires: Json, keys: Json, roles: Json) -> Object {
-    let mut members = Object::new();
-    common(&mut members, "root", version, expires);
-    members.insert("consistent_snapshot".into(), Json::Bool(true));
-    members.insert("keys".into(), keys);
-    members.insert("roles".into(), roles);
-    members
-}
-
-fn meta_file(bytes: &[u8], version: u64) -> Json {
-    let hash = Json::from(encoding::hex_encode(&sha256(bytes)));
-    Json::from([
-        ("hashes", Json::from([("sha256", hash)])),
-        ("length", Json::from(bytes.len() as u64)),
-        ("version", Json::from(version)),
-    ])
-}
-
-fn object_member(members: &Object, name: &str) -> Object {
-    match members.get(name) {
-        Some(Json::Object(object)) => object.clone(),
-        _ => Object::new(),
-    }
-}
-
-/// The keys of a role that is to be listed, in the form of a role that is listed.
-fn requirements_of(roles: &Roles, name: &str) -> Result<Vec<(Keys, RoleKeys)>, TufError> {
-    let mut required = Vec::new();
-    for (_, role) in roles.by_name().into_iter().filter(|(n, _)| *n == name) {
-        let keys: Keys = role
-            .keys
-            .iter()
-            .map(|public| Key::new(public).map(|key| (key.id(), key)))
-            .collect::<Result<_, _>>()?;
-        let keyids = keys.keys().cloned().collect();
-        required.push((keys, RoleKeys { keyids, threshold: role.threshold }));
-    }
-    Ok(required)
-}
-
-fn can_sign(keyring: Keyring<'_>, keys: &Keys, role: &RoleKeys) -> bool {
-    key_ids(keyring, keys, role).len() as u64 >= role.threshold
-}
-
-/// Which signers of the ring belong to the role, and under which key id.
-fn key_ids<'a>(keyring: Keyring<'a>, keys: &Keys, role: &RoleKeys) -> Vec<(String, &'a Arc<dyn Signer>)> {
-    role.keyids
-        .iter()
-        .filter_map(|id| {
-            let public = keys.get(id)?.public_key()?;
-            keyring.iter().find(|signer| signer.public_key() == public).map(|signer| (id.clone(), signer))
-        })
-        .collect()
-}
-
-fn sign_role(root: &Root, name: &str, members: Object, keyring: Keyring<'_>) -> Result<Vec<u8>, TufError> {
-    debug_assert!(TOP_LEVEL.contains(&name));
-    sign(name, members, keyring, &[(root.keys.clone(), root.role(name)?.clone())])
-}
-
-/// Signs with every signer of the ring that any of the roles lists; each role must reach its threshold.
-fn sign(
-    name: &str,
-    members: Object,
-    keyring: Keyring<'_>,
-    required: &[(Keys, RoleKeys)],
-) -> Result<Vec<u8>, TufError> {
-    let mut signers: Vec<(String, &Arc<dyn Signer>)> = Vec::new();
-    for (keys, role) in required {
-        let found = key_ids(keyring, keys, role);
-        if (found.len() as u64) < role.threshold {
-            return Err(TufError::Signers {
-                role: name.to_owned(),
-                required: role.threshold,
-                found: found.len() as u64,
-            });
-        }
-        for entry in found {
-            if !signers.iter().any(|(id, _)| *id == entry.0) {
-                signers.push(entry);
-            }
-        }
-    }
-    let message = canonical_object(&members);
-    let mut signatures = Vec::new();
-    for (id, signer) in signers {
-        let signature = signer.sign(&message)?;
-        signatures.push(Json::from([
-            ("keyid", Json::from(id)),
-            ("sig", Json::from(encoding::hex_encode(&signature))),
-        ]));
-    }
-    Ok(Json::from([("signatures", Json::Array(signatures)), ("signed", Json::Object(members))]).pretty())
 }

@@ -1,12 +1,9 @@
 //! Our repository read by our client: through rotations of every key, by clients that come often, seldom or
 //! once, and at the edges of every date.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::{BASE, Files, at};
+use crate::common::{self, BASE, Files, World, at};
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles, TargetFile};
 use countersign_trust::tuf::{TufError, Updater};
@@ -120,7 +117,7 @@ async fn each_role_past_its_date_is_refused_by_name() {
 /// After an attacker with the online key has pushed versions far ahead, new keys let every client back.
 #[tokio::test]
 async fn new_online_keys_recover_clients_from_versions_pushed_ahead() {
-    let world = common::World::new();
+    let world = World::new();
     world.snapshot(1_000_000, &[("targets.json", 1)]);
     world.timestamp(1_000_000, 1_000_000);
     world.client().refresh(common::now()).await.unwrap();
@@ -141,7 +138,7 @@ async fn new_online_keys_recover_clients_from_versions_pushed_ahead() {
 
 #[tokio::test]
 async fn a_current_client_asks_for_the_next_root_and_the_timestamp_only() {
-    let world = common::World::new();
+    let world = World::new();
     let mut updater = world.client();
     updater.refresh(common::now()).await.unwrap();
     updater.target("file.txt").await.unwrap();
@@ -154,7 +151,7 @@ async fn a_current_client_asks_for_the_next_root_and_the_timestamp_only() {
 
 #[tokio::test]
 async fn a_repository_without_consistent_snapshots_is_read_too() {
-    let world = common::World::new();
+    let world = World::new();
     let mut json = common::root(2, &[&world.root_key], 1, &world.online);
     common::object(&mut json).remove("consistent_snapshot");
     world.root(2, &json, &[&world.root_key]);
