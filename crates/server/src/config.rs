@@ -1,0 +1,342 @@
+//! `countersign.toml`, the configuration of an instance.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use url::Url;
+
+use crate::ServerError;
+
+/// The name of the configuration file in an instance's directory.
+pub const FILE_NAME: &str = "countersign.toml";
+
+/// A service of an instance. One process runs all of them, or some.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// The certificate authority (Fulcio), with its CT log: no certificate leaves without an SCT.
+    Ca,
+    /// The transparency log (Rekor v2).
+    Log,
+    /// The timestamp authority (RFC 3161).
+    Tsa,
+    /// The trust root: `trusted_root.json`, `signing_config.v0.2.json` and the TUF repository.
+    Trust,
+}
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Ca, Self::Log, Self::Tsa, Self::Trust];
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "ca" => Ok(Self::Ca),
+            "log" => Ok(Self::Log),
+            "tsa" => Ok(Self::Tsa),
+            "trust" => Ok(Self::Trust),
+            other => Err(format!("no role is named \"{other}\"; the roles are ca, log, tsa and trust")),
+        }
+    }
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ca => "ca",
+            Self::Log => "log",
+            Self::Tsa => "tsa",
+            Self::Trust => "trust",
+        })
+    }
+}
+
+/// The whole file. Unknown keys are errors: a misspelt limit must not silently be no limit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Who runs the instance; the organisation in its certificates.
+    pub organization: String,
+    /// The address clients use. Its host name is the log's name: it cannot change later without a new log.
+    pub url: Url,
+    /// The address the process listens on.
+    pub listen: SocketAddr,
+    /// The roles `serve` runs unless told otherwise.
+    #[serde(default = "all_roles")]
+    pub roles: BTreeSet<Role>,
+    /// TLS, unless a proxy in front does it.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+    /// Where the passwords of the private keys come from.
+    pub keys: Keys,
+    /// The certificate authority.
+    pub ca: CaSection,
+    /// The transparency log.
+    #[serde(default)]
+    pub log: LogSection,
+    /// Limits.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+fn all_roles() -> BTreeSet<Role> {
+    Role::ALL.into()
+}
+
+/// TLS files, PEM. Relative paths start at the instance's directory.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The certificate chain, leaf first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Where the password of the private keys comes from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// A file holding the password. Without it, the environment variable `COUNTERSIGN_PASSWORD` is used.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+/// The certificate authority's part.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaSection {
+    /// Whether SCTs carry the `leaf_index` extension of static-CT logs. sigstore-python before 4.2 refuses it.
+    #[serde(default = "yes")]
+    pub sct_leaf_index: bool,
+    /// A file in the shape of Fulcio's own configuration (YAML or JSON) with further issuers.
+    #[serde(default)]
+    pub fulcio_config: Option<PathBuf>,
+    /// Who may vouch for identities.
+    #[serde(default)]
+    pub issuers: Vec<countersign_ca::config::IssuerConfig>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// The transparency log's part.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogSection {
+    /// How long the log waits for company before it commits a batch, in milliseconds.
+    pub batch_linger_ms: u64,
+    /// Whether `dsseRequestV002`, which Rekor v2 dropped and sigstore-js still sends, is logged as a hashedrekord
+    /// over its pre-authentication encoding. `false` refuses it, as Rekor does.
+    pub accept_dsse_requests: bool,
+}
+
+impl Default for LogSection {
+    fn default() -> Self {
+        Self { batch_linger_ms: 5, accept_dsse_requests: true }
+    }
+}
+
+/// Limits on what clients may do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests per second and client address on average; 0 for no limit.
+    pub requests_per_second: u32,
+    /// Requests at once and client address.
+    pub burst: u32,
+    /// Connections open at once, over all clients.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { requests_per_second: 100, burst: 400, max_connections: 4096 }
+    }
+}
+
+impl Config {
+    /// Reads and checks the file of an instance.
+    ///
+    /// # Errors
+    /// [`ServerError::Config`], naming file, line and what was expected.
+    pub fn read(directory: &Path) -> Result<Self, ServerError> {
+        let path = directory.join(FILE_NAME);
+        let text = std::fs::read_to_string(&path).map_err(|e| ServerError::Config {
+            path: path.clone(),
+            message: match e.kind() {
+                std::io::ErrorKind::NotFound => format!(
+                    "not found, so {} is no instance; make one with: countersign init {}",
+                    directory.display(),
+                    directory.display()
+                ),
+                _ => format!("cannot be read: {e}"),
+            },
+        })?;
+        Self::parse(&text).map_err(|message| ServerError::Config { path, message })
+    }
+
+    /// Reads and checks the text of a configuration.
+    ///
+    /// # Errors
+    /// A sentence saying what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| e.to_string())?;
+        if !matches!(config.url.scheme(), "http" | "https") || config.url.host_str().is_none() {
+            return Err(format!("url: expected http:// or https:// and a host name, found {}", config.url));
+        }
+        if config.url.path() != "/" || config.url.query().is_some() {
+            return Err(format!(
+                "url: the certificate authority must sit at the root of its host, found the path {}",
+                config.url.path()
+            ));
+        }
+        if config.limits.max_connections == 0 {
+            return Err("limits.max_connections: expected at least 1, found 0".into());
+        }
+        if config.roles.is_empty() {
+            return Err("roles: expected at least one of ca, log, tsa, trust".into());
+        }
+        Ok(config)
+    }
+
+    /// The base URL without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        self.url.as_str().trim_end_matches('/').to_owned()
+    }
+
+    /// The log's name: the host of the URL, without port (the checkpoint's origin as every client expects it).
+    #[must_use]
+    pub fn origin(&self) -> String {
+        self.url.host_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// Writes the commented file for a new instance.
+pub(crate) fn template(
+    organization: &str,
+    url: &Url,
+    listen: SocketAddr,
+    password_file: Option<&str>,
+    issuers: &str,
+    requests_per_second: u32,
+) -> String {
+    // TOML strings are quoted by the TOML library, so that no organisation name can break the file.
+    let quote = |s: &str| toml::Value::String(s.to_owned()).to_string();
+    let password = match password_file {
+        Some(file) => format!("password_file = {}", quote(file)),
+        None => "# password_file = \"keys/password\"".to_owned(),
+    };
+    format!(
+        r#"# A Countersign instance. `countersign doctor` checks it, `countersign serve` runs it.
+
+# The organisation named in this instance's certificates.
+organization = {organization}
+
+# The address clients use. Its host name is the name of the log and is part of every signature made here:
+# to change it later, rotate the log (`countersign rotate log`).
+url = {url}
+
+# The address this process listens on. Loopback is for trying; a server listens on 0.0.0.0:443 with TLS, or
+# behind a proxy which does TLS.
+listen = {listen}
+
+# Services run by `countersign serve`: ca (with its CT log), log, tsa, trust.
+roles = ["ca", "log", "tsa", "trust"]
+
+# [tls]
+# certificate = "tls/fullchain.pem"
+# key = "tls/privkey.pem"
+
+[keys]
+# The private keys in keys/ are encrypted. The password is read from this file, or from the environment
+# variable COUNTERSIGN_PASSWORD when no file is named.
+{password}
+
+[ca]
+# SCTs name the position of the certificate in the CT log (static-ct). sigstore-python before 4.2 refuses it.
+sct_leaf_index = true
+# Further issuers in the shape of Fulcio's own configuration file (YAML or JSON):
+# fulcio_config = "fulcio.yaml"
+
+{issuers}
+[log]
+# Milliseconds a write waits for others, to be committed with them.
+batch_linger_ms = 5
+# sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
+accept_dsse_requests = true
+
+[limits]
+# Per client address; 0 for no limit.
+requests_per_second = {requests_per_second}
+burst = {burst}
+max_connections = 4096
+"#,
+        organization = quote(organization),
+        url = quote(url.as_str().trim_end_matches('/')),
+        listen = quote(&listen.to_string()),
+        burst = requests_per_second.saturating_mul(4),
+    )
+}
+
+/// The example issuers in the file of an instance that has none yet.
+pub(crate) const ISSUER_EXAMPLES: &str = r#"# Who may vouch for identities: one table for each OpenID Connect issuer.
+# [[ca.issuers]]
+# url = "https://accounts.example.com"
+# type = "email"
+# client_id = "sigstore"
+#
+# [[ca.issuers]]
+# url = "https://token.actions.githubusercontent.com"
+# type = "github-workflow"
+# client_id = "sigstore"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> String {
+        template(
+            "Acme \"Labs\"",
+            &"http://localhost:8411".parse().unwrap(),
+            "127.0.0.1:8411".parse().unwrap(),
+            Some("keys/password"),
+            ISSUER_EXAMPLES,
+            100,
+        )
+    }
+
+    #[test]
+    fn the_file_written_for_a_new_instance_reads_back() {
+        let config = Config::parse(&sample()).unwrap();
+        assert_eq!(config.organization, "Acme \"Labs\"");
+        assert_eq!(config.base_url(), "http://localhost:8411");
+        assert_eq!(config.origin(), "localhost");
+        assert_eq!(config.roles, Role::ALL.into());
+    }
+
+    #[test]
+    fn every_mistake_is_named() {
+        for (from, to, expected) in [
+            ("batch_linger_ms", "batch_linger", "unknown field `batch_linger`"),
+            ("http://localhost:8411", "ftp://localhost", "expected http:// or https://"),
+            ("http://localhost:8411", "http://localhost/fulcio", "root of its host"),
+            ("max_connections = 4096", "max_connections = 0", "at least 1"),
+            ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
+            ("\"tsa\"", "\"tsq\"", "unknown variant `tsq`"),
+        ] {
+            let text = sample().replace(from, to);
+            let error = Config::parse(&text).unwrap_err();
+            assert!(error.contains(expected), "{to}: {error}");
+        }
+    }
+}

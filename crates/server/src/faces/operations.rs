@@ -1,0 +1,64 @@
+//! For operators: health, readiness, metrics, and the description of the interface.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use http::StatusCode;
+
+use crate::http::{HttpError, Shape, respond};
+use crate::serve::Services;
+
+/// The OpenAPI document, checked in and compared with the routes by a test.
+pub(crate) const OPENAPI: &str = include_str!("../../openapi.json");
+
+pub(super) fn routes() -> Router<Arc<Services>> {
+    Router::new()
+        .route("/", get(index))
+        .route(
+            "/healthz",
+            get(|| async { respond(StatusCode::OK, "application/json", r#"{"status":"SERVING"}"#) }),
+        )
+        .route("/readyz", get(ready))
+        .route("/ping", get(|| async { respond(StatusCode::OK, "text/plain; charset=utf-8", ".") }))
+        .route("/metrics", get(metrics))
+        .route("/openapi.json", get(|| async { respond(StatusCode::OK, "application/json", OPENAPI) }))
+}
+
+/// For the one who opens the address in a browser.
+async fn index(State(services): State<Arc<Services>>) -> Response {
+    let base = &services.base_url;
+    let text = format!(
+        "This is a Countersign instance: a private Sigstore.\n\n\
+         Trust it on a client:   countersign trust add {base}\n\
+         Sign a file:            countersign sign FILE\n\
+         Trust root:             {base}/trusted_root.json\n\
+         Signing configuration:  {base}/signing_config.v0.2.json\n\
+         TUF repository:         {base}/tuf/ (root: {base}/root.json)\n\
+         Interface:              {base}/openapi.json\n"
+    );
+    respond(StatusCode::OK, "text/plain; charset=utf-8", text)
+}
+
+async fn ready(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
+    let no =
+        |why: &str| Err(HttpError::new(Shape::Plain, StatusCode::SERVICE_UNAVAILABLE, why).retry_after(5));
+    if services.draining.load(Ordering::SeqCst) {
+        return no("shutting down");
+    }
+    if services.failed() {
+        return no("a log has failed; see the server's log");
+    }
+    Ok(respond(StatusCode::OK, "application/json", r#"{"status":"READY"}"#))
+}
+
+async fn metrics(State(services): State<Arc<Services>>) -> Response {
+    respond(
+        StatusCode::OK,
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        services.metrics.render(),
+    )
+}

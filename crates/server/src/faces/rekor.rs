@@ -1,0 +1,141 @@
+//! The transparency log's face: Rekor v2 (rekor-tiles' `entry.proto`), and its tiles.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use axum::routing::{get, post};
+use countersign_bundle::TlogEntry;
+use countersign_bundle::rekor::{EntryRequest, HashedRekordV2, Verifier};
+use countersign_crypto::{PublicKey, Scheme};
+use countersign_log::{AppendError, Leaf, NewEntry, Receipt};
+use countersign_x509::Certificate;
+use http::{Request, StatusCode};
+
+use crate::http::{HttpError, Shape, read_body, respond};
+use crate::serve::Services;
+
+/// A hashedrekord request is about 3 KiB; a dsse request carries its payload.
+const LIMIT: usize = 4 * 1024 * 1024;
+
+pub(super) fn routes() -> Router<Arc<Services>> {
+    Router::new()
+        .route("/api/v2/log/entries", post(create))
+        .route("/api/v2/checkpoint", get(checkpoint))
+        .route("/api/v2/tile/{*path}", get(tile))
+        .route("/checkpoint", get(checkpoint))
+        .route("/tile/{*path}", get(tile))
+}
+
+async fn checkpoint(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
+    super::tiles::read(&services.log()?.log, "checkpoint".to_owned()).await
+}
+
+async fn tile(
+    State(services): State<Arc<Services>>,
+    Path(path): Path<String>,
+) -> Result<Response, HttpError> {
+    super::tiles::read(&services.log()?.log, format!("tile/{path}")).await
+}
+
+async fn create(
+    State(services): State<Arc<Services>>,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
+    let role = services.log()?;
+    let body = read_body(request, LIMIT, Shape::Grpc).await?;
+    let bad = |message: String| HttpError::bad_request(Shape::Grpc, message);
+    let entry = match EntryRequest::parse(&body).map_err(|e| bad(e.to_string()))? {
+        EntryRequest::HashedRekord(entry) => entry,
+        EntryRequest::Dsse(dsse) if role.accept_dsse => {
+            let (entry, _) = dsse.into_hashedrekord().map_err(|e| bad(e.to_string()))?;
+            entry
+        }
+        _ => return Err(bad("invalid type, must be hashedrekord".into())),
+    };
+    admit(&entry).map_err(|reason| {
+        tracing::debug!(reason, "entry refused");
+        bad(format!("invalid hashedrekord request: {reason}"))
+    })?;
+    let canonical = entry.canonical_body();
+    let receipt = role
+        .log
+        .append(NewEntry {
+            dedup_key: countersign_crypto::sha256(&canonical),
+            leaf: Box::new(move |_| Leaf { merkle_leaf: canonical.clone(), stored: canonical }),
+        })
+        .await
+        .map_err(append_error)?;
+    services.metrics.tree_size("transparency", receipt.tree_size);
+    Ok(respond(StatusCode::CREATED, "application/json", log_entry(receipt, &role.log_id).to_json()))
+}
+
+/// Nothing enters the tree that does not verify: the key must be of a kind the log takes, and the signature must be
+/// of this digest by this key.
+fn admit(entry: &HashedRekordV2) -> Result<(), String> {
+    let key = match &entry.verifier {
+        Verifier::Certificate(der) => Certificate::from_der(der)
+            .map_err(|e| format!("the certificate cannot be read: {e}"))?
+            .public_key()
+            .clone(),
+        Verifier::PublicKey(spki) => {
+            PublicKey::from_spki_der(spki).map_err(|e| format!("the public key cannot be read: {e}"))?
+        }
+    };
+    let details = entry.key_details;
+    if details.scheme == Scheme::Ed25519 {
+        return Err("Ed25519 signs messages, not digests; use Ed25519ph (PKIX_ED25519_PH)".into());
+    }
+    if details.key_type != key.key_type() {
+        return Err(format!("keyDetails say {}, the key is {}", details.key_type, key.key_type()));
+    }
+    key.verify_digest(details.scheme, &entry.digest, &entry.signature).map_err(|e| e.to_string())
+}
+
+pub(super) fn append_error(error: AppendError) -> HttpError {
+    match error {
+        AppendError::Full => {
+            HttpError::new(Shape::Grpc, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full")
+                .retry_after(30)
+        }
+        AppendError::Overloaded { .. } => {
+            HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "too many entries are waiting")
+                .retry_after(1)
+        }
+        AppendError::ShuttingDown => {
+            HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down")
+                .retry_after(5)
+        }
+        other => {
+            tracing::error!(error = %other, "an entry could not be appended");
+            HttpError::new(
+                Shape::Grpc,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the log cannot take entries right now",
+            )
+            .retry_after(30)
+        }
+    }
+}
+
+/// The answer, in the form that goes into a bundle unchanged.
+fn log_entry(receipt: Receipt, log_id: &[u8]) -> TlogEntry {
+    TlogEntry {
+        log_index: receipt.index,
+        log_id: log_id.to_vec(),
+        kind: "hashedrekord".into(),
+        version: "0.0.2".into(),
+        integrated_time: None,
+        inclusion_promise: None,
+        inclusion_proof: Some(countersign_bundle::InclusionProof {
+            log_index: receipt.index,
+            root_hash: receipt.root.to_vec(),
+            tree_size: receipt.tree_size,
+            hashes: receipt.proof.iter().map(|h| h.to_vec()).collect(),
+            checkpoint: receipt.checkpoint.to_string(),
+        }),
+        canonicalized_body: receipt.leaf.to_vec(),
+    }
+}

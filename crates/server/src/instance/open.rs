@@ -1,0 +1,303 @@
+//! From an instance at rest to running services.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use countersign_ca::Ca;
+use countersign_ca::config::{FulcioConfig, IssuerConfig, IssuerType, Issuers};
+use countersign_ca::ct::CtLog;
+use countersign_ca::dev_idp::DevelopmentProvider;
+use countersign_ca::oidc::TokenVerifier;
+use countersign_clock::Timestamp;
+use countersign_crypto::{KeyPair, KeyType, Signer};
+use countersign_keys::PasswordSource;
+use countersign_log::{Log, Options};
+use countersign_tlog::NoteVerifier;
+use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
+use countersign_trust::tuf::repository::{Lifetimes, Repository};
+use countersign_tsa::{ObjectIdentifier, Tsa};
+
+use super::{Instance, InstanceKey, paths};
+use crate::ServerError;
+use crate::config::Role;
+use crate::fetch::HttpTransport;
+use crate::metrics::Metrics;
+use crate::rate_limit::RateLimiter;
+use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+
+/// Sigstore's policy for timestamps, which its clients know.
+const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
+
+/// The documents of the trust root, as they are served.
+#[derive(Debug)]
+pub(crate) struct Documents {
+    pub(crate) trusted_root: Bytes,
+    pub(crate) signing_config: Bytes,
+    pub(crate) trust_config: Bytes,
+}
+
+impl Instance {
+    /// The CT log's name in its checkpoints: its address without scheme.
+    pub(crate) fn ct_origin(&self) -> String {
+        format!("{}/ct", self.config.origin())
+    }
+
+    /// The instance as its trust root describes it.
+    pub(crate) fn description(&self) -> Result<InstanceDescription, ServerError> {
+        let base = self.config.base_url();
+        let key = |key: InstanceKey| key.load_public(&self.directory);
+        Ok(InstanceDescription {
+            operator: self.config.organization.clone(),
+            ca: AuthorityDescription { url: base.clone(), chain: self.chain(paths::CA_CHAIN)? },
+            ct_log: LogDescription { url: format!("{base}/ct"), key: key(InstanceKey::Ct)? },
+            log: LogDescription { url: base.clone(), key: key(InstanceKey::Log)? },
+            origin: self.config.origin(),
+            tsa: AuthorityDescription {
+                url: format!("{base}/api/v1/timestamp"),
+                chain: self.chain(paths::TSA_CHAIN)?,
+            },
+            oidc_issuers: self.identity_providers(),
+        })
+    }
+
+    /// The issuers people log in at, for the signing config. An instance without any names the development identity
+    /// provider, so that a client knows where to go when it is run with `--dev`.
+    fn identity_providers(&self) -> Vec<String> {
+        let people: Vec<String> = self
+            .config
+            .ca
+            .issuers
+            .iter()
+            .filter(|i| i.issuer_type == IssuerType::Email && !i.url.contains('*'))
+            .map(|i| i.url.clone())
+            .collect();
+        if people.is_empty() {
+            vec![format!("{}{}", self.config.base_url(), countersign_ca::dev_idp::PATH)]
+        } else {
+            people
+        }
+    }
+
+    pub(crate) fn repository(&self, now: Timestamp) -> Result<Repository, ServerError> {
+        Repository::open(&self.directory.join(paths::TUF), Lifetimes::default(), now)
+            .map_err(|e| ServerError::Trust(format!("the TUF repository: {e}")))
+    }
+
+    fn documents(&self, repository: &Repository, now: Timestamp) -> Result<Documents, ServerError> {
+        let target = |name: &str| {
+            repository
+                .target(name, now)
+                .map(Bytes::from)
+                .map_err(|e| ServerError::Trust(format!("the TUF repository: {e}")))
+        };
+        let trusted_root = target("trusted_root.json")?;
+        let signing_config = target("signing_config.v0.2.json")?;
+        let bad = |e: countersign_bundle::BundleError| ServerError::Trust(e.to_string());
+        let both = countersign_bundle::ClientTrustConfig {
+            trusted_root: countersign_bundle::TrustedRoot::from_json(&trusted_root).map_err(bad)?,
+            signing_config: countersign_bundle::SigningConfig::from_json(&signing_config).map_err(bad)?,
+        };
+        let trust_config = both.to_json().map_err(bad)?.into();
+        Ok(Documents { trusted_root, signing_config, trust_config })
+    }
+
+    /// Signs the TUF timestamp anew and reads the documents again, which a rotation may have changed.
+    pub(crate) fn refresh_trust(&self, options: &ServeOptions) -> Result<Documents, ServerError> {
+        let now = options.clock.now();
+        let password = self.password(options.password.as_ref());
+        let online = InstanceKey::TufOnline.load(&self.directory, &password)?;
+        let repository = self.repository(now)?;
+        repository
+            .refresh(&[online], now)
+            .map_err(|e| ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")))?;
+        self.documents(&repository, now)
+    }
+
+    /// Opens what the roles need: keys, logs, documents.
+    pub(crate) async fn services(
+        &self,
+        roles: &BTreeSet<Role>,
+        options: &ServeOptions,
+    ) -> Result<Services, ServerError> {
+        let password = self.password(options.password.as_ref());
+        let mut wanted = Vec::new();
+        for role in roles {
+            match role {
+                Role::Ca => wanted.extend([InstanceKey::Ca, InstanceKey::Ct]),
+                Role::Log => wanted.push(InstanceKey::Log),
+                Role::Tsa => wanted.push(InstanceKey::Tsa),
+                Role::Trust => wanted.push(InstanceKey::TufOnline),
+            }
+        }
+        let keys = self.load_keys(&wanted, &password)?;
+        let key = |wanted: InstanceKey| {
+            keys.iter()
+                .find(|(k, _)| *k == wanted)
+                .map(|(_, signer)| Arc::clone(signer))
+                .ok_or_else(|| ServerError::Trust("a key was not loaded".into()))
+        };
+        let development = if options.development { Some(Arc::new(self.development(options)?)) } else { None };
+        let now = options.clock.now();
+        let mut services = Services {
+            base_url: self.config.base_url(),
+            ca: None,
+            log: None,
+            tsa: None,
+            trust: None,
+            development: development.clone(),
+            limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
+            metrics: Arc::new(Metrics::new()),
+            draining: AtomicBool::new(false),
+        };
+        if roles.contains(&Role::Ca) {
+            services.ca = Some(self.ca_role(
+                key(InstanceKey::Ca)?,
+                key(InstanceKey::Ct)?,
+                development.as_deref(),
+                options,
+            )?);
+        }
+        if roles.contains(&Role::Log) {
+            let signer = key(InstanceKey::Log)?;
+            let log_id = NoteVerifier::rekor_v2(&self.config.origin(), signer.public_key().clone())
+                .map_err(|e| ServerError::Trust(e.to_string()))?
+                .key_id;
+            let run = Options {
+                linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                ..Options::default()
+            };
+            let log =
+                Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
+                    .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
+            services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+        }
+        if roles.contains(&Role::Tsa) {
+            let tsa = Tsa::new(
+                self.chain(paths::TSA_CHAIN)?,
+                key(InstanceKey::Tsa)?,
+                Arc::clone(&options.clock),
+                TSA_POLICY,
+            )
+            .map_err(|e| ServerError::Trust(format!("the timestamp authority: {e}")))?;
+            services.tsa = Some(tsa);
+        }
+        if roles.contains(&Role::Trust) {
+            let repository = self.repository(now)?;
+            repository
+                .refresh(&[key(InstanceKey::TufOnline)?], now)
+                .map_err(|e| ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")))?;
+            services.trust = Some(TrustRole {
+                documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
+                repository: self.directory.join(paths::TUF),
+            });
+        }
+        Ok(services)
+    }
+
+    /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
+    fn load_keys(
+        &self,
+        wanted: &[InstanceKey],
+        password: &PasswordSource,
+    ) -> Result<Vec<(InstanceKey, Arc<dyn Signer>)>, ServerError> {
+        std::thread::scope(|scope| {
+            let tasks: Vec<_> = wanted
+                .iter()
+                .map(|key| scope.spawn(move || Ok((*key, key.load(&self.directory, password)?))))
+                .collect();
+            tasks
+                .into_iter()
+                .map(|task| {
+                    task.join().unwrap_or_else(|_| Err(ServerError::Trust("a key could not be read".into())))
+                })
+                .collect()
+        })
+    }
+
+    fn development(&self, options: &ServeOptions) -> Result<DevelopmentProvider, ServerError> {
+        let key =
+            KeyPair::generate(KeyType::Rsa { bits: 3072 }).map_err(|e| ServerError::Trust(e.to_string()))?;
+        DevelopmentProvider::new(&self.config.base_url(), "sigstore", key, Arc::clone(&options.clock))
+            .map_err(|message| ServerError::Config { path: self.directory.join(super::FILE_NAME), message })
+    }
+
+    fn ca_role(
+        &self,
+        signer: Arc<dyn Signer>,
+        ct_signer: Arc<dyn Signer>,
+        development: Option<&DevelopmentProvider>,
+        options: &ServeOptions,
+    ) -> Result<CaRole, ServerError> {
+        let config_path = self.directory.join(super::FILE_NAME);
+        let section = &self.config.ca;
+        let ct_error = |message: String| ServerError::Log { log: "CT", message };
+        let log = Log::open(
+            &self.directory.join(paths::CT),
+            CtLog::options(Options {
+                linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                ..Options::default()
+            }),
+            vec![Arc::clone(&ct_signer)],
+            Arc::clone(&options.clock),
+        )
+        .map_err(|e| ct_error(e.to_string()))?;
+        let chain = self.chain(paths::CA_CHAIN)?;
+        let ct = CtLog::new(
+            log,
+            ct_signer,
+            std::slice::from_ref(&chain),
+            section.sct_leaf_index,
+            Arc::clone(&options.clock),
+        )
+        .map_err(|e| ct_error(e.to_string()))?;
+        let ct = Arc::new(ct);
+        let fulcio = match &section.fulcio_config {
+            None => None,
+            Some(path) => {
+                let path = self.directory.join(path);
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|e| ServerError::Config { path: path.clone(), message: e.to_string() })?;
+                Some(
+                    FulcioConfig::parse(&text)
+                        .map_err(|e| ServerError::Config { path, message: e.to_string() })?,
+                )
+            }
+        };
+        let mut issuers: Vec<IssuerConfig> = section.issuers.clone();
+        for issuer in &mut issuers {
+            // Paths in the configuration start at the instance's directory.
+            for path in [&mut issuer.jwks_file, &mut issuer.ca_file, &mut issuer.bearer_token_file] {
+                if let Some(path) = path.as_mut() {
+                    *path = self.directory.join(&path);
+                }
+            }
+        }
+        let transport = HttpTransport::new();
+        let transport = match development {
+            Some(development) => {
+                if !issuers.iter().any(|i| i.url == development.issuer()) {
+                    issuers.push(IssuerConfig::new(development.issuer(), IssuerType::Email));
+                }
+                let jwks = development.jwks().map_err(|e| ServerError::Trust(e.to_string()))?;
+                // Answered in the process: the server does not call itself.
+                transport
+                    .with_answer(
+                        &format!("{}/.well-known/openid-configuration", development.issuer()),
+                        development.discovery().to_string(),
+                    )
+                    .with_answer(&format!("{}/keys", development.issuer()), jwks.to_string())
+            }
+            None => transport,
+        };
+        let issuers = Issuers::new(&issuers, fulcio.as_ref())
+            .map_err(|e| ServerError::Config { path: config_path, message: e.to_string() })?;
+        let verifier = TokenVerifier::new(Arc::new(issuers), Arc::new(transport), Arc::clone(&options.clock));
+        let ca = Ca::new(chain, signer, Arc::clone(&ct) as _, verifier, Arc::clone(&options.clock))
+            .map_err(|e| ServerError::Trust(format!("the certificate authority: {e}")))?;
+        Ok(CaRole { ca, ct })
+    }
+}

@@ -1,0 +1,169 @@
+//! The listening socket: connections with limits and time-outs, TLS when configured, and a drain at the end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+
+use crate::ServerError;
+use crate::metrics::Metrics;
+
+/// Time for a client to send the head of a request, and to finish a TLS handshake.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// How long running requests may go on after the order to stop.
+pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// The address of the peer, given to handlers as a request extension.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+/// Binds the address, with an error that names the holder's likely cause.
+pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+    TcpListener::bind(address).await.map_err(|e| {
+        let hint = match e.kind() {
+            std::io::ErrorKind::AddrInUse => {
+                "another program listens there; stop it, or set another address with --listen"
+            }
+            std::io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need a privilege; choose a higher one with --listen"
+            }
+            std::io::ErrorKind::AddrNotAvailable => {
+                "this machine has no such address; set one of its own with --listen"
+            }
+            _ => "set another address with --listen",
+        };
+        ServerError::Listen { address, source: e, hint }
+    })
+}
+
+/// Reads certificate chain and key for TLS from PEM files.
+pub(crate) fn tls_acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServerError> {
+    let bad = |path: &Path, what: String| ServerError::Config {
+        path: path.to_owned(),
+        message: format!("{what}; expected PEM as written by openssl or an ACME client"),
+    };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect)
+        .map_err(|e| bad(certificate, format!("the TLS certificate cannot be read: {e}")))?;
+    let key_der = PrivateKeyDer::from_pem_file(key)
+        .map_err(|e| bad(key, format!("the TLS key cannot be read: {e}")))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key_der))
+        .map_err(|e| bad(certificate, format!("the TLS certificate and key do not work: {e}")))?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Accepts connections until told to stop, then lets running requests finish.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    max_connections: usize,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let slots = Arc::new(Semaphore::new(max_connections));
+    let graceful = GracefulShutdown::new();
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(200)
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(Some(Duration::from_secs(20)))
+        .keep_alive_timeout(HEAD_TIME);
+    let builder = Arc::new(builder);
+    loop {
+        // With every slot taken, further clients wait in the kernel's queue instead of in our memory.
+        let slot = tokio::select! {
+            slot = Arc::clone(&slots).acquire_owned() => slot,
+            _ = stop.wait_for(|s| *s) => break,
+        };
+        let Ok(slot) = slot else { break };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|s| *s) => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(e) => {
+                // Out of file descriptors, most likely: wait for connections to end.
+                tracing::warn!(error = %e, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        let tls = tls.clone();
+        let builder = Arc::clone(&builder);
+        let watcher = graceful.watcher();
+        let metrics = Arc::clone(&metrics);
+        tokio::spawn(async move {
+            metrics.connections().inc();
+            connection(stream, peer.ip(), router, tls, &builder, watcher).await;
+            metrics.connections().dec();
+            drop(slot);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some connections did not end in {} s and are cut", DRAIN_TIME.as_secs());
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    builder: &auto::Builder<TokioExecutor>,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    match tls {
+        None => http(stream, peer, router, builder, watcher).await,
+        Some(acceptor) => match tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, peer, router, builder, watcher).await,
+            Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        },
+    }
+}
+
+async fn http<S>(
+    stream: S,
+    peer: IpAddr,
+    router: Router,
+    builder: &auto::Builder<TokioExecutor>,
+    watcher: hyper_util::server::graceful::Watcher,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request.map(axum::body::Body::new)
+    });
+    let served =
+        builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
+    if let Err(e) = watcher.watch(served.into_owned()).await {
+        tracing::debug!(error = %e, "connection ended");
+    }
+}

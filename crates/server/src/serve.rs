@@ -1,0 +1,254 @@
+//! Running an instance's roles in this process.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use countersign_ca::Ca;
+use countersign_ca::ct::CtLog;
+use countersign_clock::{Clock, SystemClock};
+use countersign_log::Log;
+use countersign_tsa::Tsa;
+use http::StatusCode;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::ServerError;
+use crate::config::Role;
+use crate::faces::router;
+use crate::http::{HttpError, Shape};
+use crate::instance::{Documents, Instance};
+use crate::listen::{self, DRAIN_TIME};
+use crate::metrics::Metrics;
+use crate::rate_limit::RateLimiter;
+
+/// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
+const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
+
+/// What `serve` may be told beyond the configuration.
+#[derive(Debug)]
+pub struct ServeOptions {
+    /// Another address than the configured one.
+    pub listen: Option<SocketAddr>,
+    /// A socket already bound; wins over every address.
+    pub listener: Option<std::net::TcpListener>,
+    /// Other roles than the configured ones.
+    pub roles: Option<BTreeSet<Role>>,
+    /// Add the development identity provider, on loopback only.
+    pub development: bool,
+    /// The password of the keys; else from where the configuration says.
+    pub password: Option<zeroize::Zeroizing<String>>,
+    /// The clock of all services.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            listener: None,
+            roles: None,
+            development: false,
+            password: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// The certificate authority with its CT log.
+#[derive(Debug)]
+pub(crate) struct CaRole {
+    pub(crate) ca: Ca,
+    pub(crate) ct: Arc<CtLog>,
+}
+
+/// The transparency log.
+#[derive(Debug)]
+pub(crate) struct LogRole {
+    pub(crate) log: Log,
+    /// The log's full C2SP key id.
+    pub(crate) log_id: [u8; 32],
+    pub(crate) accept_dsse: bool,
+}
+
+/// The trust root.
+#[derive(Debug)]
+pub(crate) struct TrustRole {
+    pub(crate) documents: ArcSwap<Documents>,
+    pub(crate) repository: PathBuf,
+}
+
+/// Everything the faces answer from. A role that is not run is `None`, and its routes do not exist.
+#[derive(Debug)]
+pub(crate) struct Services {
+    pub(crate) base_url: String,
+    pub(crate) ca: Option<CaRole>,
+    pub(crate) log: Option<LogRole>,
+    pub(crate) tsa: Option<Tsa>,
+    pub(crate) trust: Option<TrustRole>,
+    pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
+    pub(crate) limiter: Option<RateLimiter>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) draining: AtomicBool,
+}
+
+/// The answer of a route whose role is not run. Routes are only made for roles that are, so this is a bug's answer.
+fn absent() -> HttpError {
+    HttpError::new(Shape::Grpc, StatusCode::NOT_FOUND, "this role is not run here")
+}
+
+impl Services {
+    pub(crate) fn ca(&self) -> Result<&CaRole, HttpError> {
+        self.ca.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn log(&self) -> Result<&LogRole, HttpError> {
+        self.log.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn tsa(&self) -> Result<&Tsa, HttpError> {
+        self.tsa.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn trust(&self) -> Result<&TrustRole, HttpError> {
+        self.trust.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn development(&self) -> Result<&countersign_ca::dev_idp::DevelopmentProvider, HttpError> {
+        self.development.as_deref().ok_or_else(absent)
+    }
+
+    fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
+        let transparency = self.log.iter().map(|r| ("transparency", &r.log));
+        transparency.chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
+    }
+
+    /// Whether a log has stopped because its disk failed it.
+    pub(crate) fn failed(&self) -> bool {
+        self.logs().any(|(_, log)| log.failed().borrow().is_some())
+    }
+}
+
+/// A running instance.
+#[derive(Debug)]
+pub struct Running {
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// The base URL its clients use, without a slash at the end.
+    pub url: String,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Running {
+    /// Orders the end: running requests finish, nothing new is taken. Returns at once.
+    pub fn shutdown(&self) {
+        let _ = self.stop.send(true);
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// When a log failed: what was acknowledged is safe, but the process must end and be looked at.
+    pub async fn wait(self) -> Result<(), ServerError> {
+        self.task.await.unwrap_or_else(|e| Err(ServerError::Trust(format!("the server task ended: {e}"))))
+    }
+}
+
+/// Starts an instance's roles and returns when the socket takes connections.
+///
+/// # Errors
+/// Any [`ServerError`]: unusable configuration, keys or logs, a port in use, a second server on one directory.
+pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Running, ServerError> {
+    let instance = Instance::open(directory)?;
+    let config = &instance.config;
+    let roles = options.roles.take().unwrap_or_else(|| config.roles.clone());
+    let listener = match options.listener.take() {
+        Some(bound) => tokio::net::TcpListener::from_std(bound).map_err(|source| ServerError::Listen {
+            address: config.listen,
+            source,
+            hint: "the socket handed over cannot be used",
+        })?,
+        None => listen::bind(options.listen.unwrap_or(config.listen)).await?,
+    };
+    let address = listener.local_addr().map_err(|source| ServerError::Listen {
+        address: config.listen,
+        source,
+        hint: "the socket has no address",
+    })?;
+    if options.development && !address.ip().is_loopback() {
+        return Err(ServerError::Config {
+            path: directory.join(crate::config::FILE_NAME),
+            message: format!(
+                "the development identity provider vouches for anyone, so it runs on loopback only; {address} is \
+                 not; leave out --dev, or listen on 127.0.0.1"
+            ),
+        });
+    }
+    let tls = match &config.tls {
+        Some(tls) => {
+            Some(listen::tls_acceptor(&directory.join(&tls.certificate), &directory.join(&tls.key))?)
+        }
+        None => None,
+    };
+    let services = Arc::new(instance.services(&roles, &options).await?);
+    let url = instance.config.base_url();
+    let max_connections = instance.config.limits.max_connections;
+    let (stop, stopped) = watch::channel(false);
+    let app = router(Arc::clone(&services));
+    tracing::info!(%address, %url, roles = ?roles, "serving");
+    let stop_all = stop.clone();
+    let task = tokio::spawn(async move {
+        let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
+        let mut stopping = stopped.clone();
+        let marker = Arc::clone(&services);
+        tokio::spawn(async move {
+            let _ = stopping.wait_for(|s| *s).await;
+            marker.draining.store(true, Ordering::SeqCst);
+        });
+        let metrics = Arc::clone(&services.metrics);
+        listen::serve(listener, app, tls, max_connections, metrics, stopped).await;
+        keeper.abort();
+        let mut outcome = Ok(());
+        for (name, log) in services.logs() {
+            if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {
+                outcome = Err(ServerError::Log { log: name, message: cause });
+            }
+            if tokio::time::timeout(DRAIN_TIME, log.shutdown()).await.is_err() {
+                tracing::warn!(
+                    log = name,
+                    "the log did not end in time; it repairs itself at the next start"
+                );
+            }
+        }
+        outcome
+    });
+    Ok(Running { address, url, stop, task })
+}
+
+/// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.
+async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions, stop: watch::Sender<bool>) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    let mut since_trust = Duration::ZERO;
+    loop {
+        second.tick().await;
+        if services.failed() {
+            tracing::error!("a log failed; the server stops so that nothing unproven is acknowledged");
+            let _ = stop.send(true);
+            return;
+        }
+        for (name, log) in services.logs() {
+            services.metrics.tree_size(name, log.head().size);
+        }
+        since_trust += Duration::from_secs(1);
+        if since_trust >= TRUST_PERIOD {
+            since_trust = Duration::ZERO;
+            if let Some(role) = &services.trust {
+                match instance.refresh_trust(&options) {
+                    Ok(documents) => role.documents.store(Arc::new(documents)),
+                    Err(e) => tracing::error!(error = %e, "the trust root could not be refreshed"),
+                }
+            }
+        }
+    }
+}
