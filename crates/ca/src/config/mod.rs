@@ -204,3 +204,53 @@ impl IssuerConfig {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_issuer_reads_back_as_it_was_written() {
+        let mut config = IssuerConfig::new("https://ci.example.com", IssuerType::CiProvider);
+        config.templates = built_in("github-workflow");
+        config.jwks_file = Some("keys.json".into());
+        config.contact = Some("a@example.com".into());
+        let text = toml::to_string(&config).unwrap();
+        assert_eq!(toml::from_str::<IssuerConfig>(&text).unwrap(), config, "{text}");
+        let plain = toml::to_string(&IssuerConfig::new("https://a.example.com", IssuerType::Email)).unwrap();
+        assert_eq!(plain, "url = \"https://a.example.com\"\ntype = \"email\"\nclient_id = \"sigstore\"\n");
+    }
+
+    #[test]
+    fn unknown_members_and_types_are_refused() {
+        for text in [
+            "url = \"https://a.example.com\"\ntype = \"email\"\nclientid = \"x\"",
+            "url = \"https://a.example.com\"\ntype = \"e-mail\"",
+            "url = \"https://a.example.com\"",
+            "type = \"email\"",
+        ] {
+            assert!(toml::from_str::<IssuerConfig>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_type_has_the_name_it_is_read_by() {
+        for issuer_type in [
+            IssuerType::Email,
+            IssuerType::Username,
+            IssuerType::Uri,
+            IssuerType::Spiffe,
+            IssuerType::Kubernetes,
+            IssuerType::GithubWorkflow,
+            IssuerType::GitlabPipeline,
+            IssuerType::BuildkiteJob,
+            IssuerType::CodefreshWorkflow,
+            IssuerType::CircleciJob,
+            IssuerType::ChainguardIdentity,
+            IssuerType::CiProvider,
+        ] {
+            let json = serde_json::Value::from(issuer_type.name());
+            assert_eq!(serde_json::from_value::<IssuerType>(json).unwrap(), issuer_type);
+        }
+    }
+}

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{DevIdp, TOKEN_SECONDS};
+use super::{DevelopmentProvider, TOKEN_SECONDS};
 
 /// The grant type of the device flow (RFC 8628 section 3.4).
 pub(super) const DEVICE_GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
@@ -63,6 +63,8 @@ pub struct DeviceRequest {
     pub client_id: String,
     /// Goes into the token.
     pub nonce: Option<String>,
+    /// SHA-256 of a verifier, in base64url; when it is there, the token is given only for the verifier.
+    pub code_challenge: Option<String>,
 }
 
 /// An answer of RFC 6749 section 5.2: status 400, as JSON.
@@ -100,8 +102,14 @@ pub(super) struct Login {
 pub(super) struct Device {
     user_code: String,
     nonce: Option<String>,
+    challenge: Option<String>,
     email: Option<String>,
     expires: i64,
+}
+
+/// The S256 challenge of a verifier (RFC 7636 section 4.2).
+fn challenge_of(verifier: &str) -> String {
+    base64url_encode(&sha256(verifier.as_bytes()))
 }
 
 fn secret() -> Result<String, OAuthError> {
@@ -110,7 +118,7 @@ fn secret() -> Result<String, OAuthError> {
     Ok(base64url_encode(&bytes))
 }
 
-impl DevIdp {
+impl DevelopmentProvider {
     /// Checks the query of the authorization endpoint, before a page asks who is there.
     ///
     /// # Errors
@@ -140,7 +148,7 @@ impl DevIdp {
     /// Completes a login in the browser: the URL to send the browser to, with code and state.
     ///
     /// # Errors
-    /// As [`DevIdp::check_authorize`], and `temporarily_unavailable` when too many logins are under way.
+    /// As [`DevelopmentProvider::check_authorize`], and `temporarily_unavailable` when too many logins are under way.
     pub fn approve(&self, request: &AuthorizeRequest, email: &str) -> Result<String, OAuthError> {
         self.check_authorize(request)?;
         let mut target = Url::parse(&request.redirect_uri)
@@ -182,7 +190,7 @@ impl DevIdp {
                 if login.redirect_uri != request.redirect_uri {
                     return Err(bad("expected the redirect_uri of the authorization request"));
                 }
-                if base64url_encode(&sha256(request.code_verifier.as_bytes())) != login.challenge {
+                if challenge_of(&request.code_verifier) != login.challenge {
                     return Err(bad("the code_verifier is not the one behind the code_challenge"));
                 }
                 (login.email, login.nonce)
@@ -193,6 +201,9 @@ impl DevIdp {
                     devices.get(&request.device_code).ok_or_else(|| bad("unknown or used device code"))?;
                 if device.expires <= now {
                     return Err(OAuthError::new("expired_token", "the device code has expired"));
+                }
+                if device.challenge.as_ref().is_some_and(|c| *c != challenge_of(&request.code_verifier)) {
+                    return Err(bad("the code_verifier is not the one behind the code_challenge"));
                 }
                 if device.email.is_none() {
                     return Err(OAuthError::new("authorization_pending", "nobody has entered the code yet"));
@@ -239,6 +250,7 @@ impl DevIdp {
         let device = Device {
             user_code: user_code.clone(),
             nonce: request.nonce.clone(),
+            challenge: request.code_challenge.clone().filter(|c| !c.is_empty()),
             email: None,
             expires: now + DEVICE_SECONDS,
         };
@@ -282,10 +294,10 @@ mod tests {
 
     use super::*;
 
-    fn idp() -> (DevIdp, Arc<ManualClock>) {
+    fn idp() -> (DevelopmentProvider, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap()));
         let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
-        (DevIdp::new("http://localhost:1", "sigstore", key, clock.clone()).unwrap(), clock)
+        (DevelopmentProvider::new("http://localhost:1", "sigstore", key, clock.clone()).unwrap(), clock)
     }
 
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -381,7 +393,9 @@ mod tests {
     #[test]
     fn a_device_waits_for_its_person() {
         let (idp, clock) = idp();
-        let device = || idp.device(&DeviceRequest { client_id: "sigstore".into(), nonce: None }).unwrap();
+        let device = || {
+            idp.device(&DeviceRequest { client_id: "sigstore".into(), ..DeviceRequest::default() }).unwrap()
+        };
         let answer = device();
         let poll = TokenRequest {
             grant_type: DEVICE_GRANT.into(),
@@ -398,8 +412,28 @@ mod tests {
         let late = device();
         clock.advance_seconds(DEVICE_SECONDS);
         assert!(idp.approve_device(late["user_code"].as_str().unwrap(), "bob@example.com").is_err());
-        let other = DeviceRequest { client_id: "other".into(), nonce: None };
+        let other = DeviceRequest { client_id: "other".into(), ..DeviceRequest::default() };
         assert_eq!(idp.device(&other).unwrap_err().error, "invalid_client");
+    }
+
+    #[test]
+    fn a_device_with_a_challenge_needs_its_verifier() {
+        let (idp, _) = idp();
+        let device = DeviceRequest {
+            client_id: "sigstore".into(),
+            code_challenge: Some(request().code_challenge),
+            ..DeviceRequest::default()
+        };
+        let answer = idp.device(&device).unwrap();
+        idp.approve_device(answer["user_code"].as_str().unwrap(), "bob@example.com").unwrap();
+        let mut poll = TokenRequest {
+            grant_type: DEVICE_GRANT.into(),
+            device_code: answer["device_code"].as_str().unwrap().into(),
+            ..TokenRequest::default()
+        };
+        assert_eq!(idp.token(&poll).unwrap_err().error, "invalid_grant");
+        poll.code_verifier = VERIFIER.into();
+        assert!(idp.token(&poll).is_ok());
     }
 
     #[test]

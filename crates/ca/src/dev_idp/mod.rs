@@ -28,7 +28,7 @@ const TOKEN_SECONDS: i64 = 600;
 
 /// The provider: one key, and the logins under way.
 #[derive(Debug)]
-pub struct DevIdp {
+pub struct DevelopmentProvider {
     issuer: String,
     client_id: String,
     key: KeyPair,
@@ -38,7 +38,7 @@ pub struct DevIdp {
     devices: Mutex<HashMap<String, flows::Device>>,
 }
 
-impl DevIdp {
+impl DevelopmentProvider {
     /// A provider at `{base}/development-identity-provider`.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl DevIdp {
     /// Mints the token of a person.
     ///
     /// # Errors
-    /// As [`DevIdp::mint`].
+    /// As [`DevelopmentProvider::mint`].
     pub fn mint_email(&self, email: &str, nonce: Option<&str>) -> Result<String, CryptoError> {
         let mut claims = Map::new();
         claims.insert("sub".into(), format!("dev:{email}").into());
@@ -242,7 +242,7 @@ mod tests {
     fn it_refuses_to_serve_others_than_its_own_machine() {
         let make = |base: &str| {
             let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
-            DevIdp::new(base, "sigstore", key, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)))
+            DevelopmentProvider::new(base, "sigstore", key, Arc::new(ManualClock::new(Timestamp::UNIX_EPOCH)))
         };
         for base in ["http://localhost:8411", "http://127.0.0.1:1/", "http://[::1]:1"] {
             let idp = make(base).unwrap();
