@@ -1,2 +1,61 @@
-//! The `countersign` program.
-fn main() {}
+//! The `countersign` program: arguments in, output and exit codes out.
+//!
+//! Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 another identity or policy,
+//! 5 trust root, 6 network, 7 a fault of the program. No other way out gives 0.
+
+mod args;
+mod cli;
+mod commands;
+mod failure;
+mod out;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use crate::failure::{INTERNAL, USAGE};
+
+/// The stack of the thread that works; a main thread's may be as small as the system likes.
+const STACK: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    // A panic must never look like success: the work is done on a thread of its own, and one that does not come
+    // back with a code is a fault.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        eprintln!("error: a fault in countersign itself, at {place}; please report it with the command line");
+    }));
+    let code = std::thread::Builder::new()
+        .name("countersign".into())
+        .stack_size(STACK)
+        .spawn(run)
+        .ok()
+        .and_then(|worker| worker.join().ok())
+        .unwrap_or(INTERNAL);
+    ExitCode::from(code)
+}
+
+fn run() -> u8 {
+    let cli = match cli::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            // If the text cannot be printed, the code still tells.
+            let printed = error.print().is_ok();
+            return match (asked, printed) {
+                (true, true) => 0,
+                (true, false) => INTERNAL,
+                (false, _) => USAGE,
+            };
+        }
+    };
+    let terminal = cli.global.terminal();
+    match cli.command.run(&terminal) {
+        Ok(code) => code,
+        Err(failure) => {
+            out::report(&failure);
+            failure.code
+        }
+    }
+}

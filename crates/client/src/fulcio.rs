@@ -66,8 +66,8 @@ impl Fulcio {
         Self { base }
     }
 
-    /// Asks for a certificate for the signer's key, and checks that the answer is for that key, that it is valid
-    /// now and, when anchors are given, that it leads to one of them.
+    /// Asks for a certificate for the signer's key, and checks that the answer is for that key and, when anchors
+    /// are given, that it leads to one of them, through the authority's or our own intermediates.
     ///
     /// # Errors
     /// [`ClientError::Status`] with the authority's words, [`ClientError::WrongAnswer`] for a certificate that is
@@ -78,6 +78,7 @@ impl Fulcio {
         token: &IdToken,
         signer: &dyn Signer,
         anchors: &[Certificate],
+        intermediates: &[Certificate],
         now: Timestamp,
     ) -> Result<IssuedCertificate, ClientError> {
         let proof = signer.sign(token.subject()?.as_bytes())?;
@@ -124,7 +125,8 @@ impl Fulcio {
         if !anchors.is_empty() {
             // The authority's clock may be a little ahead; what counts is the time it wrote.
             let at = now.clamp(leaf.not_before(), leaf.not_after());
-            chain::verify(&leaf, &others, anchors, Purpose::CodeSigning, at).map_err(|e| {
+            let between: Vec<Certificate> = others.iter().chain(intermediates).cloned().collect();
+            chain::verify(&leaf, &between, anchors, Purpose::CodeSigning, at).map_err(|e| {
                 response.wrong(format!("the certificate does not lead to the trust root: {e}"))
             })?;
         }

@@ -1,5 +1,5 @@
 //! Logins against a small identity provider on loopback: browser, device, tokens given and ambient.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::HashMap;
 use std::future::IntoFuture as _;

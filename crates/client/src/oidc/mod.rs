@@ -184,23 +184,21 @@ pub(crate) mod tests {
         format!("e30.{}.c2ln", encoding::base64url_encode(claims.to_string().as_bytes()))
     }
 
-    fn subject(claims: serde_json::Value) -> Result<String, String> {
-        IdToken::parse(&token(&claims))
-            .and_then(|t| t.subject().map(str::to_owned))
-            .map_err(|e| e.to_string())
+    fn subject(claims: &serde_json::Value) -> Result<String, String> {
+        IdToken::parse(&token(claims)).and_then(|t| t.subject().map(str::to_owned)).map_err(|e| e.to_string())
     }
 
     #[test]
     fn the_name_is_the_verified_address_else_the_subject() {
         let claims = |v: serde_json::Value| serde_json::json!({"iss":"i","sub":"s","email":"a@b.c","email_verified":v});
-        assert_eq!(subject(claims(true.into())), Ok("a@b.c".into()));
-        assert_eq!(subject(claims("true".into())), Ok("a@b.c".into()));
+        assert_eq!(subject(&claims(true.into())), Ok("a@b.c".into()));
+        assert_eq!(subject(&claims("true".into())), Ok("a@b.c".into()));
         for not in [false.into(), "false".into(), 1.into(), serde_json::Value::Null, "yes".into()] {
-            assert!(subject(claims(not)).unwrap_err().contains("not verified"));
+            assert!(subject(&claims(not)).unwrap_err().contains("not verified"));
         }
-        assert_eq!(subject(serde_json::json!({"iss":"i","sub":"repo:x"})), Ok("repo:x".into()));
-        assert_eq!(subject(serde_json::json!({"iss":"i","sub":"s","email":""})), Ok("s".into()));
-        assert!(subject(serde_json::json!({"iss":"i"})).is_err());
+        assert_eq!(subject(&serde_json::json!({"iss":"i","sub":"repo:x"})), Ok("repo:x".into()));
+        assert_eq!(subject(&serde_json::json!({"iss":"i","sub":"s","email":""})), Ok("s".into()));
+        assert!(subject(&serde_json::json!({"iss":"i"})).is_err());
     }
 
     #[test]

@@ -1,0 +1,55 @@
+//! Arguments that several commands share.
+
+pub(crate) mod login;
+pub(crate) mod refused;
+pub(crate) mod services;
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::out::{Color, Format, Terminal, parse_duration};
+
+/// Arguments of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// When to colour the output
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "auto",
+        value_name = "WHEN",
+        help_heading = "Everywhere"
+    )]
+    color: Color,
+    /// Say nothing on standard error but errors
+    #[arg(short, long, global = true, help_heading = "Everywhere")]
+    quiet: bool,
+    /// Say more on standard error
+    #[arg(short = 'd', long, global = true, help_heading = "Everywhere")]
+    verbose: bool,
+    /// The longest time for the whole command, such as 3m
+    #[arg(short = 't', long, global = true, value_parser = parse_duration, value_name = "TIME", help_heading = "Everywhere")]
+    timeout: Option<Duration>,
+}
+
+impl Global {
+    pub(crate) fn terminal(&self) -> Terminal {
+        Terminal::new(self.color, self.quiet, self.verbose, self.timeout)
+    }
+}
+
+/// The form of a command's data.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// The form of the data on standard output
+    #[arg(short, long, value_enum, default_value = "text", value_name = "FORM")]
+    pub(crate) output: Format,
+}
+
+impl OutputArgs {
+    pub(crate) fn is_json(&self) -> bool {
+        self.output == Format::Json
+    }
+}

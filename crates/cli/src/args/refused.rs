@@ -1,0 +1,93 @@
+//! Flags of cosign that are recognised and refused, each with its reason.
+
+use clap::Args;
+
+use crate::failure::Failure;
+
+/// Declares flags which are taken with or without a value, and refused with a reason.
+macro_rules! refused {
+    ($(#[$doc:meta])* $name:ident { $($field:ident = $flag:literal: $why:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Args)]
+        pub(crate) struct $name {
+            $(
+                #[arg(long = $flag, hide = true, num_args = 0..=1, default_missing_value = "", value_name = "VALUE")]
+                $field: Option<String>,
+            )*
+        }
+
+        impl $name {
+            /// Refuses whichever of these flags was given.
+            pub(crate) fn check(&self) -> Result<(), Failure> {
+                $(
+                    // `--flag=false` asks for what is the case anyhow.
+                    if self.$field.as_deref().is_some_and(|value| value != "false") {
+                        return Err(Failure::usage(concat!("--", $flag, " is not taken: ", $why)));
+                    }
+                )*
+                Ok(())
+            }
+        }
+    };
+}
+
+refused! {
+    /// Refused when signing.
+    SignRefused {
+        sk = "sk": "keys on security tokens are not in this build; use a key file or sign with an identity",
+        slot = "slot": "keys on security tokens are not in this build; use a key file or sign with an identity",
+        issue_certificate = "issue-certificate": "a certificate is issued for a key made for it and thrown away; a long-lived key signs without one",
+        insecure_skip_verify = "insecure-skip-verify": "the certificate is always checked before it is used",
+        certificate = "certificate": "a certificate comes from the instance's certificate authority; certificates of your own are not in this build",
+        certificate_chain = "certificate-chain": "a certificate comes from the instance's certificate authority; certificates of your own are not in this build",
+        client_cacert = "timestamp-client-cacert": "name the authority in SSL_CERT_FILE, for all services",
+        client_cert = "timestamp-client-cert": "TLS client certificates are not in this build",
+        client_key = "timestamp-client-key": "TLS client certificates are not in this build",
+        server_name = "timestamp-server-name": "the server must present a certificate for the name in its address",
+    }
+}
+
+refused! {
+    /// Refused when verifying.
+    VerifyRefused {
+        sk = "sk": "keys on security tokens are not in this build; give the public key with --key",
+        slot = "slot": "keys on security tokens are not in this build; give the public key with --key",
+        sct = "sct": "the SCT is read from the certificate; detached ones are not in this build",
+        ignore_sct = "insecure-ignore-sct": "a certificate without an SCT may have been issued in secret, so it is not accepted",
+        chain = "certificate-chain": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
+        ca_roots = "ca-roots": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
+        ca_intermediates = "ca-intermediates": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
+        timestamp_chain = "timestamp-certificate-chain": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
+        rekor_url = "rekor-url": "verification asks nobody; the entry and its proof are in the bundle",
+        allow_chain = "allow-certificate-chain": "bundles of version 0.3 carry the one certificate; the chain comes from the trust root",
+        policy = "policy": "policies in CUE or Rego are not in this build",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Both {
+        #[command(flatten)]
+        verify: VerifyRefused,
+    }
+
+    fn check(arguments: &[&str]) -> Result<(), String> {
+        let parsed = Both::try_parse_from(std::iter::once(&"x").chain(arguments)).unwrap();
+        parsed.verify.check().map_err(|f| f.message)
+    }
+
+    #[test]
+    fn a_refused_flag_says_why_and_its_absence_is_free() {
+        assert_eq!(check(&[]), Ok(()));
+        assert_eq!(check(&["--insecure-ignore-sct=false"]), Ok(()));
+        for arguments in
+            [&["--insecure-ignore-sct"][..], &["--insecure-ignore-sct=true"], &["--ca-roots", "x.pem"]]
+        {
+            assert!(check(arguments).unwrap_err().contains("is not taken: "), "{arguments:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Whom to trust and which services to sign with, as arguments.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use countersign_client::http::{Http, HttpOptions, parse_url};
+use countersign_client::rekor::{Rekor, RekorVersion};
+use countersign_client::services::Services;
+use countersign_client::trust::{Trust, TrustFrom};
+use countersign_clock::{Clock as _, SystemClock};
+use url::Url;
+
+use crate::failure::Failure;
+
+/// Arguments about whom to trust.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub(crate) struct TrustArgs {
+    /// A trusted instance by name (see `countersign trust list`); else COUNTERSIGN_INSTANCE, else the default one
+    #[arg(long, value_name = "NAME")]
+    pub(crate) instance: Option<String>,
+    /// A file with the trusted root
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trusted_root: Option<PathBuf>,
+    /// A file with trusted root and signing configuration
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trust_config: Option<PathBuf>,
+}
+
+impl TrustArgs {
+    pub(crate) fn load(&self, signing_config: Option<PathBuf>) -> Result<Trust, Failure> {
+        let from = TrustFrom {
+            trusted_root: self.trusted_root.clone(),
+            trust_config: self.trust_config.clone(),
+            instance: self.instance.clone(),
+            signing_config,
+        };
+        Ok(Trust::load(&from)?)
+    }
+}
+
+/// Arguments about how to reach services.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub(crate) struct HttpArgs {
+    /// Allow plain http to other machines; for a network that is trusted as a whole
+    #[arg(long)]
+    pub(crate) allow_plain_http: bool,
+}
+
+impl HttpArgs {
+    pub(crate) fn http(&self) -> Http {
+        Http::new(HttpOptions {
+            allow_plain_http: self.allow_plain_http,
+            timeout: Duration::from_secs(30),
+            ..HttpOptions::default()
+        })
+    }
+}
+
+/// Arguments about the services to sign with.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Services")]
+pub(crate) struct ServiceArgs {
+    /// A file with the signing configuration, instead of the instance's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signing_config: Option<PathBuf>,
+    /// Whether services come from the signing configuration; with false they are given by the addresses below
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+    use_signing_config: Option<bool>,
+    /// The certificate authority, instead of the signing configuration's
+    #[arg(long, value_name = "URL")]
+    fulcio_url: Option<String>,
+    /// The transparency log, instead of the signing configuration's; /v1 or /v2 behind it tells its interface
+    #[arg(long, value_name = "URL")]
+    rekor_url: Option<String>,
+    /// The whole address of the timestamp authority, instead of the signing configuration's
+    #[arg(long, value_name = "URL")]
+    timestamp_server_url: Option<String>,
+    /// Whether the signature is logged; false is for signing with --key only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
+    tlog_upload: Option<bool>,
+    /// Sign without a timestamp; for signing with --key only
+    #[arg(long)]
+    no_timestamp: bool,
+}
+
+impl ServiceArgs {
+    /// The services to sign with. `held` is whether a key that is held signs, which needs no time.
+    pub(crate) fn services(&self, trust: &Trust, held: bool) -> Result<Services, Failure> {
+        let by_hand = self.use_signing_config == Some(false);
+        let mut services = match &trust.signing {
+            Some(config) if !by_hand => Services::choose(config, SystemClock.now())?,
+            _ => Services::default(),
+        };
+        if let Some(url) = &self.fulcio_url {
+            services.ca = Some(parse_url(url)?);
+        }
+        if let Some(url) = &self.rekor_url {
+            services.logs = vec![log_at(parse_url(url)?)];
+        }
+        if let Some(url) = &self.timestamp_server_url {
+            services.timestamps = vec![parse_url(url)?];
+        }
+        let unlogged = self.tlog_upload == Some(false);
+        if !held && (unlogged || self.no_timestamp) {
+            return Err(Failure::usage(
+                "--tlog-upload=false and --no-timestamp go with --key only: a signature by identity is worth what \
+                 the log and the timestamp say about its certificate of ten minutes",
+            ));
+        }
+        if unlogged {
+            services.logs.clear();
+        }
+        if self.no_timestamp {
+            services.timestamps.clear();
+        }
+        if !held && trust.signing.is_none() && services.ca.is_none() {
+            return Err(Failure::new(
+                crate::failure::TRUST,
+                format!("no signing configuration: {} has only what verification needs", trust.from),
+            )
+            .next(
+                "give one with --signing-config, or trust the instance itself: countersign trust add URL",
+            ));
+        }
+        Ok(services)
+    }
+}
+
+/// A log by its address. Version 2 unless the path ends with /v1: our own instances and new public shards have it.
+fn log_at(mut base: Url) -> Rekor {
+    let path = base.path().trim_end_matches('/').to_owned();
+    let (path, version) = match (path.strip_suffix("/v1"), path.strip_suffix("/v2")) {
+        (Some(rest), _) => (rest.to_owned(), RekorVersion::V1),
+        (None, Some(rest)) => (rest.to_owned(), RekorVersion::V2),
+        (None, None) => (path, RekorVersion::V2),
+    };
+    base.set_path(&path);
+    Rekor { base, version }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_logs_interface_is_read_from_its_address() {
+        for (text, base, version) in [
+            ("https://rekor.example", "https://rekor.example/", RekorVersion::V2),
+            ("https://rekor.example/v1", "https://rekor.example/", RekorVersion::V1),
+            ("https://example.com/log/v2/", "https://example.com/log", RekorVersion::V2),
+        ] {
+            let log = log_at(text.parse().unwrap());
+            assert_eq!((log.base.as_str(), log.version), (base, version));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The command line as a whole: names, order and examples. Each command's arguments stand with the command.
+
+use clap::{Parser, Subcommand};
+
+use crate::args::Global;
+use crate::commands;
+use crate::failure::Outcome;
+use crate::out::Terminal;
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign quickstart README.md                     try everything on this machine
+  countersign sign app.tar                             sign with your identity; writes app.tar.sigstore.json
+  countersign verify app.tar --email a@example.com --issuer https://idp.example.com
+  countersign trust add https://sigstore.example.com   use a private instance
+  countersign init && countersign serve                run one";
+
+const CODES: &str = "\
+Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 another identity or policy,
+5 trust root missing or unusable, 6 network, 7 a fault of the program.";
+
+/// Signs, logs and verifies with an identity, and runs the services behind that
+#[derive(Debug, Parser)]
+#[command(
+    name = "countersign",
+    version,
+    before_help = EXAMPLES,
+    after_help = CODES,
+    disable_help_subcommand = true,
+    infer_long_args = false,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// The commands, in the order of the help text: our own first, then those under cosign's names.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Sign(commands::sign::Sign),
+    Trust(commands::trust::TrustCommand),
+    Log(commands::log::LogCommand),
+    SignBlob(commands::cosign_sign::SignBlob),
+    AttestBlob(commands::cosign_sign::AttestBlob),
+    Initialize(commands::trust::Initialize),
+    GenerateKeyPair(commands::keys::GenerateKeyPair),
+    ImportKeyPair(commands::keys::ImportKeyPair),
+    PublicKey(commands::keys::PublicKeyCommand),
+    Completion(commands::completion::Completion),
+    Man(commands::man::Man),
+    Version(commands::version::Version),
+}
+
+impl Command {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        match self {
+            Self::Sign(command) => command.run(terminal),
+            Self::Trust(command) => command.run(terminal),
+            Self::Log(command) => command.run(terminal),
+            Self::SignBlob(command) => command.run(terminal),
+            Self::AttestBlob(command) => command.run(terminal),
+            Self::Initialize(command) => command.run(terminal),
+            Self::GenerateKeyPair(command) => command.run(terminal),
+            Self::ImportKeyPair(command) => command.run(terminal),
+            Self::PublicKey(command) => command.run(terminal),
+            Self::Completion(command) => command.run(terminal),
+            Self::Man(command) => command.run(terminal),
+            Self::Version(command) => command.run(terminal),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_definitions_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_says_what_it_does_and_begins_with_an_example() {
+        fn check(command: &clap::Command) {
+            for sub in command.get_subcommands() {
+                let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+                assert!(!about.is_empty(), "{} says nothing", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub);
+                } else {
+                    let before = sub.get_before_help().map(ToString::to_string).unwrap_or_default();
+                    assert!(before.contains(sub.get_name()), "{} has no example", sub.get_name());
+                }
+            }
+        }
+        check(&Cli::command());
+    }
+}

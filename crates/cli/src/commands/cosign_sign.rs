@@ -1,0 +1,236 @@
+//! `sign-blob` and `attest-blob`: signing under cosign's names, with cosign's outputs.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
+use countersign_attestation::statement::{Statement, StatementVersion, Subject};
+use countersign_client::ClientError;
+use countersign_client::artifact::{hash_file, read_limited, write_atomically};
+use countersign_client::sign::{Session, Signed};
+use countersign_crypto::{Digest, HashAlgorithm, encoding};
+use serde_json::value::RawValue;
+
+use crate::commands::sign::SigningArgs;
+use crate::failure::{Failure, Outcome};
+use crate::out::Terminal;
+
+/// The largest predicate, in bytes.
+const MAX_PREDICATE: usize = 16 << 20;
+
+/// Where cosign's commands write to.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Results")]
+pub(crate) struct ResultArgs {
+    /// Write the bundle to this file
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Write the signature alone to this file
+    #[arg(long, visible_alias = "output", value_name = "FILE")]
+    output_signature: Option<PathBuf>,
+    /// Write the certificate alone (PEM) to this file
+    #[arg(long, value_name = "FILE")]
+    output_certificate: Option<PathBuf>,
+    /// Write the timestamp alone to this file, as cosign's JSON
+    #[arg(long, value_name = "FILE")]
+    rfc3161_timestamp: Option<PathBuf>,
+    /// Whether the signature alone is in base64
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    b64: bool,
+    /// Accepted as cosign has it: bundles are always of the new format
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide = true)]
+    new_bundle_format: Option<bool>,
+}
+
+impl ResultArgs {
+    fn check(&self) -> Result<(), Failure> {
+        if self.new_bundle_format == Some(false) {
+            return Err(Failure::usage(
+                "--new-bundle-format=false is not taken: the old format cannot carry what offline verification needs; \
+                 every verifier since cosign 2.4 reads the new one",
+            ));
+        }
+        Ok(())
+    }
+
+    fn write(&self, terminal: &Terminal, signed: &Signed) -> Result<(), Failure> {
+        if let Some(path) = &self.bundle {
+            write_atomically(path, &signed.json)?;
+            terminal.talk(&format!("Wrote bundle to file {}", path.display()));
+        }
+        let signature = signed.bundle.content.signature();
+        let text =
+            if self.b64 { encoding::base64_encode(signature).into_bytes() } else { signature.to_vec() };
+        if let Some(path) = &self.output_signature {
+            write_atomically(path, &text)?;
+            terminal.talk(&format!("Wrote signature to file {}", path.display()));
+        } else if self.bundle.is_none() {
+            terminal.line(&encoding::base64_encode(signature))?;
+        }
+        if let Some(path) = &self.output_certificate {
+            let certificate = signed.certificate.as_ref().ok_or_else(|| {
+                Failure::usage("--output-certificate: a signature by key has no certificate")
+            })?;
+            write_atomically(path, certificate.to_pem().as_bytes())?;
+            terminal.talk(&format!("Wrote certificate to file {}", path.display()));
+        }
+        if let Some(path) = &self.rfc3161_timestamp {
+            let timestamp =
+                signed.bundle.verification_material.rfc3161_timestamps.first().ok_or_else(|| {
+                    Failure::usage(
+                        "--rfc3161-timestamp: no timestamp was asked for, so there is none to write",
+                    )
+                })?;
+            let json = serde_json::json!({ "SignedRFC3161Timestamp": encoding::base64_encode(timestamp) });
+            write_atomically(path, json.to_string().as_bytes())?;
+            terminal.talk(&format!("Wrote timestamp to file {}", path.display()));
+        }
+        Ok(())
+    }
+}
+
+/// Sign a file, with cosign's flags
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign sign-blob --bundle app.tar.sigstore.json app.tar
+  countersign sign-blob --key cosign.key --bundle out.json -y app.tar")]
+pub(crate) struct SignBlob {
+    /// The file; - for standard input
+    #[arg(value_name = "BLOB")]
+    blob: PathBuf,
+    #[command(flatten)]
+    results: ResultArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+impl SignBlob {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.results.check()?;
+        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+            Ok(session.sign_file(&self.blob).await?)
+        })?;
+        self.results.write(terminal, &signed)?;
+        Ok(0)
+    }
+}
+
+/// Sign a statement about a file, with cosign's flags
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign attest-blob --predicate sbom.json --type spdxjson --bundle app.tar.att.json app.tar
+  countersign attest-blob --statement statement.json --bundle out.json")]
+pub(crate) struct AttestBlob {
+    /// The file the statement is about
+    #[arg(value_name = "BLOB", required_unless_present_any = ["statement", "hash"])]
+    blob: Option<PathBuf>,
+    /// The file with the predicate, JSON; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "statement", required_unless_present = "statement")]
+    predicate: Option<PathBuf>,
+    /// What the predicate is: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
+    #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
+    kind: String,
+    /// A whole statement to be signed as it is
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
+    /// The file's digest, hexadecimal, instead of the file
+    #[arg(long, value_name = "SHA256", conflicts_with = "statement")]
+    hash: Option<String>,
+    #[command(flatten)]
+    results: ResultArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+/// The URIs of predicate types by cosign's short names.
+pub(crate) fn predicate_type(name: &str) -> Result<String, Failure> {
+    Ok(match name {
+        "custom" => "https://cosign.sigstore.dev/attestation/v1",
+        "slsaprovenance" | "slsaprovenance02" => "https://slsa.dev/provenance/v0.2",
+        "slsaprovenance1" => "https://slsa.dev/provenance/v1",
+        "spdx" | "spdxjson" => "https://spdx.dev/Document",
+        "cyclonedx" => "https://cyclonedx.org/bom",
+        "link" => "https://in-toto.io/Link/v1",
+        "vuln" => "https://cosign.sigstore.dev/attestation/vuln/v1",
+        "openvex" => "https://openvex.dev/ns",
+        uri if url::Url::parse(uri).is_ok() => uri,
+        other => {
+            return Err(Failure::usage(format!(
+                "--type: expected a URI or one of slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, \
+                 spdxjson, cyclonedx, vuln, openvex, custom; found \"{other}\""
+            )));
+        }
+    }
+    .to_owned())
+}
+
+impl AttestBlob {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.results.check()?;
+        let payload = self.payload()?;
+        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+            Ok(session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?)
+        })?;
+        self.results.write(terminal, &signed)?;
+        Ok(0)
+    }
+
+    /// The bytes of the statement.
+    fn payload(&self) -> Result<Vec<u8>, Failure> {
+        if let Some(path) = &self.statement {
+            let bytes = read_limited(path, MAX_PREDICATE)?;
+            // Signed byte for byte as it is, once it is known to be a statement that verifiers can read.
+            let statement = Statement::from_json(&bytes)
+                .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+            if let Some(blob) = &self.blob {
+                let digest = sha256_of(blob)?;
+                if !statement.subjects.iter().any(|s| s.matches(&digest)) {
+                    return Err(Failure::usage(format!(
+                        "{} says nothing about {} ({digest})",
+                        path.display(),
+                        blob.display()
+                    )));
+                }
+            }
+            return Ok(bytes);
+        }
+        let path = self.predicate.as_ref().ok_or_else(|| Failure::usage("--predicate is missing"))?;
+        let text = String::from_utf8(read_limited(path, MAX_PREDICATE)?)
+            .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())))?;
+        let predicate = if self.kind == "spdx" {
+            // SPDX's tag-value form is text; cosign puts it into the predicate as one string.
+            serde_json::value::to_raw_value(&serde_json::json!({ "Data": text, "Timestamp": "" }))
+        } else {
+            serde_json::from_str::<Box<RawValue>>(&text)
+        }
+        .map_err(|e| Failure::usage(format!("{}: expected JSON: {e}", path.display())))?;
+        let (name, digest) = match (&self.hash, &self.blob) {
+            (Some(hash), blob) => {
+                let digest = Digest::parse(&format!("sha256:{hash}"))?;
+                (blob.as_deref().map(file_name).unwrap_or_default(), digest)
+            }
+            (None, Some(blob)) => (file_name(blob), sha256_of(blob)?),
+            (None, None) => return Err(Failure::usage("expected a file or --hash")),
+        };
+        let statement = Statement {
+            version: StatementVersion::V1,
+            subjects: vec![Subject {
+                name,
+                digest: [("sha256".to_owned(), digest.to_hex())].into(),
+                annotations: Default::default(),
+            }],
+            predicate_type: predicate_type(&self.kind)?,
+            predicate: Some(predicate),
+        };
+        statement.to_json().map_err(|e| Failure::usage(e.to_string()))
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn sha256_of(path: &Path) -> Result<Digest, ClientError> {
+    let found = hash_file(path, &[HashAlgorithm::Sha256])?;
+    found.get(HashAlgorithm::Sha256).copied().ok_or_else(|| ClientError::Usage("no digest was made".into()))
+}

@@ -1,0 +1,363 @@
+//! `countersign log`: reading a transparency log and checking that it keeps its promises.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use countersign_bundle::{Bundle, InclusionProof};
+use countersign_client::ClientError;
+use countersign_client::artifact::{read_limited, write_atomically};
+use countersign_client::http::{Http, parse_url};
+use countersign_client::log::{LogReader, LogSource};
+use countersign_client::text::{printable, printable_lines};
+use countersign_client::trust::verifier_of;
+use countersign_crypto::{PublicKey, encoding};
+use countersign_tlog::{Checkpoint, NoteVerifier, merkle};
+use serde_json::json;
+use url::Url;
+
+use crate::args::OutputArgs;
+use crate::args::services::{HttpArgs, TrustArgs};
+use crate::failure::{Failure, Outcome};
+use crate::out::{Terminal, block_on};
+
+const MAX_FILE: usize = 16 << 20;
+
+/// Read a transparency log and check its proofs
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign log checkpoint                     how large the log is, signed
+  countersign log verify --kept checkpoint.txt   that it only grew since then")]
+pub(crate) struct LogCommand {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Checkpoint(CheckpointCommand),
+    Get(Get),
+    Proof(Proof),
+    Verify(Verify),
+}
+
+impl LogCommand {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        match &self.action {
+            Action::Checkpoint(command) => command.run(terminal),
+            Action::Get(command) => command.run(terminal),
+            Action::Proof(command) => command.run(terminal),
+            Action::Verify(command) => command.run(terminal),
+        }
+    }
+}
+
+/// Which log, and by which key it is known.
+#[derive(Debug, Args)]
+struct LogArgs {
+    /// The log: its address or a directory with its tiles; else the trusted instance's newest
+    #[arg(long, value_name = "URL|DIR")]
+    log: Option<String>,
+    /// The log's public key (PEM), instead of the trust root's
+    #[arg(long, value_name = "FILE", requires = "origin")]
+    log_key: Option<PathBuf>,
+    /// The log's name, as its checkpoints begin; goes with --log-key
+    #[arg(long, value_name = "NAME", requires = "log_key")]
+    origin: Option<String>,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    http: HttpArgs,
+}
+
+impl LogArgs {
+    /// Where the log is, and the key it is known by.
+    fn place(&self) -> Result<(Place, NoteVerifier), Failure> {
+        let place = self.log.as_deref().map(Place::parse).transpose()?;
+        if let (Some(path), Some(origin)) = (&self.log_key, &self.origin) {
+            let text = String::from_utf8_lossy(&read_limited(path, 64 * 1024)?).into_owned();
+            let key = PublicKey::from_pem(&text)?;
+            let verifier = NoteVerifier::rekor_v2(origin, key).map_err(|e| Failure::usage(e.to_string()))?;
+            let place = place
+                .ok_or_else(|| Failure::usage("--log-key says nothing about where the log is: give --log"))?;
+            return Ok((place, verifier));
+        }
+        let trust = self.trust.load(None)?;
+        match place {
+            Some(Place::Web(url)) => {
+                let verifier = trust.log_key(&url)?;
+                Ok((Place::Web(url), verifier))
+            }
+            other => {
+                let newest = trust.root.tlogs.iter().max_by_key(|log| log.public_key.valid_for.start);
+                let log = newest.ok_or_else(|| ClientError::Trust(format!("{} lists no log", trust.from)))?;
+                let place = match other {
+                    Some(directory) => directory,
+                    None => Place::Web(parse_url(&log.base_url)?),
+                };
+                Ok((place, verifier_of(log)?))
+            }
+        }
+    }
+
+    /// Does something with the log.
+    fn with_reader<T>(
+        &self,
+        terminal: &Terminal,
+        work: impl AsyncFnOnce(&LogReader<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let (place, verifier) = self.place()?;
+        let http = self.http.http();
+        let reader = LogReader::new(place.source(&http), verifier);
+        block_on(terminal, work(&reader))
+    }
+}
+
+enum Place {
+    Web(Url),
+    Directory(PathBuf),
+}
+
+impl Place {
+    fn parse(text: &str) -> Result<Self, Failure> {
+        if text.contains("://") { Ok(Self::Web(parse_url(text)?)) } else { Ok(Self::Directory(text.into())) }
+    }
+
+    fn source(self, http: &Http) -> LogSource<'_> {
+        match self {
+            Self::Web(base) => LogSource::Web { http, base },
+            Self::Directory(path) => LogSource::Directory(path),
+        }
+    }
+}
+
+/// Print the log's newest checkpoint, after checking its signature
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign log checkpoint > checkpoint.txt    keep it, to check later that the log only grew
+  countersign log checkpoint --log https://sigstore.example.com")]
+struct CheckpointCommand {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl CheckpointCommand {
+    fn run(&self, terminal: &Terminal) -> Outcome {
+        let found =
+            self.log.with_reader(terminal, async |reader: &LogReader<'_>| Ok(reader.checkpoint().await?))?;
+        if self.output.is_json() {
+            let content = json!({
+                "origin": found.checkpoint.origin, "size": found.checkpoint.size,
+                "rootHash": encoding::base64_encode(&found.checkpoint.root), "note": found.note,
+            });
+            terminal.json("log.checkpoint", 1, &content)?;
+        } else {
+            // The note itself, byte for byte, so that it can be kept; unless it would speak to a terminal.
+            let shown = printable_lines(&found.note);
+            terminal.data(&shown)?;
+            terminal.talk(&format!(
+                "{} signature verified; {} entries",
+                terminal.yes(),
+                found.checkpoint.size
+            ));
+        }
+        Ok(0)
+    }
+}
+
+/// Print an entry, after checking that it is in the tree
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  countersign log get 42\n  countersign log get 42 --out entry.json")]
+struct Get {
+    /// The entry's index
+    #[arg(value_name = "INDEX")]
+    index: u64,
+    /// Write the entry to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Get {
+    fn run(&self, terminal: &Terminal) -> Outcome {
+        let (entry, size) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+            let checkpoint = reader.checkpoint().await?.checkpoint;
+            Ok((reader.entry(self.index, &checkpoint).await?.0, checkpoint.size))
+        })?;
+        match &self.out {
+            Some(path) => write_atomically(path, &entry)?,
+            None => terminal.line(&printable_lines(&String::from_utf8_lossy(&entry)))?,
+        }
+        terminal.talk(&format!("{} entry {} is in the tree of {size} entries", terminal.yes(), self.index));
+        Ok(0)
+    }
+}
+
+/// Print an inclusion or consistency proof, after checking it
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign log proof 42                            that entry 42 is in the tree
+  countersign log proof --kept checkpoint.txt         that the tree continues the kept one")]
+struct Proof {
+    /// The entry's index
+    #[arg(value_name = "INDEX", required_unless_present = "kept", conflicts_with = "kept")]
+    index: Option<u64>,
+    /// A checkpoint kept from before
+    #[arg(long, value_name = "FILE")]
+    kept: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Proof {
+    fn run(&self, terminal: &Terminal) -> Outcome {
+        let content = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+            let now = reader.checkpoint().await?;
+            let root = encoding::base64_encode(&now.checkpoint.root);
+            let hashes = |proof: &[countersign_tlog::Hash]| -> Vec<String> {
+                proof.iter().map(|h| encoding::base64_encode(h)).collect()
+            };
+            match (&self.kept, self.index) {
+                (Some(path), _) => {
+                    let old = kept(reader, path)?;
+                    let proof = reader.consistency(&old, &now.checkpoint).await?;
+                    Ok(json!({ "kind": "consistency", "oldSize": old.size, "treeSize": now.checkpoint.size,
+                        "rootHash": root, "hashes": hashes(&proof), "checkpoint": now.note }))
+                }
+                (None, Some(index)) => {
+                    let (_, proof) = reader.entry(index, &now.checkpoint).await?;
+                    Ok(json!({ "kind": "inclusion", "logIndex": index, "treeSize": now.checkpoint.size,
+                        "rootHash": root, "hashes": hashes(&proof), "checkpoint": now.note }))
+                }
+                (None, None) => Err(Failure::usage("expected an index or --kept")),
+            }
+        })?;
+        terminal.json("log.proof", 1, &content)?;
+        Ok(0)
+    }
+}
+
+fn kept(reader: &LogReader<'_>, path: &Path) -> Result<Checkpoint, Failure> {
+    Ok(reader.check_checkpoint(&read_limited(path, MAX_FILE)?)?.checkpoint)
+}
+
+/// Check that the log has not lost, changed or hidden anything
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign log verify --kept checkpoint.txt        the log continues what was seen before
+  countersign log verify --bundle app.tar.sigstore.json   the bundle's entry is still in the log
+  countersign log verify --all                        fetch every entry and rebuild the tree")]
+struct Verify {
+    /// A checkpoint kept from before; replaced by the newest one with --update
+    #[arg(long, value_name = "FILE")]
+    kept: Option<PathBuf>,
+    /// Write the newest checkpoint over the kept one once the log is found to continue it
+    #[arg(long, requires = "kept")]
+    update: bool,
+    /// A bundle whose entries must be in the log
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Fetch every entry
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+impl Verify {
+    fn run(&self, terminal: &Terminal) -> Outcome {
+        if self.kept.is_none() && self.bundle.is_none() && !self.all {
+            return Err(Failure::usage("nothing to compare the log with: give --kept, --bundle or --all")
+                .next(
+                    "keep a checkpoint now, to compare later: countersign log checkpoint > checkpoint.txt",
+                ));
+        }
+        self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+            let now = reader.checkpoint().await?;
+            terminal.line(&format!(
+                "{} checkpoint    {} entries, signed by {}",
+                terminal.yes(),
+                now.checkpoint.size,
+                printable(&now.checkpoint.origin)
+            ))?;
+            if let Some(path) = &self.kept {
+                let old = kept(reader, path)?;
+                reader.consistency(&old, &now.checkpoint).await?;
+                terminal.line(&format!(
+                    "{} consistency   continues the tree of {} entries",
+                    terminal.yes(),
+                    old.size
+                ))?;
+                if self.update {
+                    write_atomically(path, now.note.as_bytes())?;
+                }
+            }
+            if let Some(path) = &self.bundle {
+                self.check_bundle(terminal, reader, &now.checkpoint, path).await?;
+            }
+            if self.all {
+                let mut frontier = merkle::Frontier::default();
+                for index in 0..now.checkpoint.size {
+                    let (entry, _) = reader.entry(index, &now.checkpoint).await?;
+                    frontier.push(merkle::leaf_hash(&entry));
+                }
+                if frontier.root() != now.checkpoint.root {
+                    return Err(ClientError::Proof(
+                        "the entries do not make the tree of the checkpoint".into(),
+                    )
+                    .into());
+                }
+                terminal.line(&format!(
+                    "{} entries       all {} make the tree",
+                    terminal.yes(),
+                    now.checkpoint.size
+                ))?;
+            }
+            Ok(())
+        })?;
+        terminal.line(&terminal.good("VERIFIED"))?;
+        Ok(0)
+    }
+
+    async fn check_bundle(
+        &self,
+        terminal: &Terminal,
+        reader: &LogReader<'_>,
+        now: &Checkpoint,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let bundle = Bundle::from_json(&read_limited(path, MAX_FILE)?).map_err(|e| {
+            Failure::new(crate::failure::REJECTED, printable(&format!("{}: {e}", path.display())))
+        })?;
+        let proofs: Vec<(&InclusionProof, &[u8])> = bundle
+            .verification_material
+            .tlog_entries
+            .iter()
+            .filter_map(|e| Some((e.inclusion_proof.as_ref()?, e.canonicalized_body.as_slice())))
+            .collect();
+        if proofs.is_empty() {
+            return Err(Failure::new(3, format!("{} has no log entry", path.display())));
+        }
+        for (proof, body) in proofs {
+            // The tree the bundle was given must be a part of the tree of today, and the entry where it said.
+            let old = reader.check_checkpoint(proof.checkpoint.as_bytes())?;
+            reader.consistency(&old.checkpoint, now).await?;
+            let (entry, _) = reader.entry(proof.log_index, now).await?;
+            if entry != body {
+                return Err(ClientError::Proof(format!(
+                    "the log has another entry at index {} than the bundle; keep both, they are evidence",
+                    proof.log_index
+                ))
+                .into());
+            }
+            terminal.line(&format!(
+                "{} inclusion     entry {} is the bundle's",
+                terminal.yes(),
+                proof.log_index
+            ))?;
+        }
+        Ok(())
+    }
+}

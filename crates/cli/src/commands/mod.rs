@@ -1,0 +1,10 @@
+//! One file for each command: its arguments, and what it does with the crates below.
+
+pub(crate) mod completion;
+pub(crate) mod cosign_sign;
+pub(crate) mod keys;
+pub(crate) mod log;
+pub(crate) mod man;
+pub(crate) mod sign;
+pub(crate) mod trust;
+pub(crate) mod version;

@@ -1,0 +1,275 @@
+//! Signing: artifacts in, bundles out, with one login and one certificate for all of them.
+//!
+//! For each artifact: its digest is signed, the timestamp authorities and the transparency logs are asked at the
+//! same time, and the finished bundle is verified with the engine, against the same trust root as everyone else's,
+//! before anyone gets to see it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_attestation::dsse::{Envelope, Signature};
+use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry, VerificationMaterial};
+use countersign_clock::Clock;
+use countersign_crypto::{
+    Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, Scheme, Signer as _, encoding,
+};
+use countersign_x509::Certificate;
+use jiff::Timestamp;
+
+use crate::artifact::hash_file_aside;
+use crate::fulcio::{Fulcio, IssuedCertificate};
+use crate::http::Http;
+use crate::oidc::Login;
+use crate::rekor::{Holder, Proposal, RekorVersion};
+use crate::services::Services;
+use crate::trust::Trust;
+use crate::{ClientError, tsa, verify};
+
+/// A certificate with fewer seconds left than this is renewed before the next signature: the slowest log and
+/// timestamp authority must still answer within its life.
+const MARGIN: i64 = 120;
+
+/// With what to sign.
+#[derive(Debug)]
+pub enum Identity {
+    /// With an identity: a key made for this run, and a certificate for it.
+    Keyless {
+        /// Where the identity comes from.
+        login: Box<Login>,
+        /// The type of the key.
+        key_type: KeyType,
+    },
+    /// With a key that is held.
+    Key(Arc<KeyPair>),
+}
+
+impl Identity {
+    /// A held key. Ed25519 keys sign a digest (Ed25519ph), as cosign's do: an artifact is never in memory as a whole.
+    ///
+    /// # Errors
+    /// [`ClientError::Crypto`].
+    pub fn held(key: KeyPair) -> Result<Self, ClientError> {
+        let key = if key.scheme() == Scheme::Ed25519 { key.with_scheme(Scheme::Ed25519ph)? } else { key };
+        Ok(Self::Key(Arc::new(key)))
+    }
+}
+
+/// A finished signature.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// The bundle.
+    pub bundle: Bundle,
+    /// The bundle as it is written.
+    pub json: Vec<u8>,
+    /// The digest that was signed.
+    pub digest: Digest,
+    /// The certificate, when an identity signed.
+    pub certificate: Option<Certificate>,
+}
+
+/// One run of signing.
+#[derive(Debug)]
+pub struct Session<'a> {
+    http: &'a Http,
+    trust: &'a Trust,
+    services: Services,
+    identity: Identity,
+    clock: Arc<dyn Clock>,
+    current: Option<(Arc<KeyPair>, IssuedCertificate)>,
+}
+
+impl<'a> Session<'a> {
+    /// Begins a run. Asks nobody yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when these services cannot make a signature that will verify: an identity needs a
+    /// certificate authority and someone who says when.
+    pub fn new(
+        http: &'a Http,
+        trust: &'a Trust,
+        services: Services,
+        identity: Identity,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, ClientError> {
+        if matches!(identity, Identity::Keyless { .. }) {
+            if services.ca.is_none() {
+                return Err(ClientError::Trust(
+                    "the signing configuration names no certificate authority, so no identity can sign; sign with \
+                     --key, or use another instance"
+                        .into(),
+                ));
+            }
+            let dated = services.logs.iter().any(|log| log.version == RekorVersion::V1);
+            if !dated && services.timestamps.is_empty() {
+                return Err(ClientError::Trust(
+                    "the signing configuration names no timestamp authority; without one nobody can tell later that \
+                     the ten minutes of the certificate had not passed"
+                        .into(),
+                ));
+            }
+        }
+        Ok(Self { http, trust, services, identity, clock, current: None })
+    }
+
+    /// The key to sign with now, with its certificate if an identity signs.
+    async fn key(&mut self) -> Result<(Arc<KeyPair>, Option<IssuedCertificate>), ClientError> {
+        let now = self.clock.now();
+        let (login, key_type) = match &mut self.identity {
+            Identity::Key(key) => return Ok((Arc::clone(key), None)),
+            Identity::Keyless { login, key_type } => (login, *key_type),
+        };
+        if let Some((key, issued)) = self.current.as_ref().filter(|(_, issued)| issued.is_fresh(now, MARGIN))
+        {
+            return Ok((Arc::clone(key), Some(issued.clone())));
+        }
+        let base =
+            self.services.ca.clone().ok_or_else(|| ClientError::Trust("no certificate authority".into()))?;
+        let token = login.token(self.http, now).await?;
+        let key = Arc::new(KeyPair::generate(key_type)?);
+        let (anchors, between) = self.trust.authorities(now)?;
+        if anchors.is_empty() {
+            return Err(ClientError::Trust(format!(
+                "{} lists no certificate authority that issues now",
+                self.trust.from
+            )));
+        }
+        // A login may have taken minutes.
+        let now = self.clock.now();
+        let issued = Fulcio::new(base).certificate(self.http, &token, &*key, &anchors, &between, now).await?;
+        self.current = Some((Arc::clone(&key), issued.clone()));
+        Ok((key, Some(issued)))
+    }
+
+    /// The hash that the next signature will be over.
+    fn hash(&self) -> Result<HashAlgorithm, ClientError> {
+        let scheme = match &self.identity {
+            Identity::Key(key) => key.scheme(),
+            Identity::Keyless { key_type, .. } => key_type.default_scheme(),
+        };
+        scheme
+            .hash()
+            .ok_or_else(|| ClientError::Usage(format!("{scheme} cannot sign files; it needs them whole")))
+    }
+
+    /// Signs a file, read once and as a stream; `-` is standard input.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn sign_file(&mut self, path: &Path) -> Result<Signed, ClientError> {
+        let algorithm = self.hash()?;
+        let found = hash_file_aside(path.to_owned(), vec![algorithm]).await?;
+        let digest = *found.get(algorithm).ok_or_else(|| ClientError::Usage("no digest was made".into()))?;
+        self.sign_digest(&digest).await
+    }
+
+    /// Signs an artifact's digest.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn sign_digest(&mut self, digest: &Digest) -> Result<Signed, ClientError> {
+        let (key, issued) = self.key().await?;
+        let signing = Arc::clone(&key);
+        let input = *digest;
+        let signature = aside(move || signing.sign_digest(&input)).await??;
+        let content = Content::MessageSignature { digest: Some(*digest), signature };
+        self.finish(&key, issued, content, digest).await
+    }
+
+    /// Signs a statement: a payload of this type, in a DSSE envelope.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn sign_payload(
+        &mut self,
+        payload_type: &str,
+        payload: Vec<u8>,
+    ) -> Result<Signed, ClientError> {
+        let (key, issued) = self.key().await?;
+        let mut envelope =
+            Envelope { payload_type: payload_type.to_owned(), payload, signatures: Vec::new() };
+        let digest = self.hash()?.digest(&envelope.pae());
+        let signing = Arc::clone(&key);
+        let sig = aside(move || signing.sign_digest(&digest)).await??;
+        envelope.signatures.push(Signature { sig, keyid: String::new() });
+        self.finish(&key, issued, Content::Dsse(envelope), &digest).await
+    }
+
+    /// Collects the evidence for a signature, puts the bundle together and verifies it.
+    async fn finish(
+        &self,
+        key: &KeyPair,
+        issued: Option<IssuedCertificate>,
+        content: Content,
+        digest: &Digest,
+    ) -> Result<Signed, ClientError> {
+        let now = self.clock.now();
+        let public = key.public_key();
+        let (holder, material) = match &issued {
+            Some(issued) => {
+                let der = issued.leaf.der().to_vec();
+                (Holder::Certificate(der.clone()), KeyMaterial::Certificate(der))
+            }
+            None => {
+                let hint = encoding::base64_encode(&public.fingerprint());
+                (Holder::PublicKey(public.clone()), KeyMaterial::PublicKeyHint(hint))
+            }
+        };
+        let proposal = Proposal {
+            digest,
+            signature: content.signature(),
+            holder: &holder,
+            key_details: KeyDetails { key_type: public.key_type(), scheme: key.scheme() },
+            envelope: match &content {
+                Content::Dsse(envelope) => Some(envelope),
+                Content::MessageSignature { .. } => None,
+            },
+        };
+        let (tlog_entries, rfc3161_timestamps) =
+            tokio::try_join!(self.log(&proposal), self.stamp(proposal.signature, now))?;
+        let bundle = Bundle {
+            version: BundleVersion::V0_3,
+            verification_material: VerificationMaterial {
+                content: material,
+                tlog_entries,
+                rfc3161_timestamps,
+            },
+            content,
+        };
+        let json = bundle.to_json().map_err(|e| ClientError::SelfCheck(e.to_string()))?;
+        let certificate = issued.map(|issued| issued.leaf);
+        verify::check_own(&json, digest, self.trust, certificate.as_ref(), public, self.clock.now())?;
+        Ok(Signed { bundle, json, digest: *digest, certificate })
+    }
+
+    async fn log(&self, proposal: &Proposal<'_>) -> Result<Vec<TlogEntry>, ClientError> {
+        let mut entries = Vec::with_capacity(self.services.logs.len());
+        for log in &self.services.logs {
+            // A log the trust root does not know would make entries nobody can check.
+            let key = self.trust.log_key(&log.base)?;
+            entries.push(log.submit(self.http, proposal, Some(&key)).await?);
+        }
+        Ok(entries)
+    }
+
+    async fn stamp(&self, signature: &[u8], now: Timestamp) -> Result<Vec<Vec<u8>>, ClientError> {
+        let mut timestamps = Vec::with_capacity(self.services.timestamps.len());
+        let authorities = self.trust.timestamp_authorities(now)?;
+        for url in &self.services.timestamps {
+            if authorities.is_empty() {
+                return Err(ClientError::Trust(format!(
+                    "{} lists no timestamp authority in use",
+                    self.trust.from
+                )));
+            }
+            timestamps.push(tsa::timestamp(self.http, url, signature, &authorities).await?);
+        }
+        Ok(timestamps)
+    }
+}
+
+/// Runs something slow (RSA, a large payload) away from the threads that serve the network.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ClientError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|e| ClientError::Usage(format!("signing was interrupted: {e}")))
+}

@@ -1,0 +1,244 @@
+//! What a signer or verifier goes by: the trusted root and the signing configuration, from files or from a named
+//! instance, read once.
+
+use std::path::{Path, PathBuf};
+
+use countersign_bundle::{ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot};
+use countersign_crypto::PublicKey;
+use countersign_tlog::NoteVerifier;
+use countersign_trust::instances::{Instance, InstanceError, Instances};
+use countersign_trust::tuf::{Transport, TransportError};
+use countersign_x509::Certificate;
+use countersign_x509::timestamp::Authority;
+use jiff::Timestamp;
+use url::{Host, Url};
+
+use crate::ClientError;
+use crate::artifact::read_limited;
+use crate::http::{Http, Request};
+
+/// The largest trust document, in bytes.
+const MAX_DOCUMENT: usize = 16 << 20;
+
+/// The variable that names the instance to use.
+pub const INSTANCE_VARIABLE: &str = "COUNTERSIGN_INSTANCE";
+
+/// Where trust comes from. What is given by file wins over the instance's part of the same kind.
+#[derive(Debug, Clone, Default)]
+pub struct TrustFrom {
+    /// A file with the trusted root.
+    pub trusted_root: Option<PathBuf>,
+    /// A file with the signing configuration.
+    pub signing_config: Option<PathBuf>,
+    /// A file with both.
+    pub trust_config: Option<PathBuf>,
+    /// A named instance.
+    pub instance: Option<String>,
+}
+
+/// The trusted root and the signing configuration.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    /// What to trust.
+    pub root: TrustedRoot,
+    /// What to sign with; absent when only a trusted root was given.
+    pub signing: Option<SigningConfig>,
+    /// Where the trusted root came from, for messages.
+    pub from: String,
+    /// The arguments by which another person names the same trust, for the line to send on.
+    pub arguments: String,
+}
+
+impl From<InstanceError> for ClientError {
+    fn from(error: InstanceError) -> Self {
+        match error {
+            InstanceError::Tuf(countersign_trust::tuf::TufError::Transport { url, detail }) => {
+                Self::Network { service: "the TUF repository", url, message: crate::text::printable(&detail) }
+            }
+            other => Self::Trust(other.to_string()),
+        }
+    }
+}
+
+impl Trust {
+    /// Reads it. Without a file or a name, the variable `COUNTERSIGN_INSTANCE` and then the default instance decide.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when there is none or it is malformed, [`ClientError::File`].
+    pub fn load(from: &TrustFrom) -> Result<Self, ClientError> {
+        let mut root = None;
+        let mut signing = None;
+        if let Some(path) = &from.trust_config {
+            let config = ClientTrustConfig::from_json(&read_limited(path, MAX_DOCUMENT)?)
+                .map_err(|e| unusable(path, &e))?;
+            root = Some((config.trusted_root, path.display().to_string(), argument("--trust-config", path)));
+            signing = Some(config.signing_config);
+        }
+        if let Some(path) = &from.trusted_root {
+            let read =
+                TrustedRoot::from_json(&read_limited(path, MAX_DOCUMENT)?).map_err(|e| unusable(path, &e))?;
+            root = Some((read, path.display().to_string(), argument("--trusted-root", path)));
+        }
+        if let Some(path) = &from.signing_config {
+            let read = SigningConfig::from_json(&read_limited(path, MAX_DOCUMENT)?)
+                .map_err(|e| unusable(path, &e))?;
+            signing = Some(read);
+        }
+        if root.is_none() {
+            let instance = find_instance(from.instance.as_deref())?;
+            let read = |bytes: &[u8]| {
+                TrustedRoot::from_json(bytes)
+                    .map_err(|e| unusable(&instance.dir.join("trusted_root.json"), &e))
+            };
+            let name = instance.name.clone();
+            let arguments = if instance.is_default { String::new() } else { format!(" --instance {name}") };
+            root = Some((read(&instance.trusted_root()?)?, format!("instance {name}"), arguments));
+            if signing.is_none()
+                && let Some(bytes) = instance.signing_config()?
+            {
+                let path = instance.dir.join("signing_config.v0.2.json");
+                signing = Some(SigningConfig::from_json(&bytes).map_err(|e| unusable(&path, &e))?);
+            }
+        } else if from.instance.is_some() {
+            return Err(ClientError::Usage(
+                "both a trust root file and --instance were given; one of them decides whom to trust".into(),
+            ));
+        }
+        let (root, from, arguments) = root.ok_or_else(none)?;
+        Ok(Self { root, signing, from, arguments })
+    }
+
+    /// The anchors of all certificate authorities that may issue at this time, and what stands between.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] for a certificate that cannot be read.
+    pub fn authorities(&self, now: Timestamp) -> Result<(Vec<Certificate>, Vec<Certificate>), ClientError> {
+        let (mut anchors, mut between) = (Vec::new(), Vec::new());
+        for authority in self.root.certificate_authorities.iter().filter(|a| a.valid_for.contains(now)) {
+            let mut chain = certificates(&authority.certificates)?;
+            anchors.extend(chain.pop());
+            between.extend(chain);
+        }
+        Ok((anchors, between))
+    }
+
+    /// The timestamp authorities in use at this time.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] for a certificate that cannot be read.
+    pub fn timestamp_authorities(&self, now: Timestamp) -> Result<Vec<Authority>, ClientError> {
+        let in_use = self.root.timestamp_authorities.iter().filter(|a| a.valid_for.contains(now));
+        in_use
+            .map(|a| {
+                Authority::from_chain(&certificates(&a.certificates)?)
+                    .map_err(|e| ClientError::Trust(format!("timestamp authority {}: {e}", a.uri)))
+            })
+            .collect()
+    }
+
+    /// The key with which the log at an address signs its checkpoints.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when the trust root has no such log.
+    pub fn log_key(&self, base: &Url) -> Result<NoteVerifier, ClientError> {
+        let same = |log: &&TransparencyLog| {
+            Url::parse(&log.base_url).is_ok_and(|url| {
+                url.host() == base.host()
+                    && url.port_or_known_default() == base.port_or_known_default()
+                    && url.path().trim_end_matches('/') == base.path().trim_end_matches('/')
+            })
+        };
+        let newest = self.root.tlogs.iter().filter(same).max_by_key(|log| log.public_key.valid_for.start);
+        let log = newest.ok_or_else(|| {
+            ClientError::Trust(format!("{} lists no log at {}", self.from, crate::http::shown(base)))
+        })?;
+        verifier_of(log)
+    }
+}
+
+/// The key of a log's checkpoints, under the log's name. Rekor v1's logs are those whose id is the plain digest of
+/// their key and whose key is not Ed25519.
+///
+/// # Errors
+/// [`ClientError::Trust`].
+pub fn verifier_of(log: &TransparencyLog) -> Result<NoteVerifier, ClientError> {
+    let wrong = |e: &dyn std::fmt::Display| ClientError::Trust(format!("the log {}: {e}", log.base_url));
+    let key = PublicKey::from_spki_der(&log.public_key.raw_bytes).map_err(|e| wrong(&e))?;
+    let url = Url::parse(&log.base_url).map_err(|e| wrong(&e))?;
+    let name = match url.host() {
+        Some(Host::Domain(name)) => name.to_owned(),
+        Some(Host::Ipv4(ip)) => ip.to_string(),
+        Some(Host::Ipv6(ip)) => ip.to_string(),
+        None => return Err(wrong(&"its address has no host")),
+    };
+    let v2 = NoteVerifier::rekor_v2(&name, key.clone()).map_err(|e| wrong(&e))?;
+    if v2.key_id.as_slice() == log.log_id {
+        return Ok(v2);
+    }
+    NoteVerifier::rekor_v1(&name, key).map_err(|e| wrong(&e))
+}
+
+fn certificates(ders: &[Vec<u8>]) -> Result<Vec<Certificate>, ClientError> {
+    ders.iter()
+        .map(|der| {
+            Certificate::from_der(der).map_err(|e| ClientError::Trust(format!("a certificate in it: {e}")))
+        })
+        .collect()
+}
+
+fn argument(flag: &str, path: &Path) -> String {
+    format!(" {flag} {}", path.display())
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> ClientError {
+    ClientError::Trust(format!("{}: {}", path.display(), crate::text::printable(&error.to_string())))
+}
+
+fn none() -> ClientError {
+    ClientError::Trust(
+        "there is none on this machine. Trust an instance with `countersign trust add URL`, or give the file with \
+         --trusted-root"
+            .into(),
+    )
+}
+
+/// The named instance, that of `COUNTERSIGN_INSTANCE`, or the default one.
+fn find_instance(name: Option<&str>) -> Result<Instance, ClientError> {
+    let instances = Instances::for_user()?;
+    let variable = std::env::var(INSTANCE_VARIABLE).ok().filter(|v| !v.is_empty());
+    match name.map(str::to_owned).or(variable) {
+        Some(name) => Ok(instances.get(&name)?),
+        None => match instances.default_instance()? {
+            Some(instance) => Ok(instance),
+            None if instances.list()?.is_empty() => Err(none()),
+            None => Err(ClientError::Trust(
+                "several instances are trusted and none is the default; name one with --instance, or choose one \
+                 with `countersign trust default NAME`"
+                    .into(),
+            )),
+        },
+    }
+}
+
+/// HTTP as the TUF client wants it.
+#[derive(Debug)]
+pub struct HttpTransport<'a>(pub &'a Http);
+
+impl Transport for HttpTransport<'_> {
+    async fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, TransportError> {
+        let failed = |e: &ClientError| TransportError::Failed(e.to_string());
+        let url = crate::http::parse_url(url).map_err(|e| failed(&e))?;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let request = Request::get("the TUF repository", &url).limit(limit);
+        let response = match self.0.send(request).await {
+            Ok(response) => response,
+            Err(ClientError::WrongAnswer { .. }) => return Err(TransportError::TooLarge),
+            Err(error) => return Err(failed(&error)),
+        };
+        match response.status {
+            200 => Ok(Some(response.body)),
+            403 | 404 => Ok(None),
+            _ => Err(failed(&response.into_error())),
+        }
+    }
+}
