@@ -104,7 +104,8 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Bytes in standard base64 with padding.
+/// Bytes in standard base64 with padding. Line breaks are left out on reading, as Go's decoder does: bundles with
+/// them exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Base64(pub Vec<u8>);
 
@@ -123,6 +124,10 @@ impl<'de> Deserialize<'de> for Base64 {
                 f.write_str("bytes in base64")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Base64, E> {
+                if text.contains(['\r', '\n']) {
+                    let one_line = text.replace(['\r', '\n'], "");
+                    return encoding::base64_decode(&one_line).map(Base64).map_err(E::custom);
+                }
                 encoding::base64_decode(text).map(Base64).map_err(E::custom)
             }
         }
