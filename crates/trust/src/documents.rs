@@ -74,6 +74,17 @@ pub enum DocumentError {
         /// When the old one ends.
         retires: Timestamp,
     },
+    /// A log that changes its name and keeps its key.
+    #[error(
+        "the transparency log moves from {from} to {to}: clients derive the name in old checkpoints from the \
+         address, so a log with another host name needs a new key"
+    )]
+    Renamed {
+        /// The old host name.
+        from: String,
+        /// The new one.
+        to: String,
+    },
     /// A retired key that is to serve again.
     #[error(
         "the {what} was retired on {retired}: clients know a key by one validity only, so make a new key"
@@ -139,11 +150,16 @@ pub struct Window {
 }
 
 impl Window {
-    fn check(self) -> Result<(), DocumentError> {
-        if self.retires < self.starts {
-            return Err(DocumentError::Window { starts: self.starts, retires: self.retires });
+    /// In whole seconds, never shorter.
+    fn check(self) -> Result<Self, DocumentError> {
+        let Self { starts, retires } = self;
+        if retires < starts {
+            return Err(DocumentError::Window { starts, retires });
         }
-        Ok(())
+        let floor = second(retires);
+        let ceiling =
+            if floor == retires { Ok(floor) } else { Timestamp::from_second(floor.as_second() + 1) };
+        Ok(Self { starts: second(starts), retires: ceiling.unwrap_or(retires) })
     }
 }
 
@@ -152,7 +168,7 @@ impl Window {
 /// # Errors
 /// [`DocumentError`].
 pub fn trusted_root(instance: &InstanceDescription, start: Timestamp) -> Result<TrustedRoot, DocumentError> {
-    let valid_for = ValidFor { start, end: None };
+    let valid_for = ValidFor { start: second(start), end: None };
     let host = host("the transparency log", &instance.log.url)?;
     if host != instance.origin {
         return Err(DocumentError::Origin { expected: host, found: instance.origin.clone() });
@@ -168,38 +184,29 @@ pub fn trusted_root(instance: &InstanceDescription, start: Timestamp) -> Result<
 }
 
 /// The trusted root after a rotation: whatever differs between the root's entries in use and the instance as
-/// it is now is added, and the entry it replaces is closed. What is the same stays as it is.
+/// it is now is added, and the entry it replaces is closed. An entry is known by its certificates or by the log's
+/// id; what is known stays as it is, but for its address.
 ///
 /// # Errors
-/// [`DocumentError::Window`], [`DocumentError::Retired`] and those of [`trusted_root`].
+/// [`DocumentError::Window`], [`DocumentError::Retired`], [`DocumentError::Renamed`] and those of [`trusted_root`].
 pub fn rotate_trusted_root(
     old: &TrustedRoot,
     instance: &InstanceDescription,
     window: Window,
 ) -> Result<TrustedRoot, DocumentError> {
-    window.check()?;
+    let window = window.check()?;
     let new = trusted_root(instance, window.starts)?;
     let mut root = old.clone();
-    let same_log =
-        |a: &TransparencyLog, b: &TransparencyLog| a.log_id == b.log_id && a.base_url == b.base_url;
-    let same_authority =
-        |a: &CertificateAuthority, b: &CertificateAuthority| a.certificates == b.certificates;
-    replace("transparency log", &mut root.tlogs, new.tlogs, same_log, window)?;
-    replace("CT log", &mut root.ctlogs, new.ctlogs, same_log, window)?;
-    replace(
-        "certificate authority",
-        &mut root.certificate_authorities,
-        new.certificate_authorities,
-        same_authority,
-        window,
-    )?;
-    replace(
-        "timestamp authority",
-        &mut root.timestamp_authorities,
-        new.timestamp_authorities,
-        same_authority,
-        window,
-    )?;
+    for (old, new) in root.tlogs.iter().flat_map(|old| new.tlogs.iter().map(move |new| (old, new))) {
+        let hosts = (host("the old log", &old.base_url)?, host("the new log", &new.base_url)?);
+        if old.log_id == new.log_id && hosts.0 != hosts.1 {
+            return Err(DocumentError::Renamed { from: hosts.0, to: hosts.1 });
+        }
+    }
+    replace("transparency log", &mut root.tlogs, new.tlogs, window)?;
+    replace("CT log", &mut root.ctlogs, new.ctlogs, window)?;
+    replace("certificate authority", &mut root.certificate_authorities, new.certificate_authorities, window)?;
+    replace("timestamp authority", &mut root.timestamp_authorities, new.timestamp_authorities, window)?;
     Ok(root)
 }
 
@@ -215,7 +222,7 @@ pub fn signing_config(
     let service = |url: &str, major_api_version: u32| Service {
         url: url.to_owned(),
         major_api_version,
-        valid_for: ValidFor { start, end: None },
+        valid_for: ValidFor { start: second(start), end: None },
         operator: instance.operator.clone(),
     };
     let any = ServiceConfiguration { selector: Selector::Any };
@@ -239,7 +246,7 @@ pub fn rotate_signing_config(
     instance: &InstanceDescription,
     window: Window,
 ) -> Result<SigningConfig, DocumentError> {
-    window.check()?;
+    let window = window.check()?;
     let new = signing_config(instance, window.starts)?;
     let mut config = old.clone();
     for (old, new) in [
@@ -335,13 +342,22 @@ fn legacy_name(stem: &str, extension: &str, der: &[u8], active: bool) -> String 
     format!("{stem}_{}.{extension}", fingerprint.get(..16).unwrap_or_default())
 }
 
-/// What has a validity.
-trait Dated {
+/// An entry of the trusted root.
+trait Entry {
+    /// Whether both are the same log or authority, wherever it is.
+    fn is(&self, other: &Self) -> bool;
+    fn address(&mut self) -> &mut String;
     fn validity(&self) -> ValidFor;
     fn set_validity(&mut self, validity: ValidFor);
 }
 
-impl Dated for TransparencyLog {
+impl Entry for TransparencyLog {
+    fn is(&self, other: &Self) -> bool {
+        self.log_id == other.log_id
+    }
+    fn address(&mut self) -> &mut String {
+        &mut self.base_url
+    }
     fn validity(&self) -> ValidFor {
         self.public_key.valid_for
     }
@@ -350,7 +366,13 @@ impl Dated for TransparencyLog {
     }
 }
 
-impl Dated for CertificateAuthority {
+impl Entry for CertificateAuthority {
+    fn is(&self, other: &Self) -> bool {
+        self.certificates == other.certificates
+    }
+    fn address(&mut self) -> &mut String {
+        &mut self.uri
+    }
     fn validity(&self) -> ValidFor {
         self.valid_for
     }
@@ -360,17 +382,19 @@ impl Dated for CertificateAuthority {
 }
 
 /// Adds what is new to a list and closes what it replaces.
-fn replace<T: Dated>(
+fn replace<T: Entry>(
     what: &'static str,
     list: &mut Vec<T>,
     new: Vec<T>,
-    same: impl Fn(&T, &T) -> bool,
     window: Window,
 ) -> Result<(), DocumentError> {
-    for entry in new {
-        if let Some(known) = list.iter().find(|old| same(old, &entry)) {
+    for mut entry in new {
+        if let Some(known) = list.iter_mut().find(|old| old.is(&entry)) {
             match known.validity().end {
-                None => continue,
+                None => {
+                    std::mem::swap(known.address(), entry.address());
+                    continue;
+                }
                 Some(retired) => return Err(DocumentError::Retired { what, retired }),
             }
         }
@@ -384,6 +408,13 @@ fn replace<T: Dated>(
     }
     list.sort_by_key(|entry| entry.validity().start);
     Ok(())
+}
+
+/// The whole second at or before a time. Timestamps and certificates count whole seconds: one made in the second an
+/// instance begins must not lie before its beginning.
+fn second(time: Timestamp) -> Timestamp {
+    let whole = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+    Timestamp::from_second(whole).unwrap_or(time)
 }
 
 fn log(

@@ -293,3 +293,45 @@ fn older_clients_find_keys_and_certificates_as_files() {
     assert_eq!(all[0].name, "trusted_root.json");
     assert_eq!(all[1].name, "signing_config.v0.2.json");
 }
+
+#[test]
+fn an_address_may_change_where_clients_do_not_derive_a_name_from_it() {
+    let first = instance();
+    let root = trusted_root(&first, start()).unwrap();
+    let mut second = first.clone();
+    second.ca.url = "https://ca.example".into();
+    second.ct_log.url = "https://ct.example".into();
+    second.log.url = "https://sign.example:9000".into();
+    let moved = rotate_trusted_root(&root, &second, window()).unwrap();
+    assert_eq!((moved.ctlogs.len(), moved.tlogs.len(), moved.certificate_authorities.len()), (1, 1, 1));
+    assert_eq!(moved.ctlogs[0].base_url, "https://ct.example");
+    assert_eq!(moved.ctlogs[0].public_key, root.ctlogs[0].public_key, "key and validity stay");
+    assert_eq!(moved.certificate_authorities[0].uri, "https://ca.example");
+    assert_eq!(moved.tlogs[0].base_url, "https://sign.example:9000");
+
+    // The id of an ECDSA key does not tell the log's name: the same id under another name is refused.
+    let mut first = first;
+    first.log.key = key(KeyType::EcdsaP256).public_key().clone();
+    let root = trusted_root(&first, start()).unwrap();
+    first.log.url = "https://other.example".into();
+    first.origin = "other.example".into();
+    assert!(matches!(rotate_trusted_root(&root, &first, window()), Err(DocumentError::Renamed { .. })));
+}
+
+/// Timestamps count whole seconds: one made in the first second of an instance must not lie before it, and one
+/// made in the last must not lie after.
+#[test]
+fn validity_is_in_whole_seconds_and_never_shorter() {
+    let first = instance();
+    let root = trusted_root(&first, at("2026-01-01T00:00:00.7Z")).unwrap();
+    assert_eq!(root.tlogs[0].public_key.valid_for.start, start());
+    let config = signing_config(&first, at("2026-01-01T00:00:00.7Z")).unwrap();
+    assert_eq!(config.ca_urls[0].valid_for.start, start());
+    let mut second = first.clone();
+    second.ca.chain = ca_chain();
+    let window = Window { starts: at("2027-01-01T00:00:00.9Z"), retires: at("2027-01-08T00:00:00.1Z") };
+    let rotated = rotate_trusted_root(&root, &second, window).unwrap();
+    let dates = rotated.certificate_authorities.iter().map(|a| a.valid_for).collect::<Vec<_>>();
+    assert_eq!(dates[0].end, Some(at("2027-01-08T00:00:01Z")));
+    assert_eq!(dates[1].start, at("2027-01-01T00:00:00Z"));
+}
