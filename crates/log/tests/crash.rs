@@ -1,0 +1,209 @@
+//! Power cuts, failing operations and full disks, on a simulated disk: whatever happens, what was acknowledged
+//! is in the log, and the log never signs a tree that does not continue the one before.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+
+mod support;
+
+use std::sync::Arc;
+
+use countersign_log::storage::Storage;
+use countersign_log::{AppendError, Log, LogError, Options};
+use support::sim::{Fault, SimFs};
+use support::{Ledger, Random, append_all, open, options, params, runtime};
+
+fn storage(disk: &SimFs) -> Arc<dyn Storage> {
+    Arc::new(disk.clone())
+}
+
+fn new_log(disk: &SimFs) {
+    Log::create_on(disk, &params()).unwrap();
+}
+
+/// Appends until something fails or all is in; says whether all went well.
+fn append_until_failure(
+    log: &Log,
+    ledger: &mut Ledger,
+    next: &mut u64,
+    bursts: u64,
+    random: &mut Random,
+) -> bool {
+    runtime().block_on(async {
+        let mut well = true;
+        for _ in 0..bursts {
+            let burst = 1 + if random.below(4) == 0 { random.below(300) } else { random.below(4) };
+            for (number, result) in append_all(log, *next..*next + burst).await {
+                match result {
+                    Ok(receipt) => ledger.acknowledge(number, &receipt),
+                    Err(AppendError::Storage(_)) => well = false,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            *next += burst;
+            if !well {
+                break;
+            }
+        }
+        log.shutdown().await;
+        well
+    })
+}
+
+fn seeds(default: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
+    match number("COUNTERSIGN_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("COUNTERSIGN_SEEDS").unwrap_or(default),
+    }
+}
+
+/// R3: power cuts at random operations, several in a row.
+#[test]
+fn r3_no_power_cut_loses_what_was_acknowledged() {
+    let (mut cuts, mut acknowledged) = (0, 0);
+    for seed in seeds(100) {
+        // Names the run that failed; run it alone with COUNTERSIGN_SEED.
+        let shown = Shown(seed);
+        let mut random = Random(seed);
+        let mut disk = SimFs::default();
+        new_log(&disk);
+        let mut ledger = Ledger::default();
+        let mut next = 0;
+        let options = || Options { segment_bytes: 20_000, ..options() };
+        for _ in 0..4 {
+            let fault = if random.coin() { Fault::PowerCut } else { Fault::PowerCutAfter };
+            disk.fail_after(random.below(150), fault);
+            if let Ok(log) = open(&storage(&disk), options()) {
+                append_until_failure(&log, &mut ledger, &mut next, 12, &mut random);
+            }
+            disk = disk.after_power_cut(&mut random);
+            cuts += 1;
+            let log = open(&storage(&disk), options()).unwrap();
+            ledger.check(&log);
+            assert!(append_until_failure(&log, &mut ledger, &mut next, 2, &mut random));
+            let log = open(&storage(&disk), options()).unwrap();
+            ledger.check(&log);
+            runtime().block_on(log.shutdown());
+        }
+        acknowledged += ledger.entries.len();
+        drop(shown);
+    }
+    println!("{cuts} power cuts, {acknowledged} entries acknowledged, 0 lost");
+    assert!(acknowledged > 0);
+}
+
+struct Shown(u64);
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with seed {}", self.0);
+        }
+    }
+}
+
+/// R2, R4: every operation in turn fails once, in each way; the log stops, and opened again has everything.
+#[test]
+fn r4_every_operation_may_fail_and_nothing_acknowledged_is_lost() {
+    for fault in [Fault::NotDone, Fault::DoneButError, Fault::PowerCut, Fault::PowerCutAfter] {
+        for at in 0.. {
+            let disk = SimFs::default();
+            new_log(&disk);
+            let (mut ledger, mut next) = (Ledger::default(), 0);
+            let mut random = Random(7);
+            // Enough for full tiles and several segments.
+            let options = || Options { segment_bytes: 12_000, ..options() };
+            disk.fail_after(at, fault);
+            let planned = disk.operations() + at;
+            let mut well = false;
+            if let Ok(log) = open(&storage(&disk), options()) {
+                well = append_until_failure(&log, &mut ledger, &mut next, 8, &mut random);
+                if !well {
+                    assert!(log.failed().borrow().is_some(), "it says that it failed");
+                }
+            }
+            let reached = disk.operations() > planned;
+            disk.heal();
+            // As a new process finds it, then as after a power cut.
+            for disk in [disk.clone(), disk.after_power_cut(&mut random)] {
+                let log = open(&storage(&disk), options())
+                    .unwrap_or_else(|error| panic!("{fault:?} at operation {at}: {error}"));
+                ledger.check(&log);
+                runtime().block_on(log.shutdown());
+            }
+            if !reached {
+                assert!(well);
+                println!("{fault:?}: {at} operations failed in turn");
+                assert!(at > 60);
+                break;
+            }
+        }
+    }
+}
+
+/// R5: wherever the disk fills up, appends are refused, reading goes on, and appends resume with the space.
+#[test]
+fn r5_a_full_disk_refuses_appends_and_recovers() {
+    let mut refused = 0;
+    for spare in (0..60_000).step_by(1777) {
+        let disk = SimFs::default();
+        new_log(&disk);
+        let options = || Options { segment_bytes: 12_000, reserve_bytes: 40_000, ..options() };
+        let log = open(&storage(&disk), options()).unwrap();
+        disk.set_capacity(Some(disk.used() + spare));
+        let (mut ledger, mut next) = (Ledger::default(), 0);
+        runtime().block_on(async {
+            loop {
+                let results = append_all(&log, next..next + 50).await;
+                next += 50;
+                let full = results.iter().any(|(_, r)| r == &Err(AppendError::Full));
+                for (number, result) in results {
+                    match result {
+                        Ok(receipt) => ledger.acknowledge(number, &receipt),
+                        Err(error) => assert_eq!(error, AppendError::Full),
+                    }
+                }
+                if full {
+                    break;
+                }
+            }
+            refused += 1;
+            assert!(log.failed().borrow().is_none(), "a full disk is not a failed one");
+            ledger.check(&log);
+            disk.set_capacity(None);
+            for (number, result) in append_all(&log, next..next + 300).await {
+                ledger.acknowledge(number, &result.unwrap());
+            }
+            ledger.check(&log);
+            log.shutdown().await;
+        });
+        let log = open(&storage(&disk), options()).unwrap();
+        ledger.check(&log);
+        runtime().block_on(log.shutdown());
+    }
+    println!("{refused} full disks");
+}
+
+/// R9: a second writer that got past the lock is found at the commit; nothing is forked.
+#[test]
+fn r9_a_second_writer_stops_at_the_lock_record() {
+    let disk = SimFs::default();
+    new_log(&disk);
+    let log = open(&storage(&disk), options()).unwrap();
+    assert!(matches!(open(&storage(&disk), options()), Err(LogError::LockedBy { .. })));
+    // The other writer's commit appears in the record.
+    let mut record = disk.read("lock-record").unwrap().unwrap();
+    let older = disk.read("lock-record").unwrap().unwrap();
+    runtime().block_on(async {
+        append_all(&log, 0..1).await.pop().unwrap().1.unwrap();
+        std::mem::swap(&mut record, &mut disk.read("lock-record").unwrap().unwrap());
+        let mut file = disk.open("lock-record").unwrap();
+        file.write_at(0, &older).unwrap();
+        let error = append_all(&log, 1..2).await.pop().unwrap().1.unwrap_err();
+        assert!(
+            matches!(&error, AppendError::Storage(reason) if reason.contains("another writer")),
+            "{error}"
+        );
+        assert!(log.failed().borrow().is_some());
+        log.shutdown().await;
+    });
+}
