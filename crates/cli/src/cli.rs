@@ -41,6 +41,8 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Sign(commands::sign::Sign),
+    Init(commands::init::Init),
+    Serve(commands::serve::Serve),
     Trust(commands::trust::TrustCommand),
     Log(commands::log::LogCommand),
     SignBlob(commands::cosign_sign::SignBlob),
@@ -57,6 +59,8 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match self {
+            Self::Init(command) => command.run(terminal),
+            Self::Serve(command) => command.run(terminal),
             Self::Sign(command) => command.run(terminal),
             Self::Trust(command) => command.run(terminal),
             Self::Log(command) => command.run(terminal),

@@ -2,9 +2,11 @@
 
 pub(crate) mod completion;
 pub(crate) mod cosign_sign;
+pub(crate) mod init;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod trust;
 pub(crate) mod version;
