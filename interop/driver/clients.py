@@ -42,7 +42,6 @@ class CosignLike:
         # cosign must find its trust in the files that it is given, not in somebody's home.
         self.environment = {
             "HOME": str(instance.folder), "TUF_ROOT": str(instance.folder / "no-tuf-root"),
-            "COUNTERSIGN_PASSWORD": "interop",
         }
 
     def _run(self, *arguments):

@@ -30,6 +30,37 @@ def http(method: str, url: str, body: bytes | None = None, headers: dict | None 
         return error.code, dict(error.headers), error.read()
 
 
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Actions:
+    """Stands in for the issuer of GitHub Actions: a key pair made here, whose public half the instance is given in a file."""
+
+    ISSUER = "https://token.actions.githubusercontent.com"
+
+    def __init__(self, folder: Path):
+        self.key = folder / "actions.pem"
+        self._openssl("genrsa", "-out", str(self.key), "2048")
+        modulus = self._openssl("rsa", "-in", str(self.key), "-noout", "-modulus").decode().strip().split("=")[1]
+        key = {"kty": "RSA", "alg": "RS256", "use": "sig", "kid": "1", "n": _base64url(bytes.fromhex(modulus)),
+               "e": "AQAB"}
+        self.key_set = folder / "actions.jwks.json"
+        self.key_set.write_text(json.dumps({"keys": [key]}))
+
+    @staticmethod
+    def _openssl(*arguments, data=None) -> bytes:
+        return subprocess.run(["openssl", *arguments], input=data, check=True, capture_output=True).stdout
+
+    def mint(self, claims: dict) -> str:
+        now = int(time.time())
+        claims = {"iss": self.ISSUER, "aud": "sigstore", "iat": now, "nbf": now - 5, "exp": now + 3600, **claims}
+        header = {"alg": "RS256", "kid": "1", "typ": "JWT"}
+        signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
+        signature = self._openssl("dgst", "-sha256", "-sign", str(self.key), data=signed.encode())
+        return f"{signed}.{_base64url(signature)}"
+
+
 class Instance:
     """Starts the instance, waits until it is ready and writes its documents into `folder`."""
 
@@ -38,12 +69,20 @@ class Instance:
         self.folder = folder
         self.data = folder / "instance"
         self.log = folder / "server.log"
-        self._run(["init", str(self.data), "--dev"])
+        self._run(["init", str(self.data), "--dev", "--requests-per-second", "0"])
+        self.actions = Actions(folder)
+        with (self.data / "countersign.toml").open("a") as config:
+            config.write(f"""
+[[ca.issuers]]
+url = "{Actions.ISSUER}"
+type = "github-workflow"
+jwks_file = "{self.actions.key_set}"
+""")
         self.start()
         self._write_documents()
 
     def _environment(self):
-        return {**os.environ, "COUNTERSIGN_PASSWORD": "interop", "NO_COLOR": "1"}
+        return {**os.environ, "NO_COLOR": "1"}
 
     def _run(self, arguments):
         done = subprocess.run(
@@ -56,7 +95,7 @@ class Instance:
     def start(self):
         log = self.log.open("a")
         self.process = subprocess.Popen(
-            [str(self.binary), "serve", "--dir", str(self.data), "--dev", "--listen", "127.0.0.1:0"],
+            [str(self.binary), "serve", str(self.data), "--dev"],
             env=self._environment(), stdout=subprocess.PIPE, stderr=log, text=True,
         )
         self.url = None
@@ -73,7 +112,7 @@ class Instance:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise Fail(f"countersign serve ended with {self.process.returncode}:\n{self.log.read_text()}")
-            found = re.search(r"http://[a-z0-9.:]+", "".join(lines))
+            found = re.search(r"http://[a-z0-9.]+:[0-9]+", "".join(lines))
             if found:
                 self.url = found.group(0).rstrip("/.:")
                 try:
@@ -121,8 +160,7 @@ class Instance:
 
     def workflow_token(self) -> str:
         """A token with the claims that GitHub Actions gives to a release workflow."""
-        server = "https://github.com"
-        return self._mint({
+        return self.actions.mint({
             "sub": f"repo:{REPOSITORY}:ref:refs/heads/main",
             "actor": "alice", "actor_id": "7",
             "event_name": "push",
@@ -135,7 +173,7 @@ class Instance:
             "job_workflow_ref": WORKFLOW, "job_workflow_sha": "0123456789abcdef0123456789abcdef01234567",
             "runner_environment": "github-hosted",
             "run_id": "42", "run_attempt": "1", "run_number": "1",
-            "server_url": server,
+            "server_url": "https://github.com",
         })
 
     def chain(self, kind: str, number: int = 0) -> list:

@@ -30,19 +30,26 @@ def verifier_key(instance) -> str:
 def rows(table: Table, instance, found, work, signed):
     entries = f"{instance.url}/api/v2/log/entries"
 
+    def run_fsck(key):
+        file = work.folder / "log.vkey"
+        file.write_text(key)
+        return command([_need(found["fsck"]), f"--storage_url={instance.url}/api/v2/", f"--public_key={file}"])
+
     def fsck():
-        answer = command([_need(found["fsck"]), f"--storage_url={instance.url}/api/v2/",
-                          f"--public_key={verifier_key(instance)}"])
-        return "the whole tree from its entries, and the checkpoint" if answer is not None else ""
+        run_fsck(verifier_key(instance))
+        return "the whole tree from its entries, and the checkpoint"
 
     table.row("tessera fsck", "reads the log", "tiles, entries, checkpoint", fsck)
 
     def wrong_key():
         key = verifier_key(instance)
-        other = key[:-44] + base64.b64encode(bytes([1]) + bytes(range(32))).decode()
+        name, public = key.split("+", 1)[0], bytes(range(32))
+        hint = hashlib.sha256(name.encode() + b"\n\x01" + public).hexdigest()[:8]
         try:
-            command([_need(found["fsck"]), f"--storage_url={instance.url}/api/v2/", f"--public_key={other}"])
-        except Refused:
+            run_fsck(f"{name}+{hint}+{base64.b64encode(bytes([1]) + public).decode()}")
+        except Refused as answer:
+            if "verifier" in str(answer):
+                raise Fail(f"refused the key, not the log\n{answer}") from None
             return "refused"
         raise Fail("accepted a checkpoint under another key")
 
