@@ -1,1 +1,317 @@
-//! (next)
+//! `countersign doctor`: looks at an instance and says the next step for whatever is not right.
+
+use std::path::Path;
+
+use countersign_clock::{Clock, Timestamp};
+use countersign_keys::PasswordSource;
+use countersign_x509::Certificate;
+use zeroize::Zeroizing;
+
+use crate::config::Role;
+use crate::instance::{Instance, InstanceKey, paths};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// As it should be.
+    Good,
+    /// Works, and should be seen to.
+    Warning,
+    /// Does not work.
+    Problem,
+}
+
+/// One thing looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// What was looked at.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// The next step; empty when there is none to take.
+    pub next: String,
+}
+
+/// Days before the end of a certificate or of TUF metadata at which it becomes a warning.
+const EXPIRY_WARNING_DAYS: i64 = 30;
+
+/// Free space below which the log may soon stop taking entries, in bytes.
+const LOW_SPACE: u64 = 1 << 30;
+
+/// Collects findings.
+#[derive(Debug, Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(
+        &mut self,
+        level: Level,
+        what: impl Into<String>,
+        found: impl Into<String>,
+        next: impl Into<String>,
+    ) {
+        self.0.push(Finding { level, what: what.into(), found: found.into(), next: next.into() });
+    }
+    fn good(&mut self, what: impl Into<String>, found: impl Into<String>) {
+        self.add(Level::Good, what, found, "");
+    }
+    fn problem(&mut self, what: impl Into<String>, found: impl Into<String>, next: impl Into<String>) {
+        self.add(Level::Problem, what, found, next);
+    }
+}
+
+/// Looks at configuration, keys, certificates, clock, logs, disk and trust root of an instance. Reads only: nothing is
+/// changed, so that it may run beside the server.
+pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn Clock) -> Vec<Finding> {
+    let mut findings = Findings::default();
+    let instance = match Instance::open(directory) {
+        Ok(instance) => instance,
+        Err(e) => {
+            findings.problem("configuration", e.to_string(), "correct the file named above");
+            return findings.0;
+        }
+    };
+    findings.good("configuration", format!("{} serves {}", directory.display(), instance.config.base_url()));
+    let now = clock.now();
+    exposure(&instance, &mut findings);
+    keys(&instance, &instance.password(password), &mut findings);
+    certificates(&instance, now, &mut findings);
+    trust_root(&instance, now, &mut findings);
+    logs(&instance, now, &mut findings);
+    disk(&instance, &mut findings);
+    findings.0
+}
+
+fn exposure(instance: &Instance, findings: &mut Findings) {
+    let config = &instance.config;
+    if config.url.scheme() == "http" && !config.listen.ip().is_loopback() && config.tls.is_none() {
+        findings.add(
+            Level::Warning,
+            "transport",
+            format!("{} is served without TLS", config.listen),
+            "add [tls] to countersign.toml, or listen on 127.0.0.1 behind a proxy that does TLS",
+        );
+    }
+    if config.roles.contains(&Role::Ca) && config.ca.issuers.is_empty() && config.ca.fulcio_config.is_none() {
+        findings.add(
+            Level::Warning,
+            "identities",
+            "no issuer is configured, so nobody gets a certificate",
+            "add [[ca.issuers]] to countersign.toml, or run `countersign serve --dev` to try",
+        );
+    }
+}
+
+fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings) {
+    let mut offline = Vec::new();
+    for key in InstanceKey::ALL {
+        let path = key.private(&instance.directory);
+        if key.is_offline() {
+            if path.exists() {
+                offline.push(path.display().to_string());
+            }
+            continue;
+        }
+        let name = format!("key {}", key.stem());
+        match (key.load(&instance.directory, password), key.load_public(&instance.directory)) {
+            (Ok(private), Ok(public)) if *private.public_key() == public => {
+                findings.good(name, format!("{}, readable, mode as it should be", public.key_type()));
+            }
+            (Ok(_), Ok(_)) => findings.problem(
+                name,
+                "the private and the public file are of different keys",
+                "restore both from the same backup",
+            ),
+            (Err(e), _) | (_, Err(e)) => findings.problem(
+                name,
+                e.to_string(),
+                "check the password (keys.password_file, COUNTERSIGN_PASSWORD) and the file",
+            ),
+        }
+    }
+    if !offline.is_empty() {
+        findings.add(
+            Level::Warning,
+            "offline keys",
+            format!("on this machine: {}", offline.join(", ")),
+            "move them to a safe place; they are needed for rotations only",
+        );
+    }
+}
+
+/// Whole days from now to the end; negative after it.
+fn days_left(now: Timestamp, end: Timestamp) -> i64 {
+    (end.as_second() - now.as_second()) / 86_400
+}
+
+fn expiry(findings: &mut Findings, what: String, now: Timestamp, end: Timestamp, warn_days: i64, next: &str) {
+    let left = days_left(now, end);
+    if end <= now {
+        findings.problem(what, format!("expired at {end}"), next);
+    } else if left < warn_days {
+        findings.add(Level::Warning, what, format!("{left} days left, until {end}"), next);
+    } else {
+        findings.good(what, format!("{left} days left"));
+    }
+}
+
+fn certificates(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    for (what, file, key, next) in [
+        ("certificate authority", paths::CA_CHAIN, InstanceKey::Ca, "countersign rotate ca"),
+        ("timestamp authority", paths::TSA_CHAIN, InstanceKey::Tsa, "countersign rotate tsa"),
+    ] {
+        let chain = match instance.chain(file) {
+            Ok(chain) => chain,
+            Err(e) => {
+                findings.problem(what, e.to_string(), "restore the file from a backup");
+                continue;
+            }
+        };
+        let fits = key
+            .load_public(&instance.directory)
+            .is_ok_and(|public| chain.first().map(Certificate::public_key) == Some(&public));
+        if !fits {
+            findings.problem(
+                what,
+                format!("{file} is not the certificate of {}.pub", key.stem()),
+                "restore both from the same backup",
+            );
+        }
+        if let Some(start) = chain.iter().map(Certificate::not_before).max().filter(|start| *start > now) {
+            findings.problem(
+                what,
+                format!("the clock shows {now}, before the certificates begin ({start})"),
+                "set the machine's clock",
+            );
+        }
+        if let Some(end) = chain.iter().map(Certificate::not_after).min() {
+            expiry(findings, what.to_owned(), now, end, EXPIRY_WARNING_DAYS, next);
+        }
+    }
+}
+
+fn trust_root(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    let status = instance.repository(now).and_then(|repository| {
+        repository.status(now).map_err(|e| crate::ServerError::Trust(format!("the TUF repository: {e}")))
+    });
+    match status {
+        Err(e) => findings.problem(
+            "trust root",
+            e.to_string(),
+            "bring back keys/offline/tuf-root.key and run `countersign rotate tuf`",
+        ),
+        Ok(roles) => {
+            for role in roles {
+                let next = if role.role == "timestamp" {
+                    "start the server: it signs the timestamp anew"
+                } else {
+                    "bring back keys/offline/tuf-root.key and run `countersign rotate tuf`"
+                };
+                let warn = if role.role == "timestamp" { 1 } else { EXPIRY_WARNING_DAYS };
+                expiry(findings, format!("TUF {}", role.role), now, role.expires, warn, next);
+            }
+        }
+    }
+}
+
+fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)] {
+        let path = instance.directory.join(sub).join("checkpoint");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => match countersign_tlog::Checkpoint::parse(
+                text.split("\n\n").next().unwrap_or_default(),
+            ) {
+                Ok(checkpoint) => findings.good(what, format!("{} entries", checkpoint.size)),
+                Err(_) => match text.lines().nth(1).and_then(|l| l.parse::<u64>().ok()) {
+                    Some(size) => findings.good(what, format!("{size} entries")),
+                    None => findings.problem(
+                        what,
+                        format!("{} is not a checkpoint", path.display()),
+                        "restore the directory from a backup, or start the server, which repairs what it can",
+                    ),
+                },
+            },
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
+                findings.good(what, "not started yet");
+            }
+            Err(e) => findings.problem(
+                what,
+                format!("{}: {e}", path.display()),
+                "restore the directory from a backup",
+            ),
+        }
+        if let Some(modified) = std::fs::metadata(&path).ok().and_then(|m| m.modified().ok())
+            && let Ok(modified) = Timestamp::try_from(modified)
+            && modified.as_second() > now.as_second() + 60
+        {
+            findings.problem(
+                "clock",
+                format!("it shows {now}, and the {what} was written at {modified}"),
+                "set the machine's clock: a log must not go back in time",
+            );
+        }
+    }
+}
+
+fn disk(instance: &Instance, findings: &mut Findings) {
+    match free_space(&instance.directory) {
+        Ok(free) if free < LOW_SPACE => findings.add(
+            Level::Warning,
+            "disk",
+            format!("{} MiB free", free >> 20),
+            "make space, or move the instance to a larger disk",
+        ),
+        Ok(free) => findings.good("disk", format!("{} GiB free", free >> 30)),
+        Err(e) => findings.problem("disk", e, "check that the directory is there and readable"),
+    }
+}
+
+fn free_space(directory: &Path) -> Result<u64, String> {
+    let stat = rustix::fs::statvfs(directory).map_err(|e| e.to_string())?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::{InitOptions, init};
+    use countersign_clock::{ManualClock, SystemClock};
+
+    fn levels(findings: &[Finding], level: Level) -> Vec<String> {
+        findings.iter().filter(|f| f.level == level).map(|f| format!("{}: {}", f.what, f.found)).collect()
+    }
+
+    #[test]
+    fn a_new_instance_is_well_and_each_fault_is_named_with_a_next_step() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path().join("instance");
+        init(&directory, &InitOptions::default()).unwrap();
+        let now = SystemClock.now();
+        let findings = run(&directory, None, &SystemClock);
+        assert_eq!(levels(&findings, Level::Problem), Vec::<String>::new());
+
+        // Four years on, the issuing certificates have expired; so has the trust root.
+        let later = ManualClock::new(Timestamp::from_second(now.as_second() + 4 * 365 * 86_400).unwrap());
+        let findings = run(&directory, None, &later);
+        let problems = levels(&findings, Level::Problem).join("\n");
+        for part in ["certificate authority: expired", "timestamp authority: expired"] {
+            assert!(problems.contains(part), "{problems}");
+        }
+        // The clock set back to before the instance was made.
+        let earlier = ManualClock::new(Timestamp::from_second(now.as_second() - 86_400).unwrap());
+        let problems = levels(&run(&directory, None, &earlier), Level::Problem).join("\n");
+        assert!(problems.contains("the clock shows"), "{problems}");
+
+        let wrong = Zeroizing::new("wrong".to_owned());
+        let problems = levels(&run(&directory, Some(&wrong), &SystemClock), Level::Problem);
+        assert_eq!(problems.len(), 5, "{problems:?}");
+        let findings = run(&directory, Some(&wrong), &SystemClock);
+        assert!(findings.iter().filter(|f| f.level != Level::Good).all(|f| !f.next.is_empty()));
+
+        let nothing = run(temporary.path(), None, &SystemClock);
+        assert_eq!(nothing.len(), 1);
+        assert!(nothing[0].found.contains("countersign init"), "{nothing:?}");
+    }
+}

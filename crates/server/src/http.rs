@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::BodyExt as _;
 
 /// Time a client has to send its whole body. With the largest cap (4 MiB) that asks for 140 KiB/s; the caps of
 /// the faces people reach over slow lines are 64 KiB and less.
@@ -96,34 +96,69 @@ impl IntoResponse for HttpError {
     }
 }
 
-/// Reads a request's body: at most `limit` bytes, in at most half a minute. A `Content-Length` over the limit is
-/// refused before a byte is read.
+/// Time and bytes spent on swallowing a body that is refused. A client which is still sending cannot read the
+/// refusal; one that sends less than this does.
+const REFUSED_TIME: Duration = Duration::from_secs(2);
+const REFUSED_BYTES: usize = 16 * 1024 * 1024;
+
+/// Reads a request's body: at most `limit` bytes, in at most half a minute. What goes beyond is not kept.
 pub(crate) async fn read_body(
     request: Request<Body>,
     limit: usize,
     shape: Shape,
 ) -> Result<Bytes, HttpError> {
-    let too_large = || {
-        HttpError::new(
-            shape,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("http: request body too large (the limit here is {limit} bytes)"),
-        )
-    };
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
-    if declared.is_some_and(|n| usize::try_from(n).map_or(true, |n| n > limit)) {
-        return Err(too_large());
+    let mut body = request.into_body();
+    let fits = declared.is_none_or(|n| usize::try_from(n).is_ok_and(|n| n <= limit));
+    if fits {
+        match tokio::time::timeout(BODY_TIME, collect(&mut body, limit)).await {
+            Err(_) => {
+                return Err(HttpError::new(
+                    shape,
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the request body took too long",
+                ));
+            }
+            Ok(Err(_)) => return Err(HttpError::bad_request(shape, "the request body ended early")),
+            Ok(Ok(Some(bytes))) => return Ok(bytes),
+            Ok(Ok(None)) => {}
+        }
     }
-    let collected = tokio::time::timeout(BODY_TIME, Limited::new(request.into_body(), limit).collect()).await;
-    match collected {
-        Err(_) => Err(HttpError::new(shape, StatusCode::REQUEST_TIMEOUT, "the request body took too long")),
-        Ok(Err(e)) if e.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
-        Ok(Err(_)) => Err(HttpError::bad_request(shape, "the request body ended early")),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+    if declared.is_none_or(|n| usize::try_from(n).is_ok_and(|n| n <= REFUSED_BYTES)) {
+        let _ = tokio::time::timeout(REFUSED_TIME, discard(&mut body)).await;
+    }
+    Err(HttpError::new(
+        shape,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("http: request body too large (the limit here is {limit} bytes)"),
+    ))
+}
+
+/// The whole body, or `None` when it has more than `limit` bytes.
+async fn collect(body: &mut Body, limit: usize) -> Result<Option<Bytes>, axum::Error> {
+    let mut collected = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            if collected.len() + data.len() > limit {
+                return Ok(None);
+            }
+            collected.extend_from_slice(data);
+        }
+    }
+    Ok(Some(collected.freeze()))
+}
+
+async fn discard(body: &mut Body) {
+    let mut seen = 0;
+    while let Some(Ok(frame)) = body.frame().await {
+        seen += frame.data_ref().map_or(0, Bytes::len);
+        if seen > REFUSED_BYTES {
+            return;
+        }
     }
 }
 

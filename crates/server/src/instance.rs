@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::ServerError;
 use crate::config::{Config, FILE_NAME};
 
-mod create;
+pub(crate) mod create;
 mod open;
 
 pub use create::{InitOptions, InitReport, init};

@@ -1,1 +1,269 @@
-//! (next)
+//! `countersign rotate`: a new key for one of the services, so that what was signed with the old one stays valid.
+//!
+//! The order is: make the new key and certificate beside the old ones, publish a trust root that knows both, then put
+//! the new ones in place. Clients that refresh their trust root in between know the new key before it signs. The
+//! server must not run meanwhile; start it again afterwards.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_clock::{Clock, Timestamp};
+use countersign_crypto::Signer;
+use countersign_keys::PasswordSource;
+use countersign_log::{Log, LogError, Options};
+use countersign_trust::documents::{self, Window};
+use countersign_trust::tuf::repository::{Role as TufRole, Roles};
+use zeroize::Zeroizing;
+
+use crate::ServerError;
+use crate::instance::{Instance, InstanceKey, create, paths};
+
+/// What to rotate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Target {
+    /// The issuing key and certificate; the root stays.
+    Ca,
+    /// The CT log: a new log with a new key.
+    Ct,
+    /// The timestamp authority's key and certificate; its root stays.
+    Tsa,
+    /// The transparency log: a new log with a new key.
+    Log,
+    /// TUF's keys: both, with the root signed by the old and the new one.
+    Tuf,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "ca" => Ok(Self::Ca),
+            "ct" => Ok(Self::Ct),
+            "tsa" => Ok(Self::Tsa),
+            "log" => Ok(Self::Log),
+            "tuf" => Ok(Self::Tuf),
+            other => Err(format!("expected ca, ct, tsa, log or tuf, found \"{other}\"")),
+        }
+    }
+}
+
+/// What a rotation did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotateReport {
+    /// Where the old key and, of a log, the old tree were put.
+    pub retired: PathBuf,
+    /// SHA-256 of the new public key, in hexadecimal.
+    pub fingerprint: String,
+}
+
+/// Rotates one key of an instance which is not running.
+///
+/// # Errors
+/// [`ServerError::Log`] when the server is running, [`ServerError::Key`] when an offline key that is needed is not
+/// there, and whatever goes wrong with certificates, logs and the TUF repository. The old keys are in place again then.
+pub fn rotate(
+    directory: &Path,
+    target: Target,
+    password: Option<&Zeroizing<String>>,
+    clock: &Arc<dyn Clock>,
+) -> Result<RotateReport, ServerError> {
+    let instance = Instance::open(directory)?;
+    let source = instance.password(password);
+    // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
+    let _held = hold_logs(&instance, &source, clock)?;
+    // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
+    let tuf_root = InstanceKey::TufRoot.load(directory, &source)?;
+    let now = clock.now();
+    let key = match target {
+        Target::Ca => InstanceKey::Ca,
+        Target::Ct => InstanceKey::Ct,
+        Target::Tsa => InstanceKey::Tsa,
+        Target::Log => InstanceKey::Log,
+        Target::Tuf => return rotate_tuf(&instance, &source, tuf_root, now),
+    };
+    let retired = retired_directory(&instance, target, now)?;
+    let mut moves = Moves::default();
+    let done = replace(&instance, key, &retired, &source, now, &mut moves)
+        .and_then(|()| publish(&instance, &source, &tuf_root, now));
+    if let Err(e) = done {
+        moves.undo();
+        return Err(e);
+    }
+    let public = key.load_public(directory)?;
+    Ok(RotateReport { retired, fingerprint: countersign_crypto::encoding::hex_encode(&public.fingerprint()) })
+}
+
+/// Opens both logs, which nobody else can while we do.
+fn hold_logs(
+    instance: &Instance,
+    password: &PasswordSource,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Log>, ServerError> {
+    let mut held = Vec::new();
+    for (name, sub, key) in
+        [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
+    {
+        let signer = key.load(&instance.directory, password)?;
+        let options = Options { reserve_bytes: 0, ..Options::default() };
+        let log = Log::open(&instance.directory.join(sub), options, vec![signer], Arc::clone(clock))
+            .map_err(|e| {
+                let hint = match e {
+                    LogError::LockedBy { .. } => "; stop the server, rotate, and start it again",
+                    _ => "",
+                };
+                ServerError::Log { log: name, message: format!("{e}{hint}") }
+            })?;
+        held.push(log);
+    }
+    Ok(held)
+}
+
+fn retired_directory(instance: &Instance, target: Target, now: Timestamp) -> Result<PathBuf, ServerError> {
+    let name = format!("{target:?}-{}", now.strftime("%Y%m%dT%H%M%SZ")).to_lowercase();
+    let path = instance.directory.join("retired").join(name);
+    countersign_keys::file::create_private_dir(&instance.directory.join("retired"))
+        .and_then(|()| countersign_keys::file::create_private_dir(&path))
+        .map_err(|e| ServerError::File { path: path.clone(), message: e.to_string() })?;
+    Ok(path)
+}
+
+/// Files moved so far, to be moved back when a later step fails.
+#[derive(Default)]
+struct Moves(Vec<(PathBuf, PathBuf)>);
+
+impl Moves {
+    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), ServerError> {
+        std::fs::rename(from, to).map_err(|e| ServerError::File {
+            path: from.to_owned(),
+            message: format!("cannot be moved: {e}"),
+        })?;
+        self.0.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &Path, to: &Path) -> Result<(), ServerError> {
+        std::fs::copy(from, to).map_err(|e| ServerError::File {
+            path: from.to_owned(),
+            message: format!("cannot be copied: {e}"),
+        })?;
+        self.0.push((from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn undo(self) {
+        for (from, to) in self.0.into_iter().rev() {
+            let put_back = if from.is_dir() {
+                std::fs::remove_dir_all(&from).and_then(|()| std::fs::rename(&to, &from))
+            } else {
+                std::fs::rename(&to, &from)
+            };
+            if let Err(e) = put_back {
+                tracing::error!(path = %from.display(), kept = %to.display(), error = %e, "not put back");
+            }
+        }
+    }
+}
+
+fn replace(
+    instance: &Instance,
+    key: InstanceKey,
+    retired: &Path,
+    password: &PasswordSource,
+    now: Timestamp,
+    moves: &mut Moves,
+) -> Result<(), ServerError> {
+    let directory = &instance.directory;
+    for path in [key.private(directory), key.public(directory)] {
+        let name = path.file_name().unwrap_or_default();
+        moves.rename(&path, &retired.join(name))?;
+    }
+    key.create(directory, password)?;
+    let organization = &instance.config.organization;
+    match key {
+        InstanceKey::Ca => {
+            let root = InstanceKey::CaRoot.load(directory, password)?;
+            let old = instance.chain(paths::CA_CHAIN)?.pop();
+            moves.copy(&directory.join(paths::CA_CHAIN), &retired.join("ca-chain.pem"))?;
+            create::make_ca_chain(directory, organization, root.as_ref(), now, old)
+        }
+        InstanceKey::Tsa => {
+            let root = InstanceKey::TsaRoot.load(directory, password)?;
+            let old = instance.chain(paths::TSA_CHAIN)?.pop();
+            moves.copy(&directory.join(paths::TSA_CHAIN), &retired.join("tsa-chain.pem"))?;
+            create::make_tsa_chain(directory, organization, root.as_ref(), now, old)
+        }
+        InstanceKey::Log => {
+            moves.rename(&directory.join(paths::LOG), &retired.join("tree"))?;
+            create::make_transparency_log(instance, now)
+        }
+        InstanceKey::Ct => {
+            moves.rename(&directory.join(paths::CT), &retired.join("tree"))?;
+            create::make_ct_log(instance, now)
+        }
+        _ => Err(ServerError::Trust("this key has a rotation of its own".into())),
+    }
+}
+
+/// Publishes a trust root which knows the old and the new.
+fn publish(
+    instance: &Instance,
+    password: &PasswordSource,
+    tuf_root: &Arc<dyn Signer>,
+    now: Timestamp,
+) -> Result<(), ServerError> {
+    let bad = |e: &dyn std::fmt::Display| ServerError::Trust(e.to_string());
+    let repository = instance.repository(now)?;
+    let read = |name: &str| repository.target(name, now).map_err(|e| bad(&e));
+    let old_root =
+        countersign_bundle::TrustedRoot::from_json(&read("trusted_root.json")?).map_err(|e| bad(&e))?;
+    let old_config = countersign_bundle::SigningConfig::from_json(&read("signing_config.v0.2.json")?)
+        .map_err(|e| bad(&e))?;
+    let description = instance.description()?;
+    // The old key may have signed up to this second; the new one from this second on.
+    let window = Window { starts: now, retires: now };
+    let root = documents::rotate_trusted_root(&old_root, &description, window).map_err(|e| bad(&e))?;
+    let config = documents::rotate_signing_config(&old_config, &description, window).map_err(|e| bad(&e))?;
+    let targets = documents::targets(&root, &config).map_err(|e| bad(&e))?;
+    let online = InstanceKey::TufOnline.load(&instance.directory, password)?;
+    repository.publish(&targets, &[], &[Arc::clone(tuf_root), online], now).map_err(|e| bad(&e))
+}
+
+fn rotate_tuf(
+    instance: &Instance,
+    password: &PasswordSource,
+    old_root: Arc<dyn Signer>,
+    now: Timestamp,
+) -> Result<RotateReport, ServerError> {
+    let directory = &instance.directory;
+    let old_online = InstanceKey::TufOnline.load(directory, password)?;
+    let repository = instance.repository(now)?;
+    let retired = retired_directory(instance, Target::Tuf, now)?;
+    let mut moves = Moves::default();
+    let mut steps = || {
+        for key in [InstanceKey::TufRoot, InstanceKey::TufOnline] {
+            for path in [key.private(directory), key.public(directory)] {
+                let name = path.file_name().unwrap_or_default();
+                moves.rename(&path, &retired.join(name))?;
+            }
+            key.create(directory, password)?;
+        }
+        let new_root = InstanceKey::TufRoot.load(directory, password)?;
+        let new_online = InstanceKey::TufOnline.load(directory, password)?;
+        let roles =
+            Roles::offline_and_online(TufRole::single(new_root.public_key()), new_online.public_key());
+        let fingerprint = new_root.public_key().fingerprint();
+        repository
+            .update_root(&roles, &[old_root.clone(), old_online.clone(), new_root, new_online], now)
+            .map_err(|e| ServerError::Trust(e.to_string()))?;
+        Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
+    };
+    match steps() {
+        Ok(fingerprint) => Ok(RotateReport { retired, fingerprint }),
+        Err(e) => {
+            moves.undo();
+            Err(e)
+        }
+    }
+}

@@ -146,6 +146,15 @@ impl Running {
         let _ = self.stop.send(true);
     }
 
+    /// A handle that orders the end, for use while [`Running::wait`] waits.
+    #[must_use]
+    pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
+        let stop = self.stop.clone();
+        move || {
+            let _ = stop.send(true);
+        }
+    }
+
     /// Waits for the end.
     ///
     /// # Errors

@@ -310,10 +310,13 @@ pub(crate) fn log_params(origin: &str, now: Timestamp) -> LogParams {
 }
 
 fn make_logs(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
-    let directory = &instance.directory;
-    Log::create(&directory.join(paths::LOG), &log_params(&instance.config.origin(), now))
-        .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
+    make_transparency_log(instance, now)?;
     make_ct_log(instance, now)
+}
+
+pub(crate) fn make_transparency_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
+    Log::create(&instance.directory.join(paths::LOG), &log_params(&instance.config.origin(), now))
+        .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })
 }
 
 pub(crate) fn make_ct_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {

@@ -219,8 +219,7 @@ impl Instance {
     }
 
     fn development(&self, options: &ServeOptions) -> Result<DevelopmentProvider, ServerError> {
-        let key =
-            KeyPair::generate(KeyType::Rsa { bits: 3072 }).map_err(|e| ServerError::Trust(e.to_string()))?;
+        let key = KeyPair::generate(KeyType::EcdsaP256).map_err(|e| ServerError::Trust(e.to_string()))?;
         DevelopmentProvider::new(&self.config.base_url(), "sigstore", key, Arc::clone(&options.clock))
             .map_err(|message| ServerError::Config { path: self.directory.join(super::FILE_NAME), message })
     }

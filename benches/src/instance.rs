@@ -1,0 +1,103 @@
+//! A `countersign serve` process for the benchmarks, on loopback in a temporary directory.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::json;
+
+use crate::load::{Connection, Request};
+
+/// A running server; killed when dropped.
+#[derive(Debug)]
+pub struct Instance {
+    child: Child,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its directory.
+    pub directory: PathBuf,
+    /// From the start of the process to the first 200 of /readyz.
+    pub start_time: Duration,
+}
+
+impl Instance {
+    /// Makes an instance and starts it, with rate limits off and the development identity provider on.
+    pub async fn start(binary: &Path, directory: PathBuf) -> Result<Self> {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let status = Command::new(binary)
+            .arg("init")
+            .arg(&directory)
+            .args(["--url", &format!("http://localhost:{}", address.port())])
+            .args(["--listen", &address.to_string(), "--requests-per-second", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .status()
+            .with_context(|| format!("running {}", binary.display()))?;
+        ensure!(status.success(), "countersign init failed: {status}");
+        let started = Instant::now();
+        let child = Command::new(binary)
+            .arg("serve")
+            .arg(&directory)
+            .arg("--dev")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut instance = Self { child, address, directory, start_time: Duration::ZERO };
+        let ready = Request::get(address, "/readyz");
+        loop {
+            if let Ok(mut connection) = Connection::open(address).await
+                && matches!(connection.send(&ready).await, Ok((200, _)))
+            {
+                instance.start_time = started.elapsed();
+                return Ok(instance);
+            }
+            if let Some(status) = instance.child.try_wait()? {
+                bail!("countersign serve ended: {status}");
+            }
+            ensure!(started.elapsed() < Duration::from_secs(30), "the server was not ready in 30 s");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// An identity token of the development identity provider.
+    pub async fn token(&self, email: &str) -> Result<String> {
+        let body = json!({"email": email, "email_verified": true, "sub": email}).to_string();
+        let request = Request::post(
+            self.address,
+            "/development-identity-provider/mint",
+            "Content-Type: application/json\r\n",
+            body.as_bytes(),
+        );
+        let (status, answer) = Connection::open(self.address).await?.send(&request).await?;
+        ensure!(status == 200, "no token: status {status}");
+        let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+        Ok(answer.get("id_token").and_then(|t| t.as_str()).context("no id_token")?.to_owned())
+    }
+
+    /// The issuer named in the certificates of [`Instance::token`]'s tokens.
+    pub fn issuer(&self) -> String {
+        format!("http://localhost:{}/development-identity-provider", self.address.port())
+    }
+
+    /// Resident memory in MiB.
+    pub fn resident_mib(&self) -> Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let kib: f64 = status
+            .lines()
+            .find_map(|l| l.strip_prefix("VmRSS:"))
+            .and_then(|v| v.split_whitespace().next())
+            .and_then(|v| v.parse().ok())
+            .context("no VmRSS")?;
+        Ok(kib / 1024.0)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // Killed, not asked: the directory is temporary and the log survives a kill by design.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

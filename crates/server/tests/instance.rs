@@ -1,0 +1,275 @@
+//! A whole instance on loopback, spoken to as its clients speak to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test"
+)]
+
+use countersign_bundle::TlogEntry;
+use countersign_crypto::encoding::{base64_decode, base64_encode};
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
+use countersign_server::instance::{InitOptions, init};
+use countersign_server::serve::{Running, ServeOptions, start};
+use countersign_x509::{Certificate, San};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+struct Served {
+    _directory: tempfile::TempDir,
+    running: Running,
+    client: Client,
+}
+
+impl Served {
+    async fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let path = directory.path().join("instance");
+        let options = InitOptions {
+            url: format!("http://localhost:{port}").parse().unwrap(),
+            listen: listener.local_addr().unwrap(),
+            requests_per_second: 0,
+            ..InitOptions::default()
+        };
+        init(&path, &options).unwrap();
+        let serve = ServeOptions { listener: Some(listener), development: true, ..ServeOptions::default() };
+        let running = start(&path, serve).await.unwrap();
+        Self { _directory: directory, running, client: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.running.address)
+    }
+
+    async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let response = self.client.get(self.url(path)).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    }
+
+    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Vec<u8>) {
+        let request = self.client.post(self.url(path)).header("content-type", kind).body(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    }
+
+    async fn token(&self, email: &str) -> String {
+        let claims = json!({"sub": "u1", "email": email, "email_verified": true}).to_string();
+        let (status, body) =
+            self.post("/development-identity-provider/mint", "application/json", claims).await;
+        assert_eq!(status, 200);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        body["id_token"].as_str().unwrap().to_owned()
+    }
+
+    async fn entry(&self, request: String) -> (u16, Vec<u8>) {
+        self.post("/api/v2/log/entries", "application/json", request).await
+    }
+}
+
+fn entry_request(key: &KeyPair, message: &[u8]) -> String {
+    let digest = HashAlgorithm::Sha256.digest(message);
+    json!({"hashedRekordRequestV002": {
+        "digest": base64_encode(digest.as_bytes()),
+        "signature": {
+            "content": base64_encode(&key.sign_digest(&digest).unwrap()),
+            "verifier": {
+                "publicKey": {"rawBytes": base64_encode(key.public_key().spki_der())},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            },
+        },
+    }})
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_comes_with_an_sct_and_says_what_the_token_says() {
+    let served = Served::new().await;
+    let token = served.token("alice@example.com").await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let proof = base64_encode(&key.sign(b"alice@example.com").unwrap());
+    let body = json!({
+        "credentials": {"oidcIdentityToken": token},
+        "publicKeyRequest": {
+            "publicKey": {"algorithm": "", "content": key.public_key().to_pem()},
+            "proofOfPossession": proof,
+        },
+        "unknown": 1,
+    });
+    let (status, answer) = served.post("/api/v2/signingCert", "application/json", body.to_string()).await;
+    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&answer));
+    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let chain = answer["signedCertificateEmbeddedSct"]["chain"]["certificates"].as_array().unwrap();
+    assert_eq!(chain.len(), 3);
+    let leaf = Certificate::from_pem(chain[0].as_str().unwrap()).unwrap();
+    assert_eq!(leaf.sans(), [San::Email("alice@example.com".into())]);
+    assert_eq!(leaf.public_key(), key.public_key());
+    assert_eq!(leaf.scts().unwrap().len(), 1);
+    let issuer = leaf.fulcio().issuer().unwrap();
+    assert!(issuer.contains("development-identity-provider"), "{issuer}");
+
+    let wrong = body.to_string().replace(&proof, "AAAA");
+    let (status, answer) = served.post("/api/v2/signingCert", "application/json", wrong).await;
+    assert_eq!(status, 400);
+    assert!(String::from_utf8_lossy(&answer).contains("could not be verified"));
+    let (status, _) = served.post("/api/v2/signingCert", "application/json", "{}").await;
+    assert_eq!(status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_comes_with_its_proof_never_at_index_zero_and_a_retry_gets_the_same_index() {
+    let served = Served::new().await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let request = entry_request(&key, b"one");
+    let (status, body) = served.entry(request.clone()).await;
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    let first = TlogEntry::from_json(&body).unwrap();
+    assert_eq!(first.log_index, 1);
+    let (_, body) = served.entry(entry_request(&key, b"two")).await;
+    assert_eq!(TlogEntry::from_json(&body).unwrap().log_index, 2);
+    let (status, body) = served.entry(request).await;
+    assert_eq!(status, 201);
+    let again = TlogEntry::from_json(&body).unwrap();
+    assert_eq!((again.log_index, &again.canonicalized_body), (1, &first.canonicalized_body));
+    let proof = again.inclusion_proof.unwrap();
+    assert_eq!(proof.tree_size, 3);
+
+    for path in
+        ["/checkpoint", "/api/v2/checkpoint", "/tile/0/000.p/3", "/tile/entries/000.p/3", "/ct/checkpoint"]
+    {
+        let (status, body) = served.get(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(!body.is_empty(), "{path}");
+    }
+    let (status, _) = served.get("/tile/0/x001").await;
+    assert_eq!(status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_enters_the_tree_that_does_not_verify() {
+    let served = Served::new().await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let (_, before) = served.get("/checkpoint").await;
+    let good = entry_request(&key, b"one");
+    let other = entry_request(&key, b"two");
+    let part = |json: &str, pointer: &str| {
+        let value: Value = serde_json::from_str(json).unwrap();
+        value.pointer(pointer).unwrap().as_str().unwrap().to_owned()
+    };
+    let signature = "/hashedRekordRequestV002/signature/content";
+    let swapped = good.replace(&part(&good, signature), &part(&other, signature));
+    for (request, expected) in [
+        (swapped, 400),
+        (good.replace("PKIX_ECDSA_P256_SHA_256", "PKIX_ECDSA_P384_SHA_384"), 400),
+        (good.replace("hashedRekordRequestV002", "foo"), 400),
+        ("{}".into(), 400),
+        (String::new(), 400),
+        ("hello".into(), 400),
+        ("null".into(), 400),
+        ("[".repeat(100_000), 400),
+        ("x".repeat(5 << 20), 413),
+    ] {
+        let short: String = request.chars().take(80).collect();
+        let (status, body) = served.entry(request).await;
+        assert_eq!(status, expected, "{short}: {}", String::from_utf8_lossy(&body));
+    }
+    let (_, after) = served.get("/checkpoint").await;
+    assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn timestamps_are_given_for_der_and_json_whatever_is_accepted() {
+    let served = Served::new().await;
+    let query = base64_decode("MDYCAQEwMTANBglghkgBZQMEAgEFAAQgAcIztyW8CNHTOYl0aHDoU/Z9Nrtw8DzS2OFVxVFK8js=")
+        .unwrap();
+    let (status, reply) =
+        served.post("/api/v1/timestamp", "application/timestamp-query", query.clone()).await;
+    assert_eq!(status, 200);
+    assert!(reply.len() > 300);
+    let json = json!({"artifactHash": base64_encode(&[1; 32]), "hashAlgorithm": "sha256"}).to_string();
+    let (status, _) = served.post("/api/v1/timestamp", "application/json", json).await;
+    assert_eq!(status, 200);
+    let accept = served
+        .client
+        .post(served.url("/api/v1/timestamp"))
+        .header("content-type", "application/timestamp-query")
+        .header("accept", "application/json")
+        .body(query.clone());
+    assert_eq!(accept.send().await.unwrap().status(), 200);
+    for (kind, body, expected) in [
+        ("text/plain", query.clone(), 415),
+        ("application/timestamp-query", vec![], 422),
+        ("application/timestamp-query", b"junk".to_vec(), 400),
+        ("application/timestamp-query", vec![0; 5000], 413),
+        ("application/json", b"{}".to_vec(), 400),
+    ] {
+        let (status, _) = served.post("/api/v1/timestamp", kind, body).await;
+        assert_eq!(status, expected, "{kind}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_described_exists_and_nothing_else_answers() {
+    let served = Served::new().await;
+    let (_, page) = served.get("/openapi.json").await;
+    let document: Value = serde_json::from_slice(&page).unwrap();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let concrete = path.replace("{path}", "x").replace("{fingerprint}", "00");
+            let request = match method.as_str() {
+                "get" => served.client.get(served.url(&concrete)),
+                "post" => served.client.post(served.url(&concrete)),
+                other => panic!("{other}"),
+            };
+            let response = request.send().await.unwrap();
+            let status = response.status().as_u16();
+            let body = response.text().await.unwrap();
+            let unknown = body.contains("\"Not Found\"");
+            assert!(!unknown && status != 405 && status < 500, "{method} {path}: {status} {body}");
+        }
+    }
+    for path in
+        ["/tuf/../countersign.toml", "/tuf/%2e%2e/countersign.toml", "/tuf/..%2fcountersign.toml", "/nope"]
+    {
+        let (status, _) = served.get(path).await;
+        assert_eq!(status, 404, "{path}");
+    }
+    let (status, _) = served.get("/api/v2/signingCert").await;
+    assert_eq!(status, 405);
+    for path in [
+        "/trusted_root.json",
+        "/signing_config.v0.2.json",
+        "/trust_config.json",
+        "/root.json",
+        "/tuf/timestamp.json",
+        "/tuf/1.root.json",
+    ] {
+        let (status, body) = served.get(path).await;
+        assert_eq!(status, 200, "{path}");
+        assert!(serde_json::from_slice::<Value>(&body).is_ok(), "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_server_on_the_same_directory_is_refused_and_names_the_holder() {
+    let served = Served::new().await;
+    let path = served._directory.path().join("instance");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let serve = ServeOptions { listener: Some(listener), ..ServeOptions::default() };
+    let error = start(&path, serve).await.unwrap_err().to_string();
+    assert!(error.contains(&std::process::id().to_string()), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_order_to_stop_lets_running_requests_finish() {
+    let served = Served::new().await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let (status, _) = served.entry(entry_request(&key, b"one")).await;
+    assert_eq!(status, 201);
+    served.running.shutdown();
+    served.running.wait().await.unwrap();
+}
