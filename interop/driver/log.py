@@ -33,7 +33,11 @@ def rows(table: Table, instance, found, work, signed):
     def run_fsck(key):
         file = work.folder / "log.vkey"
         file.write_text(key)
-        return command([_need(found["fsck"]), f"--storage_url={instance.url}/api/v2/", f"--public_key={file}"])
+        arguments = [f"--storage_url={instance.url}/api/v2/", f"--public_key={file}", "--ui=false", "-v=1"]
+        answer = command([_need(found["fsck"]), *arguments])
+        # It ends with 0 in any case, so the verdict is in what it says.
+        if "Successfully" not in answer or "failed" in answer:
+            raise Refused(f"$ fsck {' '.join(arguments)}\n{answer[-3000:]}")
 
     def fsck():
         run_fsck(verifier_key(instance))
