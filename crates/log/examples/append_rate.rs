@@ -7,7 +7,12 @@
 //!
 //! Every writer appends one entry at a time and waits for its receipt. One line of JSON comes out at the end.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measurement: any failure ends it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement: any failure ends it"
+)]
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -50,8 +55,7 @@ fn main() {
     let directory = directory.join("log");
     Log::create(&directory, &params).unwrap();
     let key = Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
-    let options = Options { key_of: None, ..Options::default() };
-    let log = Log::open(&directory, options, vec![key], Arc::new(SystemClock)).unwrap();
+    let log = Log::open(&directory, Options::default(), vec![key], Arc::new(SystemClock)).unwrap();
 
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
     let counter = Arc::new(AtomicU64::new(0));

@@ -1,9 +1,6 @@
 //! What the tests of the log share: a log with known entries, the ledger of what was acknowledged, a small
 //! random generator, and a simulated disk.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
-#![allow(unreachable_pub, reason = "each test file uses its part of these helpers")]
-
 pub mod sim;
 
 use std::collections::HashMap;

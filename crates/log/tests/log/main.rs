@@ -1,0 +1,10 @@
+//! Tests of the log as its users see it, on a real disk and on a simulated one.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(unreachable_pub, reason = "one binary of several modules")]
+
+mod crash;
+mod kill_loop;
+mod refusals;
+mod support;
+mod usage;

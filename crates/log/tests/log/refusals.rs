@@ -1,0 +1,171 @@
+//! When the log does not open, or does not give what is on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_crypto::{KeyPair, KeyType};
+use countersign_log::{Log, LogError, Options};
+
+use crate::support::{append_all, clock, options, params, runtime, signers};
+
+fn open(directory: &Path) -> Result<Log, LogError> {
+    Log::open(directory, Options { segment_bytes: 100_000, ..options() }, signers(), clock())
+}
+
+/// Appends some more and closes.
+fn grow(directory: &Path, numbers: std::ops::Range<u64>) {
+    let log = open(directory).unwrap();
+    runtime().block_on(async {
+        for start in numbers.clone().step_by(100) {
+            append_all(&log, start..(start + 100).min(numbers.end)).await;
+        }
+        log.shutdown().await;
+    });
+}
+
+fn refusal(directory: &Path) -> String {
+    match open(directory) {
+        Ok(log) => {
+            runtime().block_on(log.shutdown());
+            panic!("the log opened");
+        }
+        Err(error) => error.to_string(),
+    }
+}
+
+fn new_log() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    directory
+}
+
+#[test]
+fn r9_a_second_opener_is_told_who_has_the_log() {
+    let directory = new_log();
+    let log = open(directory.path()).unwrap();
+    let error = refusal(directory.path());
+    assert!(error.contains(&format!("{} on ", std::process::id())), "{error}");
+    runtime().block_on(log.shutdown());
+    runtime().block_on(open(directory.path()).unwrap().shutdown());
+}
+
+#[test]
+fn a_log_is_created_once_and_never_by_opening() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(open(directory.path()).is_err());
+    Log::create(directory.path(), &params()).unwrap();
+    assert!(matches!(Log::create(directory.path(), &params()), Err(LogError::Exists { .. })));
+    grow(directory.path(), 0..10);
+    // S13: the record was deleted by accident.
+    std::fs::remove_file(directory.path().join("lock-record")).unwrap();
+    assert!(matches!(open(directory.path()), Err(LogError::NoLockRecord { .. })));
+    assert!(matches!(Log::create(directory.path(), &params()), Err(LogError::Exists { .. })));
+}
+
+/// R8: parts restored from an old backup, each alone and together.
+#[test]
+fn r8_a_restored_lock_record_is_never_signed_upon() {
+    for grown in [11..12, 11..30, 11..400, 11..3000_u64] {
+        let directory = new_log();
+        let path = |name: &str| directory.path().join(name);
+        grow(directory.path(), 0..11);
+        let old = std::fs::read(path("lock-record")).unwrap();
+        grow(directory.path(), grown.clone());
+        let new = std::fs::read(path("lock-record")).unwrap();
+        std::fs::write(path("lock-record"), &old).unwrap();
+        let error = refusal(directory.path());
+        assert!(error.contains("nothing will be signed"), "{grown:?}: {error}");
+        // The checkpoint alone tells.
+        let published = std::fs::read(path("checkpoint")).unwrap();
+        std::fs::remove_file(path("checkpoint")).unwrap();
+        refusal(directory.path());
+        // With everything as it was it opens.
+        std::fs::write(path("lock-record"), &new).unwrap();
+        std::fs::write(path("checkpoint"), &published).unwrap();
+        grow(directory.path(), 5000..5001);
+    }
+}
+
+#[test]
+fn r8_a_restored_write_ahead_file_is_refused() {
+    let directory = new_log();
+    grow(directory.path(), 0..10);
+    let segment = directory.path().join("wal/00000000000000000000");
+    let old = std::fs::read(&segment).unwrap();
+    grow(directory.path(), 10..20);
+    std::fs::write(&segment, &old).unwrap();
+    assert!(refusal(directory.path()).contains("missing"));
+    std::fs::remove_file(&segment).unwrap();
+    assert!(refusal(directory.path()).contains("no write-ahead segment"));
+}
+
+#[test]
+fn a_log_of_the_same_size_with_other_entries_is_refused() {
+    let (one, other) = (new_log(), new_log());
+    grow(one.path(), 0..10);
+    grow(other.path(), 50..60);
+    let copy = |name: &str| std::fs::copy(other.path().join(name), one.path().join(name)).unwrap();
+    copy("checkpoint");
+    assert!(refusal(one.path()).contains("not of the same tree"));
+    std::fs::remove_file(one.path().join("checkpoint")).unwrap();
+    copy("lock-record");
+    assert!(refusal(one.path()).contains("another root"));
+}
+
+#[test]
+fn other_keys_are_refused() {
+    let directory = new_log();
+    grow(directory.path(), 0..1);
+    let key = Arc::new(KeyPair::generate(KeyType::EcdsaP256).unwrap());
+    for signers in [vec![key as _], vec![]] {
+        let opened = Log::open(directory.path(), options(), signers, clock());
+        assert!(matches!(opened, Err(LogError::Signers(_))));
+    }
+}
+
+/// R6: a flipped bit in a tile or bundle is found when it is read, and never served.
+#[test]
+fn r6_flipped_bits_are_found_on_reading() {
+    let directory = new_log();
+    grow(directory.path(), 0..2000);
+    let mut flips = 0;
+    for file in ["tile/0/000", "tile/0/003", "tile/entries/000", "tile/entries/002"] {
+        let path = directory.path().join(file);
+        let good = std::fs::read(&path).unwrap();
+        for at in (0..good.len()).step_by(1009) {
+            // A new log each time, because tiles that were read stay in memory.
+            let log = open(directory.path()).unwrap();
+            let mut bad = good.clone();
+            bad[at] ^= 1 << (at % 8);
+            std::fs::write(&path, bad).unwrap();
+            let read = log.read(file);
+            assert!(matches!(&read, Err(LogError::Corrupt { path, .. }) if path == file), "{file} byte {at}");
+            std::fs::write(&path, &good).unwrap();
+            assert_eq!(log.read(file).unwrap().unwrap(), good);
+            runtime().block_on(log.shutdown());
+            flips += 1;
+        }
+    }
+    println!("{flips} flipped bits, all found");
+}
+
+/// R6: the log does not build upon a damaged edge.
+#[test]
+fn r6_a_damaged_edge_is_found_on_opening() {
+    let directory = new_log();
+    grow(directory.path(), 0..2000);
+    // The newest full tile and bundle below the write-ahead file, which cannot make them again.
+    let segments = std::fs::read_dir(directory.path().join("wal")).unwrap().count();
+    assert_eq!(segments, 1);
+    let wal = std::fs::read_dir(directory.path().join("wal")).unwrap().next().unwrap().unwrap().path();
+    let mut content = std::fs::read(&wal).unwrap();
+    let good = content.clone();
+    for at in (0..good.len()).step_by(997) {
+        content[at] ^= 0x10;
+        std::fs::write(&wal, &content).unwrap();
+        refusal(directory.path());
+        content[at] ^= 0x10;
+    }
+    std::fs::write(&wal, &good).unwrap();
+    grow(directory.path(), 3000..3001);
+}
