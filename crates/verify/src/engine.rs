@@ -1,0 +1,549 @@
+//! The one function: everything in, a report out.
+
+use std::collections::{BTreeMap, HashSet};
+
+use countersign_bundle::{Bundle, Content, KeyMaterial};
+use countersign_crypto::{Digest, PublicKey, encoding};
+use countersign_x509::Certificate;
+use jiff::Timestamp;
+
+use crate::binding::{self, Holder};
+use crate::report::{Failure, Recorder};
+use crate::requirements::{SigningKey, Who};
+use crate::{
+    CheckName, Payload, Reason, Report, Requirements, Signer, Subject, TimeSource, TrustMaterial, Verified,
+    VerifiedEntry, VerifiedTime, certificate, log, policy, signature, times,
+};
+
+/// Verifies a bundle for an artifact.
+///
+/// `now` bounds every time from above: what lies after it was not signed yet. Nothing else depends on it, unless
+/// the requirements take it for the time of signing.
+///
+/// ```
+/// use countersign_bundle::{Bundle, TrustedRoot};
+/// use countersign_verify::{Report, Requirements, Subject, TrustError, TrustMaterial, verify};
+/// fn check(artifact: &[u8], bundle: &[u8], root: &TrustedRoot, who: &Requirements) -> Result<Report, TrustError> {
+///     let material = TrustMaterial::from_trusted_root(root)?;
+///     Ok(match Bundle::from_json(bundle) {
+///         Ok(bundle) => verify(&Subject::from_bytes(artifact), &bundle, &material, who, jiff::Timestamp::now()),
+///         Err(error) => Report::malformed(&error),
+///     })
+/// }
+/// # let _ = check;
+/// ```
+#[must_use]
+pub fn verify(
+    subject: &Subject<'_>,
+    bundle: &Bundle,
+    material: &TrustMaterial,
+    requirements: &Requirements,
+    now: Timestamp,
+) -> Report {
+    let mut run = Run { subject, bundle, material, requirements, now, out: Recorder::default() };
+    let verified = run.all();
+    Report::new(run.out.0, verified)
+}
+
+struct Run<'a> {
+    subject: &'a Subject<'a>,
+    bundle: &'a Bundle,
+    material: &'a TrustMaterial,
+    requirements: &'a Requirements,
+    now: Timestamp,
+    out: Recorder,
+}
+
+/// The signer's certificate or key, read and of the required sort, but not verified.
+enum Claimed<'a> {
+    Certificate { leaf: Box<Certificate>, sent: Vec<Certificate> },
+    Key(&'a SigningKey),
+}
+
+impl Claimed<'_> {
+    fn holder(&self) -> Holder<'_> {
+        match self {
+            Self::Certificate { leaf, .. } => Holder::Certificate(leaf.der(), leaf.public_key()),
+            Self::Key(key) => Holder::Key(&key.key),
+        }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn all(&mut self) -> Option<Verified> {
+        if let Err(error) = self.bundle.check_shape() {
+            let expected = "a bundle with the parts its version demands";
+            self.out.fail(CheckName::Shape, "", Reason::BundleMalformed, expected, error.to_string());
+            return None;
+        }
+        self.out.pass(
+            CheckName::Shape,
+            "",
+            "a bundle with the parts its version demands",
+            self.bundle.version.media_type(),
+        );
+        let claimed = match self.key_material() {
+            Ok(claimed) => claimed,
+            Err(failure) => {
+                self.out.refuse(CheckName::KeyMaterial, "verificationMaterial", failure);
+                return None;
+            }
+        };
+        self.out.pass(
+            CheckName::KeyMaterial,
+            "verificationMaterial",
+            "a certificate or key of the required sort",
+            match &claimed {
+                Claimed::Certificate { leaf, .. } => leaf.describe(),
+                Claimed::Key(key) => format!("{:?}", key.key),
+            },
+        );
+        self.digest();
+        let times = self.times(&claimed);
+        let at: Vec<Timestamp> = times.iter().map(|t| t.time).collect();
+        if let Claimed::Certificate { leaf, sent } = &claimed {
+            self.certificate(leaf, sent, &at);
+        }
+        let (entries, witnesses) = self.logs(&claimed, &at);
+        let signed = self.signature(&claimed);
+        let statement = self.statement();
+        self.identity(&claimed);
+        let (payload, digest) = statement?;
+        let signer = match claimed {
+            Claimed::Certificate { leaf, .. } => Signer::Certificate(leaf),
+            Claimed::Key(key) => Signer::Key(key.key.clone()),
+        };
+        signed.then(|| Verified::new(payload, digest, signer, times, entries, witnesses))
+    }
+
+    fn key_material(&self) -> Result<Claimed<'a>, Failure> {
+        let content = &self.bundle.verification_material.content;
+        match (&self.requirements.who, content) {
+            (Who::Keys(keys), KeyMaterial::PublicKeyHint(hint)) => self.choose_key(keys, hint),
+            (Who::Keys(_), _) => Err(Failure::new(
+                Reason::KeyExpected,
+                "a signature by a given key",
+                "a signature with a certificate",
+            )),
+            (_, KeyMaterial::PublicKeyHint(_)) => Err(Failure::new(
+                Reason::CertificateExpected,
+                "a certificate with an identity",
+                "a signature by a key",
+            )),
+            (_, KeyMaterial::Certificate(der)) => self.read_certificates(std::slice::from_ref(der)),
+            (_, KeyMaterial::CertificateChain(chain)) => self.read_certificates(chain),
+        }
+    }
+
+    fn read_certificates(&self, ders: &[Vec<u8>]) -> Result<Claimed<'a>, Failure> {
+        let mut all =
+            ders.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(
+                |e| Failure::new(Reason::CertificateMalformed, "X.509 certificates", e.to_string()),
+            )?;
+        if let Some(root) = all.iter().find(|c| c.is_ca() && c.subject() == c.issuer()) {
+            return Err(Failure::new(
+                Reason::RootCertificateIncluded,
+                "no root certificate, which only the trust root may bring",
+                root.describe(),
+            ));
+        }
+        if all.is_empty() {
+            return Err(Failure::new(Reason::CertificateMalformed, "a certificate", "none"));
+        }
+        let leaf = Box::new(all.remove(0));
+        Ok(Claimed::Certificate { leaf, sent: all })
+    }
+
+    /// Of the required keys, the one which made the signature; else the one of the hint, so that the report says
+    /// what does not fit. The hint alone proves nothing.
+    fn choose_key(&self, keys: &'a [SigningKey], hint: &str) -> Result<Claimed<'a>, Failure> {
+        let hinted = |key: &PublicKey| encoding::base64_encode(&key.fingerprint()) == hint;
+        let verifies = |key: &PublicKey| {
+            let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
+            let schemes = signature::schemes(key, logged);
+            signature::verify_signature(key, &schemes, &self.bundle.content, self.subject).is_ok()
+        };
+        let chosen = match keys {
+            [only] if hinted(&only.key) => Some(only),
+            // Only one: the check of the signature itself will tell, unless the hint is of another key.
+            [only] if encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
+            _ => keys.iter().find(|k| verifies(&k.key)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
+        };
+        chosen.map(Claimed::Key).ok_or_else(|| {
+            let known: Vec<String> =
+                keys.iter().map(|k| encoding::base64_encode(&k.key.fingerprint())).collect();
+            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), hint)
+        })
+    }
+
+    fn digest(&mut self) {
+        let Content::MessageSignature { digest: Some(said), .. } = &self.bundle.content else {
+            return self.out.skip(CheckName::Digest, "content", "the bundle names no digest");
+        };
+        let source = "messageSignature.messageDigest";
+        match self.subject.digest(said.algorithm()) {
+            Some(own) if own == *said => {
+                self.out.pass(CheckName::Digest, source, own.to_string(), said.to_string());
+            }
+            Some(own) => {
+                let (own, said) = (own.to_string(), said.to_string());
+                self.out.fail(CheckName::Digest, source, Reason::DigestMismatch, own, said);
+            }
+            None => {
+                let expected = format!("the artifact's {} digest", said.algorithm());
+                let reason = Reason::DigestUnavailable;
+                self.out.fail(CheckName::Digest, source, reason, expected, "other digests only");
+            }
+        }
+    }
+
+    fn times(&mut self, claimed: &Claimed<'_>) -> Vec<VerifiedTime> {
+        let (bundle, material, now) = (self.bundle, self.material, self.now);
+        let mut times = Vec::new();
+        let mut authorities = HashSet::new();
+        for (i, token) in bundle.verification_material.rfc3161_timestamps.iter().enumerate() {
+            let source = format!("rfc3161Timestamps[{i}]");
+            match times::verify_token(token, bundle.content.signature(), material, now) {
+                Ok(stamped) => {
+                    authorities.insert(stamped.by.counted_as);
+                    let expected = format!("a timestamp of this signature by {}", stamped.by.name);
+                    self.out.pass(CheckName::Timestamp, source, expected, stamped.time.to_string());
+                    times.push(VerifiedTime {
+                        time: stamped.time,
+                        source: TimeSource::TimestampAuthority,
+                        authority: stamped.by.name.clone(),
+                    });
+                }
+                Err(failure) => self.out.refuse(CheckName::Timestamp, source, failure),
+            }
+        }
+        for (i, entry) in bundle.verification_material.tlog_entries.iter().enumerate() {
+            let (Some(promise), Some(_)) = (&entry.inclusion_promise, entry.integrated_time) else {
+                continue;
+            };
+            if binding::is_v2(entry) {
+                continue;
+            }
+            let source = format!("tlogEntries[{i}].integratedTime");
+            let found = log::find(entry, material).and_then(|logs| {
+                let log = logs.iter().find(|log| log::verify_promise(entry, promise, log).is_ok());
+                let Some(log) = log else {
+                    let expected = "a time under a promise of the log";
+                    return Err(Failure::new(
+                        Reason::PromiseInvalid,
+                        expected,
+                        "a promise that does not verify",
+                    ));
+                };
+                Ok((log::integrated_time(entry, &logs, now)?, log.name.clone()))
+            });
+            match found {
+                Ok((time, authority)) => {
+                    let expected = format!("a time under a promise of {authority}");
+                    self.out.pass(CheckName::IntegratedTime, source, expected, time.to_string());
+                    times.push(VerifiedTime { time, source: TimeSource::Log, authority });
+                }
+                Err(failure) => self.out.refuse(CheckName::IntegratedTime, source, failure),
+            }
+        }
+        self.signing_time(claimed, &mut times, authorities.len());
+        times
+    }
+
+    fn signing_time(&mut self, claimed: &Claimed<'_>, times: &mut Vec<VerifiedTime>, authorities: usize) {
+        let name = CheckName::SigningTime;
+        let required = self.requirements.timestamps;
+        if authorities < required {
+            let expected = format!("timestamps of at least {required} authorities");
+            return self.out.fail(name, "", Reason::TooFewTimestamps, expected, authorities.to_string());
+        }
+        if times.is_empty() && self.requirements.now_as_time && matches!(claimed, Claimed::Certificate { .. })
+        {
+            times.push(VerifiedTime {
+                time: self.now,
+                source: TimeSource::Now,
+                authority: "time of verification".into(),
+            });
+        }
+        let window = match claimed {
+            Claimed::Certificate { .. } => None,
+            Claimed::Key(SigningKey { valid_for: Some(window), .. }) => Some(*window),
+            Claimed::Key(_) if times.is_empty() => {
+                return self.out.skip(name, "", "no time, and the key is valid at any");
+            }
+            Claimed::Key(_) => None,
+        };
+        let Some(first) = times.first() else {
+            let expected = "a time from a timestamp authority, or from a log that gives times";
+            return self.out.fail(name, "", Reason::NoTime, expected, "none");
+        };
+        if let Some(window) = window
+            && let Some(time) = times.iter().find(|t| !window.contains(t.time))
+        {
+            let expected = format!("a time at which the key is valid, from {}", window.start);
+            return self.out.fail(name, "", Reason::KeyNotValid, expected, time.time.to_string());
+        }
+        let found = first.time.to_string();
+        self.out.pass(name, "", "a time from somebody who is trusted", found);
+    }
+
+    fn certificate(&mut self, leaf: &Certificate, sent: &[Certificate], times: &[Timestamp]) {
+        if times.is_empty() {
+            // Said already: the time of signing is not known, so there is no time to check the path at.
+            return;
+        }
+        let chain = match certificate::verify_chain(leaf, sent, self.material, times) {
+            Ok(chain) => chain,
+            Err(failure) => {
+                return self.out.refuse(CheckName::CertificateChain, "certificate", failure);
+            }
+        };
+        self.out.pass(
+            CheckName::CertificateChain,
+            "certificate",
+            "a path to a trusted certificate authority at every time of signing",
+            chain.issuer().describe(),
+        );
+        let required = self.requirements.scts;
+        match certificate::verify_scts(&chain, self.material, required, self.now) {
+            Ok(0) => self.out.skip(CheckName::Sct, "certificate", "no SCT of a trusted CT log"),
+            Ok(count) => {
+                let expected = format!("SCTs of at least {required} CT logs");
+                self.out.pass(CheckName::Sct, "certificate", expected, count.to_string());
+            }
+            Err(failure) => self.out.refuse(CheckName::Sct, "certificate", failure),
+        }
+    }
+
+    fn logs(&mut self, claimed: &Claimed<'_>, times: &[Timestamp]) -> (Vec<VerifiedEntry>, Vec<String>) {
+        let entries = &self.bundle.verification_material.tlog_entries;
+        let mut verified = Vec::new();
+        let mut counted = HashSet::new();
+        let mut witnesses = BTreeMap::new();
+        for (i, entry) in entries.iter().enumerate() {
+            let source = format!("tlogEntries[{i}]");
+            let Some((name, key, seen)) = self.entry(entry, &source, claimed, times) else { continue };
+            counted.insert(key);
+            witnesses.extend(seen.into_iter().map(|(name, key)| (key, name)));
+            verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: entry.log_index });
+        }
+        let required = self.requirements.logs;
+        let expected = format!("entries of at least {required} transparency logs");
+        match counted.len() {
+            0 if required == 0 => self.out.skip(CheckName::Logs, "tlogEntries", "no entry"),
+            0 if entries.is_empty() && self.material.tlogs.is_empty() => {
+                self.out.fail(CheckName::Logs, "tlogEntries", Reason::NoTrustedLog, expected, "none");
+            }
+            0 if entries.is_empty() => {
+                self.out.fail(CheckName::Logs, "tlogEntries", Reason::NoLogEntry, expected, "none");
+            }
+            found if found < required => {
+                let reason = Reason::TooFewLogs;
+                self.out.fail(CheckName::Logs, "tlogEntries", reason, expected, found.to_string());
+            }
+            found => self.out.pass(CheckName::Logs, "tlogEntries", expected, found.to_string()),
+        }
+        let required = self.requirements.witnesses;
+        let expected = format!("cosignatures of at least {required} witnesses");
+        let found = witnesses.len().to_string();
+        if witnesses.len() < required {
+            self.out.fail(CheckName::Witnesses, "tlogEntries", Reason::TooFewWitnesses, expected, found);
+        } else if witnesses.is_empty() {
+            self.out.skip(CheckName::Witnesses, "tlogEntries", "no trusted witness");
+        } else {
+            self.out.pass(CheckName::Witnesses, "tlogEntries", expected, found);
+        }
+        (verified, witnesses.into_values().collect())
+    }
+
+    /// Checks one entry; its log's name and key and the witnesses, when all of it holds.
+    #[expect(clippy::type_complexity, reason = "used once, right above")]
+    fn entry(
+        &mut self,
+        entry: &countersign_bundle::TlogEntry,
+        source: &str,
+        claimed: &Claimed<'_>,
+        times: &[Timestamp],
+    ) -> Option<(String, [u8; 32], Vec<(String, [u8; 32])>)> {
+        let (material, now) = (self.material, self.now);
+        let logs = match log::find(entry, material) {
+            Ok(logs) => logs,
+            Err(failure) => {
+                self.out.refuse(CheckName::Checkpoint, source, failure);
+                self.bound(entry, source, claimed);
+                return None;
+            }
+        };
+        let log = *logs.first()?;
+        let mut good = true;
+        let promised =
+            entry.inclusion_promise.as_ref().map(|promise| log::verify_promise(entry, promise, log));
+        let promise_source = format!("{source}.inclusionPromise");
+        let has_promise = matches!(promised, Some(Ok(()))) && !binding::is_v2(entry);
+        match promised {
+            None => self.out.skip(CheckName::LogPromise, promise_source, "no promise"),
+            Some(Ok(())) => {
+                let expected = format!("a promise signed by {}", log.name);
+                self.out.pass(CheckName::LogPromise, promise_source, expected, "one that verifies");
+            }
+            Some(Err(failure)) => {
+                good = false;
+                self.out.refuse(CheckName::LogPromise, promise_source, failure);
+            }
+        }
+        let mut witnesses = Vec::new();
+        let proof_source = format!("{source}.inclusionProof");
+        if let Some(proof) = &entry.inclusion_proof {
+            match log::verify_inclusion(entry, proof) {
+                Ok(()) => {
+                    let found = format!("index {} of {}", proof.log_index, proof.tree_size);
+                    let expected = "a proof that leads to its root";
+                    self.out.pass(CheckName::InclusionProof, proof_source.as_str(), expected, found);
+                }
+                Err(failure) => {
+                    good = false;
+                    self.out.refuse(CheckName::InclusionProof, proof_source.as_str(), failure);
+                }
+            }
+        }
+        let with_checkpoint = entry.inclusion_proof.as_ref().filter(|p| !p.checkpoint.is_empty());
+        match with_checkpoint {
+            Some(proof) => {
+                let timed = has_promise && entry.integrated_time.is_some();
+                let checked = log::verify_checkpoint(entry, proof, log, material, now).and_then(|seen| {
+                    if !timed {
+                        log::key_was_trusted(&logs, times, now)?;
+                    }
+                    Ok(seen)
+                });
+                let source = format!("{proof_source}.checkpoint");
+                match checked {
+                    Ok(seen) => {
+                        witnesses = seen;
+                        let expected = format!("a checkpoint of {} with the proof's root", log.name);
+                        self.out.pass(CheckName::Checkpoint, source, expected, "one that verifies");
+                    }
+                    Err(failure) => {
+                        good = false;
+                        self.out.refuse(CheckName::Checkpoint, source, failure);
+                    }
+                }
+            }
+            None if has_promise => {
+                self.out.skip(CheckName::Checkpoint, proof_source, "no checkpoint; the log's promise counts");
+            }
+            None => {
+                good = false;
+                let reason = Reason::InclusionProofMissing;
+                let expected = "an inclusion proof with a checkpoint";
+                self.out.fail(CheckName::InclusionProof, proof_source, reason, expected, "none");
+            }
+        }
+        good &= self.bound(entry, source, claimed);
+        good.then(|| (log.name.clone(), log.counted_as, witnesses))
+    }
+
+    fn bound(&mut self, entry: &countersign_bundle::TlogEntry, source: &str, claimed: &Claimed<'_>) -> bool {
+        let source = format!("{source}.canonicalizedBody");
+        let bound = binding::verify_binding(entry, &self.bundle.content, claimed.holder(), self.subject);
+        match bound {
+            Ok(()) => {
+                let expected = "an entry of this signature, this key and this digest";
+                let found = format!("{} {}", entry.kind, entry.version);
+                self.out.pass(CheckName::LogBinding, source, expected, found);
+                true
+            }
+            Err(failure) => {
+                self.out.refuse(CheckName::LogBinding, source, failure);
+                false
+            }
+        }
+    }
+
+    fn signature(&mut self, claimed: &Claimed<'_>) -> bool {
+        let key = claimed.holder().public_key();
+        let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
+        let schemes = signature::schemes(key, logged);
+        match signature::verify_signature(key, &schemes, &self.bundle.content, self.subject) {
+            Ok(scheme) => {
+                let expected = format!("a signature by the {} key of the signer", key.key_type());
+                self.out.pass(CheckName::Signature, "content", expected, scheme.to_string());
+                true
+            }
+            Err(failure) => {
+                self.out.refuse(CheckName::Signature, "content", failure);
+                false
+            }
+        }
+    }
+
+    /// What the signature is about: `None` when that cannot be told.
+    fn statement(&mut self) -> Option<(Payload, Digest)> {
+        let payload_of = "dsseEnvelope.payload";
+        let read = match &self.bundle.content {
+            Content::MessageSignature { .. } => {
+                self.out.skip(CheckName::Statement, "content", "the artifact itself is signed");
+                None
+            }
+            Content::Dsse(envelope) => match policy::read_statement(envelope) {
+                Ok(statement) => Some((statement, &envelope.payload)),
+                Err(failure) => {
+                    self.out.refuse(CheckName::Statement, payload_of, failure);
+                    return None;
+                }
+            },
+        };
+        let about = read.as_ref().map(|(statement, _)| policy::find_subject(statement, self.subject));
+        let subject = match about {
+            Some(Ok((subject, digest))) => {
+                let found = format!("subject \"{}\"", subject.name);
+                self.out.pass(CheckName::Statement, payload_of, digest.to_string(), found);
+                Some((subject, digest))
+            }
+            Some(Err(failure)) => {
+                self.out.refuse(CheckName::Statement, payload_of, failure);
+                None
+            }
+            None => None,
+        };
+        if !self.requirements.predicate_types.is_empty() {
+            let expected = self.requirements.predicate_types.join(" or ");
+            match policy::check_predicate_type(self.requirements, read.as_ref().map(|(s, _)| s)) {
+                Ok(()) => self.out.pass(CheckName::PredicateType, payload_of, expected, "the same"),
+                Err(failure) => self.out.refuse(CheckName::PredicateType, payload_of, failure),
+            }
+        }
+        if !self.requirements.annotations.is_empty() {
+            match policy::check_annotations(self.requirements, subject.map(|(s, _)| s)) {
+                Ok(()) => {
+                    self.out.pass(CheckName::Annotations, payload_of, "the required annotations", "all");
+                }
+                Err(failure) => self.out.refuse(CheckName::Annotations, payload_of, failure),
+            }
+        }
+        let digest = subject.map(|(_, digest)| digest);
+        match read {
+            None => Some((Payload::Artifact, binding::any_digest(self.subject)?)),
+            Some((statement, bytes)) => {
+                let statement = Box::new(statement);
+                Some((Payload::Statement { statement, bytes: bytes.clone() }, digest?))
+            }
+        }
+    }
+
+    fn identity(&mut self, claimed: &Claimed<'_>) {
+        match claimed {
+            Claimed::Certificate { leaf, .. } => match policy::check_identity(self.requirements, leaf) {
+                Ok(found) => {
+                    let expected = "one of the required identities";
+                    self.out.pass(CheckName::Identity, "certificate", expected, found);
+                }
+                Err(failure) => self.out.refuse(CheckName::Identity, "certificate", failure),
+            },
+            Claimed::Key(key) => {
+                let found = format!("{:?}", key.key);
+                self.out.pass(CheckName::Identity, "publicKey", "one of the required keys", found);
+            }
+        }
+    }
+}
