@@ -12,19 +12,17 @@ use crate::load::{Connection, Request};
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
-pub struct Instance {
+pub(crate) struct Instance {
     child: Child,
     /// Where it listens.
-    pub address: SocketAddr,
-    /// Its directory.
-    pub directory: PathBuf,
+    pub(crate) address: SocketAddr,
     /// From the start of the process to the first 200 of /readyz.
-    pub start_time: Duration,
+    pub(crate) start_time: Duration,
 }
 
 impl Instance {
     /// Makes an instance and starts it, with rate limits off and the development identity provider on.
-    pub async fn start(binary: &Path, directory: PathBuf) -> Result<Self> {
+    pub(crate) async fn start(binary: &Path, directory: PathBuf) -> Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let status = Command::new(binary)
             .arg("init")
@@ -44,7 +42,7 @@ impl Instance {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut instance = Self { child, address, directory, start_time: Duration::ZERO };
+        let mut instance = Self { child, address, start_time: Duration::ZERO };
         let ready = Request::get(address, "/readyz");
         loop {
             if let Ok(mut connection) = Connection::open(address).await
@@ -62,7 +60,7 @@ impl Instance {
     }
 
     /// An identity token of the development identity provider.
-    pub async fn token(&self, email: &str) -> Result<String> {
+    pub(crate) async fn token(&self, email: &str) -> Result<String> {
         let body = json!({"email": email, "email_verified": true, "sub": email}).to_string();
         let request = Request::post(
             self.address,
@@ -76,13 +74,8 @@ impl Instance {
         Ok(answer.get("id_token").and_then(|t| t.as_str()).context("no id_token")?.to_owned())
     }
 
-    /// The issuer named in the certificates of [`Instance::token`]'s tokens.
-    pub fn issuer(&self) -> String {
-        format!("http://localhost:{}/development-identity-provider", self.address.port())
-    }
-
     /// Resident memory in MiB.
-    pub fn resident_mib(&self) -> Result<f64> {
+    pub(crate) fn resident_mib(&self) -> Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib: f64 = status
             .lines()

@@ -11,13 +11,13 @@ use tokio::net::TcpStream;
 
 /// One prepared request.
 #[derive(Debug, Clone)]
-pub struct Request {
+pub(crate) struct Request {
     bytes: Vec<u8>,
 }
 
 impl Request {
     /// A POST with a body.
-    pub fn post(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Self {
+    pub(crate) fn post(address: SocketAddr, path: &str, headers: &str, body: &[u8]) -> Self {
         let mut bytes = format!(
             "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
@@ -28,28 +28,28 @@ impl Request {
     }
 
     /// A GET.
-    pub fn get(address: SocketAddr, path: &str) -> Self {
+    pub(crate) fn get(address: SocketAddr, path: &str) -> Self {
         Self { bytes: format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").into_bytes() }
     }
 }
 
 /// A keep-alive connection.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
     /// Connects.
-    pub async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
     }
 
     /// Sends a request and reads its answer: status and body.
-    pub async fn send(&mut self, request: &Request) -> Result<(u16, Vec<u8>)> {
+    pub(crate) async fn send(&mut self, request: &Request) -> Result<(u16, Vec<u8>)> {
         self.stream.write_all(&request.bytes).await?;
         self.buffer.clear();
         let head = loop {
@@ -75,17 +75,17 @@ impl Connection {
 
 /// What a run gave.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// Answers with the expected status per second.
-    pub per_second: f64,
+    pub(crate) per_second: f64,
     /// Half of the answers came within this.
-    pub p50: Duration,
+    pub(crate) p50: Duration,
     /// All but one in a hundred came within this.
-    pub p99: Duration,
+    pub(crate) p99: Duration,
 }
 
 /// Sends every request once over a number of connections, each waiting for its answer before its next request.
-pub async fn closed_loop(
+pub(crate) async fn closed_loop(
     address: SocketAddr,
     requests: Vec<Request>,
     connections: usize,
@@ -120,7 +120,7 @@ pub async fn closed_loop(
 
 /// Sends requests at a fixed rate whatever the answers do, so that a slow server cannot slow its own judge; times
 /// count from the moment a request was due.
-pub async fn open_loop(
+pub(crate) async fn open_loop(
     address: SocketAddr,
     requests: Vec<Request>,
     per_second: u32,

@@ -15,11 +15,11 @@ use crate::table::Table;
 
 /// How much work a run does.
 #[derive(Debug, Clone, Copy)]
-pub struct Size {
+pub(crate) struct Size {
     /// Requests of each kind.
-    pub requests: usize,
+    pub(crate) requests: usize,
     /// Runs of whole processes.
-    pub processes: usize,
+    pub(crate) processes: usize,
 }
 
 fn ms(time: Duration) -> String {
@@ -63,7 +63,7 @@ fn entries(instance: &Instance, count: usize, salt: &str) -> Result<Vec<Request>
 }
 
 /// The transparency log: at saturation, and at a steady 300 per second.
-pub async fn log(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
+pub(crate) async fn log(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
     for connections in [64, 256] {
         let requests = entries(instance, size.requests, &format!("closed {connections}"))?;
         let outcome = closed_loop(instance.address, requests, connections, 201).await?;
@@ -82,7 +82,7 @@ pub async fn log(table: &mut Table, instance: &Instance, size: Size) -> Result<(
 }
 
 /// The certificate authority, with an SCT in every certificate.
-pub async fn certificates(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
+pub(crate) async fn certificates(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
     let email = "load@example.com";
     let token = instance.token(email).await?;
     // Keys may repeat: every certificate has a serial number and a time of its own.
@@ -101,7 +101,7 @@ pub async fn certificates(table: &mut Table, instance: &Instance, size: Size) ->
 }
 
 /// The timestamp authority.
-pub async fn timestamps(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
+pub(crate) async fn timestamps(table: &mut Table, instance: &Instance, size: Size) -> Result<()> {
     let mut query =
         countersign_crypto::encoding::hex_decode("30360201013031300d060960864801650304020105000420")?;
     query.extend_from_slice(&sha256(b"benchmark"));
@@ -113,7 +113,7 @@ pub async fn timestamps(table: &mut Table, instance: &Instance, size: Size) -> R
 }
 
 /// The median time of a command over some runs, each of which must succeed.
-pub fn median_time(runs: usize, mut command: impl FnMut(usize) -> Command) -> Result<Duration> {
+pub(crate) fn median_time(runs: usize, mut command: impl FnMut(usize) -> Command) -> Result<Duration> {
     let mut times = Vec::with_capacity(runs);
     for run in 0..runs {
         let mut command = command(run);
@@ -133,7 +133,7 @@ pub fn median_time(runs: usize, mut command: impl FnMut(usize) -> Command) -> Re
 }
 
 /// `countersign sign` as a process, beside cosign doing the same against the same instance when it is there.
-pub async fn sign(
+pub(crate) async fn sign(
     table: &mut Table,
     instance: &Instance,
     binary: &Path,
