@@ -41,13 +41,20 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Sign(commands::sign::Sign),
+    Verify(commands::verify::Verify),
+    Inspect(commands::inspect::Inspect),
     Init(commands::init::Init),
     Serve(commands::serve::Serve),
+    Doctor(commands::doctor::Doctor),
+    Rotate(commands::rotate::Rotate),
     Trust(commands::trust::TrustCommand),
     Log(commands::log::LogCommand),
     SignBlob(commands::cosign_sign::SignBlob),
+    VerifyBlob(commands::cosign_verify::VerifyBlob),
     AttestBlob(commands::cosign_sign::AttestBlob),
+    VerifyBlobAttestation(commands::cosign_verify::VerifyBlobAttestation),
     Initialize(commands::trust::Initialize),
+    Bundle(commands::inspect::BundleCommand),
     GenerateKeyPair(commands::keys::GenerateKeyPair),
     ImportKeyPair(commands::keys::ImportKeyPair),
     PublicKey(commands::keys::PublicKeyCommand),
@@ -59,7 +66,14 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match self {
+            Self::Verify(command) => command.run(terminal),
+            Self::VerifyBlob(command) => command.run(terminal),
+            Self::VerifyBlobAttestation(command) => command.run(terminal),
+            Self::Inspect(command) => command.run(terminal),
             Self::Init(command) => command.run(terminal),
+            Self::Doctor(command) => command.run(terminal),
+            Self::Rotate(command) => command.run(terminal),
+            Self::Bundle(command) => command.run(terminal),
             Self::Serve(command) => command.run(terminal),
             Self::Sign(command) => command.run(terminal),
             Self::Trust(command) => command.run(terminal),

@@ -1,28 +1,256 @@
-//! Verifying on a user's machine.
+//! Verifying on a user's machine: what is expected, an artifact, a bundle, and the engine's report. Opens no socket.
 
-use countersign_bundle::Bundle;
-use countersign_crypto::{Digest, PublicKey, Scheme};
+use std::path::{Path, PathBuf};
+
+use countersign_bundle::{Bundle, BundleError};
+use countersign_crypto::{Digest, HashAlgorithm, PublicKey};
+use countersign_verify::{
+    Identity, Matcher, Report, Requirements, RequirementsError, Subject, TrustMaterial, verify,
+};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::ClientError;
+use crate::artifact::{hash_file, read_limited};
 use crate::trust::Trust;
 
-/// Checks a signature just made, as it was written.
+/// The largest bundle read, in bytes.
+const MAX_BUNDLE: usize = 32 << 20;
+/// Artifacts up to this many bytes are in memory while they are verified, so that signatures which need them
+/// whole (pure Ed25519) can be checked; larger ones are hashed as a stream.
+const IN_MEMORY: u64 = 64 << 20;
+
+impl From<RequirementsError> for ClientError {
+    fn from(error: RequirementsError) -> Self {
+        Self::Usage(crate::text::printable(&error.to_string()))
+    }
+}
+
+/// Who may have signed.
+#[derive(Debug, Clone)]
+pub enum Who {
+    /// One of these identities.
+    Identities(Vec<Identity>),
+    /// One of these keys.
+    Keys(Vec<PublicKey>),
+}
+
+/// What is expected of a signature. Counts are of authorities, not of items.
+#[derive(Debug, Clone)]
+pub struct Expectations {
+    /// Who may have signed. Never empty, or nothing verifies.
+    pub who: Who,
+    /// Transparency logs.
+    pub logs: usize,
+    /// Timestamp authorities.
+    pub timestamps: usize,
+    /// CT logs; for identities only.
+    pub scts: usize,
+    /// Witnesses.
+    pub witnesses: usize,
+    /// Types of statement of which one must fit; none for any, and for signatures over the artifact itself.
+    pub predicate_types: Vec<String>,
+}
+
+impl Expectations {
+    /// The defaults: one log, one CT log, as many timestamps as the time of signing needs.
+    #[must_use]
+    pub fn of(who: Who) -> Self {
+        Self { who, logs: 1, timestamps: 0, scts: 1, witnesses: 0, predicate_types: Vec::new() }
+    }
+
+    /// As the engine wants them.
+    ///
+    /// # Errors
+    /// [`ClientError::Usage`] when nobody is named who may have signed, or a text is empty.
+    pub fn requirements(&self) -> Result<Requirements, ClientError> {
+        macro_rules! common {
+            ($builder:expr) => {{
+                let mut builder = $builder;
+                builder =
+                    if self.logs == 0 { builder.dangerous_without_log() } else { builder.logs(self.logs)? };
+                if self.timestamps > 0 {
+                    builder = builder.timestamps(self.timestamps)?;
+                }
+                if self.witnesses > 0 {
+                    builder = builder.witnesses(self.witnesses)?;
+                }
+                for uri in &self.predicate_types {
+                    builder = builder.predicate_type(uri)?;
+                }
+                builder
+            }};
+        }
+        let nobody = || ClientError::Usage("nobody is named who may have signed".into());
+        match &self.who {
+            Who::Identities(identities) => {
+                let (first, rest) = identities.split_first().ok_or_else(nobody)?;
+                let mut builder = Requirements::builder().identity(first.clone());
+                for identity in rest {
+                    builder = builder.identity(identity.clone());
+                }
+                builder =
+                    if self.scts == 0 { builder.dangerous_without_sct() } else { builder.scts(self.scts)? };
+                Ok(common!(builder).build())
+            }
+            Who::Keys(keys) => {
+                let (first, rest) = keys.split_first().ok_or_else(nobody)?;
+                let mut builder = Requirements::builder().key(first.clone());
+                for key in rest {
+                    builder = builder.key(key.clone());
+                }
+                Ok(common!(builder).build())
+            }
+        }
+    }
+}
+
+/// An artifact to verify.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Artifact {
+    /// A file; `-` is standard input.
+    File(PathBuf),
+    /// Only its digest is known.
+    Digest(Digest),
+}
+
+impl Artifact {
+    /// Reads an argument: `sha256:<hex>` is a digest unless there is such a file, everything else a path.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        let prefixed = HashAlgorithm::ALL.iter().any(|a| text.starts_with(&format!("{}:", a.name())));
+        match Digest::parse(text) {
+            Ok(digest) if prefixed && !Path::new(text).exists() => Self::Digest(digest),
+            _ => Self::File(PathBuf::from(text)),
+        }
+    }
+}
+
+/// Reads a bundle's file, and says what is wrong with it as a report, or that there is none.
+///
+/// # Errors
+/// [`ClientError::NoSignature`] when there is no such file, [`ClientError::File`] when it cannot be read.
+pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientError> {
+    if path != Path::new("-") && !path.exists() {
+        return Err(ClientError::NoSignature(format!("{} is not there", path.display())));
+    }
+    Ok(Bundle::from_json(&read_limited(path, MAX_BUNDLE)?))
+}
+
+/// The engine's trust material of a trust root.
+///
+/// # Errors
+/// [`ClientError::Trust`].
+pub fn material(trust: &Trust) -> Result<TrustMaterial, ClientError> {
+    TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
+        ClientError::Trust(format!("{}: {}", trust.from, crate::text::printable(&e.to_string())))
+    })
+}
+
+/// Verifies an artifact against a bundle.
+///
+/// # Errors
+/// [`ClientError::File`] when the artifact cannot be read. That it does not verify is in the report.
+pub fn verify_artifact(
+    artifact: &Artifact,
+    bundle: &Bundle,
+    trust: &TrustMaterial,
+    requirements: &Requirements,
+    now: Timestamp,
+) -> Result<Report, ClientError> {
+    let path = match artifact {
+        Artifact::Digest(digest) => {
+            return Ok(verify(&Subject::from_digest(*digest), bundle, trust, requirements, now));
+        }
+        Artifact::File(path) => path,
+    };
+    let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+    if length.is_some_and(|length| length <= IN_MEMORY) {
+        let bytes = read_limited(path, usize::try_from(IN_MEMORY).unwrap_or(usize::MAX))?;
+        return Ok(verify(&Subject::from_bytes(&bytes), bundle, trust, requirements, now));
+    }
+    // All algorithms in one reading: standard input comes once.
+    let found = hash_file(path, &HashAlgorithm::ALL)?;
+    Ok(verify(&Subject::from_digests(found.digests), bundle, trust, requirements, now))
+}
+
+/// Verifies a signature just made, exactly as it will be written, with the trust everyone else has.
 pub(crate) fn check_own(
     json: &[u8],
     digest: &Digest,
-    _trust: &Trust,
+    trust: &Trust,
     certificate: Option<&Certificate>,
     key: &PublicKey,
-    _now: Timestamp,
+    now: Timestamp,
 ) -> Result<(), ClientError> {
-    let bundle = Bundle::from_json(json).map_err(|e| ClientError::SelfCheck(e.to_string()))?;
-    let key = certificate.map_or(key, Certificate::public_key);
-    let scheme = match key.key_type().default_scheme() {
-        Scheme::Ed25519 => Scheme::Ed25519ph,
-        other => other,
+    let failed = |e: &dyn std::fmt::Display| ClientError::SelfCheck(crate::text::printable(&e.to_string()));
+    let bundle = Bundle::from_json(json).map_err(|e| failed(&e))?;
+    let who = match certificate {
+        None => Who::Keys(vec![key.clone()]),
+        Some(certificate) => {
+            let name = certificate.sans().first().and_then(|san| san.as_text());
+            let issuer = certificate.fulcio().issuer();
+            let (Some(name), Some(issuer)) = (name, issuer) else {
+                return Err(failed(&"the certificate names nobody"));
+            };
+            Who::Identities(vec![Identity::new(Matcher::exact(name)?, Matcher::exact(issuer)?)])
+        }
     };
-    key.verify_digest(scheme, digest, bundle.content.signature())
-        .map_err(|e| ClientError::SelfCheck(e.to_string()))
+    let evidence = &bundle.verification_material;
+    let expectations = Expectations {
+        logs: usize::from(!evidence.tlog_entries.is_empty()),
+        timestamps: usize::from(!evidence.rfc3161_timestamps.is_empty()),
+        ..Expectations::of(who)
+    };
+    let requirements = expectations.requirements()?;
+    let subject = match &bundle.content {
+        countersign_bundle::Content::MessageSignature { .. } => Subject::from_digest(*digest),
+        countersign_bundle::Content::Dsse(envelope) => {
+            // A statement is about artifacts; any one of those it names will do for checking the signature.
+            let statement =
+                countersign_attestation::Statement::from_json(&envelope.payload).map_err(|e| failed(&e))?;
+            let named = statement
+                .subjects
+                .iter()
+                .flat_map(|s| &s.digest)
+                .find_map(|(name, value)| Digest::parse(&format!("{name}:{value}")).ok());
+            Subject::from_digest(
+                named.ok_or_else(|| failed(&"the statement names no artifact by a SHA-2 digest"))?,
+            )
+        }
+    };
+    let report = verify(&subject, &bundle, &material(trust)?, &requirements, now);
+    report.verified().map(drop).map_err(|rejection| failed(rejection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_crypto::{KeyPair, KeyType, Signer as _};
+
+    #[test]
+    fn a_digest_is_an_artifact_unless_a_file_is_called_so() {
+        let digest = HashAlgorithm::Sha256.digest(b"x");
+        assert_eq!(Artifact::parse(&digest.to_string()), Artifact::Digest(digest));
+        assert_eq!(Artifact::parse("a.txt"), Artifact::File("a.txt".into()));
+        assert_eq!(Artifact::parse("sha256:zz"), Artifact::File("sha256:zz".into()));
+    }
+
+    #[test]
+    fn nobody_named_is_a_fault_of_the_caller_and_never_anybody() {
+        for who in [Who::Identities(vec![]), Who::Keys(vec![])] {
+            assert_eq!(Expectations::of(who).requirements().unwrap_err().exit_code(), 1);
+        }
+        let key = KeyPair::generate(KeyType::EcdsaP256).unwrap().public_key().clone();
+        Expectations::of(Who::Keys(vec![key])).requirements().unwrap();
+    }
+
+    #[test]
+    fn a_missing_bundle_is_no_signature_and_a_broken_one_is_malformed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.json");
+        assert_eq!(read_bundle(&path).unwrap_err().exit_code(), 3);
+        std::fs::write(&path, "{").unwrap();
+        assert_eq!(Report::malformed(&read_bundle(&path).unwrap().unwrap_err()).exit_code(), 2);
+    }
 }

@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod services;

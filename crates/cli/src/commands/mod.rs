@@ -2,11 +2,16 @@
 
 pub(crate) mod completion;
 pub(crate) mod cosign_sign;
+pub(crate) mod cosign_verify;
+pub(crate) mod doctor;
 pub(crate) mod init;
+pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod trust;
+pub(crate) mod verify;
 pub(crate) mod version;

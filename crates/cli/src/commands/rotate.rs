@@ -1,0 +1,38 @@
+//! `countersign rotate`: a new key for one of an instance's services.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use countersign_clock::{Clock, SystemClock};
+use countersign_server::rotate::{Target, rotate};
+
+use crate::commands::init::{DIRECTORY, server_failure};
+use crate::failure::Outcome;
+use crate::out::Terminal;
+
+/// Replace a key of an instance so that everything signed before stays valid
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign",
+    after_help = "Stop the server first, and bring the offline keys back for the command."
+)]
+pub(crate) struct Rotate {
+    /// What to replace: ca, ct, tsa, log or tuf
+    #[arg(value_name = "WHAT")]
+    target: Target,
+    /// The instance's directory
+    #[arg(value_name = "DIR", default_value = DIRECTORY)]
+    directory: PathBuf,
+}
+
+impl Rotate {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let report = rotate(&self.directory, self.target, None, &clock).map_err(|e| server_failure(&e))?;
+        terminal.line(&format!("{} new key sha256:{}", terminal.yes(), report.fingerprint))?;
+        terminal.talk(&format!("the old one is in {}", report.retired.display()));
+        terminal.talk("next: start the server; clients learn of it with `countersign trust update`");
+        Ok(0)
+    }
+}

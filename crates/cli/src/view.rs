@@ -1,0 +1,199 @@
+//! A report of the engine, for people and as JSON.
+
+use std::fmt::Write as _;
+
+use countersign_client::text::printable;
+use countersign_verify::{Check, CheckName, Outcome, Reason, Report};
+use serde_json::{Value, json};
+
+use crate::out::Terminal;
+
+/// How a check is called.
+const fn label(name: CheckName) -> &'static str {
+    match name {
+        CheckName::Shape => "bundle",
+        CheckName::KeyMaterial => "key or certificate",
+        CheckName::Digest => "digest",
+        CheckName::Timestamp => "timestamp",
+        CheckName::IntegratedTime => "time by the log",
+        CheckName::SigningTime => "signing time",
+        CheckName::CertificateChain => "certificate chain",
+        CheckName::Sct => "SCT",
+        CheckName::LogPromise => "log promise",
+        CheckName::InclusionProof => "log inclusion",
+        CheckName::Checkpoint => "log checkpoint",
+        CheckName::LogBinding => "log entry",
+        CheckName::Logs => "logs",
+        CheckName::Witnesses => "witnesses",
+        CheckName::Signature => "signature",
+        CheckName::Statement => "statement",
+        CheckName::PredicateType => "statement type",
+        CheckName::Annotations => "annotations",
+        CheckName::Identity => "identity",
+        other => other.code(),
+    }
+}
+
+/// Why a failed check matters, and what to do next. Never a weaker check.
+const fn meaning(reason: Reason) -> (&'static str, &'static str) {
+    match reason {
+        Reason::NoSignature => {
+            ("an unsigned artifact could come from anyone", "ask the sender for the .sigstore.json file")
+        }
+        Reason::DigestMismatch | Reason::SubjectMismatch | Reason::EntryDigestMismatch => (
+            "this is not the artifact that was signed: it was changed, or the signature is of another one",
+            "fetch artifact and signature again from the sender and compare their digests",
+        ),
+        Reason::DigestUnavailable => (
+            "the signature is over another digest than the one given",
+            "give the file itself instead of its digest",
+        ),
+        Reason::IdentityMismatch | Reason::IssuerMismatch | Reason::ExtensionMismatch => (
+            "someone else signed than the one you expect",
+            "see who did with `countersign inspect BUNDLE`, and ask the sender whether that is right",
+        ),
+        Reason::WrongKey | Reason::KeyExpected | Reason::CertificateExpected => (
+            "it was signed with something else than you expect",
+            "see with what, with `countersign inspect BUNDLE`, and ask the sender whether that is right",
+        ),
+        Reason::SignatureInvalid
+        | Reason::EntrySignatureMismatch
+        | Reason::EntryKeyMismatch
+        | Reason::TimestampMismatch
+        | Reason::CheckpointMismatch => (
+            "the parts of the signature do not belong together; it was changed or put together by hand",
+            "fetch the signature again from the sender",
+        ),
+        Reason::CertificateUntrusted
+        | Reason::LogUntrusted
+        | Reason::SctUntrusted
+        | Reason::TimestampUntrusted
+        | Reason::CheckpointUntrusted => (
+            "it was made with another instance than the one you trust",
+            "find out which instance the sender uses; if you trust it too, name it with --instance",
+        ),
+        Reason::TrustRootMalformed
+        | Reason::NoTrustedAuthority
+        | Reason::NoTrustedLog
+        | Reason::NoTrustedCtLog
+        | Reason::NoTrustedTimestampAuthority => (
+            "what is trusted does not say whom to trust for this",
+            "bring the trust root up to date: countersign trust update",
+        ),
+        Reason::NoLogEntry | Reason::TooFewLogs | Reason::InclusionProofMissing => (
+            "a signature that no log has seen could be one of many, made in secret",
+            "ask the sender to sign with a transparency log",
+        ),
+        Reason::NoTime
+        | Reason::TooFewTimestamps
+        | Reason::TimeInFuture
+        | Reason::CertificateNotValid
+        | Reason::AuthorityNotValid
+        | Reason::KeyNotValid => (
+            "nobody trusted says that it was signed while the signer was entitled to",
+            "check this machine's clock; else ask the sender to sign again with a timestamp",
+        ),
+        Reason::PredicateTypeMismatch | Reason::AnnotationMismatch => (
+            "it is signed, but says something else than you asked for",
+            "see what it says with `countersign inspect BUNDLE`",
+        ),
+        Reason::Internal => ("a fault of the program", "please report it, with the command line"),
+        _ => (
+            "this part of the evidence cannot be relied on",
+            "fetch the signature again from the sender; see more with --explain",
+        ),
+    }
+}
+
+/// The checklist, the verdict in its last line.
+pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, explain: bool) -> String {
+    let mut out = format!("{}\n", terminal.strong(&printable(title)));
+    for check in report.checks() {
+        push_check(&mut out, terminal, check, explain);
+    }
+    match report.verified() {
+        Ok(verified) => {
+            let signer = verified.signer();
+            let who = match (signer.identity(), signer.issuer()) {
+                (Some(name), Some(issuer)) => {
+                    format!("{} (vouched for by {})", printable(name), printable(issuer))
+                }
+                _ => {
+                    let print = signer.public_key().fingerprint();
+                    format!(
+                        "the holder of the key sha256:{}",
+                        countersign_crypto::encoding::hex_encode(&print)
+                    )
+                }
+            };
+            let _ = writeln!(out, "signed by  {who}");
+            for time in verified.times() {
+                let _ = writeln!(out, "at         {} (says {})", time.time, printable(&time.authority));
+            }
+            for entry in verified.entries() {
+                let _ = writeln!(out, "logged in  {} as entry {}", printable(&entry.log), entry.index);
+            }
+            out.push_str(&terminal.good("VERIFIED"));
+        }
+        Err(_) => out.push_str(&terminal.bad("REJECTED")),
+    }
+    out.push('\n');
+    out
+}
+
+fn push_check(out: &mut String, terminal: &Terminal, check: &Check, explain: bool) {
+    let name = label(check.name);
+    // Writing to a String does not fail.
+    match check.outcome {
+        Outcome::Passed => {
+            let _ = writeln!(out, "{} {name:<19} {}", terminal.yes(), printable(&check.found));
+        }
+        Outcome::NotApplicable => {
+            let _ =
+                writeln!(out, "{} {name:<19} {}", terminal.none(), terminal.dim(&printable(&check.found)));
+        }
+        Outcome::Failed => {
+            let (why, next) = check.reason.map_or(("", ""), meaning);
+            let code = check.reason.map_or("", Reason::code);
+            let _ = writeln!(out, "{} {name:<19} {}", terminal.no(), terminal.bad(code));
+            let _ = writeln!(out, "    expected  {}", printable(&check.expected));
+            let _ = writeln!(out, "    found     {}", printable(&check.found));
+            let _ = writeln!(out, "    why       {why}");
+            let _ = writeln!(out, "    next      {next}");
+        }
+    }
+    if explain && check.outcome != Outcome::Failed {
+        let _ = writeln!(out, "    expected  {}", printable(&check.expected));
+    }
+    if explain && !check.source.is_empty() {
+        let _ = writeln!(out, "    from      {}", printable(&check.source));
+    }
+}
+
+/// The report as JSON: verified facts apart from what was only found.
+pub(crate) fn report_json(artifact: &str, report: &Report) -> Value {
+    let checks: Vec<Value> = report
+        .checks()
+        .iter()
+        .map(|c| {
+            json!({ "name": c.name.code(), "outcome": c.outcome.code(), "source": c.source,
+                "expected": c.expected, "found": c.found, "reason": c.reason.map(Reason::code) })
+        })
+        .collect();
+    let verified = report.verified().ok().map(|v| {
+        let times: Vec<Value> = v
+            .times()
+            .iter()
+            .map(|t| json!({ "time": t.time.to_string(), "source": t.source.code(), "authority": t.authority }))
+            .collect();
+        let entries: Vec<Value> =
+            v.entries().iter().map(|e| json!({ "log": e.log, "index": e.index })).collect();
+        let fingerprint = countersign_crypto::encoding::hex_encode(&v.signer().public_key().fingerprint());
+        json!({ "digest": v.digest().to_string(), "identity": v.signer().identity(), "issuer": v.signer().issuer(),
+            "publicKeySha256": fingerprint, "times": times, "entries": entries, "witnesses": v.witnesses(),
+            "predicateType": v.statement().map(|s| s.predicate_type.clone()) })
+    });
+    let reason = report.verified().err().map(|r| r.reason.code());
+    json!({ "artifact": artifact, "verified": verified.is_some(), "exitCode": report.exit_code(), "reason": reason,
+        "result": verified, "checks": checks })
+}
