@@ -40,6 +40,7 @@ pub(crate) struct Cli {
 /// The commands, in the order of the help text: our own first, then those under cosign's names.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Quickstart(commands::quickstart::Quickstart),
     Sign(commands::sign::Sign),
     Verify(commands::verify::Verify),
     Inspect(commands::inspect::Inspect),
@@ -66,6 +67,7 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match self {
+            Self::Quickstart(command) => command.run(terminal),
             Self::Verify(command) => command.run(terminal),
             Self::VerifyBlob(command) => command.run(terminal),
             Self::VerifyBlobAttestation(command) => command.run(terminal),

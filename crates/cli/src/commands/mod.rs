@@ -9,6 +9,7 @@ pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod quickstart;
 pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;
