@@ -113,7 +113,7 @@ impl Storage for Files {
             Ok(()) => {
                 file.set_len(0)?;
                 file.write_all(holder.as_bytes())?;
-                Ok(LockAttempt::Taken(Box::new(file)))
+                Ok(LockAttempt::Taken(Box::new(Locked(file))))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
@@ -126,6 +126,17 @@ impl Storage for Files {
 
     fn location(&self) -> Option<&Path> {
         Some(&self.root)
+    }
+}
+
+/// Releases the lock when dropped. Closing the file is not enough: a process being started at that moment has it
+/// open too, until it runs its own program.
+struct Locked(File);
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // If this fails, closing the file releases the lock.
+        let _ = self.0.unlock();
     }
 }
 
