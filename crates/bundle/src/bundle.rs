@@ -6,6 +6,7 @@ use countersign_attestation::json::{self, Base64, Bounded};
 use countersign_crypto::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 
+use crate::rekor::HashedRekordV2;
 use crate::tlog_entry::WireEntry;
 use crate::wire::RawBytes;
 use crate::{BundleError, TlogEntry, shape};
@@ -95,7 +96,7 @@ pub struct VerificationMaterial {
 pub enum Content {
     /// A signature over an artifact.
     MessageSignature {
-        /// A hint at the artifact's digest; `None` when absent or of an unknown algorithm.
+        /// A hint at the artifact's digest.
         digest: Option<Digest>,
         /// The signature's bytes.
         signature: Vec<u8>,
@@ -225,19 +226,26 @@ fn check_entry(version: BundleVersion, entry: &TlogEntry) -> Result<(), &'static
     if entry.canonicalized_body.is_empty() {
         return Err("the body is empty");
     }
-    match version {
-        BundleVersion::V0_1 if entry.inclusion_promise.is_none() => {
-            Err("a bundle of version 0.1 has an inclusion promise, found none")
-        }
-        BundleVersion::V0_2 | BundleVersion::V0_3 => match &entry.inclusion_proof {
-            None => Err("a bundle of version 0.2 or later has an inclusion proof, found none"),
-            Some(proof) if proof.checkpoint.is_empty() => {
-                Err("a bundle of version 0.2 or later has a checkpoint, found none")
-            }
-            Some(_) => Ok(()),
-        },
-        BundleVersion::V0_1 => Ok(()),
+    if version == BundleVersion::V0_1 && entry.inclusion_promise.is_none() {
+        return Err("a bundle of version 0.1 has an inclusion promise, found none");
     }
+    let Some(proof) = &entry.inclusion_proof else {
+        return if version == BundleVersion::V0_1 {
+            Ok(())
+        } else {
+            Err("a bundle of version 0.2 or later has an inclusion proof, found none")
+        };
+    };
+    if version != BundleVersion::V0_1 && proof.checkpoint.is_empty() {
+        return Err("a bundle of version 0.2 or later has a checkpoint, found none");
+    }
+    // Rekor v1 counts an entry in the log as a whole and in its shard; Rekor v2 has one count.
+    if (entry.kind.as_str(), entry.version.as_str()) == (HashedRekordV2::KIND, HashedRekordV2::VERSION)
+        && entry.log_index != proof.log_index
+    {
+        return Err("the entry and its inclusion proof give different log indices");
+    }
+    Ok(())
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -304,21 +312,17 @@ struct WireMessageSignature {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct WireDigest {
-    #[serde(default, deserialize_with = "json::null_is_default")]
     algorithm: String,
-    #[serde(default, deserialize_with = "json::null_is_default")]
     digest: Base64,
 }
 
 impl WireDigest {
-    /// The digest; an unknown algorithm makes no hint, a known one with another length is an error.
-    fn read(&self) -> Result<Option<Digest>, BundleError> {
-        HashAlgorithm::ALL
+    fn read(&self) -> Result<Digest, BundleError> {
+        let algorithm = HashAlgorithm::ALL
             .into_iter()
             .find(|a| a.protobuf_name() == self.algorithm)
-            .map(|algorithm| Digest::new(algorithm, &self.digest.0))
-            .transpose()
-            .map_err(|e| shape(format!("messageDigest: {e}")))
+            .ok_or_else(|| shape(format!("messageDigest: unknown hash algorithm \"{}\"", self.algorithm)))?;
+        Digest::new(algorithm, &self.digest.0).map_err(|e| shape(format!("messageDigest: {e}")))
     }
 }
 
@@ -353,7 +357,7 @@ impl WireBundle {
         };
         let content = match (self.message_signature, self.dsse_envelope) {
             (Some(message), None) => Content::MessageSignature {
-                digest: message.message_digest.map_or(Ok(None), |d| d.read())?,
+                digest: message.message_digest.map(|d| d.read()).transpose()?,
                 signature: message.signature.0,
             },
             (None, Some(envelope)) => Content::Dsse(envelope.try_into()?),

@@ -175,13 +175,13 @@ impl WireEntry {
 
     pub(crate) fn of(entry: &TlogEntry) -> Self {
         let inclusion_proof = entry.inclusion_proof.as_ref().map(|proof| WireProof {
-                log_index: Index(proof.log_index),
-                root_hash: Base64(proof.root_hash.clone()),
-                tree_size: Index(proof.tree_size),
-                hashes: Bounded(proof.hashes.iter().cloned().map(Base64).collect()),
-                checkpoint: (!proof.checkpoint.is_empty())
-                    .then(|| WireCheckpoint { envelope: proof.checkpoint.clone() }),
-            });
+            log_index: Index(proof.log_index),
+            root_hash: Base64(proof.root_hash.clone()),
+            tree_size: Index(proof.tree_size),
+            hashes: Bounded(proof.hashes.iter().cloned().map(Base64).collect()),
+            checkpoint: (!proof.checkpoint.is_empty())
+                .then(|| WireCheckpoint { envelope: proof.checkpoint.clone() }),
+        });
         Self {
             log_index: Index(entry.log_index),
             log_id: LogId { key_id: Base64(entry.log_id.clone()) },

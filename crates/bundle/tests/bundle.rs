@@ -12,7 +12,7 @@ fn sample() -> Value {
         "verificationMaterial": {
             "certificate": {"rawBytes": "MAA="},
             "tlogEntries": [{
-                "logIndex": "5", "logId": {"keyId": "AQI="},
+                "logIndex": "0", "logId": {"keyId": "AQI="},
                 "kindVersion": {"kind": "hashedrekord", "version": "0.0.2"},
                 "integratedTime": "0",
                 "inclusionProof": {"logIndex": "0", "rootHash": "AQ==", "treeSize": "1", "hashes": [],
@@ -94,7 +94,7 @@ fn the_writer_drops_key_ids_and_repeated_timestamps() {
 fn the_reader_takes_what_other_writers_write() {
     let expected = read(&sample()).unwrap();
     for (what, value) in [
-        ("index as number", with(sample(), &format!("{ENTRY}/logIndex"), Some(json!(5)))),
+        ("index as number", with(sample(), &format!("{ENTRY}/logIndex"), Some(json!(0)))),
         ("integratedTime missing", with(sample(), &format!("{ENTRY}/integratedTime"), None)),
         ("null promise", with(sample(), &format!("{ENTRY}/inclusionPromise"), Some(Value::Null))),
         (
@@ -279,21 +279,33 @@ fn negative_numbers_are_refused() {
 }
 
 #[test]
-fn a_digest_hint_of_unknown_algorithm_is_no_hint_and_of_wrong_length_an_error() {
-    let hint = |algorithm: &str, digest: &str| {
-        read(&with(
-            sample(),
-            "/messageSignature/messageDigest",
-            Some(json!({"algorithm": algorithm, "digest": digest})),
-        ))
-    };
+fn a_digest_hint_of_unknown_algorithm_or_wrong_length_is_refused() {
+    let hint = |hint: Value| read(&with(sample(), "/messageSignature/messageDigest", Some(hint)));
     let digest_of = |bundle: Bundle| match bundle.content {
         Content::MessageSignature { digest, .. } => digest,
         Content::Dsse(_) => None,
     };
     assert!(digest_of(read(&sample()).unwrap()).is_some());
-    assert_eq!(digest_of(hint("SHA3_256", "AAE=").unwrap()), None);
-    assert!(hint("SHA2_256", "AAE=").is_err());
+    assert_eq!(digest_of(hint(Value::Null).unwrap()), None);
+    for bad in [
+        json!({"algorithm": "SHA3_256", "digest": "AAE="}),
+        json!({"algorithm": "SHA2_256", "digest": "AAE="}),
+        json!({"algorithm": "SHA2_256"}),
+        json!({"digest": "AAE="}),
+        json!({}),
+        json!([]),
+    ] {
+        assert!(hint(bad.clone()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn rekor_v2_counts_an_entry_once() {
+    for index in ["1", "9223372036854775807"] {
+        assert!(read(&with(sample(), &format!("{ENTRY}/logIndex"), Some(json!(index)))).is_err());
+    }
+    let v1 = with(sample(), &format!("{ENTRY}/kindVersion/version"), Some(json!("0.0.1")));
+    assert!(read(&with(v1, &format!("{ENTRY}/logIndex"), Some(json!("1")))).is_ok(), "shards of Rekor v1");
 }
 
 #[test]
