@@ -81,7 +81,7 @@ pub fn rotate(
         Target::Ct => InstanceKey::Ct,
         Target::Tsa => InstanceKey::Tsa,
         Target::Log => InstanceKey::Log,
-        Target::Tuf => return rotate_tuf(&instance, &source, tuf_root, now),
+        Target::Tuf => return rotate_tuf(&instance, &source, &tuf_root, now),
     };
     let retired = retired_directory(&instance, target, now)?;
     let mut moves = Moves::default();
@@ -233,7 +233,7 @@ fn publish(
 fn rotate_tuf(
     instance: &Instance,
     password: &PasswordSource,
-    old_root: Arc<dyn Signer>,
+    old_root: &Arc<dyn Signer>,
     now: Timestamp,
 ) -> Result<RotateReport, ServerError> {
     let directory = &instance.directory;
@@ -255,7 +255,7 @@ fn rotate_tuf(
             Roles::offline_and_online(TufRole::single(new_root.public_key()), new_online.public_key());
         let fingerprint = new_root.public_key().fingerprint();
         repository
-            .update_root(&roles, &[old_root.clone(), old_online.clone(), new_root, new_online], now)
+            .update_root(&roles, &[Arc::clone(old_root), Arc::clone(&old_online), new_root, new_online], now)
             .map_err(|e| ServerError::Trust(e.to_string()))?;
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };

@@ -147,7 +147,6 @@ impl Running {
     }
 
     /// A handle that orders the end, for use while [`Running::wait`] waits.
-    #[must_use]
     pub fn stopper(&self) -> impl Fn() + Send + Sync + use<> {
         let stop = self.stop.clone();
         move || {

@@ -231,9 +231,13 @@ async fn every_route_described_exists_and_nothing_else_answers() {
             assert!(!unknown && status != 405 && status < 500, "{method} {path}: {status} {body}");
         }
     }
-    for path in
-        ["/tuf/../countersign.toml", "/tuf/%2e%2e/countersign.toml", "/tuf/..%2fcountersign.toml", "/nope"]
-    {
+    for path in [
+        "/tuf/.lock",
+        "/tuf/../countersign.toml",
+        "/tuf/%2e%2e/countersign.toml",
+        "/tuf/..%2fcountersign.toml",
+        "/nope",
+    ] {
         let (status, _) = served.get(path).await;
         assert_eq!(status, 404, "{path}");
     }
@@ -272,4 +276,37 @@ async fn the_order_to_stop_lets_running_requests_finish() {
     assert_eq!(status, 201);
     served.running.shutdown();
     served.running.wait().await.unwrap();
+}
+
+/// R20: a rotation keeps what is trusted, and the instance runs on with the new key.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
+    use countersign_bundle::TrustedRoot;
+    use countersign_clock::{Clock, SystemClock};
+    use countersign_server::rotate::{Target, rotate};
+    use std::sync::Arc;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("instance");
+    init(&path, &InitOptions { requests_per_second: 0, ..InitOptions::default() }).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    for target in [Target::Ca, Target::Ct, Target::Tsa, Target::Log, Target::Tuf] {
+        rotate(&path, target, None, &clock).unwrap_or_else(|e| panic!("{target:?}: {e}"));
+    }
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let serve = ServeOptions { listener: Some(listener), development: true, ..ServeOptions::default() };
+    let running = start(&path, serve).await.unwrap();
+    let error = rotate(&path, Target::Ca, None, &clock).unwrap_err().to_string();
+    assert!(error.contains("stop the server"), "{error}");
+    let client = Client::builder().no_proxy().build().unwrap();
+    let get = |name: &str| client.get(format!("http://{}/{name}", running.address)).send();
+    let root = get("trusted_root.json").await.unwrap().bytes().await.unwrap();
+    let root = TrustedRoot::from_json(&root).unwrap();
+    assert_eq!((root.certificate_authorities.len(), root.ctlogs.len()), (2, 2));
+    assert_eq!((root.timestamp_authorities.len(), root.tlogs.len()), (2, 2));
+    assert_eq!(root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none()).count(), 1);
+    assert_eq!(get("readyz").await.unwrap().status(), 200);
+    running.shutdown();
+    running.wait().await.unwrap();
 }

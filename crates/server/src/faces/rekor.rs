@@ -69,7 +69,7 @@ async fn create(
         .await
         .map_err(append_error)?;
     services.metrics.tree_size("transparency", receipt.tree_size);
-    Ok(respond(StatusCode::CREATED, "application/json", log_entry(receipt, &role.log_id).to_json()))
+    Ok(respond(StatusCode::CREATED, "application/json", log_entry(&receipt, &role.log_id).to_json()))
 }
 
 /// Nothing enters the tree that does not verify: the key must be of a kind the log takes, and the signature must be
@@ -121,7 +121,7 @@ pub(super) fn append_error(error: AppendError) -> HttpError {
 }
 
 /// The answer, in the form that goes into a bundle unchanged.
-fn log_entry(receipt: Receipt, log_id: &[u8]) -> TlogEntry {
+fn log_entry(receipt: &Receipt, log_id: &[u8]) -> TlogEntry {
     TlogEntry {
         log_index: receipt.index,
         log_id: log_id.to_vec(),

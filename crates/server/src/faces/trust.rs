@@ -47,7 +47,10 @@ async fn trust_config(State(services): State<Arc<Services>>) -> Result<Response,
 async fn file(State(services): State<Arc<Services>>, path: String) -> Result<Response, HttpError> {
     let missing = || HttpError::new(Shape::Text, StatusCode::NOT_FOUND, "not found in this repository");
     let relative = PathBuf::from(&path);
-    let plain = relative.components().all(|c| matches!(c, Component::Normal(_)));
+    // Files that begin with a dot are the repository's own: its lock, and changes under way.
+    let plain = relative
+        .components()
+        .all(|c| matches!(c, Component::Normal(name) if !name.to_string_lossy().starts_with('.')));
     if !plain || path.len() > 300 || path.contains('\0') {
         return Err(missing());
     }

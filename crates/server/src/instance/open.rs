@@ -40,6 +40,9 @@ pub(crate) struct Documents {
     pub(crate) trust_config: Bytes,
 }
 
+/// A key with what it is for.
+type LoadedKey = (InstanceKey, Arc<dyn Signer>);
+
 impl Instance {
     /// The CT log's name in its checkpoints: its address without scheme.
     pub(crate) fn ct_origin(&self) -> String {
@@ -203,7 +206,7 @@ impl Instance {
         &self,
         wanted: &[InstanceKey],
         password: &PasswordSource,
-    ) -> Result<Vec<(InstanceKey, Arc<dyn Signer>)>, ServerError> {
+    ) -> Result<Vec<LoadedKey>, ServerError> {
         std::thread::scope(|scope| {
             let tasks: Vec<_> = wanted
                 .iter()
