@@ -43,7 +43,7 @@ pub struct Options {
     pub queue: usize,
     /// The size in bytes at which a new write-ahead segment is begun. Default 32 MiB.
     pub segment_bytes: u64,
-    /// The space in bytes set aside to finish a batch when the disk fills. Default 64 MiB; 0 for none.
+    /// The space in bytes set aside to finish a batch when the disk fills. Default 32 MiB; 0 for none.
     pub reserve_bytes: usize,
     /// How a lost index of duplicates gets its keys back from the entries; without it, it begins empty.
     pub key_of: Option<KeyOf>,
@@ -56,7 +56,7 @@ impl Default for Options {
             max_batch: 4096,
             queue: 16_384,
             segment_bytes: 32 << 20,
-            reserve_bytes: 64 << 20,
+            reserve_bytes: 32 << 20,
             key_of: None,
         }
     }

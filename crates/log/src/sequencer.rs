@@ -33,8 +33,8 @@ use crate::tree::{Edge, FullTile};
 use crate::wal::{BatchWriter, Segment, SegmentError, WalEntry};
 use crate::{AppendError, Leaf, Options};
 
-/// A batch is closed when it has this many bytes.
-const MAX_BATCH_BYTES: usize = 64 << 20;
+/// A batch is closed when it has this many bytes. With the partial bundle before it, it fits the reserve.
+const MAX_BATCH_BYTES: usize = 8 << 20;
 /// How many keys are kept in memory although the index has them.
 const RECENT_KEYS: usize = 1 << 16;
 pub(crate) const RESERVE: &str = "reserve";
