@@ -3,7 +3,7 @@
 use countersign_bundle::{InclusionProof, TlogEntry};
 use countersign_crypto::encoding;
 use countersign_tlog::note::{Note, NoteError};
-use countersign_tlog::{Checkpoint, Hash, merkle};
+use countersign_tlog::{Checkpoint, Hash, NoteVerifier, merkle};
 use jiff::Timestamp;
 
 use crate::Reason;
@@ -109,8 +109,9 @@ pub(crate) fn verify_checkpoint(
     let note = Note::parse(proof.checkpoint.as_bytes()).map_err(malformed)?;
     let checkpoint = Checkpoint::parse(note.text()).map_err(malformed)?;
     let v2 = is_v2(entry);
-    let verifier = if v2 { &log.v2 } else { &log.v1 };
-    let Some(verifier) = verifier else {
+    let verifiers = if v2 { log.v2.as_slice() } else { log.v1.as_slice() };
+    let signed = |v: &&NoteVerifier| note.signatures().iter().any(|s| s.name == v.name && s.hint == v.hint());
+    let Some(verifier) = verifiers.iter().find(signed).or_else(|| verifiers.first()) else {
         return Err(Failure::new(
             Reason::CheckpointUntrusted,
             "a log with a host name in the trust root",
@@ -123,17 +124,14 @@ pub(crate) fn verify_checkpoint(
             NoteError::SignatureInvalid { .. } => Reason::CheckpointInvalid,
             _ => Reason::CheckpointMalformed,
         };
-        Failure::new(reason, format!("a checkpoint signed by {}", log.name), e.to_string())
+        Failure::new(reason, format!("a checkpoint signed by {}", verifier.name), e.to_string())
     })?;
     // Rekor v1 appends the number of its tree to its name.
-    let own = checkpoint.origin == log.name
-        || (!v2 && checkpoint.origin.strip_prefix(&log.name).is_some_and(|rest| rest.starts_with(" - ")));
+    let name = verifier.name.as_str();
+    let own = checkpoint.origin == name
+        || (!v2 && checkpoint.origin.strip_prefix(name).is_some_and(|rest| rest.starts_with(" - ")));
     if !own {
-        return Err(Failure::new(
-            Reason::CheckpointOrigin,
-            format!("origin {}", log.name),
-            checkpoint.origin,
-        ));
+        return Err(Failure::new(Reason::CheckpointOrigin, format!("origin {name}"), checkpoint.origin));
     }
     if checkpoint.size != proof.tree_size || checkpoint.root.as_slice() != proof.root_hash {
         let tree = |size: u64, root: &[u8]| format!("size {size}, root {}", encoding::hex_encode(root));

@@ -155,8 +155,9 @@ pub(crate) struct Log {
     /// By what it is counted: its key.
     pub(crate) counted_as: [u8; 32],
     pub(crate) valid_for: ValidFor,
-    /// How its checkpoints are verified when it is a Rekor v1 log.
-    pub(crate) v1: Option<NoteVerifier>,
+    /// How its checkpoints are verified when it is a Rekor v1 log: under its host name, and under host and port,
+    /// as servers on a port of their own sign.
+    pub(crate) v1: Vec<NoteVerifier>,
     /// Likewise for Rekor v2.
     pub(crate) v2: Option<NoteVerifier>,
 }
@@ -286,7 +287,11 @@ fn read_log(log: &TransparencyLog) -> Result<Result<Log, String>, TrustError> {
     }
     let name = host_name(&log.base_url);
     Ok(Ok(Log {
-        v1: NoteVerifier::rekor_v1(name, key.clone()).ok(),
+        v1: [Some(name), with_port(&log.base_url)]
+            .into_iter()
+            .flatten()
+            .filter_map(|name| NoteVerifier::rekor_v1(name, key.clone()).ok())
+            .collect(),
         v2: NoteVerifier::rekor_v2(name, key.clone()).ok(),
         name: name.to_owned(),
         id: log.log_id.clone(),
@@ -296,15 +301,25 @@ fn read_log(log: &TransparencyLog) -> Result<Result<Log, String>, TrustError> {
     }))
 }
 
-/// The host name in a URL, without user and port: the name of a log in its checkpoints.
-fn host_name(url: &str) -> &str {
+/// Host and port in a URL, without user.
+fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    match host.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+/// The host name in a URL: the name of a log in its checkpoints.
+fn host_name(url: &str) -> &str {
+    let authority = authority(url);
+    match authority.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
         Some((v6, _)) => v6,
-        None => host.split(':').next().unwrap_or_default(),
+        None => authority.split(':').next().unwrap_or_default(),
     }
+}
+
+/// Host and port, when the URL names a port.
+fn with_port(url: &str) -> Option<&str> {
+    Some(authority(url)).filter(|a| *a != host_name(url))
 }
 
 #[cfg(test)]
