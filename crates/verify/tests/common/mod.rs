@@ -1,0 +1,289 @@
+//! A Sigstore of one's own, in memory, with any fault one likes: authority, CT logs, timestamp authorities,
+//! transparency logs, witness.
+
+use std::sync::Arc;
+
+use countersign_attestation::Envelope;
+use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
+use countersign_bundle::rekor::{HashedRekordV2, Verifier};
+use countersign_bundle::{
+    Bundle, BundleVersion, CertificateAuthority, Content, InclusionProof, KeyMaterial, LogKey, TlogEntry,
+    TransparencyLog, TrustedRoot, ValidFor, VerificationMaterial,
+};
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _, encoding};
+use countersign_tlog::{Checkpoint, NoteKind, NoteSigner, merkle};
+use countersign_verify::{
+    Identities, Identity, Reason, Report, Requirements, RequirementsBuilder, Subject, TrustMaterial, verify,
+};
+use countersign_x509::issue::{AuthorityProfile, LeafProfile, Precertificate, root_ca, tsa_leaf};
+use countersign_x509::sct::{Sct, signed_data};
+use countersign_x509::timestamp::{Responder, TimestampRequest, respond};
+use countersign_x509::{Certificate, FulcioExtensions, Name, San, oid};
+use jiff::Timestamp;
+
+/// When things are signed.
+pub(crate) const T: i64 = 1_700_000_000;
+pub(crate) const ARTIFACT: &[u8] = b"an artifact";
+pub(crate) const NAME: &str = "alice@example.com";
+pub(crate) const ISSUER: &str = "https://issuer.example";
+pub(crate) const PREDICATE_TYPE: &str = "https://example.com/predicate";
+
+pub(crate) fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+pub(crate) fn window(start: i64, end: i64) -> ValidFor {
+    ValidFor { start: at(start), end: Some(at(end)) }
+}
+
+fn profile(name: &str) -> AuthorityProfile {
+    AuthorityProfile {
+        subject: Name::new(Some("test"), Some(name)),
+        not_before: at(T - 100_000),
+        not_after: at(T + 100_000),
+        serial: [1; 20],
+    }
+}
+
+fn root(name: &str, key: &KeyPair) -> Certificate {
+    Certificate::from_der(&root_ca(&profile(name), None, key).unwrap()).unwrap()
+}
+
+pub(crate) struct Tsa {
+    root: Certificate,
+    leaf: Certificate,
+    key: KeyPair,
+}
+
+impl Tsa {
+    fn new(name: &str) -> Self {
+        let root_key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        let root = root(name, &root_key);
+        let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        let leaf = tsa_leaf(&profile("tsa leaf"), key.public_key(), &root, &root_key).unwrap();
+        Self { root, leaf: Certificate::from_der(&leaf).unwrap(), key }
+    }
+
+    pub(crate) fn stamp(&self, signature: &[u8], time: i64) -> Vec<u8> {
+        let responder = Responder::new(self.leaf.clone(), oid::SIGSTORE_TSA_POLICY, &self.key).unwrap();
+        let imprint = HashAlgorithm::Sha256.digest(signature);
+        let request = TimestampRequest { imprint, policy: None, nonce: None, cert_req: false };
+        respond(&responder, &request, at(time), &[3; 20], &self.key).unwrap()
+    }
+}
+
+pub(crate) struct World {
+    ca_key: KeyPair,
+    ca: Certificate,
+    pub(crate) ct: [KeyPair; 2],
+    pub(crate) tsa: [Tsa; 2],
+    pub(crate) logs: [Arc<KeyPair>; 2],
+    pub(crate) witness: Arc<KeyPair>,
+    pub(crate) root: TrustedRoot,
+    pub(crate) signing: KeyPair,
+}
+
+fn p256() -> KeyPair {
+    KeyPair::generate(KeyType::EcdsaP256).unwrap()
+}
+
+pub(crate) fn log_name(i: usize) -> String {
+    format!("log{i}.example")
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let ca_key = p256();
+        let ca = root("ca", &ca_key);
+        let ct = [p256(), p256()];
+        let tsa = [Tsa::new("tsa 0"), Tsa::new("tsa 1")];
+        let ed = || Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
+        let logs = [ed(), ed()];
+        let all = window(T - 50_000, T + 50_000);
+        let authority = |certificates: Vec<Vec<u8>>| CertificateAuthority {
+            organization: "test".into(),
+            common_name: "test".into(),
+            uri: String::new(),
+            certificates,
+            valid_for: all,
+            operator: None,
+        };
+        let log = |base_url: String, key: &KeyPair, id: Vec<u8>, details: &str| TransparencyLog {
+            base_url,
+            hash_algorithm: HashAlgorithm::Sha256,
+            public_key: LogKey {
+                raw_bytes: key.public_key().spki_der().to_vec(),
+                key_details: details.into(),
+                valid_for: all,
+            },
+            log_id: id,
+            checkpoint_key_id: None,
+            operator: None,
+        };
+        let root = TrustedRoot {
+            tlogs: (0..2)
+                .map(|i| {
+                    let id = NoteSigner::rekor_v2(&log_name(i), logs[i].clone()).unwrap().verifier().key_id;
+                    log(format!("https://{}/", log_name(i)), &logs[i], id.to_vec(), "PKIX_ED25519")
+                })
+                .collect(),
+            certificate_authorities: vec![authority(vec![ca.der().to_vec()])],
+            ctlogs: ct
+                .iter()
+                .map(|k| {
+                    let id = k.public_key().fingerprint().to_vec();
+                    log("https://ct.example".into(), k, id, "PKIX_ECDSA_P256_SHA_256")
+                })
+                .collect(),
+            timestamp_authorities: tsa
+                .iter()
+                .map(|t| authority(vec![t.leaf.der().to_vec(), t.root.der().to_vec()]))
+                .collect(),
+        };
+        Self { ca_key, ca, ct, tsa, logs, witness: ed(), root, signing: p256() }
+    }
+
+    /// A certificate with an SCT of each of these CT logs.
+    pub(crate) fn certificate(&self, ct: &[usize]) -> Vec<u8> {
+        let profile = LeafProfile {
+            public_key: self.signing.public_key().clone(),
+            san: San::Email(NAME.into()),
+            fulcio: FulcioExtensions {
+                issuer_v2: Some(ISSUER.into()),
+                source_repository_uri: Some("https://git.example/a".into()),
+                ..Default::default()
+            },
+            not_before: at(T - 60),
+            not_after: at(T + 540),
+            serial: [7; 20],
+        };
+        let precertificate = Precertificate::build(&profile, &self.ca, &self.ca_key).unwrap();
+        let timestamp_ms = u64::try_from(T - 60).unwrap() * 1000;
+        let data = signed_data(timestamp_ms, precertificate.entry(), &[]).unwrap();
+        let scts: Vec<Sct> = ct
+            .iter()
+            .map(|i| Sct {
+                log_id: self.ct[*i].public_key().fingerprint(),
+                timestamp_ms,
+                extensions: vec![],
+                scheme: self.ct[*i].scheme(),
+                signature: self.ct[*i].sign(&data).unwrap(),
+            })
+            .collect();
+        precertificate.into_certificate(&scts, &self.ca_key).unwrap()
+    }
+
+    /// An entry for a bundle's content in a log whose only leaf it is.
+    pub(crate) fn entry(&self, log: usize, content: &Content, material: &KeyMaterial) -> TlogEntry {
+        let digest = match content {
+            Content::Dsse(envelope) => HashAlgorithm::Sha256.digest(&envelope.pae()),
+            Content::MessageSignature { .. } => HashAlgorithm::Sha256.digest(ARTIFACT),
+        };
+        let verifier = match material.leaf() {
+            Some(der) => Verifier::Certificate(der.to_vec()),
+            None => Verifier::PublicKey(self.signing.public_key().spki_der().to_vec()),
+        };
+        let key_details = self.signing.public_key().key_details();
+        let signature = content.signature().to_vec();
+        let body = HashedRekordV2 { digest, signature, verifier, key_details }.canonical_body();
+        let root = merkle::leaf_hash(&body);
+        let signer = NoteSigner::rekor_v2(&log_name(log), self.logs[log].clone()).unwrap();
+        let witness =
+            NoteSigner::new(NoteKind::CosignatureV1, "witness.example", self.witness.clone()).unwrap();
+        let log_id = signer.verifier().key_id.to_vec();
+        let checkpoint = Checkpoint { origin: log_name(log), size: 1, root, extensions: vec![] };
+        let time = u64::try_from(T).unwrap() * 1000;
+        TlogEntry {
+            log_index: 0,
+            log_id,
+            kind: "hashedrekord".into(),
+            version: "0.0.2".into(),
+            integrated_time: None,
+            inclusion_promise: None,
+            inclusion_proof: Some(InclusionProof {
+                log_index: 0,
+                root_hash: root.to_vec(),
+                tree_size: 1,
+                hashes: vec![],
+                checkpoint: checkpoint.sign(&[signer, witness], time).unwrap().to_string(),
+            }),
+            canonicalized_body: body,
+        }
+    }
+
+    fn bundle(&self, material: KeyMaterial, content: Content) -> Bundle {
+        let entry = self.entry(0, &content, &material);
+        let token = self.tsa[0].stamp(content.signature(), T);
+        Bundle {
+            version: BundleVersion::V0_3,
+            verification_material: VerificationMaterial {
+                content: material,
+                tlog_entries: vec![entry],
+                rfc3161_timestamps: vec![token],
+            },
+            content,
+        }
+    }
+
+    fn message(&self) -> Content {
+        Content::MessageSignature {
+            digest: Some(HashAlgorithm::Sha256.digest(ARTIFACT)),
+            signature: self.signing.sign(ARTIFACT).unwrap(),
+        }
+    }
+
+    /// A good bundle over the artifact, with a certificate.
+    pub(crate) fn signed(&self) -> Bundle {
+        self.bundle(KeyMaterial::Certificate(self.certificate(&[0])), self.message())
+    }
+
+    /// A good bundle over the artifact, by the bare key.
+    pub(crate) fn signed_by_key(&self) -> Bundle {
+        let hint = encoding::base64_encode(&self.signing.public_key().fingerprint());
+        self.bundle(KeyMaterial::PublicKeyHint(hint), self.message())
+    }
+
+    /// A bundle over any payload.
+    pub(crate) fn enveloped(&self, payload_type: &str, payload: &[u8]) -> Bundle {
+        let mut envelope =
+            Envelope { payload_type: payload_type.into(), payload: payload.to_vec(), signatures: vec![] };
+        let sig = self.signing.sign(&envelope.pae()).unwrap();
+        envelope.signatures.push(Signature { sig, keyid: String::new() });
+        self.bundle(KeyMaterial::Certificate(self.certificate(&[0])), Content::Dsse(envelope))
+    }
+
+    /// A good bundle over a statement with these subjects, as JSON.
+    pub(crate) fn attested(&self, subjects: &str) -> Bundle {
+        let payload = format!(
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":{subjects},"predicateType":"{PREDICATE_TYPE}","predicate":{{}}}}"#
+        );
+        self.enveloped(IN_TOTO_PAYLOAD_TYPE, payload.as_bytes())
+    }
+
+    pub(crate) fn material(&self) -> TrustMaterial {
+        let witness = self.witness.public_key().clone();
+        TrustMaterial::from_trusted_root(&self.root)
+            .unwrap()
+            .with_witness("witness.example", witness)
+            .unwrap()
+    }
+
+    pub(crate) fn judge(&self, bundle: &Bundle, requirements: &Requirements) -> Report {
+        let now = at(T + 3600);
+        verify(&Subject::from_bytes(ARTIFACT), bundle, &self.material(), requirements, now)
+    }
+}
+
+/// A subject that is the artifact, as JSON.
+pub(crate) fn subject() -> String {
+    let hex = HashAlgorithm::Sha256.digest(ARTIFACT).to_hex();
+    format!(r#"[{{"name":"a","digest":{{"sha256":"{hex}"}},"annotations":{{"k":"v"}}}}]"#)
+}
+
+pub(crate) fn alice() -> RequirementsBuilder<Identities> {
+    Requirements::builder().identity(Identity::exact(NAME, ISSUER).unwrap())
+}
+
+pub(crate) fn reason(report: &Report) -> Option<Reason> {
+    report.verified().err().map(|rejection| rejection.reason)
+}
