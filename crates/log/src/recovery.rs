@@ -88,7 +88,7 @@ pub(crate) fn recover(
     let head = lock.current().clone();
     check_signed(&head, &params.origin, signers)?;
 
-    let contents = read_segments(storage.as_ref(), head.size)?;
+    let (contents, unused) = read_segments(storage.as_ref(), head.size)?;
     // Once to see that it leads to the signed tree, before anything is written; once more to write.
     let replayed = replay(&contents, params.format, head.size, |_, _| Ok(()))?;
     if replayed.edge.root() != head.root {
@@ -96,6 +96,9 @@ pub(crate) fn recover(
             "the write-ahead file leads to a tree of size {} with another root than the lock record's",
             head.size
         ));
+    }
+    if let Some(path) = unused {
+        storage.remove(&path).map_err(LogError::io(format!("removing the unused {path}")))?;
     }
     let tree = Tree::new(storage.clone(), params.format);
     check_not_restored(storage.as_ref(), params.format, &head, &replayed.edge)?;
@@ -132,9 +135,10 @@ pub(crate) fn recover(
     Ok(Recovered { lock, tree, edge, bundle, segment, recent, keys, first_key, partial, finished })
 }
 
-/// Reads the segments, without one that was being made when the process ended.
-fn read_segments(storage: &dyn Storage, committed: u64) -> Result<Vec<Content>, LogError> {
+/// Reads the segments, and names one apart that was being made when the process ended.
+fn read_segments(storage: &dyn Storage, committed: u64) -> Result<(Vec<Content>, Option<String>), LogError> {
     let mut contents: Vec<Content> = Vec::new();
+    let mut unused = None;
     let bases = segments(storage)?;
     for (place, base) in bases.iter().enumerate() {
         let path = segment_path(*base);
@@ -146,9 +150,10 @@ fn read_segments(storage: &dyn Storage, committed: u64) -> Result<Vec<Content>, 
         let last = place + 1 == bases.len();
         let empty = opened.as_ref().is_none_or(|(_, rest)| Record::parse(rest).is_none());
         // A new segment gets its first batch only when it is durable itself. So one without a batch at the end
-        // is one that was being made, or that could not be for want of space; the one before goes on.
+        // is one that was being made, or that could not be for want of space; the one before goes on. If its
+        // first batch is damaged instead, the one before does not lead to the committed tree, and all stays.
         if last && empty && !contents.is_empty() {
-            storage.remove(&path).map_err(LogError::io(format!("removing the unused {path}")))?;
+            unused = Some(path);
             continue;
         }
         if opened.is_none() {
@@ -165,7 +170,7 @@ fn read_segments(storage: &dyn Storage, committed: u64) -> Result<Vec<Content>, 
     if contents.is_empty() {
         return inconsistent(format!("there is no write-ahead segment in {WAL}"));
     }
-    Ok(contents)
+    Ok((contents, unused))
 }
 
 struct Replayed {

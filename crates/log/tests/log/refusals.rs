@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_crypto::{KeyPair, KeyType};
+use countersign_log::storage::Storage;
 use countersign_log::{Log, LogError, Options};
 
 use crate::support::{append_all, clock, options, params, runtime, signers};
@@ -147,6 +148,38 @@ fn r6_flipped_bits_are_found_on_reading() {
         }
     }
     println!("{flips} flipped bits, all found");
+}
+
+/// R6: a damaged newest segment looks like one that was never used; it is kept and nothing is signed.
+#[test]
+fn r6_a_damaged_segment_is_refused_and_kept() {
+    let disk = crate::support::sim::SimFs::default();
+    Log::create_on(&disk, &params()).unwrap();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let open = || crate::support::open(&storage, Options { segment_bytes: 3000, ..options() });
+    let log = open().unwrap();
+    runtime().block_on(async {
+        append_all(&log, 0..60).await;
+        append_all(&log, 60..61).await;
+        log.shutdown().await;
+    });
+    let newest = storage.list("wal").unwrap().pop().unwrap();
+    let path = format!("wal/{newest}");
+    let good = storage.read(&path).unwrap().unwrap();
+    // With a segment before it, one without an intact batch could be one that was being made.
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    storage.replace(&path, &bad).unwrap();
+    storage.replace("wal/00000000000000000000", &first_segment()).unwrap();
+    assert!(open().is_err());
+    assert_eq!(storage.read(&path).unwrap(), Some(bad), "the damaged segment is kept");
+}
+
+/// The segment of a new log.
+fn first_segment() -> Vec<u8> {
+    let disk = crate::support::sim::SimFs::default();
+    Log::create_on(&disk, &params()).unwrap();
+    disk.read("wal/00000000000000000000").unwrap().unwrap()
 }
 
 /// R6: the log does not build upon a damaged edge.
