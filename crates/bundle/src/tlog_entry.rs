@@ -115,7 +115,7 @@ struct WireKindVersion {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct WirePromise {
-    #[serde(alias = "signed_entry_timestamp", default, deserialize_with = "json::null_is_default")]
+    #[serde(alias = "signed_entry_timestamp")]
     signed_entry_timestamp: Base64,
 }
 
@@ -148,6 +148,11 @@ impl WireEntry {
                 self.integrated_time.0
             )));
         }
+        if self.inclusion_promise.as_ref().is_some_and(|p| p.signed_entry_timestamp.0.is_empty()) {
+            return Err(shape(
+                "inclusionPromise: expected a signature or no promise at all, found an empty one",
+            ));
+        }
         let inclusion_proof = match self.inclusion_proof {
             None => None,
             Some(proof) => Some(InclusionProof {
@@ -164,10 +169,7 @@ impl WireEntry {
             kind: self.kind_version.kind,
             version: self.kind_version.version,
             integrated_time: (self.integrated_time.0 != 0).then_some(self.integrated_time.0),
-            inclusion_promise: self
-                .inclusion_promise
-                .map(|p| p.signed_entry_timestamp.0)
-                .filter(|p| !p.is_empty()),
+            inclusion_promise: self.inclusion_promise.map(|p| p.signed_entry_timestamp.0),
             inclusion_proof,
             canonicalized_body: self.canonicalized_body.0,
         })

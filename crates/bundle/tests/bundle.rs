@@ -97,10 +97,6 @@ fn the_reader_takes_what_other_writers_write() {
         ("index as number", with(sample(), &format!("{ENTRY}/logIndex"), Some(json!(0)))),
         ("integratedTime missing", with(sample(), &format!("{ENTRY}/integratedTime"), None)),
         ("null promise", with(sample(), &format!("{ENTRY}/inclusionPromise"), Some(Value::Null))),
-        (
-            "empty promise",
-            with(sample(), &format!("{ENTRY}/inclusionPromise"), Some(json!({"signedEntryTimestamp": ""}))),
-        ),
         ("zero index missing", with(sample(), &format!("{ENTRY}/inclusionProof/logIndex"), None)),
         ("hashes missing", with(sample(), &format!("{ENTRY}/inclusionProof/hashes"), None)),
         ("unknown member", with(sample(), "/unknown", Some(json!({"a": [1]})))),
@@ -157,6 +153,16 @@ fn each_version_demands_its_proofs() {
     let old = with(no_proof, "/mediaType", Some(version("0.1")));
     assert!(read(&old).is_err(), "neither promise nor proof");
     assert!(read(&with(old, &format!("{ENTRY}/inclusionPromise"), Some(promise))).is_ok());
+}
+
+#[test]
+fn an_empty_promise_is_no_promise_and_refused() {
+    for bad in [json!({"signedEntryTimestamp": ""}), json!({}), json!([])] {
+        assert!(
+            read(&with(sample(), &format!("{ENTRY}/inclusionPromise"), Some(bad.clone()))).is_err(),
+            "{bad}"
+        );
+    }
 }
 
 #[test]
