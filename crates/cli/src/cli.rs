@@ -56,6 +56,8 @@ pub(crate) enum Command {
     VerifyBlobAttestation(commands::cosign_verify::VerifyBlobAttestation),
     Initialize(commands::trust::Initialize),
     Bundle(commands::inspect::BundleCommand),
+    TrustedRoot(commands::create::TrustedRootCommand),
+    SigningConfig(commands::create::SigningConfigCommand),
     GenerateKeyPair(commands::keys::GenerateKeyPair),
     ImportKeyPair(commands::keys::ImportKeyPair),
     PublicKey(commands::keys::PublicKeyCommand),
@@ -68,6 +70,8 @@ impl Command {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match self {
             Self::Quickstart(command) => command.run(terminal),
+            Self::TrustedRoot(command) => command.run(terminal),
+            Self::SigningConfig(command) => command.run(terminal),
             Self::Verify(command) => command.run(terminal),
             Self::VerifyBlob(command) => command.run(terminal),
             Self::VerifyBlobAttestation(command) => command.run(terminal),

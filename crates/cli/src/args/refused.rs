@@ -64,6 +64,14 @@ refused! {
     }
 }
 
+refused! {
+    /// Refused when making documents.
+    DefaultsRefused {
+        defaults = "with-default-services": "no public instance is built in; start from its own document with --base-config, or trust it by name",
+        rekor_v2 = "with-default-rekor-v2": "no public instance is built in; start from its own document with --base-config, or trust it by name",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 pub(crate) mod completion;
 pub(crate) mod cosign_sign;
 pub(crate) mod cosign_verify;
+pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod init;
 pub(crate) mod inspect;

@@ -370,14 +370,13 @@ impl Initialize {
                              with a file",
                         ));
                     }
-                    let bytes = match root {
+                    match root {
                         None => FetchedRoot::fetch(&transport, &base).await.map_err(failure)?,
                         Some(address) => {
                             let bytes = fetch(&http, &parse_url(address)?).await?;
                             FetchedRoot::from_bytes(&base, &base, bytes).map_err(failure)?
                         }
-                    };
-                    bytes
+                    }
                 }
             };
             if let Some(expected) = &self.root_checksum {

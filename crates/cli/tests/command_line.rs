@@ -1,0 +1,310 @@
+//! The program as its users run it: help texts and checklists compared with kept ones, exit codes, and a whole life
+//! of an instance: made, served, trusted, signed with, verified without it.
+//!
+//! `UPDATE_GOLDEN=1 cargo test -p countersign` writes the kept texts anew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A place with nothing of the user's in it.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("COSIGN_PASSWORD", "pw")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs and gives exit code, standard output and standard error.
+    fn text(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.run(arguments);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.text(arguments);
+        assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");
+        out
+    }
+}
+
+fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, kept, "{name} differs; if that is meant, run with UPDATE_GOLDEN=1");
+}
+
+#[test]
+fn help_texts_are_as_kept() {
+    let home = Home::new();
+    golden("help.txt", &home.good(&["--help"]));
+    for command in ["sign", "verify", "quickstart", "serve", "trust"] {
+        golden(&format!("help-{command}.txt"), &home.good(&[command, "-h"]));
+    }
+}
+
+#[test]
+fn mistakes_in_the_command_line_exit_with_1() {
+    let home = Home::new();
+    std::fs::write(home.path("f"), "x").unwrap();
+    for arguments in [
+        &[][..],
+        &["nonsense"],
+        &["sign"],
+        &["sign", "not-there"],
+        &["verify", "f"],
+        &["verify", "not-there", "--key", "k"],
+        &["verify", "f", "--email", "a@b.c"],
+        &["verify", "f", "--min-logs", "many", "--key", "k"],
+        &["verify-blob", "f", "--bundle", "b", "--key", "k", "--insecure-ignore-sct"],
+        &["sign-blob", "f", "--sk"],
+        &["sign-blob", "f", "--new-bundle-format=false"],
+        &["generate-key-pair", "--kms", "awskms:///x"],
+        &["completion", "tcsh"],
+        &["serve", "no-instance"],
+    ] {
+        let (code, _, err) = home.text(arguments);
+        assert_eq!(code, 1, "{arguments:?}: {err}");
+        assert!(!err.is_empty(), "{arguments:?} says nothing");
+    }
+}
+
+#[test]
+fn no_signature_no_trust_and_no_network_have_their_own_codes() {
+    let home = Home::new();
+    std::fs::write(home.path("f"), "x").unwrap();
+    let (code, _, err) = home.text(&["verify", "f", "--email", "a@b.c", "--issuer", "i"]);
+    assert_eq!(code, 5, "{err}");
+    assert!(err.contains("countersign trust add"), "{err}");
+    home.good(&["generate-key-pair", "--output-key-prefix", "k"]);
+    let (code, out, _) = home.text(&["verify", "f", "--key", "k.pub", "--min-logs", "0"]);
+    assert_eq!(code, 3, "{out}");
+    assert!(out.ends_with("REJECTED\n"), "{out}");
+    let (code, _, err) = home.text(&["trust", "add", "http://127.0.0.1:9", "--yes"]);
+    assert_eq!(code, 6, "{err}");
+}
+
+#[test]
+fn a_key_signs_and_verifies_without_any_service() {
+    let home = Home::new();
+    std::fs::write(home.path("app.tar"), "artifact").unwrap();
+    home.good(&["generate-key-pair", "--output-key-prefix", "k"]);
+    // A trusted root that trusts nobody but has the form of one: keys alone decide.
+    std::fs::write(
+        home.path("root.json"),
+        r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#,
+    )
+    .unwrap();
+    let line = home.good(&[
+        "sign",
+        "app.tar",
+        "--key",
+        "k.key",
+        "--trusted-root",
+        "root.json",
+        "--tlog-upload=false",
+    ]);
+    assert_eq!(line, "countersign verify app.tar --key k.pub --min-logs 0 --trusted-root root.json\n");
+    let verify = ["verify", "app.tar", "--key", "k.pub", "--min-logs", "0"];
+    assert!(home.good(&verify).ends_with("VERIFIED\n"));
+    // Without being told, a signature no log has seen is not enough.
+    let (code, _, _) = home.text(&["verify", "app.tar", "--key", "k.pub", "--trusted-root", "root.json"]);
+    assert_ne!(code, 0);
+    home.good(&["generate-key-pair", "--output-key-prefix", "other"]);
+    let (code, out, _) = home.text(&["verify", "app.tar", "--key", "other.pub", "--min-logs", "0"]);
+    assert_eq!(code, 4, "{out}");
+    std::fs::write(home.path("app.tar"), "tampered").unwrap();
+    let (code, out, _) = home.text(&verify);
+    assert_eq!(code, 2);
+    assert!(out.contains("digest_mismatch") && out.ends_with("REJECTED\n"), "{out}");
+}
+
+/// A running instance, ended when dropped.
+struct Instance {
+    child: Child,
+    url: String,
+}
+
+impl Instance {
+    fn start(home: &Home) -> Self {
+        home.good(&["init", "instance", "--dev"]);
+        let mut child = home
+            .command(&["serve", "instance", "--dev"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split(' ').nth(1).expect("the address").to_owned();
+        Self { child, url }
+    }
+
+    fn token(&self) -> String {
+        let host = self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+        let body = r#"{"sub":"alice","email":"alice@example.com","email_verified":true}"#;
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(
+            stream,
+            "POST /development-identity-provider/mint HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let start = answer.find("\"id_token\":\"").expect("a token") + 12;
+        answer[start..].split('"').next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What differs from run to run, taken out.
+fn settled(text: &str, url: &str) -> String {
+    text.replace(url, "http://instance")
+        .lines()
+        .map(|line| {
+            line.split(' ')
+                .map(|word| if word.starts_with("20") && word.ends_with('Z') { "TIME" } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+                + "\n"
+        })
+        .collect()
+}
+
+#[test]
+fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify() {
+    let home = Home::new();
+    for (name, content) in [("a.txt", "first"), ("b.txt", "second"), ("predicate.json", "{\"ok\":true}")] {
+        std::fs::write(home.path(name), content).unwrap();
+    }
+    let instance = Instance::start(&home);
+    let url = instance.url.clone();
+    let token = instance.token();
+    home.good(&["trust", "add", &url, "--name", "dev", "--yes"]);
+    let lines = home.good(&["sign", "a.txt", "b.txt", "--identity-token", &token]);
+    assert_eq!(lines.lines().count(), 2);
+    let issuer = format!("{url}/development-identity-provider");
+    let who = ["--certificate-identity", "alice@example.com", "--certificate-oidc-issuer", &issuer];
+
+    home.good(&["sign-blob", "-y", "--identity-token", &token, "--bundle", "blob.json", "a.txt"]);
+    let kind = "https://example.com/p";
+    home.good(&[
+        "attest-blob",
+        "--identity-token",
+        &token,
+        "--type",
+        kind,
+        "--predicate",
+        "predicate.json",
+        "--bundle",
+        "att.json",
+        "a.txt",
+    ]);
+    let checkpoint = home.good(&["log", "checkpoint"]);
+    std::fs::write(home.path("kept.txt"), checkpoint).unwrap();
+    home.good(&["sign", "b.txt", "--identity-token", &token]);
+    let log = home.good(&["log", "verify", "--kept", "kept.txt", "--bundle", "a.txt.sigstore.json", "--all"]);
+    assert!(log.ends_with("VERIFIED\n"), "{log}");
+    home.good(&["trust", "update"]);
+    home.good(&["trust", "export", "--out", "site.json"]);
+
+    // From here on there is nobody to ask.
+    drop(instance);
+    let verify = ["verify", "a.txt", "--email", "alice@example.com", "--issuer", &issuer];
+    golden("verify-good.txt", &settled(&home.good(&verify), &url));
+    // The very line that `sign` printed.
+    let printed: Vec<&str> = lines.lines().next().unwrap().split(' ').skip(1).collect();
+    home.good(&printed);
+    home.good(&[&["verify-blob", "--bundle", "blob.json", "a.txt"][..], &who].concat());
+    home.good(
+        &[&["verify-blob-attestation", "--bundle", "att.json", "--type", kind, "a.txt"][..], &who].concat(),
+    );
+
+    let attestation =
+        [&["verify-blob-attestation", "--bundle", "att.json", "--type", "slsaprovenance", "a.txt"][..], &who];
+    assert_eq!(home.text(&attestation.concat()).0, 4, "another type of statement");
+    let other = ["verify", "a.txt", "--email", "bob@example.com", "--issuer", &issuer];
+    assert_eq!(home.text(&other).0, 4, "another identity");
+    let swapped = [
+        "verify",
+        "b.txt",
+        "--bundle",
+        "a.txt.sigstore.json",
+        "--email",
+        "alice@example.com",
+        "--issuer",
+        &issuer,
+    ];
+    let (code, out, _) = home.text(&swapped);
+    assert_eq!(code, 2, "another artifact");
+    golden("verify-tampered.txt", &settled(&out, &url));
+    let (_, json, _) = home.text(&[&swapped[..], &["--output", "json"]].concat());
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(
+        (json["schema"].as_str(), json["verified"].as_bool()),
+        (Some("countersign.verify"), Some(false))
+    );
+    assert_eq!(json["reports"][0]["reason"], "digest_mismatch");
+
+    // The exported file serves a machine that has never seen the instance.
+    let elsewhere = Home::new();
+    for name in ["a.txt", "a.txt.sigstore.json", "site.json"] {
+        std::fs::copy(home.path(name), elsewhere.path(name)).unwrap();
+    }
+    elsewhere.good(&["trust", "add", "site.json"]);
+    elsewhere.good(&verify);
+}
+
+#[test]
+fn quickstart_ends_well_and_leaves_nothing() {
+    let home = Home::new();
+    std::fs::write(home.path("README.md"), "real file").unwrap();
+    let temporary = home.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    let output = home.command(&["quickstart", "README.md"]).env("TMPDIR", &temporary).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("VERIFIED") && text.contains("REJECTED") && text.contains("What next"), "{text}");
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
+    assert_eq!(std::fs::read(home.path("README.md")).unwrap(), b"real file");
+}
