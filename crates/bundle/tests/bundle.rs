@@ -1,5 +1,5 @@
 //! Bundles: what is read, what is refused, and the one form that is written.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
 //! Rekor's bodies and requests, against one complete exchange with a real Rekor v2 (rekor-tiles 2.3.0).
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
 use countersign_attestation::dsse::{Envelope, Signature};
 use countersign_bundle::rekor::{
