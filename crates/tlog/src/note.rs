@@ -1,6 +1,6 @@
 //! Signed notes (C2SP `signed-note`): a text and lines of signatures under it.
 //!
-//! A [`Note`] is what was read; nothing in it is verified. [`NoteVerifier`](crate::NoteVerifier) picks its
+//! A [`Note`] is what was read; nothing in it is verified. [`NoteVerifier`] picks its
 //! signature by key name and four-byte hint together and ignores all the others.
 
 use countersign_crypto::{CryptoError, encoding};
