@@ -197,6 +197,33 @@ impl Drop for Instance {
     }
 }
 
+/// The network system calls of a run, by `strace`; `None` where that cannot be used.
+fn network_calls(home: &Home, arguments: &[&str]) -> Option<String> {
+    let log = home.path("strace.txt");
+    let mut command = Command::new("strace");
+    command
+        .args(["-f", "-e", "trace=network", "-o"])
+        .arg(&log)
+        .arg(env!("CARGO_BIN_EXE_countersign"))
+        .args(arguments)
+        .current_dir(home.0.path())
+        .env("HOME", home.0.path())
+        .stdin(Stdio::null());
+    let output = command.output().ok()?;
+    if String::from_utf8_lossy(&output.stderr).contains("ptrace") {
+        return None; // strace is there and may not trace
+    }
+    let calls = std::fs::read_to_string(&log).ok()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    Some(
+        calls
+            .lines()
+            .filter(|l| !l.contains("+++") && !l.contains("---"))
+            .map(|l| format!("{l}\n"))
+            .collect(),
+    )
+}
+
 /// What differs from run to run, taken out.
 fn settled(text: &str, url: &str) -> String {
     text.replace(url, "http://instance")
@@ -252,6 +279,10 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
     drop(instance);
     let verify = ["verify", "a.txt", "--email", "alice@example.com", "--issuer", &issuer];
     golden("verify-good.txt", &settled(&home.good(&verify), &url));
+    match network_calls(&home, &verify) {
+        Some(calls) => assert_eq!(calls, "", "verification opened a socket"),
+        None => eprintln!("skipped: no strace here to count sockets with"),
+    }
     // The very line that `sign` printed.
     let printed: Vec<&str> = lines.lines().next().unwrap().split(' ').skip(1).collect();
     home.good(&printed);
