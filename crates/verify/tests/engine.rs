@@ -1,7 +1,7 @@
 //! The engine against bundles of a Sigstore of our own, one fault at a time. Names that begin with v and a number
 //! are rows of the list of past mistakes of verifiers.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "code of tests")]
 
 mod common;
 

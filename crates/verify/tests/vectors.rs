@@ -1,6 +1,6 @@
 //! The public vectors of sigstore-conformance: 42 acceptances and 98 refusals, each for the right reason.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "code of tests")]
 
 use std::path::{Path, PathBuf};
 
