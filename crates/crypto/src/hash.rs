@@ -88,11 +88,8 @@ impl Digest {
     /// # Errors
     /// [`CryptoError::DigestLength`] when the length does not fit the algorithm.
     pub fn new(algorithm: HashAlgorithm, bytes: &[u8]) -> Result<Self, CryptoError> {
-        let wrong = CryptoError::DigestLength {
-            algorithm,
-            expected: algorithm.output_len(),
-            found: bytes.len(),
-        };
+        let wrong =
+            CryptoError::DigestLength { algorithm, expected: algorithm.output_len(), found: bytes.len() };
         if bytes.len() != algorithm.output_len() {
             return Err(wrong);
         }

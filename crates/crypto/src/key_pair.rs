@@ -5,7 +5,9 @@ use std::fmt;
 use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair};
+use aws_lc_rs::signature::{
+    self as lc, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaKeyPair,
+};
 use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
@@ -90,7 +92,8 @@ impl KeyPair {
             return Ok(Self { private: Private::Rsa { pair, pkcs8 }, public, scheme });
         }
         Err(CryptoError::PrivateKey(
-            "expected PKCS#8 with an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 to 4096 bits) key".into(),
+            "expected PKCS#8 with an ECDSA (P-256, P-384, P-521), Ed25519 or RSA (2048 to 4096 bits) key"
+                .into(),
         ))
     }
 
@@ -199,7 +202,9 @@ impl Signer for KeyPair {
                 .as_ref()
                 .to_vec()),
             (_, Some(hash)) => self.sign_digest(&hash.digest(message)),
-            (_, None) => Err(CryptoError::SchemeMismatch { scheme: self.scheme, key: self.public.key_type() }),
+            (_, None) => {
+                Err(CryptoError::SchemeMismatch { scheme: self.scheme, key: self.public.key_type() })
+            }
         }
     }
 }

@@ -157,7 +157,12 @@ impl PublicKey {
     /// # Errors
     /// As [`PublicKey::verify`], and [`CryptoError::Unsupported`] for pure Ed25519, which cannot be checked
     /// from a digest, and for a digest of another algorithm.
-    pub fn verify_digest(&self, scheme: Scheme, digest: &Digest, signature: &[u8]) -> Result<(), CryptoError> {
+    pub fn verify_digest(
+        &self,
+        scheme: Scheme,
+        digest: &Digest,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
         self.check_scheme(scheme)?;
         if scheme.hash() != Some(digest.algorithm()) {
             return Err(CryptoError::Unsupported(format!(
@@ -178,7 +183,8 @@ impl PublicKey {
 }
 
 fn rsa_key_type(raw: &[u8]) -> Result<KeyType, CryptoError> {
-    let key = RsaPublicKey::from_der(raw).map_err(|e| CryptoError::PublicKey(format!("RSAPublicKey: {e}")))?;
+    let key =
+        RsaPublicKey::from_der(raw).map_err(|e| CryptoError::PublicKey(format!("RSAPublicKey: {e}")))?;
     let modulus = key.modulus.as_bytes();
     let bits = match (modulus.len(), modulus.first()) {
         (256, Some(0x80..)) => 2048,
