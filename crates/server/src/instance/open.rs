@@ -171,7 +171,7 @@ impl Instance {
                 .key_id;
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                key_of: Some(Arc::new(|stored| countersign_crypto::sha256(stored))),
+                key_of: Some(Arc::new(countersign_crypto::sha256)),
                 ..Options::default()
             };
             let log =
