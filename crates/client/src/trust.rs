@@ -226,7 +226,13 @@ pub struct HttpTransport<'a>(pub &'a Http);
 
 impl Transport for HttpTransport<'_> {
     async fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, TransportError> {
-        let failed = |e: &ClientError| TransportError::Failed(e.to_string());
+        // The address is named by whoever reports this.
+        let failed = |e: &ClientError| {
+            TransportError::Failed(match e {
+                ClientError::Network { message, .. } => message.clone(),
+                other => other.to_string(),
+            })
+        };
         let url = crate::http::parse_url(url).map_err(|e| failed(&e))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let request = Request::get("the TUF repository", &url).limit(limit);
