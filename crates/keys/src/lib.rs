@@ -1,9 +1,9 @@
 //! Private keys behind one [`Signer`](countersign_crypto::Signer), wherever they live.
 //!
 //! A [`KeyRef`] names a key in the way cosign names it: a path, `env://VAR`, and (in later builds) the homes
-//! listed in [`reference`]. [`load_signer`] turns a reference into something that signs. Key files are
+//! listed in [`mod@reference`]. [`load_signer`] turns a reference into something that signs. Key files are
 //! cosign's encrypted form ([`encrypted`]) or plain PEM; they are written atomically, mode 0600, and never over
-//! an existing file ([`file`]).
+//! an existing file ([`mod@file`]).
 //!
 //! Passwords and keys are wiped from memory when dropped and never appear in `Debug` output or errors.
 //!
