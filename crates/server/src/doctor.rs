@@ -4,6 +4,7 @@ use std::path::Path;
 
 use countersign_clock::{Clock, Timestamp};
 use countersign_keys::PasswordSource;
+use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -81,6 +82,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     trust_root(&instance, now, &mut findings);
     logs(&instance, now, &mut findings);
     disk(&instance, &mut findings);
+    reachability(&instance, &mut findings);
     findings.0
 }
 
@@ -220,19 +222,17 @@ fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)] {
         let path = instance.directory.join(sub).join("checkpoint");
         match std::fs::read_to_string(&path) {
-            Ok(text) => match countersign_tlog::Checkpoint::parse(
-                text.split("\n\n").next().unwrap_or_default(),
-            ) {
-                Ok(checkpoint) => findings.good(what, format!("{} entries", checkpoint.size)),
-                Err(_) => match text.lines().nth(1).and_then(|l| l.parse::<u64>().ok()) {
-                    Some(size) => findings.good(what, format!("{size} entries")),
-                    None => findings.problem(
+            Ok(text) => {
+                let checkpoint = Note::parse(text.as_bytes()).and_then(|note| Checkpoint::parse(note.text()));
+                match checkpoint {
+                    Ok(checkpoint) => findings.good(what, format!("{} entries", checkpoint.size)),
+                    Err(e) => findings.problem(
                         what,
-                        format!("{} is not a checkpoint", path.display()),
+                        format!("{} is not a checkpoint: {e}", path.display()),
                         "restore the directory from a backup, or start the server, which repairs what it can",
                     ),
-                },
-            },
+                }
+            }
             Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
                 findings.good(what, "not started yet");
             }
@@ -265,6 +265,20 @@ fn disk(instance: &Instance, findings: &mut Findings) {
         ),
         Ok(free) => findings.good("disk", format!("{} GiB free", free >> 30)),
         Err(e) => findings.problem("disk", e, "check that the directory is there and readable"),
+    }
+}
+
+/// Whether a server listens where the configuration says.
+fn reachability(instance: &Instance, findings: &mut Findings) {
+    let address = instance.config.listen;
+    match std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_secs(2)) {
+        Ok(_) => findings.good("reachability", format!("something listens on {address}")),
+        Err(e) => findings.add(
+            Level::Warning,
+            "reachability",
+            format!("nothing answers on {address}: {e}"),
+            format!("countersign serve {}", instance.directory.display()),
+        ),
     }
 }
 

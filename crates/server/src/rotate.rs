@@ -72,7 +72,7 @@ pub fn rotate(
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
     // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
-    let _held = hold_logs(&instance, &source, clock)?;
+    let mut held = hold_logs(&instance, &source, clock)?;
     // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
     let tuf_root = InstanceKey::TufRoot.load(directory, &source)?;
     let now = clock.now();
@@ -83,6 +83,12 @@ pub fn rotate(
         Target::Log => InstanceKey::Log,
         Target::Tuf => return rotate_tuf(&instance, &source, &tuf_root, now),
     };
+    // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
+    // held, and without it no server starts.
+    if let Some(at) = held.iter().position(|(held, _)| *held == key) {
+        let (_, log) = held.swap_remove(at);
+        end(&log)?;
+    }
     let retired = retired_directory(&instance, target, now)?;
     let mut moves = Moves::default();
     let done = replace(&instance, key, &retired, &source, now, &mut moves)
@@ -100,7 +106,7 @@ fn hold_logs(
     instance: &Instance,
     password: &PasswordSource,
     clock: &Arc<dyn Clock>,
-) -> Result<Vec<Log>, ServerError> {
+) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
     let mut held = Vec::new();
     for (name, sub, key) in
         [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
@@ -115,9 +121,26 @@ fn hold_logs(
                 };
                 ServerError::Log { log: name, message: format!("{e}{hint}") }
             })?;
-        held.push(log);
+        held.push((key, log));
     }
     Ok(held)
+}
+
+/// Waits until a log has written what it has to write and stopped. On a thread of its own, because the caller may or may
+/// not be inside a runtime.
+fn end(log: &Log) -> Result<(), ServerError> {
+    let failed = |message: String| ServerError::Log { log: "retiring", message };
+    std::thread::scope(|scope| {
+        let ending = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+            runtime.block_on(log.shutdown());
+            Ok::<(), std::io::Error>(())
+        });
+        ending
+            .join()
+            .map_err(|_| failed("it could not be stopped".into()))?
+            .map_err(|e| failed(e.to_string()))
+    })
 }
 
 fn retired_directory(instance: &Instance, target: Target, now: Timestamp) -> Result<PathBuf, ServerError> {

@@ -236,6 +236,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
 
 /// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.
 async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions, stop: watch::Sender<bool>) {
+    let (instance, options) = (Arc::new(instance), Arc::new(options));
     let mut second = tokio::time::interval(Duration::from_secs(1));
     let mut since_trust = Duration::ZERO;
     loop {
@@ -252,8 +253,11 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         if since_trust >= TRUST_PERIOD {
             since_trust = Duration::ZERO;
             if let Some(role) = &services.trust {
-                match instance.refresh_trust(&options) {
-                    Ok(documents) => role.documents.store(Arc::new(documents)),
+                // Key derivation and files: not for the threads that answer requests.
+                let (instance, options) = (Arc::clone(&instance), Arc::clone(&options));
+                match tokio::task::spawn_blocking(move || instance.refresh_trust(&options)).await {
+                    Ok(Ok(documents)) => role.documents.store(Arc::new(documents)),
+                    Ok(Err(e)) => tracing::error!(error = %e, "the trust root could not be refreshed"),
                     Err(e) => tracing::error!(error = %e, "the trust root could not be refreshed"),
                 }
             }
