@@ -354,6 +354,12 @@ async fn a_signer_that_blocks_signs_on_another_thread() {
             self.1.lock().unwrap().push(std::thread::current().id());
             self.0.sign(message)
         }
+        fn sign_digest(
+            &self,
+            digest: &countersign_crypto::Digest,
+        ) -> Result<Vec<u8>, countersign_crypto::CryptoError> {
+            self.0.sign_digest(digest)
+        }
     }
     let lab = Lab::new(&Choices::default());
     let own = std::thread::current().id();

@@ -1,6 +1,7 @@
 //! How a command ends when it does not succeed: a message, a next step and a fixed exit code.
 
 use countersign_client::ClientError;
+use countersign_http::HttpError;
 use countersign_keys::KeyError;
 
 /// Wrong arguments or files that cannot be read.
@@ -48,6 +49,12 @@ impl Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         Self::new(error.exit_code(), error.to_string())
+    }
+}
+
+impl From<HttpError> for Failure {
+    fn from(error: HttpError) -> Self {
+        ClientError::from(error).into()
     }
 }
 

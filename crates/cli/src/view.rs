@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use countersign_client::text::printable;
+use countersign_http::text::printable;
 use countersign_verify::{Check, CheckName, Outcome, Reason, Report};
 use serde_json::{Value, json};
 

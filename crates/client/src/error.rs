@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::text::printable;
+use countersign_http::HttpError;
+use countersign_http::text::printable;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -32,38 +33,9 @@ pub enum ClientError {
     /// A file that should hold a signature is not there.
     #[error("no signature found: {0}")]
     NoSignature(String),
-    /// A service that cannot be reached, or whose answer did not arrive whole.
-    #[error("{service} at {url}: {message}")]
-    Network {
-        /// Which service.
-        service: &'static str,
-        /// Its address.
-        url: String,
-        /// What happened and what to do.
-        message: String,
-    },
-    /// A service that answered with an error.
-    #[error("{service} at {url} answered {status}: {message}")]
-    Status {
-        /// Which service.
-        service: &'static str,
-        /// Its address.
-        url: String,
-        /// The HTTP status.
-        status: u16,
-        /// The service's own words, made printable.
-        message: String,
-    },
-    /// A service that answered with something that is wrong, or cannot be trusted.
-    #[error("{service} at {url} gave a wrong answer: {message}")]
-    WrongAnswer {
-        /// Which service.
-        service: &'static str,
-        /// Its address.
-        url: String,
-        /// What was expected and what was found.
-        message: String,
-    },
+    /// An exchange with a service that failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
     /// No identity token, or not a usable one.
     #[error("identity: {0}")]
     Identity(String),
@@ -90,11 +62,15 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) | Self::File { .. } | Self::Identity(_) | Self::Key(_) => 1,
+            Self::Usage(_)
+            | Self::File { .. }
+            | Self::Identity(_)
+            | Self::Key(_)
+            | Self::Http(HttpError::Usage(_)) => 1,
             Self::Malformed { .. } | Self::Proof(_) => 2,
             Self::NoSignature(_) => 3,
             Self::Trust(_) => 5,
-            Self::Network { .. } | Self::Status { .. } | Self::WrongAnswer { .. } => 6,
+            Self::Http(_) => 6,
             Self::Crypto(_) | Self::SelfCheck(_) => 7,
         }
     }
@@ -117,7 +93,8 @@ mod tests {
 
     #[test]
     fn unreachable_and_refused_and_unsigned_have_different_exit_codes() {
-        let network = ClientError::Network { service: "log", url: "u".into(), message: "m".into() };
+        let network =
+            ClientError::Http(HttpError::Network { service: "log", url: "u".into(), message: "m".into() });
         assert_eq!(network.exit_code(), 6);
         assert_eq!(ClientError::NoSignature("f".into()).exit_code(), 3);
         assert_eq!(ClientError::Trust("t".into()).exit_code(), 5);

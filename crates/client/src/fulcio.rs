@@ -10,8 +10,8 @@ use serde_json::json;
 use url::Url;
 
 use crate::ClientError;
-use crate::http::{Http, Request, join};
 use crate::oidc::IdToken;
+use countersign_http::{Http, Request, join};
 
 const SERVICE: &str = "the certificate authority";
 
@@ -101,13 +101,15 @@ impl Fulcio {
         let Some(embedded) = answer.signed_certificate_embedded_sct else {
             let found =
                 if answer.signed_certificate_detached_sct.is_some() { "a detached one" } else { "none" };
-            return Err(response.wrong(format!("expected a certificate with an embedded SCT, found {found}")));
+            return Err(response
+                .wrong(format!("expected a certificate with an embedded SCT, found {found}"))
+                .into());
         };
         let pems = embedded.chain.certificates;
         if pems.len() > MAX_CHAIN {
-            return Err(
-                response.wrong(format!("expected at most {MAX_CHAIN} certificates, found {}", pems.len()))
-            );
+            return Err(response
+                .wrong(format!("expected at most {MAX_CHAIN} certificates, found {}", pems.len()))
+                .into());
         }
         let mut certificates = pems
             .iter()
@@ -117,10 +119,10 @@ impl Fulcio {
         let leaf = certificates.next().ok_or_else(|| response.wrong("expected a certificate, found none"))?;
         let others: Vec<Certificate> = certificates.collect();
         if leaf.public_key() != signer.public_key() {
-            return Err(response.wrong("the certificate is for another key than ours"));
+            return Err(response.wrong("the certificate is for another key than ours").into());
         }
         if leaf.scts().map_err(|e| response.wrong(e))?.is_empty() {
-            return Err(response.wrong("expected a certificate with an SCT, found one without"));
+            return Err(response.wrong("expected a certificate with an SCT, found one without").into());
         }
         if !anchors.is_empty() {
             // The authority's clock may be a little ahead; what counts is the time it wrote.

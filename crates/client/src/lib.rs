@@ -3,13 +3,11 @@
 pub mod artifact;
 mod error;
 pub mod fulcio;
-pub mod http;
 pub mod log;
 pub mod oidc;
 pub mod rekor;
 pub mod services;
 pub mod sign;
-pub mod text;
 pub mod trust;
 pub mod tsa;
 pub mod verify;

@@ -11,8 +11,8 @@ use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier, merkle};
 use url::Url;
 
 use crate::ClientError;
-use crate::http::{Http, Request, join};
-use crate::text::printable;
+use countersign_http::text::printable;
+use countersign_http::{Http, Request, join};
 
 /// The largest checkpoint, in bytes: that of a note.
 const MAX_CHECKPOINT: usize = 1 << 20;
@@ -65,7 +65,7 @@ impl<'a> LogReader<'a> {
     #[must_use]
     pub fn place(&self) -> String {
         match &self.source {
-            LogSource::Web { base, .. } => crate::http::shown(base),
+            LogSource::Web { base, .. } => countersign_http::shown(base),
             LogSource::Directory(path) => path.display().to_string(),
         }
     }

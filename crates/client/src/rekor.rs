@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::ClientError;
-use crate::http::{Http, Request, Response, join};
 use crate::log::{LogReader, LogSource};
+use countersign_http::{Http, Request, Response, join};
 
 const SERVICE: &str = "the transparency log";
 
@@ -195,7 +195,7 @@ impl Rekor {
             let place =
                 self.base.join(&location).map_err(|_| response.wrong("a conflict without a location"))?;
             if location.is_empty() || place.origin() != self.base.origin() {
-                return Err(response.wrong("a conflict that points elsewhere"));
+                return Err(response.wrong("a conflict that points elsewhere").into());
             }
             response = http.send(Request::get(SERVICE, &place).timeout(TIMEOUT).limit(MAX_ANSWER)).await?;
         }
@@ -205,17 +205,18 @@ impl Rekor {
             serde_json::from_slice(&entry.canonicalized_body).map_err(|e| response.wrong(e))?;
         let holds = |text: &str| contains_text(&found, text);
         if !holds(&signature) || !holds(&pem) {
-            return Err(response.wrong("the entry is about another signature than ours"));
+            return Err(response.wrong("the entry is about another signature than ours").into());
         }
         Ok(entry)
     }
 
     fn wrong(&self, message: &str) -> ClientError {
-        ClientError::WrongAnswer {
+        countersign_http::HttpError::WrongAnswer {
             service: SERVICE,
-            url: crate::http::shown(&self.base),
+            url: countersign_http::shown(&self.base),
             message: message.into(),
         }
+        .into()
     }
 }
 
@@ -269,7 +270,7 @@ fn parse_v1(response: &Response) -> Result<TlogEntry, ClientError> {
     let entries: BTreeMap<String, EntryV1> = response.json()?;
     let mut entries = entries.into_values();
     let (Some(entry), None) = (entries.next(), entries.next()) else {
-        return Err(response.wrong("expected one entry"));
+        return Err(response.wrong("expected one entry").into());
     };
     let hex = |text: &str| encoding::hex_decode(text).map_err(|e| response.wrong(e));
     let base64 = |text: &str| encoding::base64_decode(text).map_err(|e| response.wrong(e));
@@ -278,9 +279,9 @@ fn parse_v1(response: &Response) -> Result<TlogEntry, ClientError> {
         serde_json::from_slice(&body).map_err(|e| response.wrong(format!("the entry's body: {e}")))?;
     let proof = entry.verification.inclusion_proof;
     if proof.hashes.len() > 64 {
-        return Err(
-            response.wrong(format!("expected at most 64 hashes in a proof, found {}", proof.hashes.len()))
-        );
+        return Err(response
+            .wrong(format!("expected at most 64 hashes in a proof, found {}", proof.hashes.len()))
+            .into());
     }
     Ok(TlogEntry {
         log_index: entry.log_index,

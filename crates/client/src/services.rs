@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use url::Url;
 
 use crate::ClientError;
-use crate::http::parse_url;
 use crate::rekor::{Rekor, RekorVersion};
+use countersign_http::parse_url;
 
 /// The services of one signing.
 #[derive(Debug, Clone, Default)]

@@ -10,20 +10,18 @@ use std::sync::Arc;
 use countersign_attestation::dsse::{Envelope, Signature};
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry, VerificationMaterial};
 use countersign_clock::Clock;
-use countersign_crypto::{
-    Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, Scheme, Signer as _, encoding,
-};
+use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, Signer, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::artifact::hash_file_aside;
 use crate::fulcio::{Fulcio, IssuedCertificate};
-use crate::http::Http;
 use crate::oidc::Login;
 use crate::rekor::{Holder, Proposal, RekorVersion};
 use crate::services::Services;
 use crate::trust::Trust;
 use crate::{ClientError, tsa, verify};
+use countersign_http::Http;
 
 /// A certificate with fewer seconds left than this is renewed before the next signature: the slowest log and
 /// timestamp authority must still answer within its life.
@@ -39,19 +37,8 @@ pub enum Identity {
         /// The type of the key.
         key_type: KeyType,
     },
-    /// With a key that is held.
-    Key(Arc<KeyPair>),
-}
-
-impl Identity {
-    /// A held key. Ed25519 keys sign a digest (Ed25519ph), as cosign's do: an artifact is never in memory as a whole.
-    ///
-    /// # Errors
-    /// [`ClientError::Crypto`].
-    pub fn held(key: KeyPair) -> Result<Self, ClientError> {
-        let key = if key.scheme() == Scheme::Ed25519 { key.with_scheme(Scheme::Ed25519ph)? } else { key };
-        Ok(Self::Key(Arc::new(key)))
-    }
+    /// With a key that is held; its scheme must sign digests.
+    Key(Arc<dyn Signer>),
 }
 
 /// A finished signature.
@@ -75,7 +62,7 @@ pub struct Session<'a> {
     services: Services,
     identity: Identity,
     clock: Arc<dyn Clock>,
-    current: Option<(Arc<KeyPair>, IssuedCertificate)>,
+    current: Option<(Arc<dyn Signer>, IssuedCertificate)>,
 }
 
 impl<'a> Session<'a> {
@@ -112,7 +99,7 @@ impl<'a> Session<'a> {
     }
 
     /// The key to sign with now, with its certificate if an identity signs.
-    async fn key(&mut self) -> Result<(Arc<KeyPair>, Option<IssuedCertificate>), ClientError> {
+    async fn key(&mut self) -> Result<(Arc<dyn Signer>, Option<IssuedCertificate>), ClientError> {
         let now = self.clock.now();
         let (login, key_type) = match &mut self.identity {
             Identity::Key(key) => return Ok((Arc::clone(key), None)),
@@ -125,7 +112,7 @@ impl<'a> Session<'a> {
         let base =
             self.services.ca.clone().ok_or_else(|| ClientError::Trust("no certificate authority".into()))?;
         let token = login.token(self.http, now).await?;
-        let key = Arc::new(KeyPair::generate(key_type)?);
+        let key: Arc<dyn Signer> = Arc::new(KeyPair::generate(key_type)?);
         let (anchors, between) = self.trust.authorities(now)?;
         if anchors.is_empty() {
             return Err(ClientError::Trust(format!(
@@ -172,7 +159,7 @@ impl<'a> Session<'a> {
         let input = *digest;
         let signature = aside(move || signing.sign_digest(&input)).await??;
         let content = Content::MessageSignature { digest: Some(*digest), signature };
-        self.finish(&key, issued, content, digest).await
+        self.finish(&*key, issued, content, digest).await
     }
 
     /// Signs a statement: a payload of this type, in a DSSE envelope.
@@ -191,13 +178,13 @@ impl<'a> Session<'a> {
         let signing = Arc::clone(&key);
         let sig = aside(move || signing.sign_digest(&digest)).await??;
         envelope.signatures.push(Signature { sig, keyid: String::new() });
-        self.finish(&key, issued, Content::Dsse(envelope), &digest).await
+        self.finish(&*key, issued, Content::Dsse(envelope), &digest).await
     }
 
     /// Collects the evidence for a signature, puts the bundle together and verifies it.
     async fn finish(
         &self,
-        key: &KeyPair,
+        key: &dyn Signer,
         issued: Option<IssuedCertificate>,
         content: Content,
         digest: &Digest,

@@ -15,7 +15,7 @@ use url::{Host, Url};
 
 use crate::ClientError;
 use crate::artifact::read_limited;
-use crate::http::{Http, Request};
+use countersign_http::{Http, HttpError, Request};
 
 /// The largest trust document, in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -53,7 +53,8 @@ impl From<InstanceError> for ClientError {
     fn from(error: InstanceError) -> Self {
         match error {
             InstanceError::Tuf(countersign_trust::tuf::TufError::Transport { url, detail }) => {
-                Self::Network { service: "the TUF repository", url, message: crate::text::printable(&detail) }
+                let message = countersign_http::text::printable(&detail);
+                HttpError::Network { service: "the TUF repository", url, message }.into()
             }
             other => Self::Trust(other.to_string()),
         }
@@ -150,7 +151,7 @@ impl Trust {
         };
         let newest = self.root.tlogs.iter().filter(same).max_by_key(|log| log.public_key.valid_for.start);
         let log = newest.ok_or_else(|| {
-            ClientError::Trust(format!("{} lists no log at {}", self.from, crate::http::shown(base)))
+            ClientError::Trust(format!("{} lists no log at {}", self.from, countersign_http::shown(base)))
         })?;
         verifier_of(log)
     }
@@ -191,7 +192,11 @@ fn argument(flag: &str, path: &Path) -> String {
 }
 
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> ClientError {
-    ClientError::Trust(format!("{}: {}", path.display(), crate::text::printable(&error.to_string())))
+    ClientError::Trust(format!(
+        "{}: {}",
+        path.display(),
+        countersign_http::text::printable(&error.to_string())
+    ))
 }
 
 fn none() -> ClientError {
@@ -227,18 +232,18 @@ pub struct HttpTransport<'a>(pub &'a Http);
 impl Transport for HttpTransport<'_> {
     async fn get(&self, url: &str, limit: u64) -> Result<Option<Vec<u8>>, TransportError> {
         // The address is named by whoever reports this.
-        let failed = |e: &ClientError| {
+        let failed = |e: &HttpError| {
             TransportError::Failed(match e {
-                ClientError::Network { message, .. } => message.clone(),
+                HttpError::Network { message, .. } => message.clone(),
                 other => other.to_string(),
             })
         };
-        let url = crate::http::parse_url(url).map_err(|e| failed(&e))?;
+        let url = countersign_http::parse_url(url).map_err(|e| failed(&e))?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let request = Request::get("the TUF repository", &url).limit(limit);
         let response = match self.0.send(request).await {
             Ok(response) => response,
-            Err(ClientError::WrongAnswer { .. }) => return Err(TransportError::TooLarge),
+            Err(HttpError::WrongAnswer { .. }) => return Err(TransportError::TooLarge),
             Err(error) => return Err(failed(&error)),
         };
         match response.status {

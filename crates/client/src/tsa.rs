@@ -5,7 +5,7 @@ use countersign_x509::timestamp::{Authority, Imprinted, MAX_TOKEN_LEN, Timestamp
 use url::Url;
 
 use crate::ClientError;
-use crate::http::{Http, Request};
+use countersign_http::{Http, Request};
 
 const SERVICE: &str = "the timestamp authority";
 
@@ -41,10 +41,10 @@ pub async fn timestamp(
         // Nothing to check its signature with; what it states can still be compared.
         let info = token.unverified_info();
         if info.imprint != HashAlgorithm::Sha256.digest(bytes) {
-            return Err(response.wrong("the timestamp is of other bytes than ours"));
+            return Err(response.wrong("the timestamp is of other bytes than ours").into());
         }
         if info.nonce.as_deref() != Some(&nonce[..]) {
-            return Err(response.wrong("the timestamp answers another question (its nonce differs)"));
+            return Err(response.wrong("the timestamp answers another question (its nonce differs)").into());
         }
     } else {
         let mut last = None;
@@ -53,7 +53,9 @@ pub async fn timestamp(
         });
         if !verified {
             let why = last.map(|e| e.to_string()).unwrap_or_default();
-            return Err(response.wrong(format!("no authority of the trust root made this timestamp: {why}")));
+            return Err(response
+                .wrong(format!("no authority of the trust root made this timestamp: {why}"))
+                .into());
         }
     }
     Ok(response.body)

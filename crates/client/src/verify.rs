@@ -22,7 +22,7 @@ const IN_MEMORY: u64 = 64 << 20;
 
 impl From<RequirementsError> for ClientError {
     fn from(error: RequirementsError) -> Self {
-        Self::Usage(crate::text::printable(&error.to_string()))
+        Self::Usage(countersign_http::text::printable(&error.to_string()))
     }
 }
 
@@ -143,7 +143,7 @@ pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientErr
 /// [`ClientError::Trust`].
 pub fn material(trust: &Trust) -> Result<TrustMaterial, ClientError> {
     TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
-        ClientError::Trust(format!("{}: {}", trust.from, crate::text::printable(&e.to_string())))
+        ClientError::Trust(format!("{}: {}", trust.from, countersign_http::text::printable(&e.to_string())))
     })
 }
 
@@ -183,7 +183,8 @@ pub(crate) fn check_own(
     key: &PublicKey,
     now: Timestamp,
 ) -> Result<(), ClientError> {
-    let failed = |e: &dyn std::fmt::Display| ClientError::SelfCheck(crate::text::printable(&e.to_string()));
+    let failed =
+        |e: &dyn std::fmt::Display| ClientError::SelfCheck(countersign_http::text::printable(&e.to_string()));
     let bundle = Bundle::from_json(json).map_err(|e| failed(&e))?;
     let who = match certificate {
         None => Who::Keys(vec![key.clone()]),

@@ -11,12 +11,12 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use countersign_client::ClientError;
-use countersign_client::http::{Http, HttpOptions, Request};
 use countersign_client::oidc::{
     Ambient, AmbientProvider, DevicePrompt, Flow, Login, LoginOptions, TokenFrom, Ui,
 };
 use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::sha256;
+use countersign_http::{Http, HttpError, HttpOptions, Request};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use url::Url;
@@ -186,7 +186,10 @@ async fn a_token_of_another_login_or_issuer_is_not_used() {
 
     let (idp, issuer) = start(Idp { announced_issuer: Some("https://evil".into()), ..Idp::default() }).await;
     let mut login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
-    assert!(matches!(login.token(&http(), now()).await.unwrap_err(), ClientError::WrongAnswer { .. }));
+    assert!(matches!(
+        login.token(&http(), now()).await.unwrap_err(),
+        ClientError::Http(HttpError::WrongAnswer { .. })
+    ));
 }
 
 #[tokio::test]

@@ -11,10 +11,10 @@ use axum::{Json, Router};
 use countersign_bundle::TlogEntry;
 use countersign_bundle::rekor::{HashedRekordV2, Verifier};
 use countersign_client::ClientError;
-use countersign_client::http::{Http, HttpOptions};
 use countersign_client::rekor::{Holder, Proposal, Rekor, RekorVersion};
 use countersign_crypto::encoding::base64_encode;
 use countersign_crypto::{Digest, HashAlgorithm, KeyPair, KeyType, Signer as _};
+use countersign_http::{Http, HttpOptions};
 use serde_json::{Value, json};
 use url::Url;
 

@@ -11,11 +11,11 @@ use axum::routing::post;
 use axum::{Json, Router};
 use countersign_client::ClientError;
 use countersign_client::fulcio::Fulcio;
-use countersign_client::http::{Http, HttpOptions};
 use countersign_client::oidc::IdToken;
 use countersign_client::tsa::timestamp;
 use countersign_crypto::encoding::{base64_decode, base64url_encode};
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, PublicKey, Signer};
+use countersign_http::{Http, HttpError, HttpOptions};
 use countersign_x509::issue::{AuthorityProfile, LeafProfile, Precertificate, root_ca, tsa_leaf};
 use countersign_x509::sct::{Sct, signed_data};
 use countersign_x509::timestamp::{Authority, Responder, TimestampRequest, respond};
@@ -192,6 +192,12 @@ async fn v43_a_timestamp_with_another_nonce_is_refused() {
 #[tokio::test]
 async fn a_timestamp_of_other_bytes_or_of_a_stranger_is_refused() {
     let other = |r| TimestampRequest { imprint: HashAlgorithm::Sha256.digest(b"other"), ..r };
-    assert!(matches!(stamped(other, true).await.unwrap_err(), ClientError::WrongAnswer { .. }));
-    assert!(matches!(stamped(|r| r, false).await.unwrap_err(), ClientError::WrongAnswer { .. }));
+    assert!(matches!(
+        stamped(other, true).await.unwrap_err(),
+        ClientError::Http(HttpError::WrongAnswer { .. })
+    ));
+    assert!(matches!(
+        stamped(|r| r, false).await.unwrap_err(),
+        ClientError::Http(HttpError::WrongAnswer { .. })
+    ));
 }

@@ -152,12 +152,32 @@ impl KeyPair {
             Private::Ed25519 { pkcs8, .. } | Private::Rsa { pkcs8, .. } => Ok(pkcs8.clone()),
         }
     }
+}
 
-    /// Signs a digest made before; its algorithm must be the scheme's.
-    ///
-    /// # Errors
-    /// [`CryptoError::Unsupported`] for pure Ed25519 or another digest, else [`CryptoError::Signing`].
-    pub fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+impl Signer for KeyPair {
+    fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        match (&self.private, self.scheme.hash()) {
+            (Private::Ed25519 { pair, .. }, None) => Ok(pair
+                .try_sign(message)
+                .map_err(|_| CryptoError::Signing("the library refused".into()))?
+                .as_ref()
+                .to_vec()),
+            (_, Some(hash)) => self.sign_digest(&hash.digest(message)),
+            (_, None) => {
+                Err(CryptoError::SchemeMismatch { scheme: self.scheme, key: self.public.key_type() })
+            }
+        }
+    }
+
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
         if self.scheme.hash() != Some(digest.algorithm()) {
             return Err(CryptoError::Unsupported(format!(
                 "{} cannot sign a {} digest",
@@ -180,30 +200,6 @@ impl KeyPair {
                 let mut signature = vec![0; pair.public_modulus_len()];
                 pair.sign_digest(rsa_encoding(self.scheme)?, &imported, &mut signature).map_err(failed)?;
                 Ok(signature)
-            }
-        }
-    }
-}
-
-impl Signer for KeyPair {
-    fn public_key(&self) -> &PublicKey {
-        &self.public
-    }
-
-    fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        match (&self.private, self.scheme.hash()) {
-            (Private::Ed25519 { pair, .. }, None) => Ok(pair
-                .try_sign(message)
-                .map_err(|_| CryptoError::Signing("the library refused".into()))?
-                .as_ref()
-                .to_vec()),
-            (_, Some(hash)) => self.sign_digest(&hash.digest(message)),
-            (_, None) => {
-                Err(CryptoError::SchemeMismatch { scheme: self.scheme, key: self.public.key_type() })
             }
         }
     }

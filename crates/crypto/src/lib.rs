@@ -78,4 +78,7 @@ pub enum CryptoError {
     /// The signing device or library failed.
     #[error("signing failed: {0}")]
     Signing(String),
+    /// The place where the key lives (a token, a key service) cannot be reached now. It may come back.
+    #[error("the signing key cannot be reached: {0}")]
+    KeyUnavailable(String),
 }

@@ -224,8 +224,14 @@ pub trait Signer: Send + Sync + fmt::Debug {
     /// Signs a message.
     ///
     /// # Errors
-    /// [`CryptoError::Signing`] when the key cannot be reached or refuses.
+    /// [`CryptoError::Signing`] when the key refuses, [`CryptoError::KeyUnavailable`] when it cannot be reached.
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError>;
+
+    /// Signs a digest made before; its algorithm must be the scheme's. A long artifact is thus hashed as a stream.
+    ///
+    /// # Errors
+    /// [`CryptoError::Unsupported`] for pure Ed25519 or another digest, else as [`Signer::sign`].
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError>;
 }
 
 impl<T: Signer + ?Sized> Signer for std::sync::Arc<T> {
@@ -237,5 +243,8 @@ impl<T: Signer + ?Sized> Signer for std::sync::Arc<T> {
     }
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
         (**self).sign(message)
+    }
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+        (**self).sign_digest(digest)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use countersign_crypto::{KeyPair, KeyType, PublicKey, Signer, encoding};
+use countersign_crypto::{KeyPair, KeyType, PublicKey, Scheme, Signer, encoding};
 use zeroize::Zeroizing;
 
 use crate::encrypted::{self, MAX_FILE, printable};
@@ -15,6 +15,19 @@ use crate::{KeyError, KeyRef, PasswordSource, file};
 /// [`KeyError`], naming the file, the variable or the form that was expected.
 pub fn load_signer(reference: &KeyRef, password: &PasswordSource) -> Result<Arc<dyn Signer>, KeyError> {
     Ok(Arc::new(load_key_pair(reference, password)?))
+}
+
+/// As [`load_signer`], for artifacts, which may be too large for memory: an Ed25519 key then signs their digest
+/// (Ed25519ph), as cosign's do.
+///
+/// # Errors
+/// As [`load_signer`].
+pub fn load_artifact_signer(
+    reference: &KeyRef,
+    password: &PasswordSource,
+) -> Result<Arc<dyn Signer>, KeyError> {
+    let key = load_key_pair(reference, password)?;
+    Ok(Arc::new(if key.scheme() == Scheme::Ed25519 { key.with_scheme(Scheme::Ed25519ph)? } else { key }))
 }
 
 /// Loads a private key into memory, for uses which need the key itself (a change of scheme, an export).

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use countersign_client::http::parse_url;
 use countersign_client::oidc::{
     Ambient, AmbientProvider, DevicePrompt, Flow, Login, LoginOptions, TokenFrom, Ui,
 };
+use countersign_http::parse_url;
 use url::Url;
 use zeroize::Zeroizing;
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use countersign_client::http::{Http, HttpOptions, parse_url};
 use countersign_client::rekor::{Rekor, RekorVersion};
 use countersign_client::services::Services;
 use countersign_client::trust::{Trust, TrustFrom};
 use countersign_clock::{Clock as _, SystemClock};
+use countersign_http::{Http, HttpOptions, parse_url};
 use url::Url;
 
 use crate::failure::Failure;

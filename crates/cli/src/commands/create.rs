@@ -8,8 +8,8 @@ use countersign_bundle::{
     TrustedRoot, ValidFor,
 };
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::http::parse_url;
 use countersign_crypto::{HashAlgorithm, PublicKey};
+use countersign_http::parse_url;
 use countersign_tlog::NoteVerifier;
 use countersign_x509::Certificate;
 use jiff::Timestamp;

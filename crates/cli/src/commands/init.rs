@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use countersign_client::http::parse_url;
 use countersign_clock::SystemClock;
+use countersign_http::parse_url;
 use countersign_server::instance::{InitOptions, PASSWORD_VARIABLE, init};
 use serde_json::json;
 use zeroize::Zeroizing;

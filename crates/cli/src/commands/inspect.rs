@@ -10,8 +10,8 @@ use countersign_bundle::{
     Bundle, CertificateAuthority, Content, KeyMaterial, TransparencyLog, TrustedRoot, ValidFor,
 };
 use countersign_client::artifact::read_limited;
-use countersign_client::text::printable;
 use countersign_crypto::encoding;
+use countersign_http::text::printable;
 use countersign_x509::Certificate;
 use countersign_x509::timestamp::TimestampToken;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use clap::Args;
 use countersign_client::artifact::{bundle_path, write_atomically};
 use countersign_client::sign::{Identity, Session, Signed};
-use countersign_client::text::printable;
 use countersign_client::trust::Trust;
 use countersign_clock::SystemClock;
-use countersign_keys::{KeyRef, load_key_pair};
+use countersign_http::text::printable;
+use countersign_keys::{KeyRef, load_artifact_signer};
 use serde::Serialize;
 
 use crate::args::OutputArgs;
@@ -61,7 +61,7 @@ impl SigningArgs {
         let trust = self.trust.load(self.services.signing_config.clone())?;
         let services = self.services.services(&trust, self.key.is_some())?;
         let identity = match &self.key {
-            Some(key) => Identity::held(load_key_pair(&KeyRef::parse(key)?, &password(false))?)?,
+            Some(key) => Identity::Key(load_artifact_signer(&KeyRef::parse(key)?, &password(false))?),
             None => Identity::Keyless {
                 login: Box::new(self.login.login(services.oidc.clone(), *terminal)?),
                 key_type: self.signing_algorithm.key_type(),

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::http::{Http, parse_url};
-use countersign_client::text::printable;
 use countersign_client::trust::HttpTransport;
 use countersign_clock::{Clock as _, SystemClock};
+use countersign_http::text::printable;
+use countersign_http::{Http, parse_url};
 use countersign_trust::instances::{FetchedRoot, Instance, InstanceError, Instances};
 use serde_json::json;
 use url::Url;
@@ -154,7 +154,7 @@ impl Add {
 
 /// Shows a fingerprint and asks. Without a terminal to ask at, the answer is no.
 fn confirm(url: &Url, fingerprint: &str) -> Result<bool, Failure> {
-    let shown = countersign_client::http::shown(url);
+    let shown = countersign_http::shown(url);
     if !std::io::stdin().is_terminal() {
         return Err(Failure::usage(format!(
             "{shown} has the root sha256:{fingerprint}, and there is no terminal to ask whether that is the right one"
@@ -403,7 +403,7 @@ impl Initialize {
 }
 
 async fn fetch(http: &Http, url: &Url) -> Result<Vec<u8>, Failure> {
-    let request = countersign_client::http::Request::get("the TUF repository", url).limit(MAX_DOCUMENT);
+    let request = countersign_http::Request::get("the TUF repository", url).limit(MAX_DOCUMENT);
     Ok(http.send(request).await?.expect(&[200])?.body)
 }
 

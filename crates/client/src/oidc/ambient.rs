@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::{AUDIENCE, IdToken, MAX_TOKEN};
 use crate::ClientError;
-use crate::http::{Http, Request, parse_url};
-use crate::text::printable;
+use countersign_http::text::printable;
+use countersign_http::{Http, Request, parse_url};
 
 /// A place that may offer a token without anyone logging in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl Ambient {
         }
         let base =
             self.var("BUILDKITE_AGENT_ENDPOINT").unwrap_or_else(|| "https://agent.buildkite.com/v3".into());
-        let url = crate::http::join(&parse_url(&base)?, &format!("/jobs/{job}/oidc/tokens"));
+        let url = countersign_http::join(&parse_url(&base)?, &format!("/jobs/{job}/oidc/tokens"));
         let body = serde_json::json!({ "audience": AUDIENCE }).to_string().into_bytes();
         let request =
             Request::post("Buildkite", &url, "application/json", body).authorization("Token", &secret)?;

@@ -10,8 +10,8 @@ use url::Url;
 use super::discovery::Provider;
 use super::{IdToken, pkce_challenge, unpredictable};
 use crate::ClientError;
-use crate::http::Http;
-use crate::text::printable;
+use countersign_http::Http;
+use countersign_http::text::printable;
 
 /// How long a person may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -87,11 +87,11 @@ fn callback_error(error: &std::io::Error) -> ClientError {
 async fn listen(redirect: Option<&Url>) -> Result<TcpListener, ClientError> {
     let port = match redirect {
         None => 0,
-        Some(url) if crate::http::is_loopback(url) => url.port_or_known_default().unwrap_or(0),
+        Some(url) if countersign_http::is_loopback(url) => url.port_or_known_default().unwrap_or(0),
         Some(url) => {
             return Err(ClientError::Usage(format!(
                 "the redirect address {} is not on this machine; expected http://localhost:PORT/PATH",
-                crate::http::shown(url)
+                countersign_http::shown(url)
             )));
         }
     };

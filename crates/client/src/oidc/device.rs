@@ -7,8 +7,8 @@ use serde::Deserialize;
 use super::discovery::{Provider, encode_form};
 use super::{IdToken, pkce_challenge, unpredictable};
 use crate::ClientError;
-use crate::http::{Http, Request, parse_url};
-use crate::text::printable;
+use countersign_http::text::printable;
+use countersign_http::{Http, Request, parse_url};
 
 /// What a person needs to log in on another device.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::IdToken;
 use crate::ClientError;
-use crate::http::{Http, Request, join, parse_url, shown};
-use crate::text::printable;
+use countersign_http::text::printable;
+use countersign_http::{Http, Request, join, parse_url, shown};
 
 const SERVICE: &str = "the identity provider";
 
@@ -49,7 +49,9 @@ impl Provider {
         let document: Document = response.json()?;
         let expected = issuer.as_str().trim_end_matches('/');
         if document.issuer.trim_end_matches('/') != expected {
-            return Err(response.wrong(format!("expected the issuer {expected}, found {}", document.issuer)));
+            return Err(response
+                .wrong(format!("expected the issuer {expected}, found {}", document.issuer))
+                .into());
         }
         let endpoint = |text: Option<String>| {
             text.map(|t| parse_url(&t).map_err(|e| response.wrong(e.to_string()))).transpose()
@@ -71,8 +73,8 @@ impl Provider {
                 .accept("application/json");
         let response = http.send(request).await?;
         match response.status {
-            200..=299 | 400 | 401 => response.json(),
-            _ => Err(response.into_error()),
+            200..=299 | 400 | 401 => Ok(response.json()?),
+            _ => Err(response.into_error().into()),
         }
     }
 

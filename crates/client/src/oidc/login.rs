@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::discovery::Provider;
 use super::{Ambient, AmbientProvider, DevicePrompt, IdToken, MAX_TOKEN, ambient, browser, device};
 use crate::ClientError;
-use crate::http::Http;
+use countersign_http::Http;
 
 /// A token is asked for anew when it has fewer seconds left than this.
 const MARGIN: i64 = 20;

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use crate::ClientError;
-use crate::text::printable;
+use countersign_http::text::printable;
 
 pub use ambient::{Ambient, AmbientProvider};
 pub use device::DevicePrompt;

@@ -20,7 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign-tlog"],
     &["countersign-bundle"],
     &["countersign-attestation"],
-    &["countersign-clock", "countersign-crypto"],
+    &["countersign-clock", "countersign-crypto", "countersign-http"],
 ];
 
 /// Packages which are no part of the product: they test or measure it and may use every crate.

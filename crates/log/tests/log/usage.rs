@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 
-use countersign_crypto::{CryptoError, KeyPair, KeyType, PublicKey, Scheme, Signer, sha256};
+use countersign_crypto::{CryptoError, Digest, KeyPair, KeyType, PublicKey, Scheme, Signer, sha256};
 use countersign_log::{AppendError, Format, Leaf, Log, LogParams, NewEntry, Options};
 use countersign_tlog::static_ct::{CtEntry, TileLeaf, leaf_index_extension};
 use countersign_tlog::tile::{self, TileKind, TilePath};
@@ -292,6 +292,9 @@ impl Signer for Flaky {
             return Err(CryptoError::Signing("the token is gone".into()));
         }
         KEY.sign(message)
+    }
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+        KEY.sign_digest(digest)
     }
 }
 

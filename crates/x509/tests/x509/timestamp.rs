@@ -323,6 +323,12 @@ fn a_signer_that_fails_gives_an_error() {
         fn sign(&self, _: &[u8]) -> Result<Vec<u8>, countersign_crypto::CryptoError> {
             Err(countersign_crypto::CryptoError::Signing("unplugged".into()))
         }
+        fn sign_digest(
+            &self,
+            _: &countersign_crypto::Digest,
+        ) -> Result<Vec<u8>, countersign_crypto::CryptoError> {
+            Err(countersign_crypto::CryptoError::Signing("unplugged".into()))
+        }
     }
     let tsa = Tsa::new();
     let responder = tsa.responder();

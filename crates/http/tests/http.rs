@@ -11,8 +11,7 @@ use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
-use countersign_client::ClientError;
-use countersign_client::http::{Http, HttpOptions, Request};
+use countersign_http::{Http, HttpError, HttpOptions, Request};
 use url::Url;
 
 async fn serve(router: Router) -> SocketAddr {
@@ -62,7 +61,7 @@ async fn busy_and_broken_servers_are_asked_again_a_bounded_number_of_times() {
     let error = http().send(Request::get("test", &url)).await.unwrap().expect(&[200]).unwrap_err();
     assert_eq!(count.load(Ordering::SeqCst), 3);
     assert!(error.to_string().contains("not yet"), "{error}");
-    assert_eq!(error.exit_code(), 6);
+    assert!(matches!(error, HttpError::Status { status: 500, .. }), "{error}");
 }
 
 #[tokio::test]
@@ -81,7 +80,7 @@ async fn answers_end_at_their_limit() {
     let url = url(serve(router).await, "/");
     assert_eq!(http().send(Request::get("test", &url).limit(1001)).await.unwrap().body.len(), 1001);
     let error = http().send(Request::get("test", &url).limit(1000)).await.unwrap_err();
-    assert!(matches!(error, ClientError::WrongAnswer { .. }), "{error}");
+    assert!(matches!(error, HttpError::WrongAnswer { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -124,7 +123,7 @@ async fn plain_http_goes_to_this_machine_only() {
     for text in ["http://sigstore.example.com/", "http://10.0.0.1/", "ftp://localhost/"] {
         let url = Url::parse(text).unwrap();
         let error = http().send(Request::get("test", &url)).await.unwrap_err();
-        assert_eq!(error.exit_code(), 1, "{error}");
+        assert!(matches!(error, HttpError::Usage(_)), "{error}");
     }
 }
 
@@ -135,7 +134,7 @@ async fn nobody_listening_is_a_network_error_which_hides_the_query() {
     drop(listener);
     let url = url(address, "/x?code=secret");
     let error = http().send(Request::get("test", &url)).await.unwrap_err();
-    assert_eq!(error.exit_code(), 6);
+    assert!(matches!(error, HttpError::Network { .. }), "{error}");
     assert!(error.to_string().contains("cannot connect"), "{error}");
     assert!(!error.to_string().contains("secret"), "{error}");
 }

@@ -10,7 +10,7 @@ const LONGEST: usize = 2048;
 /// nothing in a certificate can rewrite the line that judges it. Long text is cut.
 ///
 /// ```
-/// use countersign_client::text::printable;
+/// use countersign_http::text::printable;
 /// assert_eq!(printable("alice@example.com"), "alice@example.com");
 /// assert_eq!(printable("a\u{1b}[2Kb"), "a\\u{1b}[2Kb");
 /// ```

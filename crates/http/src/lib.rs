@@ -7,6 +7,9 @@
 //! - An answer is read up to the limit its reader gave, and no further.
 //! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
 
+mod error;
+pub mod text;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -15,7 +18,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, StatusCode, redirect};
 use url::{Host, Url};
 
-use crate::ClientError;
+pub use crate::error::HttpError;
 use crate::text::printable;
 
 /// How to talk to services.
@@ -90,10 +93,10 @@ impl<'a> Request<'a> {
     /// Adds `Authorization: <scheme> <token>`. The value is never shown.
     ///
     /// # Errors
-    /// [`ClientError::Identity`] when the token holds characters which no header can carry.
-    pub fn authorization(mut self, scheme: &str, token: &str) -> Result<Self, ClientError> {
+    /// [`HttpError::Usage`] when the token holds characters which no header can carry.
+    pub fn authorization(mut self, scheme: &str, token: &str) -> Result<Self, HttpError> {
         let mut value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_| ClientError::Identity("the token holds characters which no token has".into()))?;
+            .map_err(|_| HttpError::Usage("the token holds characters which no token has".into()))?;
         value.set_sensitive(true);
         self.headers.insert(header::AUTHORIZATION, value);
         Ok(self)
@@ -130,34 +133,34 @@ impl Response {
     /// The answer if its status is one of these; else an error with the service's own words.
     ///
     /// # Errors
-    /// [`ClientError::Status`].
-    pub fn expect(self, statuses: &[u16]) -> Result<Self, ClientError> {
+    /// [`HttpError::Status`].
+    pub fn expect(self, statuses: &[u16]) -> Result<Self, HttpError> {
         if statuses.contains(&self.status) { Ok(self) } else { Err(self.into_error()) }
     }
 
     /// This answer as an error.
     #[must_use]
-    pub fn into_error(self) -> ClientError {
+    pub fn into_error(self) -> HttpError {
         let message = if (300..400).contains(&self.status) {
             "a redirect to another host, which is not followed; use the final address".to_owned()
         } else {
             message_of(&self.body)
         };
-        ClientError::Status { service: self.service, url: self.url, status: self.status, message }
+        HttpError::Status { service: self.service, url: self.url, status: self.status, message }
     }
 
     /// The body as JSON.
     ///
     /// # Errors
-    /// [`ClientError::WrongAnswer`].
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, ClientError> {
+    /// [`HttpError::WrongAnswer`].
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, HttpError> {
         serde_json::from_slice(&self.body).map_err(|e| self.wrong(format!("expected JSON: {e}")))
     }
 
     /// This answer is wrong.
     #[must_use]
-    pub fn wrong(&self, message: impl std::fmt::Display) -> ClientError {
-        ClientError::WrongAnswer {
+    pub fn wrong(&self, message: impl std::fmt::Display) -> HttpError {
+        HttpError::WrongAnswer {
             service: self.service,
             url: self.url.clone(),
             message: printable(&message.to_string()),
@@ -206,9 +209,9 @@ impl Http {
     /// Sends a request, trying again where that can help.
     ///
     /// # Errors
-    /// [`ClientError::Usage`] for an address this program does not go to, [`ClientError::Network`] when the service
-    /// cannot be reached, [`ClientError::WrongAnswer`] for an answer beyond the limit. Error statuses are answers.
-    pub async fn send(&self, request: Request<'_>) -> Result<Response, ClientError> {
+    /// [`HttpError::Usage`] for an address this program does not go to, [`HttpError::Network`] when the service
+    /// cannot be reached, [`HttpError::WrongAnswer`] for an answer beyond the limit. Error statuses are answers.
+    pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
         self.check_url(request.url)?;
         let client = self.client(request.url)?;
         let mut wait = self.options.backoff;
@@ -229,10 +232,10 @@ impl Http {
         }
     }
 
-    async fn once(&self, client: &Client, request: &Request<'_>) -> Result<Response, (ClientError, bool)> {
+    async fn once(&self, client: &Client, request: &Request<'_>) -> Result<Response, (HttpError, bool)> {
         let url = shown(request.url);
         let network = |message: String, retry: bool| {
-            (ClientError::Network { service: request.service, url: url.clone(), message }, retry)
+            (HttpError::Network { service: request.service, url: url.clone(), message }, retry)
         };
         let mut answer = client
             .request(request.method.clone(), request.url.clone())
@@ -247,7 +250,7 @@ impl Http {
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|e| network(describe(&e), false))? {
             if body.len() + chunk.len() > request.limit {
-                let error = ClientError::WrongAnswer {
+                let error = HttpError::WrongAnswer {
                     service: request.service,
                     url: url.clone(),
                     message: format!("the answer is longer than {} bytes", request.limit),
@@ -259,19 +262,19 @@ impl Http {
         Ok(Response { service: request.service, url, status, headers, body })
     }
 
-    fn check_url(&self, url: &Url) -> Result<(), ClientError> {
+    fn check_url(&self, url: &Url) -> Result<(), HttpError> {
         match url.scheme() {
             "https" => Ok(()),
             "http" if is_loopback(url) || self.options.allow_plain_http => Ok(()),
-            "http" => Err(ClientError::Usage(format!(
+            "http" => Err(HttpError::Usage(format!(
                 "{} is plain http to another machine, where anyone between could read the token; expected https",
                 shown(url)
             ))),
-            _ => Err(ClientError::Usage(format!("{}: expected an http or https address", shown(url)))),
+            _ => Err(HttpError::Usage(format!("{}: expected an http or https address", shown(url)))),
         }
     }
 
-    fn client(&self, url: &Url) -> Result<&Client, ClientError> {
+    fn client(&self, url: &Url) -> Result<&Client, HttpError> {
         let (cell, direct) = if is_loopback(url) && url.scheme() == "http" {
             (&self.direct, true)
         } else {
@@ -289,7 +292,7 @@ impl Http {
         } else if is_loopback(url) {
             builder = builder.no_proxy();
         }
-        let client = builder.build().map_err(|e| ClientError::Network {
+        let client = builder.build().map_err(|e| HttpError::Network {
             service: "TLS",
             url: shown(url),
             message: format!(
@@ -365,16 +368,17 @@ fn describe(error: &reqwest::Error) -> String {
 /// Reads an address.
 ///
 /// # Errors
-/// [`ClientError::Usage`] naming it.
-pub fn parse_url(text: &str) -> Result<Url, ClientError> {
+/// [`HttpError::Usage`] naming it.
+pub fn parse_url(text: &str) -> Result<Url, HttpError> {
     Url::parse(text)
         .ok()
         .filter(|u| matches!(u.scheme(), "http" | "https") && u.host().is_some())
-        .ok_or_else(|| ClientError::Usage(format!("\"{}\" is not an http or https address", printable(text))))
+        .ok_or_else(|| HttpError::Usage(format!("\"{}\" is not an http or https address", printable(text))))
 }
 
 /// A base address with a path appended, whether or not the base ends with a slash.
-pub(crate) fn join(base: &Url, path: &str) -> Url {
+#[must_use]
+pub fn join(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
