@@ -20,6 +20,7 @@
 mod backend_aws;
 #[cfg(target_arch = "wasm32")]
 mod backend_wasm;
+pub mod ecdsa;
 pub mod encoding;
 mod hash;
 #[cfg(not(target_arch = "wasm32"))]
