@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign-log"],
     &["countersign-trust"],
     &["countersign-verify"],
+    &["countersign-notary"],
     &["countersign-keys"],
     &["countersign-x509"],
     &["countersign-tlog"],
