@@ -45,15 +45,13 @@ pub enum KeyError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A reference with a scheme this build cannot reach.
-    #[error("key reference \"{scheme}\": {detail}; supported here: {supported}")]
-    UnsupportedScheme {
-        /// The scheme, such as `awskms://`.
-        scheme: String,
-        /// What it would have been.
+    /// A reference to a home which cannot do what was asked for.
+    #[error("the key {reference} {detail}")]
+    Unsupported {
+        /// The reference.
+        reference: String,
+        /// What it cannot do, and what can.
         detail: &'static str,
-        /// What is supported instead.
-        supported: &'static str,
     },
     /// A reference which is not well formed.
     #[error("not a key reference: {0}")]

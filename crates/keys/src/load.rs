@@ -38,6 +38,7 @@ pub fn load_key_pair(reference: &KeyRef, password: &PasswordSource) -> Result<Ke
     let text = match reference {
         KeyRef::File(path) => file::read_private(path, MAX_FILE)?,
         KeyRef::Env(name) => variable(name)?,
+        other => return Err(not_here(other)),
     };
     key_pair_from_pem(&text, &reference.to_string(), password)
 }
@@ -50,8 +51,17 @@ pub fn load_public_key(reference: &KeyRef) -> Result<PublicKey, KeyError> {
     let text = match reference {
         KeyRef::File(path) => file::read_public(path, MAX_FILE)?,
         KeyRef::Env(name) => variable(name)?,
+        other => return Err(not_here(other)),
     };
     Ok(PublicKey::from_pem(&text)?)
+}
+
+/// What is said of a home which this build does not reach yet.
+fn not_here(reference: &KeyRef) -> KeyError {
+    KeyError::Unsupported {
+        reference: reference.to_string(),
+        detail: "is in a home which this build does not reach; expected a file or env://VARIABLE",
+    }
 }
 
 fn variable(name: &str) -> Result<Zeroizing<String>, KeyError> {
