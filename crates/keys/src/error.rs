@@ -68,6 +68,15 @@ pub enum KeyError {
     /// No password could be had.
     #[error("no password for the private key: {0}")]
     Password(String),
+    /// A token's PIN is missing, or the token refuses it.
+    #[error("{0}")]
+    Pin(String),
+    /// The home of the key can be reached and holds no such key.
+    #[error("{0}")]
+    NoSuchKey(String),
+    /// A token cannot do what was asked for.
+    #[error("{0}")]
+    Token(String),
     /// The key itself is not usable.
     #[error(transparent)]
     Crypto(#[from] CryptoError),

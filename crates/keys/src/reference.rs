@@ -27,6 +27,7 @@ use countersign_http::text::printable;
 use url::Url;
 
 use crate::KeyError;
+use crate::pkcs11::Pkcs11Uri;
 
 /// The longest reference, in bytes.
 const MAX_REFERENCE: usize = 4096;
@@ -82,8 +83,8 @@ pub enum KeyRef {
         /// The repository; none means the organisation's secrets.
         repository: Option<String>,
     },
-    /// A key in a hardware module: the whole URI of RFC 7512, which holds no PIN.
-    Pkcs11(String),
+    /// A key in a hardware module.
+    Pkcs11(Box<Pkcs11Uri>),
     /// A key in AWS KMS.
     AwsKms {
         /// `host` or `host:port` of another endpoint than AWS's own for the region.
@@ -139,8 +140,8 @@ impl KeyRef {
                  env://VARIABLE or the reference of a key service"
             )));
         }
-        if let Some(attributes) = text.strip_prefix("pkcs11:") {
-            return pkcs11(text, attributes);
+        if text.starts_with("pkcs11:") {
+            return Pkcs11Uri::parse(text).map(Box::new).map(Self::Pkcs11);
         }
         let Some((scheme, rest)) = text.split_once("://") else {
             return Ok(Self::File(PathBuf::from(text)));
@@ -232,27 +233,6 @@ fn github(rest: &str) -> Option<KeyRef> {
     };
     (is_name(owner) && repository.as_deref().is_none_or(is_name))
         .then(|| KeyRef::GitHub { owner: owner.to_owned(), repository })
-}
-
-fn pkcs11(text: &str, attributes: &str) -> Result<KeyRef, KeyError> {
-    let (path, query) = attributes.split_once('?').unwrap_or((attributes, ""));
-    let pairs = || path.split(';').chain(query.split('&')).filter(|pair| !pair.is_empty());
-    if pairs().any(|pair| pair.starts_with("pin-value")) {
-        return Err(KeyError::Reference(
-            "a PIN in a pkcs11: reference can be read by everyone who sees the list of processes; leave pin-value out \
-             and set COSIGN_PKCS11_PIN, or name a file with pin-source"
-                .into(),
-        ));
-    }
-    let names_something = path.split(';').any(|pair| !pair.is_empty());
-    if names_something && text.is_ascii() && !text.contains(' ') && pairs().all(|pair| pair.contains('=')) {
-        Ok(KeyRef::Pkcs11(text.to_owned()))
-    } else {
-        Err(KeyError::Reference(format!(
-            "expected pkcs11:token=TOKEN;object=KEY (RFC 7512, other characters as %XX), found \"{}\"",
-            printable(text)
-        )))
-    }
 }
 
 fn aws(rest: &str) -> Option<KeyRef> {
@@ -370,7 +350,7 @@ impl fmt::Display for KeyRef {
             Self::Kubernetes { namespace, secret } => write!(f, "k8s://{namespace}/{secret}"),
             Self::GitLab { project } => write!(f, "gitlab://{project}"),
             Self::GitHub { owner, repository } => write!(f, "github://{owner}{}", part(repository, "/")),
-            Self::Pkcs11(uri) => f.write_str(uri),
+            Self::Pkcs11(uri) => uri.fmt(f),
             Self::AwsKms { endpoint, key } => write!(f, "awskms://{}/{key}", part(endpoint, "")),
             Self::GcpKms { project, location, ring, key, version } => write!(
                 f,
