@@ -61,6 +61,8 @@ pub(crate) enum Command {
     GenerateKeyPair(commands::keys::GenerateKeyPair),
     ImportKeyPair(commands::keys::ImportKeyPair),
     PublicKey(commands::keys::PublicKeyCommand),
+    #[cfg(all(unix, feature = "pkcs11"))]
+    Pkcs11Tool(commands::pkcs11::Pkcs11Tool),
     Completion(commands::completion::Completion),
     Man(commands::man::Man),
     Version(commands::version::Version),
@@ -90,6 +92,8 @@ impl Command {
             Self::GenerateKeyPair(command) => command.run(terminal),
             Self::ImportKeyPair(command) => command.run(terminal),
             Self::PublicKey(command) => command.run(terminal),
+            #[cfg(all(unix, feature = "pkcs11"))]
+            Self::Pkcs11Tool(command) => command.run(terminal),
             Self::Completion(command) => command.run(terminal),
             Self::Man(command) => command.run(terminal),
             Self::Version(command) => command.run(terminal),

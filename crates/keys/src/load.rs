@@ -7,6 +7,8 @@ use countersign_crypto::{KeyPair, KeyType, PublicKey, Scheme, Signer, encoding};
 use zeroize::Zeroizing;
 
 use crate::encrypted::{self, MAX_FILE, printable};
+#[cfg(all(unix, feature = "pkcs11"))]
+use crate::pkcs11::Pkcs11Signer;
 use crate::{KeyError, KeyRef, PasswordSource, file};
 
 /// Loads a private key as something that signs. The password is asked for only if the key is encrypted.
@@ -14,7 +16,11 @@ use crate::{KeyError, KeyRef, PasswordSource, file};
 /// # Errors
 /// [`KeyError`], naming the file, the variable or the form that was expected.
 pub fn load_signer(reference: &KeyRef, password: &PasswordSource) -> Result<Arc<dyn Signer>, KeyError> {
-    Ok(Arc::new(load_key_pair(reference, password)?))
+    match reference {
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(uri) => Ok(Arc::new(Pkcs11Signer::open(uri, password)?)),
+        other => Ok(Arc::new(load_key_pair(other, password)?)),
+    }
 }
 
 /// As [`load_signer`], for artifacts, which may be too large for memory: an Ed25519 key then signs their digest
@@ -26,6 +32,15 @@ pub fn load_artifact_signer(
     reference: &KeyRef,
     password: &PasswordSource,
 ) -> Result<Arc<dyn Signer>, KeyError> {
+    #[cfg(all(unix, feature = "pkcs11"))]
+    if let KeyRef::Pkcs11(uri) = reference {
+        let key = Pkcs11Signer::open(uri, password)?;
+        return Ok(Arc::new(if key.scheme() == Scheme::Ed25519 {
+            key.with_scheme(Scheme::Ed25519ph)?
+        } else {
+            key
+        }));
+    }
     let key = load_key_pair(reference, password)?;
     Ok(Arc::new(if key.scheme() == Scheme::Ed25519 { key.with_scheme(Scheme::Ed25519ph)? } else { key }))
 }
@@ -38,6 +53,7 @@ pub fn load_key_pair(reference: &KeyRef, password: &PasswordSource) -> Result<Ke
     let text = match reference {
         KeyRef::File(path) => file::read_private(path, MAX_FILE)?,
         KeyRef::Env(name) => variable(name)?,
+        other => return Err(not_here(other)),
     };
     key_pair_from_pem(&text, &reference.to_string(), password)
 }
@@ -50,8 +66,45 @@ pub fn load_public_key(reference: &KeyRef) -> Result<PublicKey, KeyError> {
     let text = match reference {
         KeyRef::File(path) => file::read_public(path, MAX_FILE)?,
         KeyRef::Env(name) => variable(name)?,
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(_) => {
+            return Ok(load_signer(reference, &PasswordSource::FirstSet(Vec::new()))?.public_key().clone());
+        }
+        other => return Err(not_here(other)),
     };
     Ok(PublicKey::from_pem(&text)?)
+}
+
+/// Makes a key where the reference says, in a home which makes keys itself and keeps their private half.
+///
+/// # Errors
+/// [`KeyError::Unsupported`] for other homes (files are made by [`create_key_pair`]); else what the home says, such as
+/// that a key of this name is there already.
+pub fn create_key(
+    reference: &KeyRef,
+    key_type: KeyType,
+    password: &PasswordSource,
+) -> Result<PublicKey, KeyError> {
+    match reference {
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(uri) => crate::pkcs11::generate(uri, key_type, password),
+        other => {
+            // Of use to homes that are not in this build.
+            let _ = (key_type, password);
+            Err(KeyError::Unsupported {
+                reference: other.to_string(),
+                detail: "is in a home which makes no keys; make the key there and name it",
+            })
+        }
+    }
+}
+
+/// What is said of a home which this build does not reach yet.
+fn not_here(reference: &KeyRef) -> KeyError {
+    KeyError::Unsupported {
+        reference: reference.to_string(),
+        detail: "is in a home which this build does not reach; expected a file or env://VARIABLE",
+    }
 }
 
 fn variable(name: &str) -> Result<Zeroizing<String>, KeyError> {

@@ -64,6 +64,15 @@ impl PasswordSource {
         self.get_with(purpose, &|name| std::env::var_os(name))
     }
 
+    /// The question to a person, if asking one is among the sources.
+    pub(crate) fn prompt(&self) -> Option<&PromptFn> {
+        match self {
+            Self::Prompt(ask) => Some(ask.as_ref()),
+            Self::FirstSet(sources) => sources.iter().find_map(Self::prompt),
+            _ => None,
+        }
+    }
+
     fn get_with(
         &self,
         purpose: &str,

@@ -8,11 +8,12 @@ use clap::{Args, ValueEnum};
 use countersign_client::artifact::write_atomically;
 use countersign_crypto::{KeyType, Signer as _};
 use countersign_keys::{
-    KeyRef, PasswordSource, create_key_pair, key_pair_from_pem, load_key_pair, load_public_key,
+    KeyRef, PasswordSource, create_key, create_key_pair, key_pair_from_pem, load_public_key, load_signer,
     save_encrypted,
 };
 use zeroize::Zeroizing;
 
+use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
@@ -111,7 +112,7 @@ fn stty(mode: &str) {
 /// Make a key pair: an encrypted private key and its public key
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign generate-key-pair\n  COSIGN_PASSWORD=… countersign generate-key-pair --output-key-prefix release",
+    before_help = "Examples:\n  countersign generate-key-pair\n  COSIGN_PASSWORD=… countersign generate-key-pair --output-key-prefix release\n  countersign generate-key-pair --kms 'pkcs11:token=release;object=signing?module-path=/usr/lib/hsm.so'",
     after_help = "The password comes from COSIGN_PASSWORD, else from the terminal. Existing files are never replaced."
 )]
 pub(crate) struct GenerateKeyPair {
@@ -121,17 +122,27 @@ pub(crate) struct GenerateKeyPair {
     /// The algorithm
     #[arg(long, value_enum, default_value = "ecdsa-sha2-256-nistp256", value_name = "NAME")]
     signing_algorithm: Algorithm,
-    /// A key service (none in this build)
-    #[arg(long, value_name = "REFERENCE", hide = true)]
+    /// Make the key in a token (pkcs11:…) instead of a file; only the public key is written
+    #[arg(long, value_name = "REFERENCE")]
     kms: Option<String>,
 }
 
 impl GenerateKeyPair {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         if let Some(reference) = &self.kms {
-            // The reference itself says best why it is not taken.
-            KeyRef::parse(reference)?;
-            return Err(Failure::usage("--kms: expected a key service; none is in this build"));
+            let reference = KeyRef::parse(reference)?;
+            let public = create_key(&reference, self.signing_algorithm.key_type(), &password(false))?;
+            let mut path = self.output_key_prefix.as_os_str().to_owned();
+            path.push(".pub");
+            let path = PathBuf::from(path);
+            countersign_keys::file::write_new(
+                &path,
+                public.to_pem().as_bytes(),
+                countersign_keys::file::PUBLIC,
+            )?;
+            terminal.talk(&format!("private key: {reference}\npublic key:  {}", path.display()));
+            terminal.talk(&format!("next: countersign sign FILE --key {}", quoted(&reference.to_string())));
+            return Ok(0);
         }
         let files =
             create_key_pair(&self.output_key_prefix, self.signing_algorithm.key_type(), &password(true))?;
@@ -193,7 +204,7 @@ impl ImportKeyPair {
     before_help = "Examples:\n  countersign public-key --key cosign.key\n  countersign public-key --key env://RELEASE_KEY --outfile release.pub"
 )]
 pub(crate) struct PublicKeyCommand {
-    /// The key: a file or env://VARIABLE
+    /// The key: a file, env://VARIABLE or pkcs11:…
     #[arg(short, long, value_name = "KEY")]
     key: String,
     /// Write to this file instead of standard output
@@ -207,7 +218,7 @@ impl PublicKeyCommand {
         // A public key is its own public key; no password is asked for it.
         let public = match load_public_key(&reference) {
             Ok(public) => public,
-            Err(_) => load_key_pair(&reference, &password(false))?.public_key().clone(),
+            Err(_) => load_signer(&reference, &password(false))?.public_key().clone(),
         };
         match &self.outfile {
             Some(path) => write_atomically(path, public.to_pem().as_bytes())?,
