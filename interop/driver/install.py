@@ -118,3 +118,11 @@ def everything() -> dict:
         path = shutil.which(name)
         found[name] = Path(path) if path else Unavailable(f"{name} is not installed")
     return found
+
+
+def build() -> Path:
+    """The program itself, in release mode."""
+    root = HERE.parent
+    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "countersign"], cwd=root, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
+    return root / target / "release" / "countersign"

@@ -3,8 +3,11 @@
 Written from the distribution and image specifications, and independent of every client that is judged with it.
 """
 
+import gzip
 import hashlib
+import io
 import json
+import tarfile
 
 from .instance import http
 from .table import Fail
@@ -19,6 +22,16 @@ EMPTY = b"{}"
 
 def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def _archive(content: bytes) -> bytes:
+    """A tar archive with one file, the same bytes every time."""
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        entry = tarfile.TarInfo("content.txt")
+        entry.size = len(content)
+        archive.addfile(entry, io.BytesIO(content))
+    return held.getvalue()
 
 
 class Repository:
@@ -83,10 +96,11 @@ class Repository:
         return {"mediaType": media_type, "digest": digest(data), "size": len(data)}
 
     def put_image(self, content: bytes, tag: str | None = None, platform: str = "amd64") -> dict:
-        """A small image with one layer of this content. Returns its descriptor."""
-        layer = self.put_blob(content, "application/vnd.oci.image.layer.v1.tar")
+        """A small image whose one layer holds a file of this content. Returns its descriptor."""
+        archive = _archive(content)
+        layer = self.put_blob(gzip.compress(archive, mtime=0), "application/vnd.oci.image.layer.v1.tar+gzip")
         configuration = {"architecture": platform, "os": "linux", "config": {},
-                         "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
+                         "rootfs": {"type": "layers", "diff_ids": [digest(archive)]}}
         config = self.put_blob(json.dumps(configuration).encode(), "application/vnd.oci.image.config.v1+json")
         manifest = {"schemaVersion": 2, "mediaType": IMAGE, "config": config, "layers": [layer]}
         return self.put_manifest(json.dumps(manifest).encode(), IMAGE, tag)

@@ -77,7 +77,8 @@ class Tokens:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.realm = f"http://127.0.0.1:{self.server.server_address[1]}/token"
+        # By name: clients refuse an address of this machine as the place to send a password to.
+        self.realm = f"http://localhost:{self.server.server_address[1]}/token"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def sign(self, scopes: list) -> str:
