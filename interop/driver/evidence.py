@@ -58,14 +58,14 @@ class Evidence:
         (_move_bundle if self.form == "bundle" else _move_older)(self, relative, **changes)
         return relative
 
-    def broken(self, other: Trust, annotated: bool) -> list:
+    def broken(self, other: Trust) -> list:
         """Everything that every verifier must refuse."""
         who = "another key" if self.trust.name == "key" else "another identity"
         cases = [Case(who, self.reference, other, codes="2 4")]
         if self.trust.name == "keyless":
             issuer = self.trust.other(issuer=self.trust.issuer + "/other")
             cases.append(Case("another issuer", self.reference, issuer, codes="2 4"))
-        if self.kind == "signature" and annotated:
+        if self.kind == "signature":
             wrong = {**ANNOTATIONS, "env": "test"}
             cases.append(Case("a wrong annotation", self.reference, self.trust, wrong, codes="2 3 4"))
         if self.kind == "attestation":

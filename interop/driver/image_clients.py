@@ -35,9 +35,9 @@ class Trust:
 class ImageClient:
     """cosign's verbs and flags. Subclasses say what differs."""
 
-    # Which forms it writes; whether its bundles carry annotations.
+    # Which forms it writes, and whether it knows annotations: at all, and in bundles.
     forms = ("bundle",)
-    annotates_bundles = True
+    reads_annotations = annotates_bundles = True
 
     def __init__(self, name: str, binary, instance: Instance, folder: Path):
         self.name, self.binary, self.instance = name, binary, instance
@@ -136,13 +136,14 @@ class GhImages:
     """GitHub's gh, which takes attestations of a GitHub workflow from a registry."""
 
     name = "gh"
+    reads_annotations = annotates_bundles = False
 
     def __init__(self, folder: Path, instance: Instance, home: Path):
         self.binary, self.instance = folder / "gh", instance
         home = home / "home of gh"
         home.mkdir(exist_ok=True)
-        self.environment = {"HOME": str(home), "DOCKER_CONFIG": str(home), "GH_CONFIG_DIR": str(home), "GH_TOKEN": "none",
-                            "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1"}
+        self.environment = {"HOME": str(home), "DOCKER_CONFIG": str(home), "GH_CONFIG_DIR": str(home),
+                            "GH_TOKEN": "none", "GH_NO_UPDATE_NOTIFIER": "1", "NO_COLOR": "1"}
 
     def verify_attestation(self, reference, trust, form, kind=PREDICATE_TYPE):
         answer = command(
@@ -161,6 +162,7 @@ class Skopeo:
     """skopeo copies an image only if a policy lets it: here, one that wants a signature of the older form by a key."""
 
     name = "skopeo"
+    reads_annotations = annotates_bundles = False
 
     def __init__(self, binary: Path, folder: Path):
         self.binary, self.folder = binary, folder / "skopeo"
