@@ -324,7 +324,7 @@ impl<'a> Run<'a> {
             let source = format!("tlogEntries[{i}]");
             let Some((name, key, seen)) = self.entry(entry, &source, claimed, times) else { continue };
             counted.insert(key);
-            witnesses.extend(seen.into_iter().map(|(name, key)| (key, name)));
+            witnesses.extend(seen);
             verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: entry.log_index });
         }
         let required = self.requirements.logs;
@@ -364,7 +364,7 @@ impl<'a> Run<'a> {
         source: &str,
         claimed: &Claimed<'_>,
         times: &[Timestamp],
-    ) -> Option<(String, [u8; 32], Vec<(String, [u8; 32])>)> {
+    ) -> Option<(String, [u8; 32], BTreeMap<[u8; 32], String>)> {
         let (material, now) = (self.material, self.now);
         let logs = match log::find(entry, material) {
             Ok(logs) => logs,
@@ -391,7 +391,7 @@ impl<'a> Run<'a> {
                 self.out.refuse(CheckName::LogPromise, promise_source, failure);
             }
         }
-        let mut witnesses = Vec::new();
+        let mut witnesses = BTreeMap::new();
         let proof_source = format!("{source}.inclusionProof");
         if let Some(proof) = &entry.inclusion_proof {
             match log::verify_inclusion(entry, proof) {
