@@ -394,6 +394,17 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
         (Some("countersign.verify"), Some(false))
     );
     assert_eq!(json["reports"][0]["reason"], "digest_mismatch");
+    assert_eq!(json["reports"][0]["cause"]["check"], "digest");
+    let checks = json["reports"][0]["checks"].as_array().unwrap();
+    let followed = checks.iter().find(|c| c["name"] == "signature").unwrap();
+    assert_eq!(
+        (&followed["reason"], &followed["consequenceOf"]),
+        (&"signature_invalid".into(), &"digest".into())
+    );
+    // What only follows is a line without a reason, until all is asked for.
+    assert!(!out.contains("signature_invalid") && !out.contains("too_few_logs"), "{out}");
+    let (_, explained, _) = home.text(&[&swapped[..], &["--explain"]].concat());
+    assert!(explained.contains("signature_invalid") && explained.contains("too_few_logs"), "{explained}");
 
     witnesses_are_demanded(&home, &issuer);
 
