@@ -192,12 +192,15 @@ impl Instance {
                 .map(|_| KeyOrigin::Made)
                 .map_err(failed);
         };
-        let (public, origin) = match load_signer(&reference, password) {
-            Ok(signer) => (signer.public_key().clone(), KeyOrigin::Found),
-            Err(KeyError::NoSuchKey(_)) => {
-                (create_key(&reference, key.key_type(), password).map_err(failed)?, KeyOrigin::Made)
+        let (public, origin) = match &reference {
+            KeyRef::File(_) | KeyRef::Env(_) => {
+                let signer = load_signer(&reference, password).map_err(failed)?;
+                (signer.public_key().clone(), KeyOrigin::Found)
             }
-            Err(e) => return Err(failed(e)),
+            _ => {
+                let created = create_key(&reference, Some(key.key_type()), password).map_err(failed)?;
+                (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
+            }
         };
         if !key.takes(public.key_type()) {
             return Err(ServerError::Key {
