@@ -30,7 +30,7 @@ pub mod reference;
 
 pub use error::KeyError;
 pub use load::{
-    KeyFiles, create_key, create_key_pair, key_pair_from_pem, load_artifact_signer, load_key_pair,
+    Created, KeyFiles, create_key, create_key_pair, key_pair_from_pem, load_artifact_signer, load_key_pair,
     load_public_key, load_signer, save_encrypted,
 };
 pub use password::{PASSWORD_VARIABLE, PasswordSource, PromptFn};

@@ -75,26 +75,34 @@ pub fn load_public_key(reference: &KeyRef) -> Result<PublicKey, KeyError> {
     Ok(PublicKey::from_pem(&text)?)
 }
 
-/// Makes a key where the reference says, in a home which makes keys itself and keeps their private half.
+/// What [`create_key`] found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The public key.
+    pub public: PublicKey,
+    /// Whether it is new; a key which was there already is not made again.
+    pub is_new: bool,
+}
+
+/// Makes a key in a home of its own, which keeps the private half. Without a type it is ECDSA P-256.
 ///
 /// # Errors
-/// [`KeyError::Unsupported`] for other homes (files are made by [`create_key_pair`]); else what the home says, such as
-/// that a key of this name is there already.
+/// [`KeyError`], and [`KeyError::Unsupported`] for a home that makes no keys (files are made by [`create_key_pair`]).
 pub fn create_key(
     reference: &KeyRef,
-    key_type: KeyType,
+    key_type: Option<KeyType>,
     password: &PasswordSource,
-) -> Result<PublicKey, KeyError> {
+) -> Result<Created, KeyError> {
     match reference {
         #[cfg(all(unix, feature = "pkcs11"))]
-        KeyRef::Pkcs11(uri) => crate::pkcs11::generate(uri, key_type, password),
+        KeyRef::Pkcs11(uri) => {
+            let (public, is_new) = crate::pkcs11::find_or_generate(uri, key_type, password)?;
+            Ok(Created { public, is_new })
+        }
         other => {
             // Of use to homes that are not in this build.
             let _ = (key_type, password);
-            Err(KeyError::Unsupported {
-                reference: other.to_string(),
-                detail: "is in a home which makes no keys; make the key there and name it",
-            })
+            Err(not_here(other))
         }
     }
 }

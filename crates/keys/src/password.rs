@@ -64,6 +64,7 @@ impl PasswordSource {
         self.get_with(purpose, &|name| std::env::var_os(name))
     }
 
+    #[cfg(all(unix, feature = "pkcs11"))]
     /// The question to a person, if asking one is among the sources.
     pub(crate) fn prompt(&self) -> Option<&PromptFn> {
         match self {

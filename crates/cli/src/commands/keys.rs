@@ -131,13 +131,24 @@ impl GenerateKeyPair {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         if let Some(reference) = &self.kms {
             let reference = KeyRef::parse(reference)?;
-            let public = create_key(&reference, self.signing_algorithm.key_type(), &password(false))?;
             let mut path = self.output_key_prefix.as_os_str().to_owned();
             path.push(".pub");
             let path = PathBuf::from(path);
+            if path.symlink_metadata().is_ok() {
+                return Err(Failure::usage(format!(
+                    "{} is there already and is not replaced",
+                    path.display()
+                ))
+                .next("choose another --output-key-prefix"));
+            }
+            let made = create_key(&reference, Some(self.signing_algorithm.key_type()), &password(false))?;
+            if !made.is_new {
+                return Err(Failure::usage(format!("{reference} is there already, and is not replaced"))
+                    .next(format!("countersign public-key --key {}", quoted(&reference.to_string()))));
+            }
             countersign_keys::file::write_new(
                 &path,
-                public.to_pem().as_bytes(),
+                made.public.to_pem().as_bytes(),
                 countersign_keys::file::PUBLIC,
             )?;
             terminal.talk(&format!("private key: {reference}\npublic key:  {}", path.display()));

@@ -31,7 +31,8 @@ mod worker;
 pub use child::{WORKER_COMMAND, set_worker_program};
 #[cfg(all(unix, feature = "pkcs11"))]
 pub use signer::{
-    MODULE_VARIABLES, PIN_VARIABLES, Pkcs11Signer, default_module, generate, list_keys, list_tokens,
+    MODULE_VARIABLES, PIN_VARIABLES, Pkcs11Signer, default_module, find_or_generate, generate, list_keys,
+    list_tokens,
 };
 pub use uri::Pkcs11Uri;
 #[cfg(all(unix, feature = "pkcs11"))]

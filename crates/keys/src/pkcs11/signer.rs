@@ -263,6 +263,24 @@ pub fn generate(
     })
 }
 
+/// The key that a URI names, made if there is none: ECDSA P-256 unless a type is given. Says whether it is new.
+///
+/// # Errors
+/// As [`Pkcs11Signer::open`] and [`generate`].
+pub fn find_or_generate(
+    uri: &Pkcs11Uri,
+    key_type: Option<KeyType>,
+    password: &PasswordSource,
+) -> Result<(PublicKey, bool), KeyError> {
+    match Pkcs11Signer::open(uri, password) {
+        Ok(signer) => Ok((signer.public, false)),
+        Err(KeyError::NoSuchKey(_)) => {
+            Ok((generate(uri, key_type.unwrap_or(KeyType::EcdsaP256), password)?, true))
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// Lists the tokens of a module. No PIN is needed.
 ///
 /// # Errors

@@ -190,12 +190,6 @@ impl Pkcs11Uri {
 
     fn query_attribute(&mut self, name: &str, value: Vec<u8>) -> Result<(), KeyError> {
         match name {
-            "pin-value" => {
-                return Err(bad(
-                    "must not hold the PIN (pin-value): process lists, histories and logs would show it. Put it into \
-                     COSIGN_PKCS11_PIN, or into a file named by pin-source, and change it if others may have seen it",
-                ));
-            }
             "pin-source" => {
                 let text = utf8(name, value)?;
                 let path =
@@ -254,6 +248,12 @@ fn attributes<'a>(
     for attribute in part.split(separator) {
         let (name, value) =
             attribute.split_once('=').ok_or_else(|| bad("is made of attributes of the form name=value"))?;
+        if name == "pin-value" {
+            return Err(bad(
+                "must not hold the PIN (pin-value): process lists, histories and logs would show it. Put it into \
+                 COSIGN_PKCS11_PIN, or into a file named by pin-source, and change it if others may have seen it",
+            ));
+        }
         if found.insert(name, decode(name, value, extra)?).is_some() {
             return Err(bad(format_args!("has each attribute once; \"{}\" is there twice", printable(name))));
         }
@@ -382,7 +382,7 @@ mod tests {
             ("pkcs11:object=a;;token=t", "name=value"),
             ("pkcs11:object=a;object=b", "twice"),
             ("pkcs11:object=a;colour=red", "no attribute \"colour\""),
-            ("pkcs11:object=a;module-path=/m.so", "no attribute \"module-path\""),
+            ("pkcs11:object=a;module-path=m", "no attribute \"module-path\""),
             ("pkcs11:object=a?token=t", "no attribute \"token\""),
             ("pkcs11:object=a;x-vendor=1", "no attribute"),
             ("pkcs11:object=a b", "percent-encoded"),
@@ -422,8 +422,10 @@ mod tests {
             let error = Pkcs11Uri::parse(text).unwrap_err();
             assert!(!format!("{error} {error:?}").contains("834719"), "{error}");
         }
-        let error = Pkcs11Uri::parse("pkcs11:object=a?pin-value=834719").unwrap_err().to_string();
-        assert!(error.contains("COSIGN_PKCS11_PIN"), "{error}");
+        for text in ["pkcs11:object=a?pin-value=834719", "pkcs11:object=a;pin-value=834719"] {
+            let error = Pkcs11Uri::parse(text).unwrap_err().to_string();
+            assert!(error.contains("COSIGN_PKCS11_PIN"), "{error}");
+        }
     }
 
     proptest! {
