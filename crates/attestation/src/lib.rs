@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`dsse`] | envelope, pre-authentication encoding | secure-systems-lab/dsse, `protocol.md`, `envelope.md` |
 //! | [`statement`] | in-toto statement v0.1 and v1 | in-toto/attestation, `spec/v1/statement.md` |
+//! | [`predicate`] | cosign's names of predicate types | sigstore/cosign, `attest` |
 //! | [`simple_signing`] | cosign's older payload | sigstore/cosign, `specs/SIGNATURE_SPEC.md` |
 //! | [`json`] | the reading rules of JSON which this crate and the bundle crate share | protobuf's JSON mapping |
 //!
@@ -13,6 +14,7 @@
 
 pub mod dsse;
 pub mod json;
+pub mod predicate;
 pub mod simple_signing;
 pub mod statement;
 

@@ -21,13 +21,14 @@ pub fn verify_each(
 /// The report that tells most: the first that is verified, else the one that came nearest, which is the one whose
 /// first failed check stands last. `None` when there is no report: then nothing is signed.
 #[must_use]
-pub fn nearest(reports: &[Report]) -> Option<&Report> {
-    if let Some(verified) = reports.iter().find(|report| report.verified().is_ok()) {
+pub fn nearest<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Option<&'r Report> {
+    let reports: Vec<&Report> = reports.into_iter().collect();
+    if let Some(verified) = reports.iter().copied().find(|report| report.verified().is_ok()) {
         return Some(verified);
     }
     let reached = |report: &Report| {
         report.checks().iter().find(|check| check.outcome == Outcome::Failed).map(|check| check.name)
     };
     // Of equal ones the first, as `max_by_key` would give the last.
-    reports.iter().rev().max_by_key(|report| reached(report))
+    reports.into_iter().rev().max_by_key(|report| reached(report))
 }
