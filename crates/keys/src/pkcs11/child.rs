@@ -76,6 +76,8 @@ impl Worker {
             command.env_remove(variable);
         }
         let child = command.spawn().map_err(gone)?;
+        // It holds the child's end of the socket; while that is open here, the child's end would not be noticed.
+        drop(command);
         let mut worker = Self { child: Some(child), socket: own, proven: false };
         match worker.read(deadline)? {
             Reply::Hello { protocol: PROTOCOL } => Ok(worker),
