@@ -155,7 +155,9 @@ impl Ca {
                 tracing::info!(reason = error.reason(), "a certificate was refused");
             }
             // Whoever keeps the key says so, once.
-            Err(CaError::KeyUnavailable(reason)) => tracing::debug!(reason, "a certificate could not be issued"),
+            Err(CaError::KeyUnavailable(reason)) => {
+                tracing::debug!(reason, "a certificate could not be issued")
+            }
             Err(error) => tracing::error!(reason = error.reason(), "a certificate could not be issued"),
         }
         result

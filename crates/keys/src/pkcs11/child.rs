@@ -88,19 +88,19 @@ impl Worker {
     /// Asks and waits for the answer.
     pub(super) fn call(&mut self, request: &Request, deadline: Instant) -> Result<Reply, Silence> {
         let mut until = Until { socket: &mut self.socket, deadline };
-        frame::write(&mut until, request).map_err(silence)?;
+        frame::write(&mut until, request).map_err(|e| silence(&e))?;
         self.read(deadline)
     }
 
     fn read(&mut self, deadline: Instant) -> Result<Reply, Silence> {
         let mut until = Until { socket: &mut self.socket, deadline };
         frame::read(&mut until)
-            .map_err(silence)?
+            .map_err(|e| silence(&e))?
             .ok_or_else(|| Silence::Gone("the PKCS #11 worker ended".into()))
     }
 }
 
-fn silence(error: io::Error) -> Silence {
+fn silence(error: &io::Error) -> Silence {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Silence::Late,
         _ => Silence::Gone(format!("the PKCS #11 worker ended: {error}")),
