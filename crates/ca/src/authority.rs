@@ -154,6 +154,10 @@ impl Ca {
             Err(error) if error.is_client_error() => {
                 tracing::info!(reason = error.reason(), "a certificate was refused");
             }
+            // Whoever keeps the key says so, once.
+            Err(CaError::KeyUnavailable(reason)) => {
+                tracing::debug!(reason, "a certificate could not be issued")
+            }
             Err(error) => tracing::error!(reason = error.reason(), "a certificate could not be issued"),
         }
         result
@@ -199,16 +203,11 @@ fn failed(reason: impl std::fmt::Display) -> CaError {
 }
 
 /// Tells a key that is away for now from one that refuses.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn signing_failed(error: IssueError) -> CaError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-    while let Some(at) = cause {
-        if let Some(CryptoError::KeyUnavailable(reason)) = at.downcast_ref() {
-            return CaError::KeyUnavailable(reason.clone());
-        }
-        cause = at.source();
+    match error {
+        IssueError::Signing(CryptoError::KeyUnavailable(reason)) => CaError::KeyUnavailable(reason),
+        other => failed(other),
     }
-    failed(error)
 }
 
 impl Issuing {

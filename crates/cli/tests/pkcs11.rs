@@ -47,7 +47,9 @@ fn hsm() -> Option<(&'static SoftHsm, MutexGuard<'static, ()>)> {
 }
 
 fn uri(hsm: &SoftHsm, token: &str, object: &str) -> Pkcs11Uri {
-    let text = format!("{}&pin-source={}", hsm.uri(token, object), hsm.path("pin").display());
+    let (module, pin) = (hsm.module, hsm.path("pin"));
+    let text =
+        format!("pkcs11:token={token};object={object}?module-path={module}&pin-source={}", pin.display());
     Pkcs11Uri::parse(&text).unwrap()
 }
 

@@ -15,13 +15,13 @@ fn script(directory: &Path) -> std::path::PathBuf {
     let path = directory.join("worker");
     // Standard input is the socket, both ways.
     let text = r#"#!/bin/sh
-hello() { printf '\000\000\000\026{"hello":{"protocol":1}}' >&0; }
+hello() { printf '\000\000\000\030{"hello":{"protocol":1}}' >&0; }
 case $(cat "$(dirname "$0")/mode") in
     dies) exit 1 ;;
     dies-later) hello; exit 1 ;;
     junk) printf 'Usage: program [OPTIONS] and much more of it\n' >&0; sleep 60 & wait ;;
     large) printf '\377\377\377\377' >&0; exec sleep 60 ;;
-    other-version) printf '\000\000\000\026{"hello":{"protocol":9}}' >&0; exec sleep 60 ;;
+    other-version) printf '\000\000\000\030{"hello":{"protocol":9}}' >&0; exec sleep 60 ;;
     unasked) hello; hello; exec sleep 60 ;;
     silent) exec sleep 60 ;;
     hangs) hello; exec sleep 60 ;;

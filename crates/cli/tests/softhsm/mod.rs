@@ -66,11 +66,6 @@ impl SoftHsm {
         tokens().into_iter().find(|path| !before.contains(path)).unwrap()
     }
 
-    /// The reference of a key, with the module in it.
-    pub(crate) fn uri(&self, token: &str, object: &str) -> String {
-        format!("pkcs11:token={token};object={object}?module-path={}", self.module)
-    }
-
     /// Takes a token away, as pulling it out does.
     pub(crate) fn pull(&self, token: &Path) {
         std::fs::rename(token, self.path("pulled")).unwrap();

@@ -76,6 +76,8 @@ impl Worker {
             command.env_remove(variable);
         }
         let child = command.spawn().map_err(gone)?;
+        // It holds the child's end of the socket; while that is open here, the child's end would not be noticed.
+        drop(command);
         let mut worker = Self { child: Some(child), socket: own, proven: false };
         match worker.read(deadline)? {
             Reply::Hello { protocol: PROTOCOL } => Ok(worker),
@@ -86,19 +88,19 @@ impl Worker {
     /// Asks and waits for the answer.
     pub(super) fn call(&mut self, request: &Request, deadline: Instant) -> Result<Reply, Silence> {
         let mut until = Until { socket: &mut self.socket, deadline };
-        frame::write(&mut until, request).map_err(silence)?;
+        frame::write(&mut until, request).map_err(|e| silence(&e))?;
         self.read(deadline)
     }
 
     fn read(&mut self, deadline: Instant) -> Result<Reply, Silence> {
         let mut until = Until { socket: &mut self.socket, deadline };
         frame::read(&mut until)
-            .map_err(silence)?
+            .map_err(|e| silence(&e))?
             .ok_or_else(|| Silence::Gone("the PKCS #11 worker ended".into()))
     }
 }
 
-fn silence(error: io::Error) -> Silence {
+fn silence(error: &io::Error) -> Silence {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Silence::Late,
         _ => Silence::Gone(format!("the PKCS #11 worker ended: {error}")),

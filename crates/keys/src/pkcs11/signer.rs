@@ -160,13 +160,12 @@ impl Pkcs11Signer {
 
 /// A signature that does not verify is not handed out: the device is faulty, or another key has taken this one's name.
 fn checked(signature: Vec<u8>, verdict: Result<(), CryptoError>) -> Result<Vec<u8>, CryptoError> {
-    match verdict {
-        Ok(()) => Ok(signature),
-        Err(_) => Err(CryptoError::KeyUnavailable(
+    verdict.map(|()| signature).map_err(|_| {
+        CryptoError::KeyUnavailable(
             "the token's signature does not verify under the known public key: is another key in its place?"
                 .into(),
-        )),
-    }
+        )
+    })
 }
 
 impl Signer for Pkcs11Signer {
