@@ -158,14 +158,14 @@ impl KeyService for AzureKms {
                     "{SERVICE}: versions are named by the service; name the key without a version"
                 )));
             }
-            let mut request = match key_type {
-                KeyType::EcdsaP256 => json!({ "kty": "EC", "crv": "P-256" }),
-                KeyType::EcdsaP384 => json!({ "kty": "EC", "crv": "P-384" }),
-                KeyType::EcdsaP521 => json!({ "kty": "EC", "crv": "P-521" }),
-                KeyType::Rsa { bits } => json!({ "kty": "RSA", "key_size": bits }),
+            let operations = json!(["sign", "verify"]);
+            let request = match key_type {
+                KeyType::EcdsaP256 => json!({ "kty": "EC", "crv": "P-256", "key_ops": operations }),
+                KeyType::EcdsaP384 => json!({ "kty": "EC", "crv": "P-384", "key_ops": operations }),
+                KeyType::EcdsaP521 => json!({ "kty": "EC", "crv": "P-521", "key_ops": operations }),
+                KeyType::Rsa { bits } => json!({ "kty": "RSA", "key_size": bits, "key_ops": operations }),
                 other => return Err(CryptoError::Unsupported(format!("a {other} key in {SERVICE}")).into()),
             };
-            request["key_ops"] = json!(["sign", "verify"]);
             let answer = self.call(&format!("/keys/{}/create", self.key), Some(&request)).await?;
             expect(answer, &[200], PLACES).map(drop)
         })

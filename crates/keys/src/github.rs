@@ -74,8 +74,8 @@ impl Secrets {
                 let mut body = json!({
                     "encrypted_value": base64_encode(&seal(&key, value.as_bytes())?), "key_id": recipient.key_id
                 });
-                if self.repository.is_none() {
-                    body["visibility"] = "private".into();
+                if let (None, Some(fields)) = (&self.repository, body.as_object_mut()) {
+                    fields.insert("visibility".into(), "private".into());
                 }
                 expect(self.ask(Method::PUT, name, Some(&body)).await?, &[201, 204], PLACES)?;
             }

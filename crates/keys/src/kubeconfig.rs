@@ -109,6 +109,12 @@ struct ExecStatus {
     client_key_data: Option<Zeroizing<String>>,
 }
 
+impl std::fmt::Debug for Kubeconfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kubeconfig({} contexts)", self.contexts.len())
+    }
+}
+
 impl Kubeconfig {
     /// Reads a file's text.
     ///

@@ -49,6 +49,8 @@ pub mod reference;
 mod sealed_box;
 mod secret_store;
 mod service;
+#[cfg(test)]
+mod tests;
 mod token;
 mod web;
 

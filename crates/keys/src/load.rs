@@ -100,7 +100,7 @@ pub(crate) fn key_pair(
         KeyRef::GitLab { project } => Variables::open(context, project)?.private()?,
         other => return Err(unsupported(other, no_private_key(other))),
     };
-    let beside = stored.password.map(PasswordSource::from_bytes).transpose()?;
+    let beside = stored.password.map(|bytes| PasswordSource::from_bytes(&bytes)).transpose()?;
     key_pair_from_pem(&stored.private, &name, beside.as_ref().unwrap_or(password))
 }
 
@@ -326,6 +326,22 @@ mod tests {
         public.verify(signer.scheme(), b"m", &signer.sign(b"m").unwrap()).unwrap();
         let wrong = load_signer(&KeyRef::File(files.private), &PasswordSource::literal("other"));
         assert!(matches!(wrong, Err(KeyError::WrongPassword)));
+    }
+
+    #[test]
+    fn a_key_under_another_password_is_the_same_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (PasswordSource::literal("old"), PasswordSource::literal(""));
+        let files = create_key_pair(&dir.path().join("k"), KeyType::EcdsaP256, &old).unwrap();
+        let reference = KeyRef::File(files.private.clone());
+        let before = std::fs::read(&files.private).unwrap();
+        assert!(matches!(change_password(&files.private, &new, &old), Err(KeyError::WrongPassword)));
+        assert!(matches!(change_password(&files.private, &old, &none()), Err(KeyError::Password(_))));
+        assert_eq!(std::fs::read(&files.private).unwrap(), before, "a failure leaves the file as it was");
+        change_password(&files.private, &old, &new).unwrap();
+        assert!(matches!(load_key_pair(&reference, &old), Err(KeyError::WrongPassword)));
+        let key = load_key_pair(&reference, &new).unwrap();
+        assert_eq!(key.public_key(), &load_public_key(&KeyRef::File(files.public)).unwrap());
     }
 
     #[test]

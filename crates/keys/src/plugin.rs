@@ -62,7 +62,10 @@ impl PluginAnswer {
         if bytes.len() > MAX_ANSWER {
             return Err(KeyError::Refused(format!("an answer longer than {MAX_ANSWER} bytes")));
         }
-        let answer: Self = serde_json::from_slice(bytes)
+        // A list would do for serde, and is not of the protocol.
+        let object: serde_json::Map<String, Value> = serde_json::from_slice(bytes)
+            .map_err(|error| KeyError::Refused(format!("an answer which is not of the protocol: {error}")))?;
+        let answer: Self = serde_json::from_value(Value::Object(object))
             .map_err(|error| KeyError::Refused(format!("an answer which is not of the protocol: {error}")))?;
         if answer.error_message.is_empty() {
             Ok(answer)
@@ -107,6 +110,12 @@ impl Plugin {
     /// Names the program. Starts nothing yet.
     pub(crate) fn open(scheme: &str, resource: &str) -> Self {
         Self { program: format!("sigstore-kms-{scheme}"), resource: resource.to_owned() }
+    }
+
+    /// A program by its path, for tests, which share one PATH.
+    #[cfg(test)]
+    pub(crate) fn at(program: &std::path::Path, resource: &str) -> Self {
+        Self { program: program.display().to_string(), resource: resource.to_owned() }
     }
 
     async fn ask(
