@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use countersign_bundle::{Bundle, Content, KeyMaterial};
+use countersign_bundle::{Bundle, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
+use crate::material::Log;
 use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
 use crate::{
@@ -40,7 +41,8 @@ pub fn verify(
     requirements: &Requirements,
     now: Timestamp,
 ) -> Report {
-    let mut run = Run { subject, bundle, material, requirements, now, out: Recorder::default() };
+    let out = Recorder::default();
+    let mut run = Run { subject, bundle, material, requirements, now, promised: HashSet::new(), out };
     let verified = run.all();
     Report::new(run.out.0, verified)
 }
@@ -51,6 +53,8 @@ struct Run<'a> {
     material: &'a TrustMaterial,
     requirements: &'a Requirements,
     now: Timestamp,
+    /// The entries, by number, whose promise was verified, each with the log's key.
+    promised: HashSet<(usize, [u8; 32])>,
     out: Recorder,
 }
 
@@ -226,7 +230,7 @@ impl<'a> Run<'a> {
             }
             let source = format!("tlogEntries[{i}].integratedTime");
             let found = log::find(entry, material).and_then(|logs| {
-                let log = logs.iter().find(|log| log::verify_promise(entry, promise, log).is_ok());
+                let log = logs.iter().find(|log| self.promise(i, entry, promise, log).is_ok());
                 let Some(log) = log else {
                     let expected = "a time under a promise of the log";
                     return Err(Failure::new(
@@ -248,6 +252,15 @@ impl<'a> Run<'a> {
         }
         self.signing_time(claimed, &mut times, authorities.len());
         times
+    }
+
+    /// Verifies a log's promise once, though both the time and the entry rest on it.
+    fn promise(&mut self, i: usize, entry: &TlogEntry, promise: &[u8], log: &Log) -> Result<(), Failure> {
+        if !self.promised.contains(&(i, log.counted_as)) {
+            log::verify_promise(entry, promise, log)?;
+            self.promised.insert((i, log.counted_as));
+        }
+        Ok(())
     }
 
     fn signing_time(&mut self, claimed: &Claimed<'_>, times: &mut Vec<VerifiedTime>, authorities: usize) {
@@ -322,7 +335,7 @@ impl<'a> Run<'a> {
         let mut witnesses = BTreeMap::new();
         for (i, entry) in entries.iter().enumerate() {
             let source = format!("tlogEntries[{i}]");
-            let Some((name, key, seen)) = self.entry(entry, &source, claimed, times) else { continue };
+            let Some((name, key, seen)) = self.entry(i, entry, &source, claimed, times) else { continue };
             counted.insert(key);
             witnesses.extend(seen.into_iter().map(|(name, key)| (key, name)));
             verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: entry.log_index });
@@ -360,7 +373,8 @@ impl<'a> Run<'a> {
     #[expect(clippy::type_complexity, reason = "used once, right above")]
     fn entry(
         &mut self,
-        entry: &countersign_bundle::TlogEntry,
+        i: usize,
+        entry: &TlogEntry,
         source: &str,
         claimed: &Claimed<'_>,
         times: &[Timestamp],
@@ -376,8 +390,7 @@ impl<'a> Run<'a> {
         };
         let log = *logs.first()?;
         let mut good = true;
-        let promised =
-            entry.inclusion_promise.as_ref().map(|promise| log::verify_promise(entry, promise, log));
+        let promised = entry.inclusion_promise.as_ref().map(|promise| self.promise(i, entry, promise, log));
         let promise_source = format!("{source}.inclusionPromise");
         let has_promise = matches!(promised, Some(Ok(()))) && !binding::is_v2(entry);
         match promised {
@@ -443,7 +456,7 @@ impl<'a> Run<'a> {
         good.then(|| (log.name.clone(), log.counted_as, witnesses))
     }
 
-    fn bound(&mut self, entry: &countersign_bundle::TlogEntry, source: &str, claimed: &Claimed<'_>) -> bool {
+    fn bound(&mut self, entry: &TlogEntry, source: &str, claimed: &Claimed<'_>) -> bool {
         let source = format!("{source}.canonicalizedBody");
         let bound = binding::verify_binding(entry, &self.bundle.content, claimed.holder(), self.subject);
         match bound {
