@@ -123,6 +123,7 @@ def everything() -> dict:
 def build() -> Path:
     """The program itself, in release mode."""
     root = HERE.parent
-    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "countersign"], cwd=root, check=True)
+    packages = ["--package", "countersign", "--package", "countersign-conformance"]
+    subprocess.run(["cargo", "build", "--release", "--locked", *packages], cwd=root, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
     return root / target / "release" / "countersign"
