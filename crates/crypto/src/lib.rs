@@ -17,10 +17,13 @@
 //! ```
 
 #[cfg(not(target_arch = "wasm32"))]
+mod agreement;
+#[cfg(not(target_arch = "wasm32"))]
 mod backend_aws;
 #[cfg(target_arch = "wasm32")]
 mod backend_wasm;
 pub mod encoding;
+mod forms;
 mod hash;
 #[cfg(not(target_arch = "wasm32"))]
 mod key_pair;
@@ -32,6 +35,9 @@ use backend_aws as backend;
 #[cfg(target_arch = "wasm32")]
 use backend_wasm as backend;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use agreement::{hmac_sha256, x25519_once};
+pub use forms::{ecdsa_from_der, ecdsa_to_der};
 pub use hash::{Digest, HashAlgorithm, Hasher, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 pub use key_pair::{KeyPair, random};

@@ -15,11 +15,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Client, Method, StatusCode, redirect};
+use reqwest::{Certificate, Client, Identity, StatusCode, redirect};
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 pub use crate::error::HttpError;
 use crate::text::printable;
+pub use reqwest::Method;
 
 /// How to talk to services.
 #[derive(Debug, Clone)]
@@ -34,6 +36,12 @@ pub struct HttpOptions {
     pub longest_wait: Duration,
     /// Whether plain `http` may go to another machine.
     pub allow_plain_http: bool,
+    /// Certificates of authorities that are trusted beside the system's: PEM, any number in each.
+    pub authorities: Vec<Vec<u8>>,
+    /// For servers which know their clients by a certificate.
+    pub identity: Option<ClientIdentity>,
+    /// Whether never to use a proxy: for a machine's own services, such as a cloud's metadata.
+    pub no_proxy: bool,
 }
 
 impl Default for HttpOptions {
@@ -44,7 +52,26 @@ impl Default for HttpOptions {
             backoff: Duration::from_millis(250),
             longest_wait: Duration::from_secs(20),
             allow_plain_http: false,
+            authorities: Vec::new(),
+            identity: None,
+            no_proxy: false,
         }
+    }
+}
+
+/// A TLS client certificate and its private key, both in PEM. Never shown.
+#[derive(Clone)]
+pub struct ClientIdentity(Zeroizing<Vec<u8>>);
+
+impl From<Zeroizing<Vec<u8>>> for ClientIdentity {
+    fn from(pem: Zeroizing<Vec<u8>>) -> Self {
+        Self(pem)
+    }
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(…)")
     }
 }
 
@@ -61,12 +88,12 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// A GET. `service` is how errors name the one asked; the answer may have up to 1 MiB.
+    /// A request with any method. `service` is how errors name the one asked; the answer may have up to 1 MiB.
     #[must_use]
-    pub fn get(service: &'static str, url: &'a Url) -> Self {
+    pub fn new(service: &'static str, method: Method, url: &'a Url) -> Self {
         Self {
             service,
-            method: Method::GET,
+            method,
             url,
             headers: HeaderMap::new(),
             body: Vec::new(),
@@ -75,12 +102,48 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// A GET.
+    #[must_use]
+    pub fn get(service: &'static str, url: &'a Url) -> Self {
+        Self::new(service, Method::GET, url)
+    }
+
     /// A POST of a body with this content type.
     #[must_use]
     pub fn post(service: &'static str, url: &'a Url, content_type: &'static str, body: Vec<u8>) -> Self {
-        let mut request = Self { method: Method::POST, body, ..Self::get(service, url) };
+        let mut request = Self { body, ..Self::new(service, Method::POST, url) };
         request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         request
+    }
+
+    /// Sets the bytes to send.
+    #[must_use]
+    pub fn body(mut self, body: Vec<u8>) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// Sets a header.
+    ///
+    /// # Errors
+    /// [`HttpError::Usage`] when the value holds characters which no header can carry.
+    pub fn header(mut self, name: &'static str, value: &str) -> Result<Self, HttpError> {
+        let value = HeaderValue::from_str(value)
+            .map_err(|_| HttpError::Usage(format!("no header can carry this value of {name}")))?;
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    /// Sets a header whose value is never shown.
+    ///
+    /// # Errors
+    /// As [`Request::header`].
+    pub fn secret_header(self, name: &'static str, value: &str) -> Result<Self, HttpError> {
+        let mut request = self.header(name, value)?;
+        if let Some(value) = request.headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+        Ok(request)
     }
 
     /// Sets what kind of answer is understood.
@@ -289,8 +352,16 @@ impl Http {
             .redirect(redirect::Policy::custom(same_origin));
         if direct {
             builder = builder.no_proxy().tls_certs_only([]);
-        } else if is_loopback(url) {
-            builder = builder.no_proxy();
+        } else {
+            builder = builder.tls_certs_merge(self.authorities()?);
+            if let Some(pem) = &self.options.identity {
+                builder = builder.identity(Identity::from_pem(&pem.0).map_err(|_| {
+                    HttpError::Usage("expected a client certificate and its private key in PEM".into())
+                })?);
+            }
+            if is_loopback(url) || self.options.no_proxy {
+                builder = builder.no_proxy();
+            }
         }
         let client = builder.build().map_err(|e| HttpError::Network {
             service: "TLS",
@@ -302,6 +373,20 @@ impl Http {
             ),
         })?;
         Ok(cell.get_or_init(|| client))
+    }
+}
+
+impl Http {
+    /// The authorities of the options, read.
+    fn authorities(&self) -> Result<Vec<Certificate>, HttpError> {
+        let mut all = Vec::new();
+        for pem in &self.options.authorities {
+            let found = Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+            all.extend(found.ok_or_else(|| {
+                HttpError::Usage("expected certificates of authorities in PEM, found none".into())
+            })?);
+        }
+        Ok(all)
     }
 }
 

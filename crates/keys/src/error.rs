@@ -59,6 +59,9 @@ pub enum KeyError {
     /// An environment variable that is not set or not text.
     #[error("the environment variable {0} is not set (or not UTF-8)")]
     Variable(String),
+    /// The home of a key refuses, or answers with something that is wrong.
+    #[error("{0}")]
+    Refused(String),
     /// The content is not a key file of a supported form.
     #[error("not a usable key file: {0}")]
     Malformed(String),

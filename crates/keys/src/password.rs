@@ -55,6 +55,13 @@ impl PasswordSource {
         Self::Literal(Zeroizing::new(password.to_owned()))
     }
 
+    /// A password that lay beside its key.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| KeyError::Password("the one beside the key is not UTF-8".into()))?;
+        Ok(Self::literal(text))
+    }
+
     /// The password.
     ///
     /// # Errors
