@@ -237,6 +237,43 @@ mod tests {
         key.sign(b"m").unwrap();
     }
 
+    /// A key whose home takes a request and says nothing until the test ends.
+    #[derive(Debug)]
+    struct Silent(KeyPair, Mutex<mpsc::Receiver<()>>);
+
+    impl Signer for Silent {
+        fn public_key(&self) -> &PublicKey {
+            self.0.public_key()
+        }
+        fn scheme(&self) -> Scheme {
+            self.0.scheme()
+        }
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+            let _ = self.1.lock().unwrap().recv();
+            self.0.sign(message)
+        }
+        fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+            self.0.sign_digest(digest)
+        }
+    }
+
+    #[test]
+    fn r21_a_home_that_says_nothing_is_not_waited_for() {
+        let pair = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        let public = pair.public_key().clone();
+        let none = PasswordSource::FirstSet(Vec::new());
+        let key = RemoteKey::new(InstanceKey::Ca, KeyRef::Env("UNUSED".into()), public, none);
+        let (release, held) = mpsc::channel();
+        key.home.lock().signer = Some(Arc::new(Silent(pair, Mutex::new(held))));
+        assert!(
+            matches!(key.sign(b"m"), Err(CryptoError::KeyUnavailable(m)) if m.contains("does not answer"))
+        );
+        assert!(key.away().is_some());
+        drop(release);
+        key.probe();
+        assert_eq!(key.away(), None);
+    }
+
     #[test]
     fn another_key_at_the_same_place_is_not_used() {
         // The test's own environment holds no key, so the reference leads nowhere.
