@@ -49,6 +49,12 @@ pub(crate) fn signer(
     password: &PasswordSource,
     for_artifacts: bool,
 ) -> Result<Arc<dyn Signer>, KeyError> {
+    #[cfg(all(unix, feature = "pkcs11"))]
+    if let KeyRef::Pkcs11(uri) = reference {
+        let key = Pkcs11Signer::open(uri, password)?;
+        let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
+        return Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }));
+    }
     if let Some(remote) = remote(context, reference)? {
         return remote.signer(for_artifacts);
     }
@@ -150,9 +156,9 @@ pub(crate) fn public_key(context: &Context, reference: &KeyRef) -> Result<Public
         KeyRef::Env(name) => variable(context, name)?,
         KeyRef::Https(url) => return web::public_key(context, url),
         #[cfg(all(unix, feature = "pkcs11"))]
-        KeyRef::Pkcs11(_) => {
-            let no_password = PasswordSource::FirstSet(Vec::new());
-            return Ok(signer(context, reference, &no_password, false)?.public_key().clone());
+        KeyRef::Pkcs11(uri) => {
+            let nobody = PasswordSource::FirstSet(Vec::new());
+            return Ok(Pkcs11Signer::open(uri, &nobody)?.public_key().clone());
         }
         KeyRef::Kubernetes { namespace, secret } => {
             Zeroizing::new(Secret::open(context, namespace, secret)?.public()?)
