@@ -4,6 +4,7 @@ pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod services;
+pub(crate) mod witness;
 
 use std::time::Duration;
 

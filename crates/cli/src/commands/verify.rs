@@ -14,6 +14,7 @@ use crate::args::OutputArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
 use crate::args::services::TrustArgs;
+use crate::args::witness::WitnessArgs;
 use crate::commands::cosign_sign::predicate_type;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -32,9 +33,6 @@ pub(crate) struct ThresholdArgs {
     /// At least this many CT logs, for signatures by identity
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     min_scts: usize,
-    /// At least this many witnesses of the log
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    min_witnesses: usize,
     /// Require a timestamp authority, as cosign spells it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     use_signed_timestamps: Option<bool>,
@@ -55,6 +53,8 @@ pub(crate) struct VerifyingArgs {
     trust: TrustArgs,
     #[command(flatten)]
     thresholds: ThresholdArgs,
+    #[command(flatten)]
+    witness: WitnessArgs,
     #[command(flatten)]
     refused: VerifyRefused,
 }
@@ -79,7 +79,7 @@ impl VerifyingArgs {
             logs: if unlogged { 0 } else { t.min_logs },
             timestamps: t.min_timestamps.max(usize::from(t.use_signed_timestamps == Some(true))),
             scts: t.min_scts,
-            witnesses: t.min_witnesses,
+            witnesses: self.witness.load()?.1,
             predicate_types,
             ..Expectations::of(who)
         };
@@ -89,12 +89,13 @@ impl VerifyingArgs {
     pub(crate) fn material(&self) -> Result<TrustMaterial, Failure> {
         let t = &self.thresholds;
         let needs_none = self.identity.by_key() && (t.min_logs == 0 || t.insecure_ignore_tlog == Some(true));
-        match self.trust.load(None) {
-            Ok(trust) => Ok(material(&trust)?),
+        let trusted = match self.trust.load(None) {
+            Ok(trust) => material(&trust)?,
             // A key alone says whom to trust when no log and no timestamp is asked for.
-            Err(failure) if needs_none && failure.code == crate::failure::TRUST => Ok(TrustMaterial::empty()),
-            Err(failure) => Err(failure),
-        }
+            Err(failure) if needs_none && failure.code == crate::failure::TRUST => TrustMaterial::empty(),
+            Err(failure) => return Err(failure),
+        };
+        Ok(trusted.with_witnesses(self.witness.load()?.0))
     }
 }
 
