@@ -58,12 +58,6 @@ pub(crate) fn signer(
     if let Some(remote) = remote(context, reference)? {
         return remote.signer(for_artifacts);
     }
-    #[cfg(all(unix, feature = "pkcs11"))]
-    if let KeyRef::Pkcs11(uri) = reference {
-        let key = Pkcs11Signer::open(uri, password)?;
-        let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
-        return Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }));
-    }
     let key = key_pair(context, reference, password)?;
     let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
     Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }))
