@@ -8,6 +8,7 @@
 //! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
 
 mod error;
+pub mod grpc;
 pub mod text;
 
 use std::sync::OnceLock;
@@ -34,6 +35,8 @@ pub struct HttpOptions {
     pub longest_wait: Duration,
     /// Whether plain `http` may go to another machine.
     pub allow_plain_http: bool,
+    /// Whether the proxies of the environment are honoured. Not for what must stay on this host's own link.
+    pub proxies: bool,
 }
 
 impl Default for HttpOptions {
@@ -44,6 +47,7 @@ impl Default for HttpOptions {
             backoff: Duration::from_millis(250),
             longest_wait: Duration::from_secs(20),
             allow_plain_http: false,
+            proxies: true,
         }
     }
 }
@@ -100,6 +104,13 @@ impl<'a> Request<'a> {
         value.set_sensitive(true);
         self.headers.insert(header::AUTHORIZATION, value);
         Ok(self)
+    }
+
+    /// Adds a header that the service insists on.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
     }
 
     /// Sets the largest answer, in bytes.
@@ -289,7 +300,7 @@ impl Http {
             .redirect(redirect::Policy::custom(same_origin));
         if direct {
             builder = builder.no_proxy().tls_certs_only([]);
-        } else if is_loopback(url) {
+        } else if is_loopback(url) || !self.options.proxies {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|e| HttpError::Network {
