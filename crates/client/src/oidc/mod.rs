@@ -8,6 +8,7 @@ mod browser;
 mod device;
 mod discovery;
 mod login;
+mod spiffe;
 
 use countersign_crypto::encoding;
 use jiff::Timestamp;
