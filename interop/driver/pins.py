@@ -13,5 +13,12 @@ GO = {
     "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
 }
 
+# The transit engine of Vault for `transit/main.go`: module -> version. The second goes with the first, which names its
+# own copy in its sources and no version.
+TRANSIT = {
+    "github.com/hashicorp/vault": "v1.21.4",
+    "github.com/hashicorp/vault/sdk": "v0.25.1",
+}
+
 # Python environments: name -> file under `requirements/`.
-PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
+PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
