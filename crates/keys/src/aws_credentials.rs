@@ -186,6 +186,13 @@ impl AwsLogin {
         Ok(fresh)
     }
 
+    /// The service did not take the credentials.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut kept) = self.kept.lock() {
+            *kept = None;
+        }
+    }
+
     async fn fetch(&self, place: &Place) -> Result<AwsCredentials, KeyError> {
         match place {
             Place::Fixed(credentials) => Ok(credentials.clone()),

@@ -62,6 +62,13 @@ impl Kept {
         kept.as_ref().filter(|(_, end)| *end > Instant::now() + MARGIN).map(|(token, _)| token.clone())
     }
 
+    /// Drops the token, which the service did not take: the next call asks for another.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut kept) = self.0.lock() {
+            *kept = None;
+        }
+    }
+
     /// Keeps a token and gives its text.
     pub(crate) fn keep(&self, token: Token) -> Zeroizing<String> {
         // More than a day is nobody's token.

@@ -42,6 +42,8 @@ enum Mode {
     WrongSignature,
     /// Every answer is an internal error.
     Broken,
+    /// Credentials that were good are not taken any more.
+    Revoked,
     /// Every answer is larger than any real one.
     Huge,
     /// Every answer sends to another host.
@@ -131,6 +133,7 @@ impl Home {
         let service = Server::start(move |seen| match shared.mode() {
             _ if is_login(seen) => respond(&shared, seen),
             Mode::Broken => Reply::text(500, "{}"),
+            Mode::Revoked => Reply::text(401, "{}"),
             Mode::Huge => Reply::text(200, &"x".repeat(8 << 20)),
             Mode::Redirect => Reply::text(307, "").with("location", &elsewhere),
             _ => respond(&shared, seen),
