@@ -243,6 +243,11 @@ impl Home {
         assert!(made.is_new && &made.public == running.stand.public());
         let again = create(&context, &reference, Some(key_type), &no_password()).unwrap();
         assert!(!again.is_new && again.public == made.public);
+        assert_eq!(create(&context, &reference, None, &no_password()).unwrap(), again);
+        // One of another kind is not what was asked for.
+        let error = create(&context, &reference, Some(KeyType::Rsa { bits: 4096 }), &no_password());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("RSA 4096") && error.contains(&key_type.to_string()), "{error}");
     }
 }
 
