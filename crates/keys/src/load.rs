@@ -191,7 +191,6 @@ pub(crate) fn create(
     key_type: Option<KeyType>,
     password: &PasswordSource,
 ) -> Result<Created, KeyError> {
-    let wanted = key_type.unwrap_or(KeyType::EcdsaP256);
     if let KeyRef::Plugin { scheme, resource } = reference {
         if key_type.is_some() {
             return Err(unsupported(reference, "is made by a plugin, which chooses the algorithm itself"));
@@ -200,7 +199,7 @@ pub(crate) fn create(
         return Ok(Created { public, is_new: true });
     }
     if let Some(remote) = remote(context, reference)? {
-        let (public, is_new) = remote.create(wanted)?;
+        let (public, is_new) = remote.create(key_type)?;
         return Ok(Created { public, is_new });
     }
     #[cfg(all(unix, feature = "pkcs11"))]
@@ -208,7 +207,7 @@ pub(crate) fn create(
         let (public, is_new) = crate::pkcs11::find_or_generate(uri, key_type, password)?;
         return Ok(Created { public, is_new });
     }
-    let make = || NewPair::make(wanted, password, &reference.to_string());
+    let make = || NewPair::make(key_type.unwrap_or(KeyType::EcdsaP256), password, &reference.to_string());
     let pair = match reference {
         KeyRef::Kubernetes { namespace, secret } => {
             Secret::open(context, namespace, secret)?.store(make()?)?
