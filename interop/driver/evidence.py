@@ -14,7 +14,8 @@ TAGS = {"signature": "sig", "attestation": "att"}
 
 @dataclass(frozen=True)
 class Case:
-    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end."""
+    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end. `known`: whether others
+    refuse it too."""
 
     what: str
     reference: str
@@ -22,6 +23,7 @@ class Case:
     annotations: dict | None = None
     type: str | None = None
     codes: str = "2"
+    known: bool = True
 
 
 class Evidence:
@@ -45,7 +47,9 @@ class Evidence:
 
     def alone(self) -> "Evidence":
         """The same image with only the older form of its evidence, for readers who would take the bundle first."""
-        return self._relative("older-alone", self.image)
+        alone = self._relative("older-alone", self.image)
+        alone.repository.copy_image(self.repository, self.other["digest"])
+        return alone
 
     def _relative(self, name: str, subject: dict, **changes) -> "Evidence":
         """The evidence, changed, at `subject` in a repository of its own."""
@@ -79,7 +83,9 @@ class Evidence:
             relatives.append(("a missing timestamp", "untimed", self.image, {"annotations": _without_time}, "2"))
         for what, name, subject, changes, codes in relatives:
             relative = self._relative(name, subject, **changes)
-            cases.append(Case(what, relative.reference, self.trust, codes=codes))
+            # cosign takes the present time where a timestamp is missing, also when it is told to use one.
+            known = what != "a missing timestamp"
+            cases.append(Case(what, relative.reference, self.trust, codes=codes, known=known))
         return cases
 
 

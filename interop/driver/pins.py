@@ -19,10 +19,10 @@ GO = {
 }
 
 # Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
-GO_HERE = ["referrers-registry"]
+GO_HERE = ["referrers-registry", "policy-copy"]
 
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
-SYSTEM = ["openssl", "docker-registry", "skopeo"]
+SYSTEM = ["openssl", "docker-registry"]
