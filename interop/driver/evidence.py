@@ -56,7 +56,7 @@ class Evidence:
         relative = Evidence.__new__(Evidence)
         relative.form, relative.trust, relative.kind = self.form, self.trust, self.kind
         relative.image, relative.other = subject, self.other
-        relative.repository = Repository(self.repository.host, f"{self.repository.name}-{name}")
+        relative.repository = Repository(self.repository.host, f"{self.repository.name}--{name}")
         relative.reference = relative.repository.at(subject["digest"])
         relative.repository.copy_image(self.repository, subject["digest"], "v1")
         (_move_bundle if self.form == "bundle" else _move_older)(self, relative, **changes)

@@ -191,11 +191,14 @@ class Skopeo:
         self.registries, self.number = registries, 0
 
     def verify(self, reference, trust, form, annotations=None):
+        # The signature names the repository that the image was signed in; copies of it add to the name (see evidence).
+        signed_in = reference.partition("@")[0].partition("--")[0]
         policy = self.folder / "policy.json"
         policy.write_text(json.dumps({
             "default": [{"type": "reject"}],
             "transports": {"docker": {"": [{
-                "type": "sigstoreSigned", "keyPath": str(trust.public), "signedIdentity": {"type": "matchRepository"},
+                "type": "sigstoreSigned", "keyPath": str(trust.public),
+                "signedIdentity": {"type": "exactRepository", "dockerRepository": signed_in},
             }]}},
         }))
         self.number += 1
