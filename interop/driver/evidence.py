@@ -74,8 +74,10 @@ class Evidence:
             cases.append(Case("a wrong annotation", self.reference, self.trust, wrong, codes="2 3 4"))
         if self.kind == "attestation":
             cases.append(Case("another type", self.reference, self.trust, type="vuln", codes="2 3 4"))
+        # The older form does not name its key: what was altered looks as if another had signed it.
+        nameless = (self.form, self.trust.name) == ("older", "key")
         relatives = [("the evidence of another image", "moved", self.other, {}, "2 3"),
-                     ("an altered payload", "altered", self.image, {"payload": _alter}, "2")]
+                     ("an altered payload", "altered", self.image, {"payload": _alter}, "2 4" if nameless else "2")]
         if self.form == "bundle":
             relatives += [("a missing log entry", "unlogged", self.image, {"bundle": _without_entry}, "2"),
                           ("a false inclusion proof", "unproved", self.image, {"bundle": _with_false_proof}, "2")]
