@@ -61,7 +61,8 @@ pub(crate) fn password(twice: bool) -> PasswordSource {
     ])
 }
 
-fn ask(purpose: &str, twice: bool) -> std::io::Result<Zeroizing<String>> {
+/// Asks the person at the terminal, without showing what is typed.
+pub(crate) fn ask(purpose: &str, twice: bool) -> std::io::Result<Zeroizing<String>> {
     let terminal = std::io::stdin().is_terminal();
     let read = |prompt: &str| -> std::io::Result<Zeroizing<String>> {
         if terminal {
