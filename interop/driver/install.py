@@ -65,7 +65,9 @@ def go_here(name: str) -> Path:
     source = HERE / "go" / name
 
     def into(folder: Path):
-        _run(["nice", "go", "build", "-trimpath", "-o", str(folder / name), "."], cwd=source)
+        # The tag is for the library of skopeo: OpenPGP in Go, in place of a library of the system's.
+        _run(["nice", "go", "build", "-trimpath", "-tags", "containers_image_openpgp", "-o", str(folder / name), "."],
+             cwd=source)
 
     return _install(f"{name}-{_hash(*(source / part for part in ('main.go', 'go.mod', 'go.sum')))}", into) / name
 

@@ -19,7 +19,7 @@ GO = {
 }
 
 # Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
-GO_HERE = ["referrers-registry"]
+GO_HERE = ["referrers-registry", "policy-copy"]
 
 # The transit engine of Vault for `transit/main.go`: module -> version. The second goes with the first, which names its
 # own copy in its sources and no version.
@@ -32,4 +32,4 @@ TRANSIT = {
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
-SYSTEM = ["openssl", "docker-registry", "skopeo"]
+SYSTEM = ["openssl", "docker-registry"]
