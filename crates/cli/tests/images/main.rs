@@ -17,6 +17,5 @@ mod images;
 mod registry;
 mod signing;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of the command line, which need more of it")]
 mod support;
 mod tools;
