@@ -9,9 +9,13 @@ use crate::workspace::root;
 /// Crates that parse bytes from strangers.
 const PARSERS: &[&str] =
 <<<<<<< HEAD
+<<<<<<< HEAD
     &["attestation", "bundle", "ca", "crypto", "keys", "registry", "tlog", "trust", "x509"];
 =======
     &["attestation", "bundle", "ca", "crypto", "keys", "notary", "tlog", "trust", "x509"];
+>>>>>>> main
+=======
+    &["attestation", "bundle", "ca", "crypto", "keys", "notary", "registry", "tlog", "trust", "x509"];
 >>>>>>> main
 
 fn targets() -> BTreeSet<String> {
