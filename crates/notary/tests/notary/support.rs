@@ -1,7 +1,7 @@
 //! A small world of certificates with any fault one likes, signatures made with them, and a policy that accepts them.
 
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{LazyLock, Mutex};
 
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer};
 use countersign_notary::policy::{OciPolicy, Statement};
@@ -182,10 +182,22 @@ impl Spec {
                 &extensions,
             ],
         );
-        let signature = signer.sign(&tbs).unwrap();
-        tlv(0x30, &[&tbs, &algorithm, &tlv(0x03, &[&[0], &signature])])
+        // A certificate is made once: ECDSA signs the same bytes in another way each time, and a trust store compares
+        // bytes.
+        static MADE: LazyLock<Mutex<HashMap<Made, Vec<u8>>>> = LazyLock::new(Mutex::default);
+        let key = (tbs.clone(), signer.public_key().fingerprint());
+        let mut made = MADE.lock().unwrap();
+        made.entry(key)
+            .or_insert_with(|| {
+                let signature = signer.sign(&tbs).unwrap();
+                tlv(0x30, &[&tbs, &algorithm, &tlv(0x03, &[&[0], &signature])])
+            })
+            .clone()
     }
 }
+
+/// What is signed, and by which key.
+type Made = (Vec<u8>, [u8; 32]);
 
 /// The extension which says where revocation lists are.
 pub(crate) fn distribution_point(url: &str) -> (Vec<u8>, bool, Vec<u8>) {
