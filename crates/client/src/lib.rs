@@ -4,6 +4,7 @@ pub mod artifact;
 mod error;
 pub mod fulcio;
 pub mod log;
+pub mod notary;
 pub mod oidc;
 pub mod rekor;
 pub mod services;

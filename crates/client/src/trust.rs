@@ -243,7 +243,7 @@ impl Transport for HttpTransport<'_> {
         let request = Request::get("the TUF repository", &url).limit(limit);
         let response = match self.0.send(request).await {
             Ok(response) => response,
-            Err(HttpError::WrongAnswer { .. }) => return Err(TransportError::TooLarge),
+            Err(HttpError::TooLong { .. }) => return Err(TransportError::TooLarge),
             Err(error) => return Err(failed(&error)),
         };
         match response.status {

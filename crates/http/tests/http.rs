@@ -80,7 +80,7 @@ async fn answers_end_at_their_limit() {
     let url = url(serve(router).await, "/");
     assert_eq!(http().send(Request::get("test", &url).limit(1001)).await.unwrap().body.len(), 1001);
     let error = http().send(Request::get("test", &url).limit(1000)).await.unwrap_err();
-    assert!(matches!(error, HttpError::WrongAnswer { .. }), "{error}");
+    assert!(matches!(error, HttpError::TooLong { .. }), "{error}");
 }
 
 #[tokio::test]

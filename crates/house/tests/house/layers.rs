@@ -13,6 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign-ca"],
     &["countersign-tsa"],
     &["countersign-log"],
+    &["countersign-registry"],
     &["countersign-trust"],
     &["countersign-verify"],
     &["countersign-notary"],
