@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use countersign_bundle::{Bundle, Content, KeyMaterial};
+use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
+use crate::policy::Said;
 use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
 use crate::{
@@ -80,7 +81,10 @@ impl<'a> Run<'a> {
             CheckName::Shape,
             "",
             "a bundle with the parts its version demands",
-            self.bundle.version.media_type(),
+            match self.bundle.version {
+                BundleVersion::Legacy => "cosign's older form",
+                version => version.media_type(),
+            },
         );
         let claimed = match self.key_material() {
             Ok(claimed) => claimed,
@@ -140,7 +144,13 @@ impl<'a> Run<'a> {
             ders.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(
                 |e| Failure::new(Reason::CertificateMalformed, "X.509 certificates", e.to_string()),
             )?;
-        if let Some(root) = all.iter().find(|c| c.is_ca() && c.subject() == c.issuer()) {
+        let is_root = |c: &Certificate| c.is_ca() && c.subject() == c.issuer();
+        if self.bundle.version == BundleVersion::Legacy {
+            // cosign's older form sends its root along. It is trusted for nothing, so it is left out.
+            let leaf = all.first().map(|leaf| leaf.der().to_vec());
+            all.retain(|c| !is_root(c) || Some(c.der()) == leaf.as_deref());
+        }
+        if let Some(root) = all.iter().find(|c| is_root(c)) {
             return Err(Failure::new(
                 Reason::RootCertificateIncluded,
                 "no root certificate, which only the trust root may bring",
@@ -203,7 +213,7 @@ impl<'a> Run<'a> {
         let mut authorities = HashSet::new();
         for (i, token) in bundle.verification_material.rfc3161_timestamps.iter().enumerate() {
             let source = format!("rfc3161Timestamps[{i}]");
-            match times::verify_token(token, bundle.content.signature(), material, now) {
+            match times::verify_token(token, bundle.content.stamped(), material, now) {
                 Ok(stamped) => {
                     authorities.insert(stamped.by.counted_as);
                     let expected = format!("a timestamp of this signature by {}", stamped.by.name);
@@ -479,56 +489,66 @@ impl<'a> Run<'a> {
 
     /// What the signature is about: `None` when that cannot be told.
     fn statement(&mut self) -> Option<(Payload, Digest)> {
-        let payload_of = "dsseEnvelope.payload";
-        let read = match &self.bundle.content {
-            Content::MessageSignature { .. } => {
-                self.out.skip(CheckName::Statement, "content", "the artifact itself is signed");
+        let part = match self.bundle.content.envelope() {
+            Some(_) => "dsseEnvelope.payload",
+            None => "content",
+        };
+        let said = match Said::read(&self.bundle.content) {
+            Ok(said) => Some(said),
+            Err(failure) => {
+                self.out.refuse(CheckName::Statement, part, failure);
                 None
             }
-            Content::Dsse(envelope) => match policy::read_statement(envelope) {
-                Ok(statement) => Some((statement, &envelope.payload)),
-                Err(failure) => {
-                    self.out.refuse(CheckName::Statement, payload_of, failure);
-                    return None;
+        };
+        let mut annotations = None;
+        let mut about = None;
+        match &said {
+            None => {}
+            Some(Said::Artifact) => {
+                self.out.skip(CheckName::Statement, part, "the artifact itself is signed");
+                about = binding::any_digest(self.subject).map(|digest| (0, digest));
+            }
+            Some(Said::Simple(payload, _)) => match policy::find_image(payload, self.subject) {
+                Ok(digest) => {
+                    let found = format!("image \"{}\"", payload.docker_reference);
+                    self.out.pass(CheckName::Statement, part, digest.to_string(), found);
+                    annotations = Some(&payload.optional);
+                    about = Some((0, digest));
                 }
+                Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
             },
-        };
-        let about = read.as_ref().map(|(statement, _)| policy::find_subject(statement, self.subject));
-        let subject = match about {
-            Some(Ok((subject, digest))) => {
-                let found = format!("subject \"{}\"", subject.name);
-                self.out.pass(CheckName::Statement, payload_of, digest.to_string(), found);
-                Some((subject, digest))
-            }
-            Some(Err(failure)) => {
-                self.out.refuse(CheckName::Statement, payload_of, failure);
-                None
-            }
-            None => None,
-        };
-        if !self.requirements.predicate_types.is_empty() {
-            let expected = self.requirements.predicate_types.join(" or ");
-            match policy::check_predicate_type(self.requirements, read.as_ref().map(|(s, _)| s)) {
-                Ok(()) => self.out.pass(CheckName::PredicateType, payload_of, expected, "the same"),
-                Err(failure) => self.out.refuse(CheckName::PredicateType, payload_of, failure),
-            }
+            Some(Said::Statement(statement, _)) => match policy::find_subject(statement, self.subject) {
+                Ok((index, subject, digest)) => {
+                    let found = format!("subject \"{}\"", subject.name);
+                    self.out.pass(CheckName::Statement, part, digest.to_string(), found);
+                    annotations = Some(&subject.annotations);
+                    about = Some((index, digest));
+                }
+                Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
+            },
+        }
+        match policy::check_says(&self.requirements.says, said.as_ref()) {
+            None => {}
+            Some(Ok(expected)) => self.out.pass(CheckName::PredicateType, part, expected, "the same"),
+            Some(Err(failure)) => self.out.refuse(CheckName::PredicateType, part, failure),
         }
         if !self.requirements.annotations.is_empty() {
-            match policy::check_annotations(self.requirements, subject.map(|(s, _)| s)) {
-                Ok(()) => {
-                    self.out.pass(CheckName::Annotations, payload_of, "the required annotations", "all");
-                }
-                Err(failure) => self.out.refuse(CheckName::Annotations, payload_of, failure),
+            match policy::check_annotations(self.requirements, annotations) {
+                Ok(()) => self.out.pass(CheckName::Annotations, part, "the required annotations", "all"),
+                Err(failure) => self.out.refuse(CheckName::Annotations, part, failure),
             }
         }
-        let digest = subject.map(|(_, digest)| digest);
-        match read {
-            None => Some((Payload::Artifact, binding::any_digest(self.subject)?)),
-            Some((statement, bytes)) => {
-                let statement = Box::new(statement);
-                Some((Payload::Statement { statement, bytes: bytes.clone() }, digest?))
+        let (subject, digest) = about?;
+        let payload = match said? {
+            Said::Artifact => Payload::Artifact,
+            Said::Simple(payload, bytes) => {
+                Payload::SimpleSigning { payload: Box::new(payload), bytes: bytes.to_vec() }
             }
-        }
+            Said::Statement(statement, bytes) => {
+                Payload::Statement { statement: Box::new(statement), bytes: bytes.to_vec(), subject }
+            }
+        };
+        Some((payload, digest))
     }
 
     fn identity(&mut self, claimed: &Claimed<'_>) {
