@@ -57,7 +57,17 @@ def go(name: str) -> Path:
         environment = {**os.environ, "GOBIN": str(folder)}
         _run(["nice", "go", "install", f"{package}@{version}"], env=environment, cwd=tempfile.gettempdir())
 
-    return _install(f"{name}-{version}", into) / name
+    return _install(f"{name}-{version}", into) / package.rsplit("/", 1)[-1]
+
+
+def go_here(name: str) -> Path:
+    """A program whose source is in `go/NAME`."""
+    source = HERE / "go" / name
+
+    def into(folder: Path):
+        _run(["nice", "go", "build", "-trimpath", "-o", str(folder / name), "."], cwd=source)
+
+    return _install(f"{name}-{_hash(*(source / part for part in ('main.go', 'go.mod', 'go.sum')))}", into) / name
 
 
 def _hash(*files: Path) -> str:
@@ -96,6 +106,7 @@ def everything() -> dict:
     """Installs all clients. The values are paths, or the reason why a client is not available."""
     found = {}
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
+    jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
     jobs += [("js", javascript)]
     for name, job in jobs:
@@ -103,6 +114,15 @@ def everything() -> dict:
             found[name] = job()
         except Unavailable as reason:
             found[name] = reason
-    openssl = shutil.which("openssl")
-    found["openssl"] = Path(openssl) if openssl else Unavailable("openssl is not installed")
+    for name in pins.SYSTEM:
+        path = shutil.which(name)
+        found[name] = Path(path) if path else Unavailable(f"{name} is not installed")
     return found
+
+
+def build() -> Path:
+    """The program itself, in release mode."""
+    root = HERE.parent
+    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "countersign"], cwd=root, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
+    return root / target / "release" / "countersign"
