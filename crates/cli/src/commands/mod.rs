@@ -10,6 +10,7 @@ pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod notary;
 pub(crate) mod quickstart;
 pub(crate) mod rotate;
 pub(crate) mod serve;

@@ -104,17 +104,18 @@ impl Signing {
     }
 }
 
-/// Signs an image and puts the signature beside it, as notation does. Give a store that only notes what would be written
-/// for a dry run.
+/// Signs an image and puts the signature into `evidence`, mostly the place of the image, as notation does. Give a store
+/// that only notes what would be written for a dry run.
 ///
 /// # Errors
 /// Any [`ClientError`].
 pub async fn sign_image(
-    store: &dyn Store,
+    home: &dyn Store,
+    evidence: &dyn Store,
     name: &Name,
     signing: &Signing,
 ) -> Result<(Descriptor, Vec<Written>), ClientError> {
-    let image = store.resolve(name).await?;
+    let image = home.resolve(name).await?;
     let target = TargetArtifact {
         media_type: image.media_type.clone(),
         digest: image.digest,
@@ -123,7 +124,7 @@ pub async fn sign_image(
     };
     let (bytes, envelope) = signing.envelope(target).await?;
     let media_type = signing.format.media_type();
-    let written = attach_notary(store, &image, media_type, &bytes, annotations(&envelope)).await;
+    let written = attach_notary(evidence, &image, media_type, &bytes, annotations(&envelope)).await;
     Ok((image, written?))
 }
 

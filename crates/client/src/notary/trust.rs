@@ -166,7 +166,9 @@ pub fn read_revocation_lists(paths: &[PathBuf]) -> Result<Vec<RevocationList>, C
     let mut lists = Vec::new();
     for path in paths {
         let bytes = read_limited(path, 2 * crl::MAX_CRL_LEN)?;
-        lists.extend(crl::from_file(&bytes).map_err(|e| ClientError::malformed(path.display().to_string(), e))?);
+        lists.extend(
+            crl::from_file(&bytes).map_err(|e| ClientError::malformed(path.display().to_string(), e))?,
+        );
     }
     Ok(lists)
 }

@@ -80,28 +80,27 @@ impl ImageVerification {
     }
 }
 
-/// Verifies an image where it lies. The tag is resolved once; from there on its digest is used. A policy that skips
-/// verification is obeyed before any signature is looked for.
+/// Verifies an image where it lies, with the signatures that lie in `evidence`, mostly the same place. The tag is
+/// resolved once; from there on its digest is used. A policy that skips verification is obeyed before any signature is
+/// looked for.
 ///
 /// # Errors
 /// [`ClientError::Registry`] when the image or its signatures cannot be fetched, which is never taken for "unsigned".
 pub async fn verify_image(
-    store: &dyn Store,
+    home: &dyn Store,
+    evidence: &dyn Store,
     name: &Name,
     asked: &Asked<'_>,
 ) -> Result<ImageVerification, ClientError> {
-    let image = store.resolve(name).await?;
-    let subject = Subject::Manifest {
-        media_type: image.media_type.clone(),
-        digest: image.digest,
-        size: image.size,
-    };
+    let image = home.resolve(name).await?;
+    let subject =
+        Subject::Manifest { media_type: image.media_type.clone(), digest: image.digest, size: image.size };
     if asked.statement.rules.is_none() {
         let report = asked.judge(&subject, Format::Jws, &[]);
         return Ok(ImageVerification { pieces: vec![Piece { manifest: image.digest, report }], image });
     }
     let search = Search { max_count: asked.max_signatures, ..Search::of([Form::Notary]) };
-    let found = discover(store, &image.digest, &search).await?;
+    let found = discover(evidence, &image.digest, &search).await?;
     let pieces = found.iter().map(|piece| judge_found(piece, &found, &subject, asked)).collect();
     Ok(ImageVerification { image, pieces })
 }
