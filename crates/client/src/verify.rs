@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_bundle::{Bundle, BundleError};
+use countersign_bundle::{Bundle, BundleError, legacy};
 use countersign_crypto::{Digest, HashAlgorithm, PublicKey};
 use countersign_verify::{
     Identity, Matcher, Report, Requirements, RequirementsError, Subject, TrustMaterial, verify,
@@ -167,7 +167,8 @@ impl Artifact {
     }
 }
 
-/// Reads a bundle's file, and says what is wrong with it as a report, or that there is none.
+/// Reads a bundle's file, cosign's older one for blobs too, and says what is wrong with it as a report, or that there
+/// is none.
 ///
 /// # Errors
 /// [`ClientError::NoSignature`] when there is no such file, [`ClientError::File`] when it cannot be read.
@@ -175,7 +176,8 @@ pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientErr
     if path != Path::new("-") && !path.exists() {
         return Err(ClientError::NoSignature(format!("{} is not there", path.display())));
     }
-    Ok(Bundle::from_json(&read_limited(path, MAX_BUNDLE)?))
+    let bytes = read_limited(path, MAX_BUNDLE)?;
+    Ok(Bundle::from_json(&bytes).or_else(|error| legacy::from_blob_bundle(&bytes).map_err(|_| error)))
 }
 
 /// The engine's trust material of a trust root.

@@ -173,16 +173,22 @@ impl<'a> Run<'a> {
             let schemes = signature::schemes(key, logged);
             signature::verify_signature(key, &schemes, &self.bundle.content, self.subject).is_ok()
         };
+        // cosign's older forms do not say which key it was. What is signed is in them, so a signature that does not
+        // verify is one by another key.
+        let older = hint.is_empty()
+            && self.bundle.version == BundleVersion::Legacy
+            && !matches!(self.bundle.content, Content::MessageSignature { .. });
         let chosen = match keys {
             [only] if hinted(&only.key) => Some(only),
             // Only one: the check of the signature itself will tell, unless the hint is of another key.
-            [only] if encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
+            [only] if !older && encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
             _ => keys.iter().find(|k| verifies(&k.key)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
         };
         chosen.map(Claimed::Key).ok_or_else(|| {
             let known: Vec<String> =
                 keys.iter().map(|k| encoding::base64_encode(&k.key.fingerprint())).collect();
-            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), hint)
+            let found = if hint.is_empty() { "one by another key" } else { hint };
+            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), found)
         })
     }
 

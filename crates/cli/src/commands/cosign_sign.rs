@@ -17,7 +17,7 @@ use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
 /// The largest predicate, in bytes.
-const MAX_PREDICATE: usize = 16 << 20;
+pub(crate) const MAX_PREDICATE: usize = 16 << 20;
 
 /// Where cosign's commands write to.
 #[derive(Debug, Args)]

@@ -15,6 +15,8 @@ pub(crate) mod quickstart;
 pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;
+pub(crate) mod sign_image;
 pub(crate) mod trust;
 pub(crate) mod verify;
+pub(crate) mod verify_image;
 pub(crate) mod version;

@@ -212,7 +212,8 @@ pub async fn sign(
         let signed = session.sign_payload(IN_TOTO_PAYLOAD_TYPE, signing.statement(target)?).await?;
         if let Some(store) = store {
             let places =
-                evidence::attach_bundle(store, &target.descriptor, &signed.json, SIGN_PREDICATE_TYPE, now).await?;
+                evidence::attach_bundle(store, &target.descriptor, &signed.json, SIGN_PREDICATE_TYPE, now)
+                    .await?;
             written.places.extend(places);
         }
         written.signed = Some(signed);

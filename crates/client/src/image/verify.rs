@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use countersign_attestation::Statement;
-use countersign_bundle::Bundle;
+use countersign_attestation::{Envelope, Statement};
+use countersign_bundle::{Bundle, KeyMaterial};
 use countersign_crypto::Digest;
 use countersign_registry::evidence::{Form, Found, Origin, Search, discover};
 use countersign_registry::{Name, Store};
@@ -35,6 +35,25 @@ pub enum Wanted {
     Statements,
 }
 
+/// What an image is judged by.
+#[derive(Debug, Clone, Copy)]
+pub struct Checks<'a> {
+    /// What is looked for.
+    pub wanted: Wanted,
+    /// Whom to trust.
+    pub trust: &'a TrustMaterial,
+    /// What must hold.
+    pub requirements: &'a Requirements,
+    /// The signer's certificate, DER, for signatures that come without one.
+    pub certificate: Option<&'a [u8]>,
+    /// The types of statements that are asked for; none for any.
+    pub predicate_types: &'a [String],
+    /// The most pieces of evidence that are looked at.
+    pub max_evidence: usize,
+    /// The time of verification.
+    pub now: Timestamp,
+}
+
 /// A piece of evidence and what the engine says of it.
 #[derive(Debug)]
 pub struct Piece {
@@ -44,6 +63,8 @@ pub struct Piece {
     pub origin: Origin,
     /// The digest of its document.
     pub digest: Digest,
+    /// The envelope of a statement.
+    pub envelope: Option<Envelope>,
     /// The verdict.
     pub report: Report,
 }
@@ -79,29 +100,40 @@ impl ImageReport {
 /// # Errors
 /// [`ClientError::Registry`] when the image is not there, or the evidence could not be looked at and what could be
 /// does not verify.
-pub async fn verify_image(
-    place: Place<'_>,
-    wanted: Wanted,
-    trust: &TrustMaterial,
-    requirements: &Requirements,
-    now: Timestamp,
-) -> Result<ImageReport, ClientError> {
+pub async fn verify_image(place: Place<'_>, checks: &Checks<'_>) -> Result<ImageReport, ClientError> {
     let digest = match place.name {
         Name::Digest(digest) => *digest,
         Name::Tag(_) => place.image.resolve(place.name).await?.digest,
     };
     let mut all = ImageReport { digest, pieces: Vec::new(), passed_over: BTreeSet::new() };
-    let judge = Judge { subject: Subject::from_digest(digest), wanted, trust, requirements, now };
-    let rounds = match wanted {
-        Wanted::Signatures => [&[Form::Bundle][..], &[Form::CosignSignature]],
-        Wanted::Statements => [&[Form::Bundle, Form::InToto][..], &[Form::CosignAttestation]],
+    let subject = Subject::from_digest(digest);
+    let forms = match checks.wanted {
+        Wanted::Signatures => [Form::Bundle, Form::CosignSignature, Form::CosignSignature],
+        Wanted::Statements => [Form::Bundle, Form::InToto, Form::CosignAttestation],
     };
+    let wanted_types = match checks.wanted {
+        Wanted::Signatures => BTreeSet::from([SIGN_PREDICATE_TYPE.to_owned()]),
+        Wanted::Statements => checks.predicate_types.iter().cloned().collect(),
+    };
+    let referrers = [Origin::ReferrersApi, Origin::ReferrersTag];
+    // First what is listed under the type that is asked for; when that is not enough, whatever it is listed under.
+    let rounds = [
+        (&referrers[..], wanted_types),
+        (&[Origin::OlderTag], BTreeSet::new()),
+        (&referrers, BTreeSet::new()),
+    ];
     let mut failed = None;
-    for forms in rounds {
+    for (origins, predicate_types) in rounds {
         // A registry may answer one question and not the other. What verifies is enough; if nothing does, the first
         // question that was not answered is the answer.
-        match discover(place.evidence, &digest, &Search::of(forms.iter().copied())).await {
-            Ok(found) => judge.all(&found, &mut all),
+        let search = Search {
+            origins: origins.iter().copied().collect(),
+            predicate_types,
+            max_count: checks.max_evidence,
+            ..Search::of(forms)
+        };
+        match discover(place.evidence, &digest, &search).await {
+            Ok(found) => checks.judge(&subject, &found, &mut all),
             Err(error) => failed = failed.or(Some(error)),
         }
         if all.verified().next().is_some() {
@@ -114,30 +146,30 @@ pub async fn verify_image(
     }
 }
 
-struct Judge<'a> {
-    subject: Subject<'static>,
-    wanted: Wanted,
-    trust: &'a TrustMaterial,
-    requirements: &'a Requirements,
-    now: Timestamp,
-}
-
-impl Judge<'_> {
-    fn all(&self, found: &[Found], out: &mut ImageReport) {
+impl Checks<'_> {
+    fn judge(&self, subject: &Subject<'_>, found: &[Found], out: &mut ImageReport) {
         for piece in found {
-            let report = match bundle_of(piece) {
+            if out.pieces.iter().any(|judged| judged.digest == piece.layer.digest) {
+                continue;
+            }
+            let (report, envelope) = match bundle_of(piece) {
                 None => continue,
-                Some(Err(error)) => Report::malformed(&error),
-                Some(Ok(bundle)) => {
+                Some(Err(error)) => (Report::malformed(&error), None),
+                Some(Ok(mut bundle)) => {
                     if let Some(other) = self.other_kind(&bundle) {
                         out.passed_over.extend(other);
                         continue;
                     }
-                    verify(&self.subject, &bundle, self.trust, self.requirements, self.now)
+                    let key = &mut bundle.verification_material.content;
+                    if let (Some(der), KeyMaterial::PublicKeyHint(_)) = (self.certificate, &*key) {
+                        *key = KeyMaterial::Certificate(der.to_vec());
+                    }
+                    let report = verify(subject, &bundle, self.trust, self.requirements, self.now);
+                    (report, bundle.content.envelope().cloned())
                 }
             };
             let (form, origin, digest) = (piece.form, piece.origin, piece.layer.digest);
-            out.pieces.push(Piece { form, origin, digest, report });
+            out.pieces.push(Piece { form, origin, digest, envelope, report });
         }
     }
 

@@ -6,6 +6,7 @@ use countersign_crypto::Digest;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::discover::PREDICATE_TYPE;
 use super::{Listed, OlderTag, Origin};
 use crate::RegistryError;
 use crate::blob::Content;
@@ -85,7 +86,7 @@ pub async fn attach_bundle(
         annotations: BTreeMap::from([
             // Always this value, for signatures of messages too: it is what others look for.
             ("dev.sigstore.bundle.content".into(), "dsse-envelope".into()),
-            ("dev.sigstore.bundle.predicateType".into(), predicate_type.into()),
+            (PREDICATE_TYPE.into(), predicate_type.into()),
             ("org.opencontainers.image.created".into(), created.to_string()),
         ]),
         subject: Some(image.bare()),

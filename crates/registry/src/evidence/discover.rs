@@ -14,6 +14,9 @@ use crate::{Descriptor, RegistryError};
 /// How many requests of one search are under way at once; the client's own limit stands beside it.
 const AT_ONCE: usize = 8;
 
+/// The annotation with which the type of a bundle's statement is named.
+pub(super) const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
+
 /// The annotation with which BuildKit marks its attestations in an index.
 const BUILDKIT_TYPE: &str = "vnd.docker.reference.type";
 
@@ -76,12 +79,15 @@ enum Where {
 
 impl Where {
     fn is_wanted(self, search: &Search) -> bool {
+        let form = |form: &Form| search.forms.contains(form);
+        let origin = |origin: &Origin| search.origins.contains(origin);
         match self {
-            Self::Referrers => [Form::Bundle, Form::InToto, Form::Notary, Form::CosignSignature]
-                .iter()
-                .any(|f| search.forms.contains(f)),
-            Self::Older(tag) => search.forms.contains(&tag.form()),
-            Self::Index => search.forms.contains(&Form::Buildkit),
+            Self::Referrers => {
+                [Form::Bundle, Form::InToto, Form::Notary, Form::CosignSignature].iter().any(form)
+                    && [Origin::ReferrersApi, Origin::ReferrersTag].iter().any(origin)
+            }
+            Self::Older(tag) => form(&tag.form()) && origin(&Origin::OlderTag),
+            Self::Index => form(&Form::Buildkit) && origin(&Origin::ImageIndex),
         }
     }
 }
@@ -113,6 +119,11 @@ fn form_of(artifact_type: &str) -> Option<Form> {
 /// Whether a list's entry may be evidence that is wanted. Lists by older programs leave the artifact type out, or
 /// name the type of the configuration; then the manifest tells.
 fn may_be_wanted(entry: &Descriptor, search: &Search) -> bool {
+    let says_other =
+        |said: &String| !search.predicate_types.is_empty() && !search.predicate_types.contains(said);
+    if entry.annotations.get(PREDICATE_TYPE).is_some_and(says_other) {
+        return false;
+    }
     match entry.artifact_type.as_deref().unwrap_or_default() {
         "" | media_type::OCI_EMPTY | media_type::OCI_CONFIG => true,
         named => form_of(named).is_some_and(|form| search.forms.contains(&form)),

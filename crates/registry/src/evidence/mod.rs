@@ -42,6 +42,11 @@ pub enum Form {
     Notary,
 }
 
+impl Origin {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::ReferrersApi, Self::ReferrersTag, Self::OlderTag, Self::ImageIndex];
+}
+
 impl Form {
     /// All of them.
     pub const ALL: [Self; 7] = [
@@ -132,6 +137,10 @@ impl OlderTag {
 pub struct Search {
     /// The forms.
     pub forms: BTreeSet<Form>,
+    /// Where to look.
+    pub origins: BTreeSet<Origin>,
+    /// The types of statements; none for any. A referrer whose entry names another type is passed over unread.
+    pub predicate_types: BTreeSet<String>,
     /// The most pieces of evidence.
     pub max_count: usize,
     /// The most bytes of evidence, all pieces together.
@@ -140,7 +149,13 @@ pub struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { forms: Form::ALL.into(), max_count: 100, max_bytes: 128 << 20 }
+        Self {
+            forms: Form::ALL.into(),
+            origins: Origin::ALL.into(),
+            predicate_types: BTreeSet::new(),
+            max_count: 100,
+            max_bytes: 128 << 20,
+        }
     }
 }
 
