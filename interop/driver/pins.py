@@ -21,6 +21,9 @@ GO = {
 # Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
 GO_HERE = ["referrers-registry"]
 
+# Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
+GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
+
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
 

@@ -69,7 +69,7 @@ impl NotaryTrust {
     pub fn stores_of(&self, statement: &Statement) -> Result<TrustStore, ClientError> {
         let folder = match &self.store {
             Some(folder) => folder.clone(),
-            None => own_folder()?.join("trust-store"),
+            None => own_folder()?.join("truststore"),
         };
         let mut stores = TrustStore::new();
         for name in statement.rules.iter().flat_map(|rules| &rules.stores) {
