@@ -13,7 +13,10 @@
 mod support;
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use countersign_crypto::{KeyPair, KeyType, encoding};
+use countersign_tlog::{NoteKind, NoteSigner};
 use support::{Home, Instance, golden, settled};
 
 #[test]
@@ -99,6 +102,80 @@ fn a_key_signs_and_verifies_without_any_service() {
     let (code, out, _) = home.text(&verify);
     assert_eq!(code, 2);
     assert!(out.contains("digest_mismatch") && out.ends_with("REJECTED\n"), "{out}");
+}
+
+/// A witness: its key as it is published, and its signature line under a checkpoint.
+struct Witness(NoteSigner);
+
+impl Witness {
+    fn new(name: &str, key: &Arc<KeyPair>) -> Self {
+        Self(NoteSigner::new(NoteKind::CosignatureV1, name, key.clone()).unwrap())
+    }
+
+    fn key(&self) -> String {
+        let verifier = self.0.verifier();
+        let key = encoding::base64_encode(&[&[4], verifier.key.raw()].concat());
+        format!("{}+{}+{key}", verifier.name, encoding::hex_encode(&verifier.hint()))
+    }
+
+    fn cosign(&self, note: &str) -> String {
+        let text = note.split_inclusive("\n\n").next().unwrap().strip_suffix('\n').unwrap();
+        format!("{note}{}", self.0.sign(text, 1_700_000_000_000).unwrap().to_line())
+    }
+}
+
+/// The checkpoint in a bundle, and the bundle with another one in its place.
+fn with_checkpoint(bundle: &str, change: impl Fn(&str) -> String) -> String {
+    let mut json: serde_json::Value = serde_json::from_str(bundle).unwrap();
+    let place =
+        &mut json["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["checkpoint"]["envelope"];
+    *place = change(place.as_str().unwrap()).into();
+    json.to_string()
+}
+
+/// Of a signed file and a kept log: which cosignatures satisfy `--witness` and `--min-witnesses`.
+fn witnesses_are_demanded(home: &Home, issuer: &str) {
+    let pair = || Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
+    let (key, other, unknown) = (pair(), pair(), pair());
+    let a = Witness::new("a.example", &key);
+    let again = Witness::new("again.example", &key);
+    let b = Witness::new("b.example", &other);
+    let stranger = Witness::new("stranger.example", &unknown);
+    std::fs::write(home.path("witnesses"), format!("# ours\n{}\n{}\n{}\n", a.key(), again.key(), b.key()))
+        .unwrap();
+    let bundle = std::fs::read_to_string(home.path("a.txt.sigstore.json")).unwrap();
+    let log = home.path("instance/log/checkpoint");
+    let plain = std::fs::read_to_string(&log).unwrap();
+    let elsewhere = a.cosign(&plain.replacen("localhost\n", "localhost\n1", 1));
+    let stolen = elsewhere.lines().last().unwrap().to_owned() + "\n";
+    let who = ["--certificate-identity", "alice@example.com", "--certificate-oidc-issuer", issuer];
+    let both = ["--witness", "witnesses", "--min-witnesses", "2"];
+    // What stands under the checkpoint, what is demanded, and the answer to it.
+    type Cosign<'a> = &'a dyn Fn(&str) -> String;
+    let cases: [(&str, Cosign<'_>, &[&str], i32); 7] = [
+        ("none", &|note| note.to_owned(), &["--witness", "witnesses"], 2),
+        ("one", &|note| a.cosign(note), &["--witness", "witnesses"], 0),
+        ("too few", &|note| a.cosign(note), &both, 2),
+        ("one key under two names", &|note| again.cosign(&a.cosign(note)), &both, 2),
+        ("a stranger", &|note| stranger.cosign(&a.cosign(note)), &both, 2),
+        ("another checkpoint", &|note| b.cosign(note) + &stolen, &["--witness", "witnesses"], 2),
+        ("two", &|note| b.cosign(&a.cosign(note)), &both, 0),
+    ];
+    for (case, cosign, demand, expected) in cases {
+        std::fs::write(home.path("witnessed.json"), with_checkpoint(&bundle, cosign)).unwrap();
+        for command in ["verify", "verify-blob"] {
+            let asked = [&[command, "--bundle", "witnessed.json", "a.txt"][..], &who, demand].concat();
+            let (code, out, err) = home.text(&asked);
+            assert_eq!(code, expected, "{command}, {case}: {out}{err}");
+        }
+        std::fs::write(&log, cosign(&plain)).unwrap();
+        for action in [&["checkpoint"][..], &["verify", "--all"]] {
+            let asked = [&["log"], action, &["--log", "instance/log"], demand].concat();
+            let (code, out, err) = home.text(&asked);
+            assert_eq!(code, expected, "log {action:?}, {case}: {out}{err}");
+        }
+    }
+    std::fs::write(&log, plain).unwrap();
 }
 
 /// The network system calls of a run, by `strace`; `None` where that cannot be used.
@@ -206,6 +283,19 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
         (Some("countersign.verify"), Some(false))
     );
     assert_eq!(json["reports"][0]["reason"], "digest_mismatch");
+    assert_eq!(json["reports"][0]["cause"]["check"], "digest");
+    let checks = json["reports"][0]["checks"].as_array().unwrap();
+    let followed = checks.iter().find(|c| c["name"] == "signature").unwrap();
+    assert_eq!(
+        (&followed["reason"], &followed["consequenceOf"]),
+        (&"signature_invalid".into(), &"digest".into())
+    );
+    // What only follows is a line without a reason, until all is asked for.
+    assert!(!out.contains("signature_invalid") && !out.contains("too_few_logs"), "{out}");
+    let (_, explained, _) = home.text(&[&swapped[..], &["--explain"]].concat());
+    assert!(explained.contains("signature_invalid") && explained.contains("too_few_logs"), "{explained}");
+
+    witnesses_are_demanded(&home, &issuer);
 
     // The exported file serves a machine that has never seen the instance.
     let elsewhere = Home::new();

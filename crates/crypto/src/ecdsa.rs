@@ -13,8 +13,8 @@ struct Pair<'a> {
     s: UintRef<'a>,
 }
 
-/// How many bytes each of the two numbers has; `None` for a key that is not of an elliptic curve.
-const fn width(key: KeyType) -> Option<usize> {
+/// How many bytes a number of the curve has; `None` for a key that is not of an elliptic curve.
+pub(crate) const fn width(key: KeyType) -> Option<usize> {
     match key {
         KeyType::EcdsaP256 => Some(32),
         KeyType::EcdsaP384 => Some(48),

@@ -1,10 +1,12 @@
 //! Blobs on their way: every byte passes the hash, and the end is an end only when length and digest fit.
 
+use std::path::Path;
+
 use bytes::Bytes;
 use countersign_crypto::{Digest, Hasher};
 use countersign_http::Streaming;
 use tempfile::NamedTempFile;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{Descriptor, RegistryError};
@@ -96,6 +98,23 @@ impl Blob {
             bytes.extend_from_slice(&piece);
         }
         Ok(bytes)
+    }
+
+    /// Everything into a temporary file in a directory, telling of each piece that came.
+    pub(crate) async fn into_content(
+        mut self,
+        directory: &Path,
+        mut told: impl FnMut(u64),
+    ) -> Result<Content, RegistryError> {
+        let fails = |e: std::io::Error| RegistryError::file(directory, &e);
+        let spooled = NamedTempFile::new_in(directory).map_err(fails)?;
+        let mut file = tokio::fs::File::from_std(spooled.reopen().map_err(fails)?);
+        while let Some(piece) = self.next().await? {
+            file.write_all(&piece).await.map_err(fails)?;
+            told(piece.len() as u64);
+        }
+        file.flush().await.map_err(fails)?;
+        Ok(Content::File(spooled))
     }
 }
 

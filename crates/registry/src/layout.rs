@@ -22,6 +22,8 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The annotation with which cosign says what a manifest in a layout is.
 const KIND: &str = "kind";
+const SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
+const ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
 
 /// A layout on disk.
 #[derive(Debug)]
@@ -130,12 +132,9 @@ impl Layout {
             Name::Digest(digest) => (*digest, None),
             Name::Tag(tag) => {
                 let index = self.read_index()?;
-                let called = |d: &&Descriptor| d.annotations.get(REF_NAME).is_some_and(|n| n == tag.as_str());
-                let found = index
-                    .manifests
-                    .iter()
-                    .find(called)
-                    .ok_or_else(|| RegistryError::not_found(&what, "index.json does not name it"))?;
+                let found = index.find(tag);
+                let found =
+                    found.ok_or_else(|| RegistryError::not_found(&what, "index.json does not name it"))?;
                 (found.digest, Some(found.media_type.clone()))
             }
         };
@@ -149,13 +148,34 @@ impl Layout {
         if let Name::Tag(tag) = name {
             let mut descriptor = manifest.descriptor.bare();
             descriptor.annotations.insert(REF_NAME.into(), tag.to_string());
-            descriptor.annotations.insert(KIND.into(), kind_of(tag, manifest).into());
+            if let Some(kind) = kind_of(tag, manifest) {
+                descriptor.annotations.insert(KIND.into(), kind.into());
+            }
             self.change_index(|index| {
                 index.manifests.retain(|d| d.annotations.get(REF_NAME).is_none_or(|n| n != tag.as_str()));
                 index.manifests.push(descriptor);
             })?;
         }
-        Ok(if manifest.subject().is_some() { Linked::No } else { Linked::Yes })
+        Ok(linked(manifest))
+    }
+
+    /// Lists a manifest in `index.json` without a name: an image that was asked for by its digest.
+    pub(crate) fn list_unnamed(&self, manifest: &Manifest) -> Result<(), RegistryError> {
+        let mut descriptor = manifest.descriptor.bare();
+        descriptor.annotations.insert(KIND.into(), image_kind(manifest).into());
+        self.change_index(|index| {
+            if !index.manifests.iter().any(|d| d.digest == descriptor.digest) {
+                index.manifests.push(descriptor);
+            }
+        })
+    }
+
+    /// The image in this layout, if it is one image.
+    ///
+    /// # Errors
+    /// [`RegistryError::Usage`] when there are several, or none.
+    pub fn image(&self) -> Result<Name, RegistryError> {
+        self.read_index()?.only_image(&self.place())
     }
 
     /// Writes a blob that is not there yet.
@@ -244,14 +264,7 @@ impl Store for Layout {
     }
 
     fn tags(&self) -> Pending<'_, Vec<Tag>> {
-        Box::pin(async move {
-            let index = self.read_index()?;
-            let names = index.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME));
-            let mut tags: Vec<Tag> = names.filter_map(|name| Tag::parse(name).ok()).collect();
-            tags.sort();
-            tags.dedup();
-            Ok(tags)
-        })
+        Box::pin(async move { Ok(self.read_index()?.tags()) })
     }
 }
 
@@ -267,6 +280,56 @@ impl ImageIndex {
             artifact_type: None,
         }
     }
+
+    /// What is called so. cosign lists the older evidence of the one image in a layout by kind and without a name.
+    pub(crate) fn find(&self, tag: &Tag) -> Option<&Descriptor> {
+        let called = |d: &&Descriptor| d.annotations.get(REF_NAME).is_some_and(|n| n == tag.as_str());
+        let kind = older_kind(tag);
+        let of_kind = |d: &&Descriptor| {
+            kind.is_some()
+                && !d.annotations.contains_key(REF_NAME)
+                && d.annotations.get(KIND).map(String::as_str) == kind
+        };
+        let image = || self.only_image("").ok();
+        let about_it = || matches!(image(), Some(Name::Digest(image)) if tag.is_about(&image));
+        self.manifests
+            .iter()
+            .find(called)
+            .or_else(|| self.manifests.iter().find(of_kind).filter(|_| about_it()))
+    }
+
+    /// The tags that it names, sorted.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        let names = self.manifests.iter().filter_map(|d| d.annotations.get(REF_NAME));
+        let mut tags: Vec<Tag> = names.filter_map(|name| Tag::parse(name).ok()).collect();
+        tags.sort();
+        tags.dedup();
+        tags
+    }
+
+    /// The one image that this lists, evidence not counted.
+    pub(crate) fn only_image(&self, what: &str) -> Result<Name, RegistryError> {
+        let is_image = |d: &&Descriptor| {
+            let kind = d.annotations.get(KIND).map(String::as_str);
+            !matches!(kind, Some(SIGNATURES | ATTESTATIONS))
+                && d.artifact_type.is_none()
+                && d.annotations.get(REF_NAME).is_none_or(|name| !name.starts_with("sha256-"))
+        };
+        let mut found: Vec<Digest> = self.manifests.iter().filter(is_image).map(|d| d.digest).collect();
+        found.dedup();
+        match found.as_slice() {
+            [only] => Ok(Name::Digest(*only)),
+            _ => Err(RegistryError::Usage(format!(
+                "{what} holds {} images; expected one, or a tag that says which",
+                found.len()
+            ))),
+        }
+    }
+}
+
+/// A layout keeps no list of referrers.
+fn linked(manifest: &Manifest) -> Linked {
+    if manifest.subject().is_some() { Linked::No } else { Linked::Yes }
 }
 
 /// Checks the `oci-layout` file's content.
@@ -280,12 +343,21 @@ pub(crate) fn check_marker(what: &str, bytes: &[u8]) -> Result<(), RegistryError
     Err(RegistryError::malformed(what, format!("expected a layout of version 1, found {found}")))
 }
 
-/// What cosign calls a manifest in a layout.
-fn kind_of(tag: &Tag, manifest: &Manifest) -> &'static str {
-    let text = tag.as_str();
+/// What cosign calls a manifest in a layout; nothing for what it does not know.
+fn kind_of(tag: &Tag, manifest: &Manifest) -> Option<&'static str> {
+    if tag.as_str().starts_with("sha256-") { older_kind(tag) } else { Some(image_kind(manifest)) }
+}
+
+fn older_kind(tag: &Tag) -> Option<&'static str> {
+    match tag.as_str() {
+        text if text.ends_with(".sig") => Some(SIGNATURES),
+        text if text.ends_with(".att") => Some(ATTESTATIONS),
+        _ => None,
+    }
+}
+
+fn image_kind(manifest: &Manifest) -> &'static str {
     match &manifest.kind {
-        _ if text.starts_with("sha256-") && text.ends_with(".sig") => "dev.cosignproject.cosign/sigs",
-        _ if text.starts_with("sha256-") && text.ends_with(".att") => "dev.cosignproject.cosign/atts",
         Kind::Index(_) => "dev.cosignproject.cosign/imageIndex",
         Kind::Image(_) => "dev.cosignproject.cosign/image",
     }

@@ -12,9 +12,11 @@
 //! The client speaks over `countersign-http` and has its own few types for manifests, because verification needs to
 //! decide about every byte, every redirect and every credential.
 
+mod archive;
 pub mod auth;
 mod blob;
 mod client;
+pub mod copy;
 pub mod descriptor;
 mod dry_run;
 mod error;
@@ -26,7 +28,9 @@ mod reference;
 mod referrers;
 mod remote;
 mod store;
+pub mod tar;
 
+pub use archive::Archive;
 pub use blob::{Blob, Content};
 pub use client::{Registry, RegistryOptions};
 pub use descriptor::Descriptor;

@@ -114,6 +114,11 @@ impl Tag {
         Self(format!("{}{ending}", name.get(..room).unwrap_or(&name)))
     }
 
+    /// Whether this is a tag for evidence of that image.
+    pub(crate) fn is_about(&self, image: &Digest) -> bool {
+        self.0.starts_with(Self::of_evidence(image, "").as_str())
+    }
+
     /// The tag as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -216,11 +216,7 @@ impl RemoteRepository {
     }
 
     async fn upload(&self, blob: &Descriptor, content: &Content) -> Result<(), RegistryError> {
-        if self.head_blob(blob).await? {
-            return Ok(());
-        }
-        let first = self.upload_once(blob, content).await;
-        match first {
+        match self.upload_once(blob, content).await {
             // An upload that was lost on the way is begun once more.
             Err(RegistryError::NotFound { .. } | RegistryError::Unreachable { .. }) => {
                 self.upload_once(blob, content).await

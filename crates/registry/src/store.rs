@@ -61,7 +61,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The referrers which the store itself knows; `None` when it keeps no list.
     fn listed_referrers<'a>(&'a self, image: &'a Digest) -> Pending<'a, Option<Vec<Descriptor>>>;
 
-    /// Puts a blob. It is there already, or these bytes are put.
+    /// Puts a blob, whether or not it is there.
     fn put_blob<'a>(&'a self, blob: &'a Descriptor, content: &'a Content) -> Pending<'a, ()>;
 
     /// Puts a manifest under its digest, or under a tag too.

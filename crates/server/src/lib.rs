@@ -15,6 +15,7 @@ pub mod instance;
 mod listen;
 mod metrics;
 mod rate_limit;
+mod remote_key;
 pub mod rotate;
 pub mod serve;
 

@@ -16,8 +16,6 @@ use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::{
     CryptoError, HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Signer as _, ecdsa,
 };
-use der::asn1::UintRef;
-use der::{Decode as _, Sequence};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -179,38 +177,31 @@ pub fn sign_compact(header: &Value, payload: &str, key: &KeyPair) -> Result<Stri
     Ok(format!("{input}.{}", base64url_encode(&signature)))
 }
 
-/// `RSAPublicKey` (RFC 8017 appendix A.1.1).
-#[derive(Sequence)]
-struct RsaNumbers<'a> {
-    modulus: UintRef<'a>,
-    exponent: UintRef<'a>,
-}
-
 /// A public key as a JSON Web Key (RFC 7518 section 6, RFC 8037).
 ///
 /// # Errors
 /// [`CryptoError::Unsupported`] for a type that has no such form.
 pub fn public_jwk(key: &PublicKey, kid: &str) -> Result<Value, CryptoError> {
     let unsupported = || CryptoError::Unsupported(format!("a JSON Web Key of a {} key", key.key_type()));
-    let ec = |curve: &str, width: usize| {
-        let (x, y) = key.raw().get(1..).and_then(|xy| xy.split_at_checked(width)).ok_or_else(unsupported)?;
+    let ec = |curve: &str| {
+        let (x, y) = key.coordinates().ok_or_else(unsupported)?;
         Ok(json!({
             "kty": "EC", "crv": curve, "use": "sig", "kid": kid,
             "x": base64url_encode(x), "y": base64url_encode(y)
         }))
     };
     match key.key_type() {
-        KeyType::EcdsaP256 => ec("P-256", 32),
-        KeyType::EcdsaP384 => ec("P-384", 48),
-        KeyType::EcdsaP521 => ec("P-521", 66),
+        KeyType::EcdsaP256 => ec("P-256"),
+        KeyType::EcdsaP384 => ec("P-384"),
+        KeyType::EcdsaP521 => ec("P-521"),
         KeyType::Ed25519 => Ok(json!({
             "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": kid, "x": base64url_encode(key.raw())
         })),
         KeyType::Rsa { .. } => {
-            let rsa = RsaNumbers::from_der(key.raw()).map_err(|_| unsupported())?;
+            let (modulus, exponent) = key.rsa_numbers().ok_or_else(unsupported)?;
             Ok(json!({
                 "kty": "RSA", "use": "sig", "kid": kid,
-                "n": base64url_encode(rsa.modulus.as_bytes()), "e": base64url_encode(rsa.exponent.as_bytes())
+                "n": base64url_encode(&modulus), "e": base64url_encode(&exponent)
             }))
         }
         _ => Err(unsupported()),

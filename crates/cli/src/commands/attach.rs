@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use countersign_bundle::{Bundle, legacy};
 use countersign_attestation::{Envelope, SimpleSigning, Statement};
+use countersign_bundle::{Bundle, legacy};
 use countersign_client::artifact::read_limited;
 use countersign_client::image::targets;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::encoding;
 use countersign_registry::evidence::{self, Material, SimpleSigned};
 use countersign_registry::{Descriptor, DryRun, Store, Written};
 use countersign_verify::SIGN_PREDICATE_TYPE;
@@ -84,7 +83,9 @@ struct AttachSignature {
 
 /// Attach statements: bundles, or DSSE envelopes, one JSON document on each line
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign attach attestation --attestation statement.sigstore.json registry.example/app:v1")]
+#[command(
+    before_help = "Examples:\n  countersign attach attestation --attestation statement.sigstore.json registry.example/app:v1"
+)]
 struct AttachAttestation {
     #[command(flatten)]
     place: Where,
@@ -95,7 +96,9 @@ struct AttachAttestation {
 
 /// Attach a bill of materials, unsigned
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign attach sbom --sbom app.spdx.json --type spdx --input-format json registry.example/app:v1")]
+#[command(
+    before_help = "Examples:\n  countersign attach sbom --sbom app.spdx.json --type spdx --input-format json registry.example/app:v1"
+)]
 struct AttachSbom {
     #[command(flatten)]
     place: Where,
@@ -246,7 +249,9 @@ impl AttachAttestation {
                 documents.push((path.display().to_string(), text));
             } else {
                 let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-                documents.extend(lines.map(|(n, line)| (format!("{}:{}", path.display(), n + 1), line.to_owned())));
+                documents.extend(
+                    lines.map(|(n, line)| (format!("{}:{}", path.display(), n + 1), line.to_owned())),
+                );
             }
         }
         if documents.is_empty() {
@@ -258,10 +263,14 @@ impl AttachAttestation {
                 let bytes = text.as_bytes();
                 if let Ok(bundle) = Bundle::from_json(bytes) {
                     let envelope = bundle.content.envelope().ok_or_else(|| {
-                        Failure::usage(format!("{what}: expected a signed statement, found another signature"))
+                        Failure::usage(format!(
+                            "{what}: expected a signed statement, found another signature"
+                        ))
                     })?;
                     let kind = kind_of(envelope, image, what)?;
-                    written.extend(evidence::attach_bundle(store, image, bytes, &kind, SystemClock.now()).await?);
+                    written.extend(
+                        evidence::attach_bundle(store, image, bytes, &kind, SystemClock.now()).await?,
+                    );
                     continue;
                 }
                 let envelope = Envelope::from_json(bytes).map_err(|e| {
@@ -285,7 +294,13 @@ impl AttachSbom {
         let form = self.input_format.as_deref();
         let media_type = match (self.kind.as_str(), form) {
             ("spdx", None | Some("text")) => "text/spdx",
-            ("spdx", Some(form)) => if form == "json" { "text/spdx+json" } else { "text/spdx+xml" },
+            ("spdx", Some(form)) => {
+                if form == "json" {
+                    "text/spdx+json"
+                } else {
+                    "text/spdx+xml"
+                }
+            }
             ("cyclonedx", Some("json")) => "application/vnd.cyclonedx+json",
             ("cyclonedx", None | Some("xml")) => "application/vnd.cyclonedx+xml",
             ("syft", None | Some("json")) => "application/vnd.syft+json",
@@ -294,7 +309,8 @@ impl AttachSbom {
                 return Err(Failure::usage(format!("--type and --input-format do not go together: {text}")));
             }
         };
-        terminal.talk("this is not signed: for a statement that is, use `countersign attest --type spdxjson`");
+        terminal
+            .talk("this is not signed: for a statement that is, use `countersign attest --type spdxjson`");
         self.place.write(terminal, async |store, image| {
             Ok(evidence::attach_sbom(store, &image.digest, media_type, &document).await?)
         })

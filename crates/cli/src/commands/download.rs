@@ -30,7 +30,9 @@ enum What {
 
 /// Fetch the signatures of an image, unverified
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign download signature registry.example/app:v1 > app.sigstore.json")]
+#[command(
+    before_help = "Examples:\n  countersign download signature registry.example/app:v1 > app.sigstore.json"
+)]
 struct DownloadSignature {
     /// The image
     #[arg(value_name = "IMAGE")]

@@ -30,7 +30,7 @@ use crate::out::{Terminal, block_on};
 /// What all commands that sign take.
 #[derive(Debug, Args)]
 pub(crate) struct SigningArgs {
-    /// Sign with this key instead of an identity: a file or env://VARIABLE
+    /// Sign with this key instead of an identity: a file, env://VARIABLE, or a key elsewhere (docs/keys.md)
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// The certificate of the key, PEM, of an authority of your own
@@ -317,8 +317,12 @@ impl Sign {
     }
 }
 
-/// How the public half of a key file is called by `generate-key-pair`.
+/// How the public half of a key file is called by `generate-key-pair`. A key that lives elsewhere stands for its
+/// public half too.
 fn public_name(key: &str) -> String {
+    if !matches!(KeyRef::parse(key), Ok(KeyRef::File(_) | KeyRef::Env(_)) | Err(_)) {
+        return key.to_owned();
+    }
     key.strip_suffix(".key").map_or_else(|| "PUBLIC-KEY.pub".to_owned(), |stem| format!("{stem}.pub"))
 }
 

@@ -46,7 +46,8 @@ impl Tree {
             for target in targets(&images, std::slice::from_ref(&reference), true).await? {
                 let store = images.evidence(&target.reference);
                 let found = discover(&store, &target.descriptor.digest, &Search::default()).await?;
-                let pieces = found.into_iter().map(|found| (claims(&found), found)).map(|(c, f)| (f, c)).collect();
+                let pieces =
+                    found.into_iter().map(|found| (claims(&found), found)).map(|(c, f)| (f, c)).collect();
                 let platform = target.platform.as_ref().map(ToString::to_string);
                 branches.push(Branch { title: target.reference.to_string(), platform, pieces });
             }

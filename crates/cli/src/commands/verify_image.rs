@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use countersign_client::image::{ImageReport, Images, Place, Wanted, verify_image};
+use countersign_client::image::{ImageReport, Place, Wanted, verify_image};
 use countersign_client::verify::{Expectations, Says};
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_registry::{Layout, Name, Reference, Store, Tag};
+use countersign_registry::Layout;
 use countersign_verify::{Payload, Report, Requirements, SIGN_PREDICATE_TYPE, TrustMaterial, Verified};
 use serde_json::{Value, json};
 
@@ -101,8 +101,8 @@ impl ImageArgs {
         };
         if self.local_image {
             let layout = Layout::open(text.strip_prefix("oci:").unwrap_or(text).as_ref())?;
+            let name = layout.image()?;
             let found = block_on(terminal, async {
-                let name = only_image(&layout).await?;
                 let place = Place { image: &layout, evidence: &layout, name: &name };
                 Ok(verify_image(place, &how).await?)
             })?;
@@ -116,21 +116,6 @@ impl ImageArgs {
             Ok(verify_image(place, &how).await?)
         })?;
         Ok(Verdict::new(reference.at(found.digest).to_string(), found))
-    }
-}
-
-/// The one image of a layout.
-pub(crate) async fn only_image(layout: &Layout) -> Result<Name, Failure> {
-    let mut tags = layout.tags().await?;
-    // The others are evidence, each beside its image.
-    tags.retain(|tag| !tag.as_str().starts_with("sha256-"));
-    match <[Tag; 1]>::try_from(tags) {
-        Ok([tag]) => Ok(Name::Tag(tag)),
-        Err(tags) => Err(Failure::usage(format!(
-            "{}: expected one image with a name in the layout, found {}",
-            layout.place(),
-            tags.len()
-        ))),
     }
 }
 
@@ -279,11 +264,4 @@ impl VerifyAttestation {
         }
         Ok(code)
     }
-}
-
-/// Resolves an image that a command takes, and gives its client.
-pub(crate) fn images_of(registry: &RegistryArgs, text: &str) -> Result<(Reference, Images), Failure> {
-    let reference = image(text)?;
-    let images = registry.images([&reference])?;
-    Ok((reference, images))
 }

@@ -6,6 +6,7 @@ use countersign_attestation::SimpleSigning;
 use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
 use countersign_attestation::statement::{Statement, StatementVersion, Subject};
 use countersign_bundle::legacy::{self, Annotations};
+use countersign_registry::descriptor::Platform;
 use countersign_registry::evidence::{self, Material, SimpleSigned};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Descriptor, Name, Reference, Store, Written};
@@ -30,6 +31,8 @@ pub struct Target {
     pub reference: Reference,
     /// Its manifest.
     pub descriptor: Descriptor,
+    /// The platform, where an index names it.
+    pub platform: Option<Platform>,
 }
 
 /// The forms of evidence that are written.
@@ -87,8 +90,8 @@ pub async fn targets(
     let mut seen = HashSet::new();
     for reference in references {
         let home = images.home(reference);
-        let mut open = vec![(reference.name(), 0)];
-        while let Some((name, depth)) = open.pop() {
+        let mut open = vec![(reference.name(), 0, None)];
+        while let Some((name, depth, platform)) = open.pop() {
             let manifest = home.fetch(&name).await?;
             let digest = manifest.descriptor.digest;
             if !seen.insert((reference.repository().clone(), digest)) {
@@ -104,9 +107,10 @@ pub async fn targets(
                     )));
                 }
                 // The last is taken next, so that they are signed in their order.
-                open.extend(index.manifests.iter().rev().map(|m| (Name::Digest(m.digest), depth + 1)));
+                let below = index.manifests.iter().rev();
+                open.extend(below.map(|m| (Name::Digest(m.digest), depth + 1, m.platform.clone())));
             }
-            all.push(Target { reference: reference.at(digest), descriptor: manifest.descriptor });
+            all.push(Target { reference: reference.at(digest), descriptor: manifest.descriptor, platform });
         }
     }
     Ok(all)

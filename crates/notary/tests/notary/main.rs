@@ -1,4 +1,13 @@
-//! The crate's tests, as one program.
+//! Tests of the crate from outside, one file per subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::needless_pass_by_value,
+    reason = "a test"
+)]
 
 mod adversarial;
 mod certificates;

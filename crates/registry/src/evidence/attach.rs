@@ -95,8 +95,11 @@ pub async fn attach_bundle(
     let manifest = to_manifest("the referrer", media_type::OCI_MANIFEST, &document)?;
     let mut written = Vec::new();
     for (blob, bytes) in [(&layer, bundle), (&config, b"{}".as_slice())] {
-        store.put_blob(blob, &Content::from(bytes.to_vec())).await?;
-        written.push(Written::new(store, &Name::Digest(blob.digest), blob));
+        // The empty configuration is mostly there, a new bundle never.
+        if bytes == bundle || !store.has(blob).await? {
+            store.put_blob(blob, &Content::from(bytes.to_vec())).await?;
+            written.push(Written::new(store, &Name::Digest(blob.digest), blob));
+        }
     }
     written.extend(put_referrer(store, &manifest).await?);
     Ok(written)
@@ -246,8 +249,10 @@ pub async fn remove(
 ) -> Result<Vec<Written>, RegistryError> {
     let mut gone: Vec<Written> = Vec::new();
     for piece in pieces.iter().filter(|piece| piece.origin != Origin::ImageIndex) {
-        let name = Name::Digest(piece.manifest.digest);
-        let written = Written::new(store, &name, &piece.manifest);
+        let digest = Name::Digest(piece.manifest.digest);
+        let older = OlderTag::ALL.into_iter().find(|tag| tag.form() == piece.form);
+        let tag = older.filter(|_| piece.origin == Origin::OlderTag).map(|tag| Name::Tag(tag.of(image)));
+        let written = Written::new(store, tag.as_ref().unwrap_or(&digest), &piece.manifest);
         if gone.contains(&written) {
             continue;
         }
@@ -255,7 +260,13 @@ pub async fn remove(
         if piece.origin == Origin::ReferrersTag {
             remove_referrer(store, image, &piece.manifest.digest).await?;
         }
-        match store.delete(&name).await {
+        // The same document may lie at the tag of another image, so the tag is what goes. Not every registry can
+        // do that; the document goes then.
+        let mut result = store.delete(tag.as_ref().unwrap_or(&digest)).await;
+        if tag.is_some() && matches!(result, Err(RegistryError::Malformed { .. })) {
+            result = store.delete(&digest).await;
+        }
+        match result {
             Ok(()) | Err(RegistryError::NotFound { .. }) => gone.push(written),
             Err(error) => return Err(error),
         }

@@ -14,11 +14,11 @@ use countersign_crypto::Digest;
 use crate::Descriptor;
 use crate::reference::Tag;
 
-pub(crate) use attach::keeps_list;
 pub use attach::{
     Envelope, Material, SimpleSigned, attach_attestation, attach_bundle, attach_sbom, attach_signature,
     remove,
 };
+pub(crate) use attach::{add_layers, keeps_list};
 pub use discover::{discover, list};
 pub use notary::attach_notary;
 

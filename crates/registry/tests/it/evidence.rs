@@ -28,11 +28,17 @@ pub(crate) fn signed(signature: &str) -> SimpleSigned {
 
 pub(crate) async fn attach_all(store: &dyn Store, image: &Descriptor) {
     attach_bundle(store, image, b"{\"bundle\":1}", PREDICATE, now()).await.unwrap();
-    attach_signature(store, &image.digest, &signed("c2ln")).await.unwrap();
+    let payload = image.digest.to_string().into_bytes();
+    attach_signature(store, &image.digest, &SimpleSigned { payload, ..signed("c2ln") }).await.unwrap();
     let predicate_type = "https://slsa.dev/provenance/v1".into();
-    let attested = Envelope { envelope: b"{}".to_vec(), predicate_type, material: Material::default() };
+    let attested = Envelope {
+        envelope: image.digest.to_string().into_bytes(),
+        predicate_type,
+        material: Material::default(),
+    };
     attach_attestation(store, &image.digest, &attested).await.unwrap();
-    attach_sbom(store, &image.digest, "text/spdx+json", b"{\"spdx\":1}").await.unwrap();
+    let sbom = format!("of {}", image.digest);
+    attach_sbom(store, &image.digest, "text/spdx+json", sbom.as_bytes()).await.unwrap();
 }
 
 async fn stores(directory: &std::path::Path) -> Vec<Box<dyn Store>> {
