@@ -11,12 +11,12 @@ from pathlib import Path
 
 from . import install
 from .instance import OWNER, Instance
-from .table import Skip
+from .table import Fail, Skip
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
-class Refused(Exception):
+class Refused(Fail):
     """The client said no. `code` is its exit code, None where it left none."""
 
     def __init__(self, text: str, code=None):

@@ -14,7 +14,8 @@ TAGS = {"signature": "sig", "attestation": "att"}
 
 @dataclass(frozen=True)
 class Case:
-    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end."""
+    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end. `known`: whether others
+    refuse it too."""
 
     what: str
     reference: str
@@ -22,6 +23,7 @@ class Case:
     annotations: dict | None = None
     type: str | None = None
     codes: str = "2"
+    known: bool = True
 
 
 class Evidence:
@@ -45,14 +47,16 @@ class Evidence:
 
     def alone(self) -> "Evidence":
         """The same image with only the older form of its evidence, for readers who would take the bundle first."""
-        return self._relative("older-alone", self.image)
+        alone = self._relative("older-alone", self.image)
+        alone.repository.copy_image(self.repository, self.other["digest"])
+        return alone
 
     def _relative(self, name: str, subject: dict, **changes) -> "Evidence":
         """The evidence, changed, at `subject` in a repository of its own."""
         relative = Evidence.__new__(Evidence)
         relative.form, relative.trust, relative.kind = self.form, self.trust, self.kind
         relative.image, relative.other = subject, self.other
-        relative.repository = Repository(self.repository.host, f"{self.repository.name}-{name}")
+        relative.repository = Repository(self.repository.host, f"{self.repository.name}--{name}")
         relative.reference = relative.repository.at(subject["digest"])
         relative.repository.copy_image(self.repository, subject["digest"], "v1")
         (_move_bundle if self.form == "bundle" else _move_older)(self, relative, **changes)
@@ -70,8 +74,10 @@ class Evidence:
             cases.append(Case("a wrong annotation", self.reference, self.trust, wrong, codes="2 3 4"))
         if self.kind == "attestation":
             cases.append(Case("another type", self.reference, self.trust, type="vuln", codes="2 3 4"))
+        # The older form does not name its key: what was altered looks as if another had signed it.
+        nameless = (self.form, self.trust.name) == ("older", "key")
         relatives = [("the evidence of another image", "moved", self.other, {}, "2 3"),
-                     ("an altered payload", "altered", self.image, {"payload": _alter}, "2")]
+                     ("an altered payload", "altered", self.image, {"payload": _alter}, "2 4" if nameless else "2")]
         if self.form == "bundle":
             relatives += [("a missing log entry", "unlogged", self.image, {"bundle": _without_entry}, "2"),
                           ("a false inclusion proof", "unproved", self.image, {"bundle": _with_false_proof}, "2")]
@@ -79,7 +85,9 @@ class Evidence:
             relatives.append(("a missing timestamp", "untimed", self.image, {"annotations": _without_time}, "2"))
         for what, name, subject, changes, codes in relatives:
             relative = self._relative(name, subject, **changes)
-            cases.append(Case(what, relative.reference, self.trust, codes=codes))
+            # cosign takes the present time where a timestamp is missing, also when it is told to use one.
+            known = what != "a missing timestamp"
+            cases.append(Case(what, relative.reference, self.trust, codes=codes, known=known))
         return cases
 
 

@@ -102,14 +102,13 @@ LOOKING = ("image", "list", "manifest", "bundle")
 FAULTS = [
     Fault("401", lambda: status(401, "UNAUTHORIZED"), LOOKING, (6,), ("401", "login", "credential")),
     Fault("403 for what is missing", lambda: status(403, "DENIED"), LOOKING, (6,), ("403", "forbid", "denie")),
-    Fault("404 for an image", lambda: status(404, "MANIFEST_UNKNOWN"), ("image",), (1, 6), ("not found", "no such",
-                                                                                          "404", "not there")),
+    Fault("404 for an image", lambda: status(404, "MANIFEST_UNKNOWN"), ("image",), (1, 6), ("does not exist",)),
     Fault("404 for what is listed", lambda: status(404, "MANIFEST_UNKNOWN"), ("manifest", "bundle"), (2, 6)),
     Fault("429, Retry-After, always", lambda: status(429, "TOOMANYREQUESTS", [("Retry-After", "1")]), LOOKING, (6,),
-          ("429", "too many")),
+          ("429", "too often", "--timeout")),
     Fault("429, Retry-After, at first", lambda: at_first(status(429, "TOOMANYREQUESTS", [("Retry-After", "1")])),
           LOOKING, (0,)),
-    Fault("503, always", lambda: status(503, "UNAVAILABLE"), LOOKING, (6,), ("503",)),
+    Fault("503, always", lambda: status(503, "UNAVAILABLE"), LOOKING, (6,), ("503", "--timeout")),
     Fault("503, at first", lambda: at_first(status(503, "UNAVAILABLE")), LOOKING, (0,)),
     Fault("a truncated body", lambda: truncated, ("list", "manifest", "bundle"), (6,)),
     # The one fault that is an answer: nothing is attached.

@@ -31,7 +31,7 @@ class Cast:
         self.cosign3 = installed("cosign", lambda path: Cosign3("cosign 3", path, instance, folder))
         self.cosign2 = installed("cosign-2", lambda path: Cosign2("cosign 2", path, instance, folder))
         self.gh = installed("gh", lambda path: GhImages(path, instance, folder))
-        self.skopeo = installed("skopeo", lambda path: Skopeo(path, folder))
+        self.skopeo = installed("policy-copy", lambda path: Skopeo(path, folder))
         self.oras = installed("oras", lambda path: Oras(path, folder))
         self._crane = installed("crane", lambda path: path)
         self.identities = {
@@ -153,6 +153,8 @@ def judged(table: Table, cast: Cast, signer, evidence: Evidence, what: str):
         annotated = evidence.form == "older" or signer.annotates_bundles and verifier.annotates_bundles
         if not annotated or not verifier.reads_annotations:
             broken = [case for case in broken if case.annotations is None]
+        if verifier is not cast.ours:
+            broken = [case for case in broken if case.known]
         good = ANNOTATIONS if annotated and seen.kind == "signature" else None
         return verify(verifier, seen, Case("all of it", seen.reference, seen.trust, good), broken)
 
@@ -165,7 +167,7 @@ def judged(table: Table, cast: Cast, signer, evidence: Evidence, what: str):
 def as_cosign_writes(cast: Cast, made: dict) -> str:
     """Countersign's referrer against cosign's: the same manifest, but for digests, sizes and times."""
     def shape(signer):
-        evidence = made[signer.name, "bundle", "keyless", "signature"]
+        evidence = _made(made, signer, "bundle", "keyless", "signature")
         manifest = evidence.repository.bundles(evidence.image["digest"])[0][0]
         listed = evidence.repository.referrers(evidence.image["digest"])[0]
         return _skeleton(manifest), _skeleton(listed)
@@ -180,6 +182,12 @@ def as_cosign_writes(cast: Cast, made: dict) -> str:
     return "manifest and listing are cosign's"
 
 
+def _made(made: dict, signer, *what) -> Evidence:
+    if (signer.name, *what) not in made:
+        raise Fail(f"{signer.name} did not sign this in this run: {', '.join(what)}")
+    return made[signer.name, *what]
+
+
 def _skeleton(value):
     """A document without what differs from image to image."""
     if isinstance(value, dict):
@@ -189,7 +197,7 @@ def _skeleton(value):
 
 
 def listed(cast: Cast, made: dict) -> str:
-    evidence = made["countersign", "bundle", "key", "attestation"]
+    evidence = _made(made, cast.ours, "bundle", "key", "attestation")
     for chosen in (None, BUNDLE):
         found = cast.oras.discover(evidence.reference, chosen)
         types = [referrer.get("artifactType") for referrer in found]

@@ -38,7 +38,7 @@ class Proxy:
             closing = proxy.closing
 
             def answer(self):
-                body = self._body()
+                self.received = body = self._body()
                 proxy.requests.append((self.command, self.path))
                 refused = proxy.allows(self) if proxy.allows else None
                 if refused is not None:

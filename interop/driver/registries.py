@@ -62,9 +62,9 @@ class Registry:
             self.process.wait(timeout=10)
 
 
-def docker_registry(program: Path, folder: Path, tokens=None) -> Registry:
-    """Debian's docker-registry: no referrers API. With `tokens`, it takes only what that token server has signed."""
-    name = "docker-registry" if tokens is None else "docker-registry-private"
+def docker_registry(program: Path, folder: Path, name="docker-registry", tokens=None, realm="") -> Registry:
+    """Debian's docker-registry: no referrers API. With `tokens`, it takes only what that token server has signed, and
+    sends others to `realm`."""
     settings = folder / f"{name}.yml"
     settings.write_text(f"""version: 0.1
 log: {{level: info, accesslog: {{disabled: true}}}}
@@ -74,7 +74,7 @@ storage:
   delete: {{enabled: true}}
   cache: {{blobdescriptor: inmemory}}
 """ + ("" if tokens is None else f"""auth:
-  token: {{realm: "{tokens.realm}", service: "{tokens.SERVICE}", issuer: "{tokens.ISSUER}",
+  token: {{realm: "{realm}", service: "{tokens.SERVICE}", issuer: "{tokens.ISSUER}",
           rootcertbundle: "{tokens.certificate}"}}
 """))
     return Registry(name, [program, "serve", settings], folder)

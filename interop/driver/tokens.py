@@ -1,15 +1,14 @@
 """A token server, as registries use one: it takes a name and a password and signs what may be done where.
 
 The tokens are signed with a key made by openssl, under a certificate of its own, which docker-registry is given in a
-file. In front of the other registry a proxy reads them (`gate`), with the same rules.
+file. In front of the other registry a proxy reads them (`gate`), with the same rules. It has no address of its own: a
+proxy answers for it, at the registry's own or elsewhere.
 """
 
 import base64
-import http.server
 import json
 import secrets
 import subprocess
-import threading
 import time
 import urllib.parse
 from pathlib import Path
@@ -37,49 +36,8 @@ class Tokens:
         der = subprocess.run(["openssl", "x509", "-in", self.certificate, "-outform", "DER"], check=True,
                              capture_output=True).stdout
         self.chain = [base64.b64encode(der).decode()]
-        self.issued = {}
-        tokens = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self._grant(urllib.parse.urlsplit(self.path).query, self._basic())
-
-            def do_POST(self):
-                form = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                fields = dict(urllib.parse.parse_qsl(form))
-                self._grant(form, (fields.get("username"), fields.get("password")))
-
-            def _basic(self):
-                scheme, _, value = self.headers.get("Authorization", "").partition(" ")
-                if scheme.lower() != "basic":
-                    return (None, None)
-                name, _, password = base64.b64decode(value).decode().partition(":")
-                return (name, password)
-
-            def _grant(self, query: str, who):
-                if who != (USER, tokens.password):
-                    self._send(401, {"details": "wrong name or password"})
-                    return
-                scopes = [scope for name, value in urllib.parse.parse_qsl(query) if name == "scope"
-                          for scope in value.split()]
-                token = tokens.sign(scopes)
-                self._send(200, {"token": token, "access_token": token, "expires_in": 300})
-
-            def _send(self, status, document):
-                body = json.dumps(document).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # By name: clients refuse an address of this machine as the place to send a password to.
-        self.realm = f"http://localhost:{self.server.server_address[1]}/token"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        # Who was given what, and each name and password that was tried.
+        self.issued, self.tried = {}, []
 
     def sign(self, scopes: list) -> str:
         """A token for scopes as `repository:NAME:pull,push`."""
@@ -99,9 +57,35 @@ class Tokens:
         self.issued[token] = access
         return token
 
+    def grant(self, handler) -> Answer:
+        """Answers at the realm: GET with basic authentication, or POST with a form."""
+        query, body = urllib.parse.urlsplit(handler.path).query, handler.received.decode()
+        fields = dict(urllib.parse.parse_qsl(body))
+        who = (fields.get("username"), fields.get("password"))
+        scheme, _, value = handler.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            name, _, password = base64.b64decode(value).decode().partition(":")
+            who = (name, password)
+        if any(who):
+            self.tried.append(who)
+        if who != (USER, self.password):
+            return refusal(401, "UNAUTHORIZED", "wrong name or password")
+        scopes = [scope for name, value in urllib.parse.parse_qsl(query or body) if name == "scope"
+                  for scope in value.split()]
+        token = self.sign(scopes)
+        granted = json.dumps({"token": token, "access_token": token, "expires_in": 300}).encode()
+        return Answer(200, [("Content-Type", "application/json")], granted)
+
+    def realm(self, handler) -> Answer | None:
+        """In front of a registry which reads tokens by itself: only the realm is answered here."""
+        return self.grant(handler) if urllib.parse.urlsplit(handler.path).path == "/token" else None
+
     def gate(self, handler) -> Answer | None:
-        """What a registry behind the proxy answers to a request without a token for it; None lets it pass."""
+        """In front of a registry which reads none: what it answers to a request without a token for it. None lets it
+        pass."""
         path = urllib.parse.urlsplit(handler.path).path
+        if path == "/token":
+            return self.grant(handler)
         action = "pull" if handler.command in ("GET", "HEAD") else "push"
         name = None
         for part in ("/manifests/", "/blobs/", "/referrers/", "/tags/"):
@@ -113,9 +97,5 @@ class Tokens:
             if name is None or any(one["name"] == name and action in one["actions"] for one in access):
                 return None
         scope = "" if name is None else f',scope="repository:{name}:{"pull" if action == "pull" else "pull,push"}"'
-        challenge = f'Bearer realm="{self.realm}",service="{self.SERVICE}"{scope}'
+        challenge = f'Bearer realm="http://{handler.headers["Host"]}/token",service="{self.SERVICE}"{scope}'
         return refusal(401, "UNAUTHORIZED", "authentication required", [("WWW-Authenticate", challenge)])
-
-    def stop(self):
-        self.server.shutdown()
-        self.server.server_close()

@@ -389,6 +389,26 @@ async fn r21_an_instance_with_all_keys_on_a_token_acknowledges_nothing_without_i
     }
     served.stop();
 
+    // A key on a token signs files too, and what it signed verifies without the token.
+    std::fs::write(hsm.path("app.tar"), "artifact").unwrap();
+    std::fs::write(
+        hsm.path("root.json"),
+        r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#,
+    )
+    .unwrap();
+    let release = "pkcs11:token=hsm;object=release";
+    good(&hsm, &["generate-key-pair", "--kms", release, "--output-key-prefix", "release"]);
+    let sign = ["sign", "app.tar", "--key", release, "--trusted-root", "root.json", "--tlog-upload=false"];
+    good(&hsm, &sign);
+    hsm.pull(&token);
+    let verify =
+        ["verify", "app.tar", "--key", "release.pub", "--min-logs", "0", "--trusted-root", "root.json"];
+    assert!(good(&hsm, &verify).ends_with("VERIFIED\n"));
+    let refused = run(&hsm, &sign);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("the token is not there"), "{refused:?}");
+    hsm.put_back(&token);
+
     // The next key of a rotation is named; nothing moves before it is.
     let refused = run(&hsm, &["rotate", "ca", "instance"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("--key"), "{refused:?}");

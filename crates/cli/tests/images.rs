@@ -386,3 +386,60 @@ async fn an_identity_signs_several_tags_with_one_login_and_is_verified_without_t
     bench.home.good(&[&older[..], &["--insecure-ignore-tlog"]].concat());
     bench.home.good(&[&statement[..], &who, &["--insecure-ignore-tlog", "--use-signed-timestamps"]].concat());
 }
+
+/// The commands of a page of the manual.
+fn commands(page: &str) -> String {
+    page.lines().filter_map(|line| line.strip_prefix("$ ")).map(|line| format!("{line}\n")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_line_of_the_page_on_images_runs() {
+    let bench = Bench::new().await;
+    for tag in ["v2", "v3"] {
+        images::image(&bench.app(), tag, tag).await;
+    }
+    for tool in ["jq", "openssl"] {
+        if std::process::Command::new(tool).arg("--version").output().is_err() {
+            eprintln!("skipped: no {tool} here, which the page uses");
+            return;
+        }
+    }
+    let home = &bench.home;
+    // The page makes the key pair itself; the certificate of one's own authority is for that key.
+    for name in ["cosign.key", "cosign.pub"] {
+        std::fs::remove_file(home.path(name)).unwrap();
+    }
+    for name in ["sbom.spdx.json", "provenance.json"] {
+        std::fs::write(home.path(name), r#"{"ok":true}"#).unwrap();
+    }
+    let instance = Instance::start(home);
+    home.good(&["trust", "add", &instance.url, "--yes"]);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images.md")).unwrap();
+    let issue = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout root.key -out root.pem \
+                 -subj /CN=root -days 2 -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign\n\
+                 openssl x509 -new -force_pubkey cosign.pub -CA root.pem -CAkey root.key -subj /CN=build -days 1 \
+                 -extfile extensions -out leaf.pem\ncp root.pem chain.pem\n";
+    std::fs::write(
+        home.path("extensions"),
+        "keyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\nsubjectAltName=email:build@acme.example\n",
+    )
+    .unwrap();
+    let (first, rest) = commands(&page).split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let script = format!("{first}\n{issue}{rest}")
+        .replace("localhost:5000", &bench.fake.host)
+        .replace("https://idp.example.com", &format!("{}/development-identity-provider", instance.url));
+    assert!(script.lines().count() > 25, "the page has its lines");
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_countersign")).parent().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = std::process::Command::new("sh");
+    command
+        .args(["-eux", "-c", &script])
+        .current_dir(home.path("."))
+        .env_clear()
+        .env("PATH", format!("{}:{path}", program.display()))
+        .env("HOME", home.path("."))
+        .env("COSIGN_PASSWORD", "")
+        .env("SIGSTORE_ID_TOKEN", instance.token());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

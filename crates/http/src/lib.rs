@@ -10,6 +10,7 @@
 //! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
 
 mod error;
+pub mod grpc;
 mod request;
 mod response;
 pub mod text;

@@ -106,7 +106,11 @@ impl AzureKms {
             Some(body) => Request::post(SERVICE, &url, "application/json", body.to_string().into_bytes()),
             None => Request::get(SERVICE, &url),
         };
-        Ok(self.http.send(request.authorization("Bearer", &token)?.limit(1 << 16)).await?)
+        let answer = self.http.send(request.authorization("Bearer", &token)?.limit(1 << 16)).await?;
+        if answer.status == 401 {
+            self.login.forget();
+        }
+        Ok(answer)
     }
 
     async fn describe(&self) -> Result<Option<RemoteKey>, KeyError> {

@@ -49,14 +49,14 @@ pub(crate) fn signer(
     password: &PasswordSource,
     for_artifacts: bool,
 ) -> Result<Arc<dyn Signer>, KeyError> {
-    if let Some(remote) = remote(context, reference)? {
-        return remote.signer(for_artifacts);
-    }
     #[cfg(all(unix, feature = "pkcs11"))]
     if let KeyRef::Pkcs11(uri) = reference {
         let key = Pkcs11Signer::open(uri, password)?;
         let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
         return Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }));
+    }
+    if let Some(remote) = remote(context, reference)? {
+        return remote.signer(for_artifacts);
     }
     let key = key_pair(context, reference, password)?;
     let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
@@ -150,9 +150,9 @@ pub(crate) fn public_key(context: &Context, reference: &KeyRef) -> Result<Public
         KeyRef::Env(name) => variable(context, name)?,
         KeyRef::Https(url) => return web::public_key(context, url),
         #[cfg(all(unix, feature = "pkcs11"))]
-        KeyRef::Pkcs11(_) => {
-            let no_password = PasswordSource::FirstSet(Vec::new());
-            return Ok(signer(context, reference, &no_password, false)?.public_key().clone());
+        KeyRef::Pkcs11(uri) => {
+            let nobody = PasswordSource::FirstSet(Vec::new());
+            return Ok(Pkcs11Signer::open(uri, &nobody)?.public_key().clone());
         }
         KeyRef::Kubernetes { namespace, secret } => {
             Zeroizing::new(Secret::open(context, namespace, secret)?.public()?)
@@ -191,7 +191,6 @@ pub(crate) fn create(
     key_type: Option<KeyType>,
     password: &PasswordSource,
 ) -> Result<Created, KeyError> {
-    let wanted = key_type.unwrap_or(KeyType::EcdsaP256);
     if let KeyRef::Plugin { scheme, resource } = reference {
         if key_type.is_some() {
             return Err(unsupported(reference, "is made by a plugin, which chooses the algorithm itself"));
@@ -200,7 +199,7 @@ pub(crate) fn create(
         return Ok(Created { public, is_new: true });
     }
     if let Some(remote) = remote(context, reference)? {
-        let (public, is_new) = remote.create(wanted)?;
+        let (public, is_new) = remote.create(key_type)?;
         return Ok(Created { public, is_new });
     }
     #[cfg(all(unix, feature = "pkcs11"))]
@@ -208,7 +207,7 @@ pub(crate) fn create(
         let (public, is_new) = crate::pkcs11::find_or_generate(uri, key_type, password)?;
         return Ok(Created { public, is_new });
     }
-    let make = || NewPair::make(wanted, password, &reference.to_string());
+    let make = || NewPair::make(key_type.unwrap_or(KeyType::EcdsaP256), password, &reference.to_string());
     let pair = match reference {
         KeyRef::Kubernetes { namespace, secret } => {
             Secret::open(context, namespace, secret)?.store(make()?)?

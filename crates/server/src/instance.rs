@@ -193,12 +193,15 @@ impl Instance {
                 .map_err(failed);
         };
         let (public, origin) = match &reference {
-            KeyRef::File(_) | KeyRef::Env(_) => {
+            // What is only stored elsewhere is brought there before.
+            KeyRef::File(_) | KeyRef::Env(_) | KeyRef::Kubernetes { .. } | KeyRef::GitLab { .. } => {
                 let signer = load_signer(&reference, password).map_err(failed)?;
                 (signer.public_key().clone(), KeyOrigin::Found)
             }
             _ => {
-                let created = create_key(&reference, Some(key.key_type()), password).map_err(failed)?;
+                // A plugin chooses the type itself.
+                let wanted = (!matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
+                let created = create_key(&reference, wanted, password).map_err(failed)?;
                 (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
             }
         };

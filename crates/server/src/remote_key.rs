@@ -5,7 +5,8 @@
 //! signs in its place. The public half lies in the directory, so a server starts while a key is away.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 
 use countersign_crypto::{CryptoError, Digest, PublicKey, Scheme, Signer};
 use countersign_keys::{KeyError, KeyRef, PasswordSource, load_signer};
@@ -15,15 +16,26 @@ use crate::instance::InstanceKey;
 /// What a probe signs: no certificate, checkpoint, token or metadata.
 const PROBE: &[u8] = b"countersign: is this key there? This text is no statement about anything.\n";
 
+/// The longest time anyone waits for a signature; the services of keys have more patience of their own.
+const PATIENCE: Duration = Duration::from_millis(1700);
+
 /// A key that lives elsewhere. It signs with the default scheme of its type.
 #[derive(Debug)]
 pub(crate) struct RemoteKey {
     pub(crate) key: InstanceKey,
+    public: PublicKey,
+    home: Arc<Home>,
+    probing: AtomicBool,
+}
+
+/// What the threads that wait for the key share.
+#[derive(Debug)]
+struct Home {
+    key: InstanceKey,
     reference: KeyRef,
     public: PublicKey,
     password: PasswordSource,
     state: Mutex<State>,
-    probing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -42,17 +54,13 @@ impl RemoteKey {
         public: PublicKey,
         password: PasswordSource,
     ) -> Self {
-        let (state, probing) = (Mutex::default(), AtomicBool::new(false));
-        Self { key, reference, public, password, state, probing }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let home = Home { key, reference, public: public.clone(), password, state: Mutex::default() };
+        Self { key, public, home: Arc::new(home), probing: AtomicBool::new(false) }
     }
 
     /// Why the key cannot be used now; `None` when it can, as far as is known.
     pub(crate) fn away(&self) -> Option<String> {
-        self.lock().away.clone()
+        self.home.lock().away.clone()
     }
 
     /// Looks whether the key can be used, and remembers it. Blocks; one at a time is enough, others return at once.
@@ -60,9 +68,45 @@ impl RemoteKey {
         if self.probing.swap(true, Ordering::SeqCst) {
             return;
         }
-        let result = self.reach().and_then(|signer| signer.sign(PROBE));
-        self.note(result.as_ref().err());
+        let result = self.in_time(|signer| signer.sign(PROBE));
+        self.home.note(result.as_ref().err());
         self.probing.store(false, Ordering::SeqCst);
+    }
+
+    /// Signs on a thread of its own, which is left behind when it takes too long.
+    fn in_time(
+        &self,
+        sign: impl FnOnce(&dyn Signer) -> Result<Vec<u8>, CryptoError> + Send + 'static,
+    ) -> Result<Vec<u8>, CryptoError> {
+        let home = Arc::clone(&self.home);
+        let (answer, answered) = mpsc::channel();
+        std::thread::spawn(move || {
+            // Nobody may be waiting any more.
+            let _ = answer.send(home.reach().and_then(|signer| sign(signer.as_ref())));
+        });
+        answered.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            Err(CryptoError::KeyUnavailable(format!("{} does not answer", self.home.reference)))
+        })
+    }
+
+    fn attempt(
+        &self,
+        sign: impl FnOnce(&dyn Signer) -> Result<Vec<u8>, CryptoError> + Send + 'static,
+    ) -> Result<Vec<u8>, CryptoError> {
+        if let Some(reason) = self.away() {
+            return Err(CryptoError::KeyUnavailable(reason));
+        }
+        let result = self.in_time(sign);
+        if let Err(error @ CryptoError::KeyUnavailable(_)) = &result {
+            self.home.note(Some(error));
+        }
+        result
+    }
+}
+
+impl Home {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The signer, made if there is none yet.
@@ -102,20 +146,6 @@ impl RemoteKey {
             }
         }
     }
-
-    fn attempt(
-        &self,
-        sign: impl FnOnce(&dyn Signer) -> Result<Vec<u8>, CryptoError>,
-    ) -> Result<Vec<u8>, CryptoError> {
-        if let Some(reason) = self.away() {
-            return Err(CryptoError::KeyUnavailable(reason));
-        }
-        let result = self.reach().and_then(|signer| sign(signer.as_ref()));
-        if let Err(error @ CryptoError::KeyUnavailable(_)) = &result {
-            self.note(Some(error));
-        }
-        result
-    }
 }
 
 impl Signer for RemoteKey {
@@ -128,11 +158,13 @@ impl Signer for RemoteKey {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
-        self.attempt(|signer| signer.sign(message))
+        let message = message.to_vec();
+        self.attempt(move |signer| signer.sign(&message))
     }
 
     fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
-        self.attempt(|signer| signer.sign_digest(digest))
+        let digest = digest.clone();
+        self.attempt(move |signer| signer.sign_digest(&digest))
     }
 }
 
@@ -185,7 +217,7 @@ mod tests {
         let moody = Arc::new(Moody { pair, there: AtomicBool::new(true), asked: Default::default() });
         let none = PasswordSource::FirstSet(Vec::new());
         let key = RemoteKey::new(InstanceKey::Ca, KeyRef::Env("UNUSED".into()), public, none);
-        key.lock().signer = Some(moody.clone());
+        key.home.lock().signer = Some(moody.clone());
         let signature = key.sign(b"m").unwrap();
         key.public_key().verify(key.scheme(), b"m", &signature).unwrap();
 
@@ -203,6 +235,43 @@ mod tests {
         key.probe();
         assert_eq!(key.away(), None);
         key.sign(b"m").unwrap();
+    }
+
+    /// A key whose home takes a request and says nothing until the test ends.
+    #[derive(Debug)]
+    struct Silent(KeyPair, Mutex<mpsc::Receiver<()>>);
+
+    impl Signer for Silent {
+        fn public_key(&self) -> &PublicKey {
+            self.0.public_key()
+        }
+        fn scheme(&self) -> Scheme {
+            self.0.scheme()
+        }
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+            let _ = self.1.lock().unwrap().recv();
+            self.0.sign(message)
+        }
+        fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+            self.0.sign_digest(digest)
+        }
+    }
+
+    #[test]
+    fn r21_a_home_that_says_nothing_is_not_waited_for() {
+        let pair = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        let public = pair.public_key().clone();
+        let none = PasswordSource::FirstSet(Vec::new());
+        let key = RemoteKey::new(InstanceKey::Ca, KeyRef::Env("UNUSED".into()), public, none);
+        let (release, held) = mpsc::channel();
+        key.home.lock().signer = Some(Arc::new(Silent(pair, Mutex::new(held))));
+        assert!(
+            matches!(key.sign(b"m"), Err(CryptoError::KeyUnavailable(m)) if m.contains("does not answer"))
+        );
+        assert!(key.away().is_some());
+        drop(release);
+        key.probe();
+        assert_eq!(key.away(), None);
     }
 
     #[test]

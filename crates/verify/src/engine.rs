@@ -4,12 +4,13 @@ mod entries;
 
 use std::collections::HashSet;
 
-use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial};
+use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
+use crate::material::Log;
 use crate::policy::Said;
 use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
@@ -44,7 +45,8 @@ pub fn verify(
     now: Timestamp,
 ) -> Report {
     let out = Recorder::default();
-    let mut run = Run { subject, bundle, material, requirements, now, meant: None, out };
+    let promised = HashSet::new();
+    let mut run = Run { subject, bundle, material, requirements, now, meant: None, promised, out };
     let verified = run.all();
     Report::new(run.out.0, verified)
 }
@@ -57,6 +59,8 @@ struct Run<'a> {
     now: Timestamp,
     /// What the bundle says it is about, once that has been found to be another artifact.
     meant: Option<Subject<'static>>,
+    /// The entries, by number, whose promise was verified, each with the log's key.
+    promised: HashSet<(usize, [u8; 32])>,
     out: Recorder,
 }
 
@@ -248,7 +252,7 @@ impl<'a> Run<'a> {
             }
             let source = format!("tlogEntries[{i}].integratedTime");
             let found = log::find(entry, material).and_then(|logs| {
-                let log = logs.iter().find(|log| log::verify_promise(entry, promise, log).is_ok());
+                let log = logs.iter().find(|log| self.promise(i, entry, promise, log).is_ok());
                 let Some(log) = log else {
                     let expected = "a time under a promise of the log";
                     return Err(Failure::new(
@@ -270,6 +274,15 @@ impl<'a> Run<'a> {
         }
         self.signing_time(claimed, &mut times, authorities.len());
         times
+    }
+
+    /// Verifies a log's promise once, though both the time and the entry rest on it.
+    fn promise(&mut self, i: usize, entry: &TlogEntry, promise: &[u8], log: &Log) -> Result<(), Failure> {
+        if !self.promised.contains(&(i, log.counted_as)) {
+            log::verify_promise(entry, promise, log)?;
+            self.promised.insert((i, log.counted_as));
+        }
+        Ok(())
     }
 
     fn signing_time(&mut self, claimed: &Claimed<'_>, times: &mut Vec<VerifiedTime>, authorities: usize) {

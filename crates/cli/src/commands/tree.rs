@@ -46,8 +46,12 @@ impl Tree {
             for target in targets(&images, std::slice::from_ref(&reference), true).await? {
                 let store = images.evidence(&target.reference);
                 let found = discover(&store, &target.descriptor.digest, &Search::default()).await?;
-                let pieces =
+                let mut pieces: Vec<(Found, Claims)> =
                     found.into_iter().map(|found| (claims(&found), found)).map(|(c, f)| (f, c)).collect();
+                // A registry lists in whatever order it likes.
+                pieces.sort_by_cached_key(|(found, claims)| {
+                    (found.form, claims.predicate_type.clone(), found.layer.digest.to_string())
+                });
                 let platform = target.platform.as_ref().map(ToString::to_string);
                 branches.push(Branch { title: target.reference.to_string(), platform, pieces });
             }

@@ -52,7 +52,7 @@ async fn stores(directory: &std::path::Path) -> Vec<Box<dyn Store>> {
 #[tokio::test]
 async fn what_is_attached_is_found_and_labelled_everywhere() {
     let directory = tempfile::tempdir().unwrap();
-    let origins = [Origin::ReferrersApi, Origin::ReferrersTag, Origin::ReferrersTag];
+    let origins = [Origin::ReferrersApi, Origin::ReferrersTag, Origin::ReferrersApi];
     for (store, origin) in stores(directory.path()).await.iter().zip(origins) {
         let store = store.as_ref();
         let image = image(store, "v1", "content").await;
