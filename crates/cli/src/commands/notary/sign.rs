@@ -42,7 +42,7 @@ pub(crate) struct Sign {
     /// The image, or the file
     #[arg(value_name = "IMAGE|FILE")]
     artifact: String,
-    /// The key: a file or env://VARIABLE
+    /// The key: a file, env://VARIABLE, or another home; an RSA key in a service must be one that signs with PSS
     #[arg(long, value_name = "KEY")]
     key: String,
     /// The certificates, PEM: the key's own first, the root last
