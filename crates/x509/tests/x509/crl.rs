@@ -18,8 +18,9 @@ fn a_list_says_who_was_revoked_since_when_and_why() {
     assert!(list.next_update().is_some_and(|next| next > list.this_update()));
     assert!(!list.is_addition() && !list.has_addition());
     assert_eq!(list.covers(&root), Ok(true));
-    assert_eq!(crl::from_file(PEM).unwrap(), [list.clone()]);
-    assert_eq!(crl::from_file(LIST).unwrap(), [list]);
+    for file in [PEM, LIST] {
+        assert_eq!(crl::from_file(file).unwrap(), std::slice::from_ref(&list));
+    }
 }
 
 #[test]
