@@ -10,56 +10,15 @@
     reason = "helpers of tests"
 )]
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod common;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use common::{Home, Instance};
 use countersign_crypto::{KeyPair, KeyType, encoding};
 use countersign_tlog::{NoteKind, NoteSigner};
-
-/// A place with nothing of the user's in it.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-        command
-            .args(arguments)
-            .current_dir(self.0.path())
-            .env_clear()
-            .env("HOME", self.0.path())
-            .env("COSIGN_PASSWORD", "pw")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs and gives exit code, standard output and standard error.
-    fn text(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = self.run(arguments);
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
-    }
-
-    fn good(&self, arguments: &[&str]) -> String {
-        let (code, out, err) = self.text(arguments);
-        assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");
-        out
-    }
-}
 
 fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -229,52 +188,6 @@ fn witnesses_are_demanded(home: &Home, issuer: &str) {
     std::fs::write(&log, plain).unwrap();
 }
 
-/// A running instance, ended when dropped.
-struct Instance {
-    child: Child,
-    url: String,
-}
-
-impl Instance {
-    fn start(home: &Home) -> Self {
-        home.good(&["init", "instance", "--dev"]);
-        let mut child = home
-            .command(&["serve", "instance", "--dev"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.split(' ').nth(1).expect("the address").to_owned();
-        Self { child, url }
-    }
-
-    fn token(&self) -> String {
-        let host = self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
-        let body = r#"{"sub":"alice","email":"alice@example.com","email_verified":true}"#;
-        let mut stream = TcpStream::connect(host).unwrap();
-        write!(
-            stream,
-            "POST /development-identity-provider/mint HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-            body.len()
-        )
-        .unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let start = answer.find("\"id_token\":\"").expect("a token") + 12;
-        answer[start..].split('"').next().unwrap().to_owned()
-    }
-}
-
-impl Drop for Instance {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 /// The network system calls of a run, by `strace`; `None` where that cannot be used.
 fn network_calls(home: &Home, arguments: &[&str]) -> Option<String> {
     let log = home.path("strace.txt");
@@ -421,9 +334,7 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
 fn r25_the_order_to_stop_ends_the_server_well() {
     let home = Home::new();
     let mut instance = Instance::start(&home);
-    let id = instance.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    assert_eq!(instance.child.wait().unwrap().code(), Some(0));
+    assert_eq!(instance.stop(), Some(0));
     let checkpoint = home.path("instance/log/checkpoint");
     assert!(checkpoint.exists(), "the log is where it was");
 }

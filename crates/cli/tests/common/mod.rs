@@ -1,0 +1,109 @@
+//! The program in a place of its own, and an instance it runs.
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+/// A place with nothing of the user's in it.
+pub(crate) struct Home(pub(crate) tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("COSIGN_PASSWORD", "pw")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs and gives exit code, standard output and standard error.
+    pub(crate) fn text(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.run(arguments);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    pub(crate) fn good(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.text(arguments);
+        assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");
+        out
+    }
+}
+
+/// A running instance, ended when dropped.
+pub(crate) struct Instance {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+}
+
+impl Instance {
+    pub(crate) fn start(home: &Home) -> Self {
+        home.good(&["init", "instance", "--dev"]);
+        Self::start_again(home)
+    }
+
+    /// Serves the instance that was made before, at the address it has.
+    pub(crate) fn start_again(home: &Home) -> Self {
+        let mut child = home
+            .command(&["serve", "instance", "--dev"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split(' ').nth(1).expect("the address").to_owned();
+        Self { child, url }
+    }
+
+    pub(crate) fn token(&self) -> String {
+        let host = self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+        let body = r#"{"sub":"alice","email":"alice@example.com","email_verified":true}"#;
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(
+            stream,
+            "POST /development-identity-provider/mint HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let start = answer.find("\"id_token\":\"").expect("a token") + 12;
+        answer[start..].split('"').next().unwrap().to_owned()
+    }
+}
+
+impl Instance {
+    /// Orders the end as an operator does, and gives the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
