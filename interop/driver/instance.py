@@ -64,12 +64,13 @@ class Actions:
 class Instance:
     """Starts the instance, waits until it is ready and writes its documents into `folder`."""
 
-    def __init__(self, binary: Path, folder: Path):
+    def __init__(self, binary: Path, folder: Path, init=(), environment=None):
         self.binary = binary
         self.folder = folder
+        self.environment = environment or {}
         self.data = folder / "instance"
         self.log = folder / "server.log"
-        self._run(["init", str(self.data), "--dev", "--requests-per-second", "0"])
+        self._run(["init", str(self.data), "--dev", "--requests-per-second", "0", *init])
         self.actions = Actions(folder)
         with (self.data / "countersign.toml").open("a") as config:
             config.write(f"""
@@ -82,7 +83,7 @@ jwks_file = "{self.actions.key_set}"
         self._write_documents()
 
     def _environment(self):
-        return {**os.environ, "NO_COLOR": "1"}
+        return {**os.environ, "NO_COLOR": "1", **self.environment}
 
     def _run(self, arguments):
         done = subprocess.run(
@@ -180,6 +181,19 @@ jwks_file = "{self.actions.key_set}"
         """The DER certificates of an authority in the trusted root, leaf or issuing first, anchor last."""
         certificates = self.root_document[kind][number]["certChain"]["certificates"]
         return [base64.b64decode(certificate["rawBytes"]) for certificate in certificates]
+
+    def parts(self):
+        """Files in PEM with the CA's chain, the timestamp authority's chain, and the CT log's key: what the trusted root
+        says, for who cannot read it."""
+        key = base64.b64decode(self.root_document["ctlogs"][0]["publicKey"]["rawBytes"])
+        parts = {
+            "ca.pem": "".join(map(pem, self.chain("certificateAuthorities"))),
+            "tsa.pem": "".join(map(pem, self.chain("timestampAuthorities"))),
+            "ct-log.pem": pem(key, "PUBLIC KEY"),
+        }
+        for name, text in parts.items():
+            (self.folder / name).write_text(text)
+        return [self.folder / name for name in parts]
 
     def kill(self):
         """Ends the server as a power cut would: at once, in the middle of whatever it does."""

@@ -10,24 +10,18 @@
     reason = "helpers of tests"
 )]
 
-mod common;
+mod support;
 
-use std::path::Path;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use common::{Home, Instance};
 use countersign_crypto::{KeyPair, KeyType, encoding};
 use countersign_tlog::{NoteKind, NoteSigner};
+use support::{Home, Instance, golden, settled};
 
-fn golden(name: &str, found: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, found).unwrap();
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert_eq!(found, kept, "{name} differs; if that is meant, run with UPDATE_GOLDEN=1");
-}
+/// A trusted root that trusts nobody but has the form of one: keys alone decide.
+const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
 
 #[test]
 fn help_texts_are_as_kept() {
@@ -55,6 +49,14 @@ fn mistakes_in_the_command_line_exit_with_1() {
         &["sign-blob", "f", "--sk"],
         &["sign-blob", "f", "--new-bundle-format=false"],
         &["generate-key-pair", "--kms", "awskms:///x"],
+        &["generate-key-pair", "--kms", "k8s://ns/secret"],
+        &["generate-key-pair", "hashivault://k"],
+        &["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"],
+        &["generate-key-pair", "k8s://ns/secret"],
+        &["public-key", "--key", "hashivault://k"],
+        &["public-key", "--key", "no-such-plugin://k"],
+        &["public-key", "--key", "github://owner/repo"],
+        &["change-password", "--key", "not-there"],
         &["completion", "tcsh"],
         &["serve", "no-instance"],
     ] {
@@ -77,6 +79,86 @@ fn no_signature_no_trust_and_no_network_have_their_own_codes() {
     assert!(out.ends_with("REJECTED\n"), "{out}");
     let (code, _, err) = home.text(&["trust", "add", "http://127.0.0.1:9", "--yes"]);
     assert_eq!(code, 6, "{err}");
+    let mut vault = home.command(&["public-key", "--key", "hashivault://k"]);
+    let vault = vault.env("VAULT_ADDR", "http://127.0.0.1:9").env("VAULT_TOKEN", "hunter2").output().unwrap();
+    let err = String::from_utf8(vault.stderr).unwrap();
+    assert!(!err.contains("hunter2"), "{err}");
+    assert_eq!(vault.status.code(), Some(6), "{err}");
+}
+
+#[test]
+fn a_key_file_gets_another_password_and_standard_input_is_one_to_the_byte() {
+    let home = Home::new();
+    let run = |arguments: &[&str], variables: &[(&str, &str)], input: &str| {
+        let mut command = home.command(arguments);
+        command.env_remove("COSIGN_PASSWORD").envs(variables.iter().copied()).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["generate-key-pair", "--output-key-prefix", "k"], &[], "line\n").0, 0);
+    let change = ["change-password", "--key", "k.key"];
+    // As in cosign, the line break that `echo` adds is part of the password.
+    let wrong = [("COSIGN_PASSWORD", "line"), ("COSIGN_NEW_PASSWORD", "new")];
+    let (code, err) = run(&change, &wrong, "");
+    assert!(code == 1 && err.contains("wrong password"), "{err}");
+    let (code, err) = run(&change, &[], "line\n");
+    assert!(code == 1 && err.contains("COSIGN_NEW_PASSWORD"), "{err}");
+    let (code, err) = run(&change, &[("COSIGN_NEW_PASSWORD", "new")], "line\n");
+    assert_eq!(code, 0, "{err}");
+    let (code, err) = run(&change, &[("COSIGN_PASSWORD", "new")], "newer");
+    assert_eq!(code, 0, "{err}");
+    std::fs::remove_file(home.path("k.pub")).unwrap();
+    let public = ["public-key", "--key", "k.key", "--outfile", "k.pub"];
+    assert_eq!(run(&public, &[("COSIGN_PASSWORD", "new")], "").0, 1);
+    let (code, err) = run(&public, &[], "newer");
+    assert_eq!(code, 0, "{err}");
+    assert!(!err.contains("newer"), "{err}");
+}
+
+/// A plugin of a few lines, around openssl, for what a user does with a key in a home of its own.
+#[test]
+#[cfg(unix)]
+fn a_plugin_makes_a_key_signs_and_is_the_public_key_too() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var("PATH").unwrap();
+    let present = Command::new("openssl").arg("version").output().is_ok_and(|found| found.status.success());
+    if !present {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let home = Home::new();
+    let program = home.path("sigstore-kms-test");
+    std::fs::write(&program, include_str!("plugin.sh")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(home.path("app.tar"), "artifact").unwrap();
+    std::fs::write(home.path("root.json"), TRUSTS_NOBODY).unwrap();
+    let key = format!("test://{}", home.path("plugin.pem").display());
+    let path = format!("{}:{path}", home.0.path().display());
+    let run = |arguments: &[&str]| {
+        let output = home.command(arguments).env("PATH", &path).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, err) = run(&["generate-key-pair", "--kms", &key]);
+    assert!(code == 0 && err.contains("cosign.pub"), "{err}");
+    let (code, _, err) = run(&["generate-key-pair", "--kms", &key]);
+    assert!(code == 1 && err.contains("not replaced"), "{err}");
+    let sign = ["sign", "app.tar", "--key", &key, "--trusted-root", "root.json", "--tlog-upload=false"];
+    let (code, out, err) = run(&sign);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&format!("--key {key}")), "{out}");
+    for public in [key.as_str(), "cosign.pub"] {
+        let verify = ["verify", "app.tar", "--key", public, "--min-logs", "0", "--trusted-root", "root.json"];
+        let (code, out, err) = run(&verify);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    std::fs::write(home.path("app.tar"), "another").unwrap();
+    assert_eq!(
+        run(&["verify", "app.tar", "--key", &key, "--min-logs", "0", "--trusted-root", "root.json"]).0,
+        2
+    );
 }
 
 #[test]
@@ -84,12 +166,7 @@ fn a_key_signs_and_verifies_without_any_service() {
     let home = Home::new();
     std::fs::write(home.path("app.tar"), "artifact").unwrap();
     home.good(&["generate-key-pair", "--output-key-prefix", "k"]);
-    // A trusted root that trusts nobody but has the form of one: keys alone decide.
-    std::fs::write(
-        home.path("root.json"),
-        r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#,
-    )
-    .unwrap();
+    std::fs::write(home.path("root.json"), TRUSTS_NOBODY).unwrap();
     let line = home.good(&[
         "sign",
         "app.tar",
@@ -213,20 +290,6 @@ fn network_calls(home: &Home, arguments: &[&str]) -> Option<String> {
             .map(|l| format!("{l}\n"))
             .collect(),
     )
-}
-
-/// What differs from run to run, taken out.
-fn settled(text: &str, url: &str) -> String {
-    text.replace(url, "http://instance")
-        .lines()
-        .map(|line| {
-            line.split(' ')
-                .map(|word| if word.starts_with("20") && word.ends_with('Z') { "TIME" } else { word })
-                .collect::<Vec<_>>()
-                .join(" ")
-                + "\n"
-        })
-        .collect()
 }
 
 #[test]

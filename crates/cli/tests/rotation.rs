@@ -7,9 +7,9 @@
     reason = "helpers of tests"
 )]
 
-mod common;
+mod support;
 
-use common::{Home, Instance};
+use support::{Home, Instance};
 
 #[test]
 fn r20_bundles_of_each_epoch_verify_and_the_retired_log_stays_readable() {

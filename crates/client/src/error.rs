@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use countersign_crypto::CryptoError;
 use countersign_http::HttpError;
 use countersign_http::text::printable;
+use countersign_keys::KeyError;
+use countersign_registry::RegistryError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,9 @@ pub enum ClientError {
     /// An exchange with a service that failed.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A registry, or an image in it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// No identity token, or not a usable one.
     #[error("identity: {0}")]
     Identity(String),
@@ -44,10 +50,10 @@ pub enum ClientError {
     Trust(String),
     /// A private key that cannot be used.
     #[error(transparent)]
-    Key(#[from] countersign_keys::KeyError),
+    Key(#[from] KeyError),
     /// The signing itself.
     #[error(transparent)]
-    Crypto(#[from] countersign_crypto::CryptoError),
+    Crypto(#[from] CryptoError),
     /// What was just signed does not verify, so nothing was written.
     #[error("the new signature does not verify, so it was not written: {0}")]
     SelfCheck(String),
@@ -62,6 +68,8 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Key(KeyError::Crypto(CryptoError::KeyUnavailable(_)))
+            | Self::Crypto(CryptoError::KeyUnavailable(_)) => 6,
             Self::Usage(_)
             | Self::File { .. }
             | Self::Identity(_)
@@ -69,6 +77,7 @@ impl ClientError {
             | Self::Http(HttpError::Usage(_)) => 1,
             Self::Malformed { .. } | Self::Proof(_) => 2,
             Self::NoSignature(_) => 3,
+            Self::Registry(error) => of_registry(error),
             Self::Trust(_) => 5,
             Self::Http(_) => 6,
             Self::Crypto(_) | Self::SelfCheck(_) => 7,
@@ -87,6 +96,17 @@ impl ClientError {
     }
 }
 
+/// An image that is not there is a mistake in the command, as is a file; what could not be looked at is the network's.
+const fn of_registry(error: &RegistryError) -> u8 {
+    match error {
+        RegistryError::Usage(_) | RegistryError::NotFound { .. } | RegistryError::File { .. } => 1,
+        RegistryError::WrongDigest { .. }
+        | RegistryError::TooLarge { .. }
+        | RegistryError::Malformed { .. } => 2,
+        _ => 6,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +120,8 @@ mod tests {
         assert_eq!(ClientError::Trust("t".into()).exit_code(), 5);
         assert_eq!(ClientError::Proof("p".into()).exit_code(), 2);
         assert_eq!(ClientError::Usage("u".into()).exit_code(), 1);
+        let away = CryptoError::KeyUnavailable("m".into());
+        assert_eq!(ClientError::Key(KeyError::Crypto(away.clone())).exit_code(), 6);
+        assert_eq!(ClientError::Crypto(away).exit_code(), 6);
     }
 }

@@ -16,6 +16,7 @@ pub mod instance;
 mod listen;
 mod metrics;
 mod rate_limit;
+mod remote_key;
 mod retired;
 pub mod rotate;
 pub mod serve;

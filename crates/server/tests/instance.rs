@@ -217,7 +217,7 @@ async fn the_order_to_stop_lets_running_requests_finish() {
 async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     use countersign_bundle::TrustedRoot;
     use countersign_clock::{Clock, SystemClock};
-    use countersign_server::rotate::{Target, rotate};
+    use countersign_server::rotate::{NewKeys, Target, rotate};
     use std::sync::Arc;
 
     let directory = tempfile::tempdir().unwrap();
@@ -225,13 +225,14 @@ async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     init(&path, &InitOptions { requests_per_second: 0, ..InitOptions::default() }).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     for target in [Target::Ca, Target::Ct, Target::Tsa, Target::Log, Target::Tuf] {
-        rotate(&path, target, None, &clock).unwrap_or_else(|e| panic!("{target:?}: {e}"));
+        rotate(&path, target, &NewKeys::default(), None, &clock)
+            .unwrap_or_else(|e| panic!("{target:?}: {e}"));
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let serve = ServeOptions { listener: Some(listener), development: true, ..ServeOptions::default() };
     let running = start(&path, serve).await.unwrap();
-    let error = rotate(&path, Target::Ca, None, &clock).unwrap_err().to_string();
+    let error = rotate(&path, Target::Ca, &NewKeys::default(), None, &clock).unwrap_err().to_string();
     assert!(error.contains("stop the server"), "{error}");
     let client = Client::builder().no_proxy().build().unwrap();
     let get = |name: &str| client.get(format!("http://{}/{name}", running.address)).send();

@@ -4,12 +4,14 @@ mod entries;
 
 use std::collections::HashSet;
 
-use countersign_bundle::{Bundle, Content, KeyMaterial};
+use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
+use crate::material::Log;
+use crate::policy::Said;
 use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
 use crate::{
@@ -43,7 +45,8 @@ pub fn verify(
     now: Timestamp,
 ) -> Report {
     let out = Recorder::default();
-    let mut run = Run { subject, bundle, material, requirements, now, meant: None, out };
+    let promised = HashSet::new();
+    let mut run = Run { subject, bundle, material, requirements, now, meant: None, promised, out };
     let verified = run.all();
     Report::new(run.out.0, verified)
 }
@@ -56,6 +59,8 @@ struct Run<'a> {
     now: Timestamp,
     /// What the bundle says it is about, once that has been found to be another artifact.
     meant: Option<Subject<'static>>,
+    /// The entries, by number, whose promise was verified, each with the log's key.
+    promised: HashSet<(usize, [u8; 32])>,
     out: Recorder,
 }
 
@@ -85,7 +90,10 @@ impl<'a> Run<'a> {
             CheckName::Shape,
             "",
             "a bundle with the parts its version demands",
-            self.bundle.version.media_type(),
+            match self.bundle.version {
+                BundleVersion::Legacy => "cosign's older form",
+                version => version.media_type(),
+            },
         );
         let claimed = match self.key_material() {
             Ok(claimed) => claimed,
@@ -145,7 +153,13 @@ impl<'a> Run<'a> {
             ders.iter().map(|der| Certificate::from_der(der)).collect::<Result<Vec<_>, _>>().map_err(
                 |e| Failure::new(Reason::CertificateMalformed, "X.509 certificates", e.to_string()),
             )?;
-        if let Some(root) = all.iter().find(|c| c.is_ca() && c.subject() == c.issuer()) {
+        let is_root = |c: &Certificate| c.is_ca() && c.subject() == c.issuer();
+        if self.bundle.version == BundleVersion::Legacy {
+            // cosign's older form sends its root along. It is trusted for nothing, so it is left out.
+            let leaf = all.first().map(|leaf| leaf.der().to_vec());
+            all.retain(|c| !is_root(c) || Some(c.der()) == leaf.as_deref());
+        }
+        if let Some(root) = all.iter().find(|c| is_root(c)) {
             return Err(Failure::new(
                 Reason::RootCertificateIncluded,
                 "no root certificate, which only the trust root may bring",
@@ -168,16 +182,22 @@ impl<'a> Run<'a> {
             let schemes = signature::schemes(key, logged);
             signature::verify_signature(key, &schemes, &self.bundle.content, self.subject).is_ok()
         };
+        // cosign's older forms do not say which key it was. What is signed is in them, so a signature that does not
+        // verify is one by another key.
+        let older = hint.is_empty()
+            && self.bundle.version == BundleVersion::Legacy
+            && !matches!(self.bundle.content, Content::MessageSignature { .. });
         let chosen = match keys {
             [only] if hinted(&only.key) => Some(only),
             // Only one: the check of the signature itself will tell, unless the hint is of another key.
-            [only] if encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
+            [only] if !older && encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
             _ => keys.iter().find(|k| verifies(&k.key)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
         };
         chosen.map(Claimed::Key).ok_or_else(|| {
             let known: Vec<String> =
                 keys.iter().map(|k| encoding::base64_encode(&k.key.fingerprint())).collect();
-            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), hint)
+            let found = if hint.is_empty() { "one by another key" } else { hint };
+            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), found)
         })
     }
 
@@ -209,7 +229,7 @@ impl<'a> Run<'a> {
         let mut authorities = HashSet::new();
         for (i, token) in bundle.verification_material.rfc3161_timestamps.iter().enumerate() {
             let source = format!("rfc3161Timestamps[{i}]");
-            match times::verify_token(token, bundle.content.signature(), material, now) {
+            match times::verify_token(token, bundle.content.stamped(), material, now) {
                 Ok(stamped) => {
                     authorities.insert(stamped.by.counted_as);
                     let expected = format!("a timestamp of this signature by {}", stamped.by.name);
@@ -232,7 +252,7 @@ impl<'a> Run<'a> {
             }
             let source = format!("tlogEntries[{i}].integratedTime");
             let found = log::find(entry, material).and_then(|logs| {
-                let log = logs.iter().find(|log| log::verify_promise(entry, promise, log).is_ok());
+                let log = logs.iter().find(|log| self.promise(i, entry, promise, log).is_ok());
                 let Some(log) = log else {
                     let expected = "a time under a promise of the log";
                     return Err(Failure::new(
@@ -254,6 +274,15 @@ impl<'a> Run<'a> {
         }
         self.signing_time(claimed, &mut times, authorities.len());
         times
+    }
+
+    /// Verifies a log's promise once, though both the time and the entry rest on it.
+    fn promise(&mut self, i: usize, entry: &TlogEntry, promise: &[u8], log: &Log) -> Result<(), Failure> {
+        if !self.promised.contains(&(i, log.counted_as)) {
+            log::verify_promise(entry, promise, log)?;
+            self.promised.insert((i, log.counted_as));
+        }
+        Ok(())
     }
 
     fn signing_time(&mut self, claimed: &Claimed<'_>, times: &mut Vec<VerifiedTime>, authorities: usize) {
@@ -348,59 +377,69 @@ impl<'a> Run<'a> {
 
     /// What the signature is about: `None` when that cannot be told.
     fn statement(&mut self) -> Option<(Payload, Digest)> {
-        let payload_of = "dsseEnvelope.payload";
-        let read = match &self.bundle.content {
-            Content::MessageSignature { .. } => {
-                self.out.skip(CheckName::Statement, "content", "the artifact itself is signed");
+        let part = match self.bundle.content.envelope() {
+            Some(_) => "dsseEnvelope.payload",
+            None => "content",
+        };
+        let said = match Said::read(&self.bundle.content) {
+            Ok(said) => Some(said),
+            Err(failure) => {
+                self.out.refuse(CheckName::Statement, part, failure);
                 None
             }
-            Content::Dsse(envelope) => match policy::read_statement(envelope) {
-                Ok(statement) => Some((statement, &envelope.payload)),
-                Err(failure) => {
-                    self.out.refuse(CheckName::Statement, payload_of, failure);
-                    return None;
+        };
+        let mut annotations = None;
+        let mut about = None;
+        match &said {
+            None => {}
+            Some(Said::Artifact) => {
+                self.out.skip(CheckName::Statement, part, "the artifact itself is signed");
+                about = binding::any_digest(self.subject).map(|digest| (0, digest));
+            }
+            Some(Said::Simple(payload, _)) => match policy::find_image(payload, self.subject) {
+                Ok(digest) => {
+                    let found = format!("image \"{}\"", payload.docker_reference);
+                    self.out.pass(CheckName::Statement, part, digest.to_string(), found);
+                    annotations = Some(&payload.optional);
+                    about = Some((0, digest));
                 }
+                Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
             },
-        };
-        let about = read.as_ref().map(|(statement, _)| policy::find_subject(statement, self.subject));
-        let subject = match about {
-            Some(Ok((subject, digest))) => {
-                let found = format!("subject \"{}\"", subject.name);
-                self.out.pass(CheckName::Statement, payload_of, digest.to_string(), found);
-                Some((subject, digest))
-            }
-            Some(Err(failure)) => {
-                self.out.refuse(CheckName::Statement, payload_of, failure);
-                None
-            }
-            None => None,
-        };
-        if !self.requirements.predicate_types.is_empty() {
-            let expected = self.requirements.predicate_types.join(" or ");
-            match policy::check_predicate_type(self.requirements, read.as_ref().map(|(s, _)| s)) {
-                Ok(()) => self.out.pass(CheckName::PredicateType, payload_of, expected, "the same"),
-                Err(failure) => self.out.refuse(CheckName::PredicateType, payload_of, failure),
-            }
+            Some(Said::Statement(statement, _)) => match policy::find_subject(statement, self.subject) {
+                Ok((index, subject, digest)) => {
+                    let found = format!("subject \"{}\"", subject.name);
+                    self.out.pass(CheckName::Statement, part, digest.to_string(), found);
+                    annotations = Some(&subject.annotations);
+                    about = Some((index, digest));
+                }
+                Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
+            },
+        }
+        match policy::check_says(&self.requirements.says, said.as_ref()) {
+            None => {}
+            Some(Ok(expected)) => self.out.pass(CheckName::PredicateType, part, expected, "the same"),
+            Some(Err(failure)) => self.out.refuse(CheckName::PredicateType, part, failure),
         }
         if !self.requirements.annotations.is_empty() {
-            match policy::check_annotations(self.requirements, subject.map(|(s, _)| s)) {
-                Ok(()) => {
-                    self.out.pass(CheckName::Annotations, payload_of, "the required annotations", "all");
-                }
+            match policy::check_annotations(self.requirements, annotations) {
+                Ok(()) => self.out.pass(CheckName::Annotations, part, "the required annotations", "all"),
                 Err(failure) => {
-                    self.out.refuse(CheckName::Annotations, payload_of, failure);
-                    self.out.follows_when(subject.is_none(), &[CheckName::Statement]);
+                    self.out.refuse(CheckName::Annotations, part, failure);
+                    self.out.follows_when(annotations.is_none(), &[CheckName::Statement]);
                 }
             }
         }
-        let digest = subject.map(|(_, digest)| digest);
-        match read {
-            None => Some((Payload::Artifact, binding::any_digest(self.subject)?)),
-            Some((statement, bytes)) => {
-                let statement = Box::new(statement);
-                Some((Payload::Statement { statement, bytes: bytes.clone() }, digest?))
+        let (subject, digest) = about?;
+        let payload = match said? {
+            Said::Artifact => Payload::Artifact,
+            Said::Simple(payload, bytes) => {
+                Payload::SimpleSigning { payload: Box::new(payload), bytes: bytes.to_vec() }
             }
-        }
+            Said::Statement(statement, bytes) => {
+                Payload::Statement { statement: Box::new(statement), bytes: bytes.to_vec(), subject }
+            }
+        };
+        Some((payload, digest))
     }
 
     fn identity(&mut self, claimed: &Claimed<'_>) {

@@ -1,8 +1,9 @@
 //! The answer: a list of checks, and either what was verified or why not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use countersign_attestation::Statement;
+use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::BundleError;
 use countersign_crypto::{Digest, PublicKey};
 use countersign_x509::Certificate;
@@ -216,6 +217,15 @@ pub enum Payload {
         statement: Box<Statement>,
         /// The bytes which the signature covers.
         bytes: Vec<u8>,
+        /// Which of the statement's subjects is the artifact.
+        subject: usize,
+    },
+    /// cosign's older payload, which names the artifact, an image.
+    SimpleSigning {
+        /// The payload, read from `bytes`.
+        payload: Box<SimpleSigning>,
+        /// The bytes which the signature covers.
+        bytes: Vec<u8>,
     },
 }
 
@@ -285,6 +295,19 @@ impl Verified<Payload> {
     pub fn statement(&self) -> Option<&Statement> {
         match &self.value {
             Payload::Statement { statement, .. } => Some(statement),
+            Payload::Artifact | Payload::SimpleSigning { .. } => None,
+        }
+    }
+
+    /// What was signed along with the artifact: the annotations of the statement's subject, or `optional` of cosign's
+    /// older payload. `None` when the artifact itself was signed.
+    #[must_use]
+    pub fn annotations(&self) -> Option<&BTreeMap<String, serde_json::Value>> {
+        match &self.value {
+            Payload::Statement { statement, subject, .. } => {
+                statement.subjects.get(*subject).map(|s| &s.annotations)
+            }
+            Payload::SimpleSigning { payload, .. } => Some(&payload.optional),
             Payload::Artifact => None,
         }
     }
@@ -297,7 +320,7 @@ impl Verified<Payload> {
             Payload::Statement { statement, .. } => {
                 Some(Verified::new(*statement, digest, signer, times, entries, witnesses))
             }
-            Payload::Artifact => None,
+            Payload::Artifact | Payload::SimpleSigning { .. } => None,
         }
     }
 }

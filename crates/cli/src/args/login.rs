@@ -98,17 +98,6 @@ impl LoginArgs {
     }
 }
 
-/// Nobody to talk to: for logins that have their token.
-pub(crate) fn no_person() -> Arc<dyn Ui> {
-    #[derive(Debug)]
-    struct Nobody;
-    impl Ui for Nobody {
-        fn open(&self, _: &Url) {}
-        fn device(&self, _: &DevicePrompt) {}
-    }
-    Arc::new(Nobody)
-}
-
 /// The person at the terminal.
 #[derive(Debug)]
 struct Person {

@@ -247,11 +247,11 @@ impl Ambient {
         let link = Http::new(HttpOptions {
             timeout: PATIENCE,
             allow_plain_http: true,
-            proxies: false,
+            no_proxy: true,
             ..HttpOptions::default()
         });
         let request = Request::get("Google's metadata server", &url)
-            .header("metadata-flavor", "Google")
+            .header("metadata-flavor", "Google")?
             .limit(MAX_TOKEN);
         let answer = link.send(request).await?.expect(&[200])?;
         if answer.header("metadata-flavor") != Some("Google") {

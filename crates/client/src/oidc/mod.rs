@@ -21,7 +21,7 @@ use countersign_http::text::printable;
 pub use ambient::{Ambient, AmbientProvider};
 pub use device::DevicePrompt;
 pub use discovery::Provider;
-pub use login::{Flow, Login, LoginOptions, TokenFrom, Ui};
+pub use login::{Flow, Login, LoginOptions, Nobody, TokenFrom, Ui};
 
 /// The audience the certificate authority expects, and the public client's name at identity providers.
 pub const AUDIENCE: &str = "sigstore";

@@ -37,7 +37,7 @@ impl Run<'_> {
         let (mut logs_there, mut witnesses_there) = (HashSet::new(), HashSet::new());
         for (i, entry) in entries.iter().enumerate() {
             let source = format!("tlogEntries[{i}]");
-            let found = self.entry(entry, &source, claimed, times);
+            let found = self.entry(i, entry, &source, claimed, times);
             logs_there.insert(found.log.as_ref().map_or(entry.log_id.clone(), |log| log.1.to_vec()));
             witnesses_there.extend(found.witnesses.keys().copied());
             let (true, Some((name, key))) = (found.good, found.log) else { continue };
@@ -80,6 +80,7 @@ impl Run<'_> {
     /// Checks one entry.
     fn entry(
         &mut self,
+        i: usize,
         entry: &TlogEntry,
         source: &str,
         claimed: &Claimed<'_>,
@@ -97,8 +98,7 @@ impl Run<'_> {
         };
         let Some(log) = logs.first().copied() else { return Found::default() };
         let mut good = true;
-        let promised =
-            entry.inclusion_promise.as_ref().map(|promise| log::verify_promise(entry, promise, log));
+        let promised = entry.inclusion_promise.as_ref().map(|promise| self.promise(i, entry, promise, log));
         let promise_source = format!("{source}.inclusionPromise");
         let has_promise = matches!(promised, Some(Ok(()))) && !binding::is_v2(entry);
         match promised {

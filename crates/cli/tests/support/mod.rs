@@ -1,9 +1,10 @@
-//! The program in a place of its own, and an instance it runs.
-#![allow(dead_code, reason = "each file of tests uses a part")]
+//! What tests of the program share: a home of their own, kept texts, and a running instance.
+
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 /// A place with nothing of the user's in it.
@@ -48,6 +49,15 @@ impl Home {
     }
 }
 
+pub(crate) fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, kept, "{name} differs; if that is meant, run with UPDATE_GOLDEN=1");
+}
+
 /// A running instance, ended when dropped.
 pub(crate) struct Instance {
     pub(crate) child: Child,
@@ -74,6 +84,13 @@ impl Instance {
         Self { child, url }
     }
 
+    /// Orders the end as an operator does, and gives the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+
     pub(crate) fn token(&self) -> String {
         let host = self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
         let body = r#"{"sub":"alice","email":"alice@example.com","email_verified":true}"#;
@@ -92,18 +109,23 @@ impl Instance {
     }
 }
 
-impl Instance {
-    /// Orders the end as an operator does, and gives the exit code.
-    pub(crate) fn stop(&mut self) -> Option<i32> {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.child.wait().unwrap().code()
-    }
-}
-
 impl Drop for Instance {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// What differs from run to run, taken out.
+pub(crate) fn settled(text: &str, url: &str) -> String {
+    text.replace(url, "http://instance")
+        .lines()
+        .map(|line| {
+            line.split(' ')
+                .map(|word| if word.starts_with("20") && word.ends_with('Z') { "TIME" } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+                + "\n"
+        })
+        .collect()
 }
