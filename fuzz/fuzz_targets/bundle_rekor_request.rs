@@ -7,7 +7,10 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let entry = match EntryRequest::parse(data) {
         Ok(EntryRequest::HashedRekord(entry)) => {
-            assert_eq!(EntryRequest::parse(&entry.to_request()), Ok(EntryRequest::HashedRekord(entry.clone())));
+            assert_eq!(
+                EntryRequest::parse(&entry.to_request()),
+                Ok(EntryRequest::HashedRekord(entry.clone()))
+            );
             entry
         }
         Ok(EntryRequest::Dsse(request)) => match request.into_hashedrekord() {

@@ -1,7 +1,7 @@
 //! TUF targets metadata: parsing and the canonical form.
 #![no_main]
 
-use countersign_trust::tuf::metadata::{Targets, Signed};
+use countersign_trust::tuf::metadata::{Signed, Targets};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

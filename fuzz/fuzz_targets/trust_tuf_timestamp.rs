@@ -1,7 +1,7 @@
 //! TUF timestamp metadata: parsing and the canonical form.
 #![no_main]
 
-use countersign_trust::tuf::metadata::{TimestampRole, Signed};
+use countersign_trust::tuf::metadata::{Signed, TimestampRole};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -40,7 +40,9 @@ static FIXED: LazyLock<Fixed> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     let Ok(bundle) = Bundle::from_json(data) else { return };
     for requirements in &FIXED.requirements {
-        for subject in [Subject::from_bytes(b"hello"), Subject::from_digest(HashAlgorithm::Sha256.digest(b"hello"))] {
+        for subject in
+            [Subject::from_bytes(b"hello"), Subject::from_digest(HashAlgorithm::Sha256.digest(b"hello"))]
+        {
             let report = verify(&subject, &bundle, &FIXED.material, requirements, FIXED.now);
             assert!(report.verified().is_err());
             assert!(report.exit_code() >= 2);

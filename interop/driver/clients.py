@@ -11,13 +11,17 @@ from pathlib import Path
 
 from . import install
 from .instance import OWNER, Instance
-from .table import Skip
+from .table import Fail, Skip
 
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
 
 
-class Refused(Exception):
-    """The client said no."""
+class Refused(Fail):
+    """The client said no. `code` is its exit code, None where it left none."""
+
+    def __init__(self, text: str, code=None):
+        super().__init__(text)
+        self.code = code
 
 
 def command(arguments, environment=None, timeout=120) -> str:
@@ -28,7 +32,7 @@ def command(arguments, environment=None, timeout=120) -> str:
     )
     if done.returncode != 0:
         line = " ".join(str(argument) for argument in arguments)
-        raise Refused(f"$ {line}\nexit code {done.returncode}\n{done.stdout[-3000:]}")
+        raise Refused(f"$ {line}\nexit code {done.returncode}\n{done.stdout[-3000:]}", done.returncode)
     return done.stdout
 
 

@@ -57,7 +57,19 @@ def go(name: str) -> Path:
         environment = {**os.environ, "GOBIN": str(folder)}
         _run(["nice", "go", "install", f"{package}@{version}"], env=environment, cwd=tempfile.gettempdir())
 
-    return _install(f"{name}-{version}", into) / name
+    return _install(f"{name}-{version}", into) / package.rsplit("/", 1)[-1]
+
+
+def go_here(name: str) -> Path:
+    """A program whose source is in `go/NAME`."""
+    source = HERE / "go" / name
+
+    def into(folder: Path):
+        # The tag is for the library of skopeo: OpenPGP in Go, in place of a library of the system's.
+        _run(["nice", "go", "build", "-trimpath", "-tags", "containers_image_openpgp", "-o", str(folder / name), "."],
+             cwd=source)
+
+    return _install(f"{name}-{_hash(*(source / part for part in ('main.go', 'go.mod', 'go.sum')))}", into) / name
 
 
 def _hash(*files: Path) -> str:
@@ -80,6 +92,20 @@ def python(name: str) -> Path:
     return _install(f"python{tag}-{name}-{_hash(requirements)}", into) / "bin"
 
 
+def transit() -> Path:
+    """The program in `transit/`, built against the pinned modules."""
+    source = HERE / "transit" / "main.go"
+    versions = [f"{module}@{version}" for module, version in pins.TRANSIT.items()]
+
+    def into(folder: Path):
+        shutil.copy(source, folder)
+        environment = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+        for arguments in [["mod", "init", "transit"], ["get", *versions], ["build", "-o", "transit", "."]]:
+            _run(["nice", "go", *arguments], env=environment, cwd=folder)
+
+    return _install(f"transit-{pins.TRANSIT['github.com/hashicorp/vault']}-{_hash(source)}", into) / "transit"
+
+
 def javascript() -> Path:
     """The `node_modules` folder with both generations of sigstore-js."""
     files = [HERE / "js" / name for name in ("package.json", "package-lock.json", ".npmrc")]
@@ -96,13 +122,24 @@ def everything() -> dict:
     """Installs all clients. The values are paths, or the reason why a client is not available."""
     found = {}
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
+    jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
-    jobs += [("js", javascript)]
+    jobs += [("js", javascript), ("transit", transit)]
     for name, job in jobs:
         try:
             found[name] = job()
         except Unavailable as reason:
             found[name] = reason
-    openssl = shutil.which("openssl")
-    found["openssl"] = Path(openssl) if openssl else Unavailable("openssl is not installed")
+    for name in pins.SYSTEM:
+        path = shutil.which(name)
+        found[name] = Path(path) if path else Unavailable(f"{name} is not installed")
     return found
+
+
+def build() -> Path:
+    """The program itself, in release mode."""
+    root = HERE.parent
+    packages = ["--package", "countersign", "--package", "countersign-conformance"]
+    subprocess.run(["cargo", "build", "--release", "--locked", *packages], cwd=root, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
+    return root / target / "release" / "countersign"

@@ -182,6 +182,19 @@ jwks_file = "{self.actions.key_set}"
         certificates = self.root_document[kind][number]["certChain"]["certificates"]
         return [base64.b64decode(certificate["rawBytes"]) for certificate in certificates]
 
+    def parts(self):
+        """Files in PEM with the CA's chain, the timestamp authority's chain, and the CT log's key: what the trusted root
+        says, for who cannot read it."""
+        key = base64.b64decode(self.root_document["ctlogs"][0]["publicKey"]["rawBytes"])
+        parts = {
+            "ca.pem": "".join(map(pem, self.chain("certificateAuthorities"))),
+            "tsa.pem": "".join(map(pem, self.chain("timestampAuthorities"))),
+            "ct-log.pem": pem(key, "PUBLIC KEY"),
+        }
+        for name, text in parts.items():
+            (self.folder / name).write_text(text)
+        return [self.folder / name for name in parts]
+
     def kill(self):
         """Ends the server as a power cut would: at once, in the middle of whatever it does."""
         self.process.kill()

@@ -167,8 +167,7 @@ def _verify(signer, verifier, work, kind, bundles, all_broken):
     return f"accepted; {len(tried)} broken inputs refused"
 
 
-def rows(table: Table, instance, found):
-    work = Work(instance)
+def rows(table: Table, instance, found, work) -> dict:
     ours = CosignLike("countersign", instance.binary, instance)
     short = CountersignShort("countersign verify", instance.binary, instance)
     others, missing = all_clients(found, instance)
@@ -197,4 +196,4 @@ def rows(table: Table, instance, found):
                     client, direction, kind.name,
                     lambda s=signer, v=verifier, k=kind, b=bundles, c=not both_theirs: _verify(s, v, work, k, b, c),
                 )
-    return work, signed
+    return signed

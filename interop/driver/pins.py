@@ -7,11 +7,29 @@ everything that they need in turn.
 # Go programs: name -> (package, version). The Go tool checks each module against the public checksum database.
 GO = {
     "cosign": ("github.com/sigstore/cosign/v3/cmd/cosign", "v3.1.3"),
+    # The last line of cosign whose own form is the older one: tags that end in `.sig` and `.att`.
+    "cosign-2": ("github.com/sigstore/cosign/v2/cmd/cosign", "v2.6.5"),
+    # Makes the images and pushes them; a client of registries by itself.
+    "crane": ("github.com/google/go-containerregistry/cmd/crane", "v0.22.1"),
+    "oras": ("oras.land/oras/cmd/oras", "v1.3.6"),
     # The newest version that builds with Go 1.26.
     "rekor-cli": ("github.com/sigstore/rekor/cmd/rekor-cli", "v1.5.4"),
     # Tessera's own checker of a tile log: an independent reader of the whole tree.
     "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
 }
 
+# Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
+GO_HERE = ["referrers-registry", "policy-copy"]
+
+# The transit engine of Vault for `transit/main.go`: module -> version. The second goes with the first, which names its
+# own copy in its sources and no version.
+TRANSIT = {
+    "github.com/hashicorp/vault": "v1.21.4",
+    "github.com/hashicorp/vault/sdk": "v0.25.1",
+}
+
 # Python environments: name -> file under `requirements/`.
-PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
+PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
+
+# Programs of the system, in whichever version it has (Debian's packages of these names).
+SYSTEM = ["openssl", "docker-registry"]

@@ -1,9 +1,11 @@
-//! Signed statements about artifacts: DSSE envelopes and in-toto statements.
+//! Signed statements about artifacts: DSSE envelopes, in-toto statements, and cosign's older payload for images.
 //!
 //! | module | subject | specification |
 //! |---|---|---|
 //! | [`dsse`] | envelope, pre-authentication encoding | secure-systems-lab/dsse, `protocol.md`, `envelope.md` |
 //! | [`statement`] | in-toto statement v0.1 and v1 | in-toto/attestation, `spec/v1/statement.md` |
+//! | [`predicate`] | cosign's names of predicate types | sigstore/cosign, `attest` |
+//! | [`simple_signing`] | cosign's older payload | sigstore/cosign, `specs/SIGNATURE_SPEC.md` |
 //! | [`json`] | the reading rules of JSON which this crate and the bundle crate share | protobuf's JSON mapping |
 //!
 //! The crate does no I/O. Readers check the size and the depth of their input first, take what other writers
@@ -12,8 +14,11 @@
 
 pub mod dsse;
 pub mod json;
+pub mod predicate;
+pub mod simple_signing;
 pub mod statement;
 
 pub use dsse::Envelope;
 pub use json::JsonError;
+pub use simple_signing::SimpleSigning;
 pub use statement::Statement;

@@ -1,8 +1,8 @@
 //! The bundle: everything needed to verify one signature, in one document.
 
-use countersign_attestation::JsonError;
 use countersign_attestation::dsse::{Envelope, WireEnvelope};
 use countersign_attestation::json::{self, Base64, Bounded};
+use countersign_attestation::{JsonError, simple_signing};
 use countersign_crypto::{Digest, HashAlgorithm};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ pub const MAX_CERTIFICATES: usize = 8;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BundleVersion {
+    /// No bundle yet: cosign's older forms, see [`crate::legacy`]. Every log entry has a promise, and the chain may
+    /// end in its root.
+    Legacy,
     /// 0.1: every log entry has a promise.
     V0_1,
     /// 0.2: every log entry has a proof with a checkpoint.
@@ -33,10 +36,11 @@ pub enum BundleVersion {
 }
 
 impl BundleVersion {
-    /// The media type which the writer uses.
+    /// The media type of a bundle of this version; of [`BundleVersion::Legacy`], that of its usual layer.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
+            Self::Legacy => simple_signing::MEDIA_TYPE,
             Self::V0_1 => "application/vnd.dev.sigstore.bundle+json;version=0.1",
             Self::V0_2 => "application/vnd.dev.sigstore.bundle+json;version=0.2",
             Self::V0_3 => "application/vnd.dev.sigstore.bundle.v0.3+json",
@@ -103,15 +107,49 @@ pub enum Content {
     },
     /// A signed statement.
     Dsse(Envelope),
+    /// cosign's older payload, which names an image, and the signature over its bytes.
+    SimpleSigning {
+        /// The payload, exactly as it was signed.
+        payload: Vec<u8>,
+        /// The signature's bytes.
+        signature: Vec<u8>,
+    },
+    /// A signed statement in cosign's older form.
+    StoredDsse {
+        /// The statement's envelope.
+        envelope: Envelope,
+        /// The text from which the envelope was read: what timestamps are over.
+        text: Vec<u8>,
+    },
 }
 
 impl Content {
-    /// The bytes of the signature: what logs and timestamps are bound to.
+    /// The bytes of the signature: what logs are bound to.
     #[must_use]
     pub fn signature(&self) -> &[u8] {
         match self {
-            Self::MessageSignature { signature, .. } => signature,
-            Self::Dsse(envelope) => envelope.signatures.first().map_or(&[], |s| &s.sig),
+            Self::MessageSignature { signature, .. } | Self::SimpleSigning { signature, .. } => signature,
+            Self::Dsse(envelope) | Self::StoredDsse { envelope, .. } => {
+                envelope.signatures.first().map_or(&[], |s| &s.sig)
+            }
+        }
+    }
+
+    /// What timestamps are over: the signature, and in cosign's older form of statements all that was stored.
+    #[must_use]
+    pub fn stamped(&self) -> &[u8] {
+        match self {
+            Self::StoredDsse { text, .. } => text,
+            other => other.signature(),
+        }
+    }
+
+    /// The envelope, when a statement is signed.
+    #[must_use]
+    pub const fn envelope(&self) -> Option<&Envelope> {
+        match self {
+            Self::Dsse(envelope) | Self::StoredDsse { envelope, .. } => Some(envelope),
+            Self::MessageSignature { .. } | Self::SimpleSigning { .. } => None,
         }
     }
 }
@@ -166,7 +204,7 @@ impl Bundle {
         for (i, entry) in material.tlog_entries.iter().enumerate() {
             check_entry(self.version, entry).map_err(|what| shape(format!("tlogEntries[{i}]: {what}")))?;
         }
-        if let Content::Dsse(envelope) = &self.content
+        if let Some(envelope) = self.content.envelope()
             && envelope.signatures.len() != 1
         {
             return Err(shape(format!(
@@ -185,7 +223,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`BundleError::Shape`] for what version 0.3 cannot say: a chain of more than one certificate, an entry
-    /// without a proof and a checkpoint; and for what [`Bundle::check_shape`] finds.
+    /// without a proof and a checkpoint, cosign's older content; and for what [`Bundle::check_shape`] finds.
     pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
         let mut bundle = self.clone();
         bundle.version = BundleVersion::V0_3;
@@ -208,7 +246,7 @@ impl Bundle {
             }
         }
         bundle.check_shape()?;
-        serde_json::to_vec(&WireBundle::of(&bundle)).map_err(|e| JsonError::from(e).into())
+        serde_json::to_vec(&WireBundle::of(&bundle)?).map_err(|e| JsonError::from(e).into())
     }
 }
 
@@ -226,17 +264,18 @@ fn check_entry(version: BundleVersion, entry: &TlogEntry) -> Result<(), &'static
     if entry.canonicalized_body.is_empty() {
         return Err("the body is empty");
     }
-    if version == BundleVersion::V0_1 && entry.inclusion_promise.is_none() {
+    let by_promise = version <= BundleVersion::V0_1;
+    if by_promise && entry.inclusion_promise.is_none() {
         return Err("a bundle of version 0.1 has an inclusion promise, found none");
     }
     let Some(proof) = &entry.inclusion_proof else {
-        return if version == BundleVersion::V0_1 {
+        return if by_promise {
             Ok(())
         } else {
             Err("a bundle of version 0.2 or later has an inclusion proof, found none")
         };
     };
-    if version != BundleVersion::V0_1 && proof.checkpoint.is_empty() {
+    if !by_promise && proof.checkpoint.is_empty() {
         return Err("a bundle of version 0.2 or later has a checkpoint, found none");
     }
     // Rekor v1 counts an entry in the log as a whole and in its shard; Rekor v2 has one count.
@@ -366,7 +405,7 @@ impl WireBundle {
         Ok(Bundle { version, verification_material, content })
     }
 
-    fn of(bundle: &Bundle) -> Self {
+    fn of(bundle: &Bundle) -> Result<Self, BundleError> {
         let material = &bundle.verification_material;
         let mut wire = WireMaterial {
             tlog_entries: Bounded(material.tlog_entries.iter().map(WireEntry::of).collect()),
@@ -402,12 +441,15 @@ impl WireBundle {
                 None,
             ),
             Content::Dsse(envelope) => (None, Some(envelope.into())),
+            Content::SimpleSigning { .. } | Content::StoredDsse { .. } => {
+                return Err(shape("expected content of a bundle, found cosign's older form"));
+            }
         };
-        Self {
+        Ok(Self {
             media_type: bundle.version.media_type().to_owned(),
             verification_material: wire,
             message_signature,
             dsse_envelope,
-        }
+        })
     }
 }

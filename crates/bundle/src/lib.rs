@@ -6,6 +6,7 @@
 //! | [`TlogEntry`] | an entry of a transparency log, with its proofs | `sigstore_rekor.proto` |
 //! | [`TrustedRoot`] | the keys and certificates to trust | `sigstore_trustroot.proto` |
 //! | [`SigningConfig`], [`ClientTrustConfig`] | where to get signatures from | `sigstore_trustroot.proto` |
+//! | [`legacy`] | cosign's annotations and older bundle file | sigstore/cosign, `specs/SIGNATURE_SPEC.md` |
 //! | [`rekor`] | what a log stores, and what is sent to it | rekor, rekor-tiles |
 //!
 //! Types here have plain public fields; nothing in them is verified, and certificates and keys stay the bytes
@@ -15,6 +16,7 @@
 //! The crate does no I/O.
 
 mod bundle;
+pub mod legacy;
 pub mod rekor;
 mod rekor_request;
 mod rekor_v1;

@@ -8,6 +8,8 @@ use countersign_keys::KeyError;
 pub(crate) const USAGE: u8 = 1;
 /// What was checked does not verify.
 pub(crate) const REJECTED: u8 = 2;
+/// What was asked for is not there.
+pub(crate) const NO_SIGNATURE: u8 = 3;
 /// The trust root is missing or unusable.
 pub(crate) const TRUST: u8 = 5;
 /// A fault of the program or the machine.

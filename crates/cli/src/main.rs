@@ -8,6 +8,7 @@ mod cli;
 mod commands;
 mod failure;
 mod out;
+mod progress;
 mod view;
 
 use std::process::ExitCode;

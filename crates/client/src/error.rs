@@ -6,6 +6,7 @@ use countersign_crypto::CryptoError;
 use countersign_http::HttpError;
 use countersign_http::text::printable;
 use countersign_keys::KeyError;
+use countersign_registry::RegistryError;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,9 @@ pub enum ClientError {
     /// An exchange with a service that failed.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// A registry, or an image in it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// No identity token, or not a usable one.
     #[error("identity: {0}")]
     Identity(String),
@@ -73,6 +77,7 @@ impl ClientError {
             | Self::Http(HttpError::Usage(_)) => 1,
             Self::Malformed { .. } | Self::Proof(_) => 2,
             Self::NoSignature(_) => 3,
+            Self::Registry(error) => of_registry(error),
             Self::Trust(_) => 5,
             Self::Http(_) => 6,
             Self::Crypto(_) | Self::SelfCheck(_) => 7,
@@ -88,6 +93,17 @@ impl ClientError {
     /// A document which is not what it should be.
     pub(crate) fn malformed(what: impl Into<String>, message: impl std::fmt::Display) -> Self {
         Self::Malformed { what: what.into(), message: printable(&message.to_string()) }
+    }
+}
+
+/// An image that is not there is a mistake in the command, as is a file; what could not be looked at is the network's.
+const fn of_registry(error: &RegistryError) -> u8 {
+    match error {
+        RegistryError::Usage(_) | RegistryError::NotFound { .. } | RegistryError::File { .. } => 1,
+        RegistryError::WrongDigest { .. }
+        | RegistryError::TooLarge { .. }
+        | RegistryError::Malformed { .. } => 2,
+        _ => 6,
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod artifact;
 mod error;
 pub mod fulcio;
+pub mod image;
 pub mod log;
 pub mod oidc;
 pub mod rekor;

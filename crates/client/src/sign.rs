@@ -7,10 +7,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use countersign_attestation::SimpleSigning;
 use countersign_attestation::dsse::{Envelope, Signature};
+use countersign_bundle::legacy::{self, Annotations};
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry, VerificationMaterial};
 use countersign_clock::Clock;
-use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, Signer, encoding};
+use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, PublicKey, Signer, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -20,6 +22,7 @@ use crate::oidc::Login;
 use crate::rekor::{Holder, Proposal, RekorVersion};
 use crate::services::Services;
 use crate::trust::Trust;
+use crate::verify::OwnSigner;
 use crate::{ClientError, tsa, verify};
 use countersign_http::Http;
 
@@ -39,6 +42,13 @@ pub enum Identity {
     },
     /// With a key that is held; its scheme must sign digests.
     Key(Arc<dyn Signer>),
+    /// With a key that is held and a certificate of one's own authority for it.
+    Certified {
+        /// The key.
+        key: Arc<dyn Signer>,
+        /// The certificate, and those above it.
+        certificate: Box<IssuedCertificate>,
+    },
 }
 
 /// A finished signature.
@@ -52,6 +62,18 @@ pub struct Signed {
     pub digest: Digest,
     /// The certificate, when an identity signed.
     pub certificate: Option<Certificate>,
+    /// The certificate with those above it.
+    issued: Option<IssuedCertificate>,
+    public_key: PublicKey,
+}
+
+/// A signature in cosign's older form: what lies at an image's `.sig` or `.att` tag.
+#[derive(Debug, Clone)]
+pub struct Older {
+    /// The document: the payload, or the envelope of a statement.
+    pub document: Vec<u8>,
+    /// The evidence beside it.
+    pub annotations: Annotations,
 }
 
 /// One run of signing.
@@ -103,6 +125,9 @@ impl<'a> Session<'a> {
         let now = self.clock.now();
         let (login, key_type) = match &mut self.identity {
             Identity::Key(key) => return Ok((Arc::clone(key), None)),
+            Identity::Certified { key, certificate } => {
+                return Ok((Arc::clone(key), Some(IssuedCertificate::clone(certificate))));
+            }
             Identity::Keyless { login, key_type } => (login, *key_type),
         };
         if let Some((key, issued)) = self.current.as_ref().filter(|(_, issued)| issued.is_fresh(now, MARGIN))
@@ -130,7 +155,7 @@ impl<'a> Session<'a> {
     /// The hash that the next signature will be over.
     fn hash(&self) -> Result<HashAlgorithm, ClientError> {
         let scheme = match &self.identity {
-            Identity::Key(key) => key.scheme(),
+            Identity::Key(key) | Identity::Certified { key, .. } => key.scheme(),
             Identity::Keyless { key_type, .. } => key_type.default_scheme(),
         };
         scheme
@@ -159,7 +184,8 @@ impl<'a> Session<'a> {
         let input = *digest;
         let signature = aside(move || signing.sign_digest(&input)).await??;
         let content = Content::MessageSignature { digest: Some(*digest), signature };
-        self.finish(&*key, issued, content, digest).await
+        let (bundle, issued) = self.finish(&*key, issued, content, digest).await?;
+        self.signed(bundle, issued, key.public_key(), digest)
     }
 
     /// Signs a statement: a payload of this type, in a DSSE envelope.
@@ -178,17 +204,86 @@ impl<'a> Session<'a> {
         let signing = Arc::clone(&key);
         let sig = aside(move || signing.sign_digest(&digest)).await??;
         envelope.signatures.push(Signature { sig, keyid: String::new() });
-        self.finish(&*key, issued, Content::Dsse(envelope), &digest).await
+        let (bundle, issued) = self.finish(&*key, issued, Content::Dsse(envelope), &digest).await?;
+        self.signed(bundle, issued, key.public_key(), &digest)
     }
 
-    /// Collects the evidence for a signature, puts the bundle together and verifies it.
+    /// Signs an image's digest in cosign's older form.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn sign_older(&mut self, payload: &SimpleSigning) -> Result<Older, ClientError> {
+        let document = payload.to_json().map_err(|e| ClientError::Usage(e.to_string()))?;
+        let (key, issued) = self.key().await?;
+        let digest = self.hash()?.digest(&document);
+        let signing = Arc::clone(&key);
+        let signature = aside(move || signing.sign_digest(&digest)).await??;
+        let content = Content::SimpleSigning { payload: document.clone(), signature };
+        let (bundle, issued) = self.finish(&*key, issued, content, &digest).await?;
+        let annotations = legacy::to_annotations(&bundle, &chain_of(issued.as_ref()));
+        let written = legacy::from_signature_layer(&document, &annotations)
+            .map_err(|e| ClientError::SelfCheck(e.to_string()))?;
+        self.check(&written, issued.as_ref(), key.public_key(), &payload.digest)?;
+        Ok(Older { document, annotations })
+    }
+
+    /// A statement that was signed, in cosign's older form. Its timestamps are made anew: there they are over the
+    /// whole envelope.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn attest_older(&self, signed: &Signed) -> Result<Older, ClientError> {
+        let envelope = signed.bundle.content.envelope().ok_or_else(|| {
+            ClientError::Usage("expected a signed statement, found another signature".into())
+        })?;
+        let document = envelope.to_json();
+        let mut bundle = signed.bundle.clone();
+        bundle.verification_material.rfc3161_timestamps = self.stamp(&document, self.clock.now()).await?;
+        let annotations = legacy::to_annotations(&bundle, &chain_of(signed.issued.as_ref()));
+        let written = legacy::from_attestation_layer(&document, &annotations)
+            .map_err(|e| ClientError::SelfCheck(e.to_string()))?;
+        self.check(&written, signed.issued.as_ref(), &signed.public_key, &signed.digest)?;
+        Ok(Older { document, annotations })
+    }
+
+    /// The bundle as it is written, verified as it is written.
+    fn signed(
+        &self,
+        bundle: Bundle,
+        issued: Option<IssuedCertificate>,
+        public_key: &PublicKey,
+        digest: &Digest,
+    ) -> Result<Signed, ClientError> {
+        let json = bundle.to_json().map_err(|e| ClientError::SelfCheck(e.to_string()))?;
+        let written = Bundle::from_json(&json).map_err(|e| ClientError::SelfCheck(e.to_string()))?;
+        self.check(&written, issued.as_ref(), public_key, digest)?;
+        let certificate = issued.as_ref().map(|issued| issued.leaf.clone());
+        Ok(Signed { bundle, json, digest: *digest, certificate, issued, public_key: public_key.clone() })
+    }
+
+    fn check(
+        &self,
+        written: &Bundle,
+        issued: Option<&IssuedCertificate>,
+        public_key: &PublicKey,
+        digest: &Digest,
+    ) -> Result<(), ClientError> {
+        let who = match (issued, &self.identity) {
+            (None, _) => OwnSigner::Key(public_key),
+            (Some(issued), Identity::Certified { .. }) => OwnSigner::OwnAuthority(issued),
+            (Some(issued), _) => OwnSigner::Identity(&issued.leaf),
+        };
+        verify::check_own(written, digest, self.trust, &who, self.clock.now())
+    }
+
+    /// Collects the evidence for a signature and puts the bundle together.
     async fn finish(
         &self,
         key: &dyn Signer,
         issued: Option<IssuedCertificate>,
         content: Content,
         digest: &Digest,
-    ) -> Result<Signed, ClientError> {
+    ) -> Result<(Bundle, Option<IssuedCertificate>), ClientError> {
         let now = self.clock.now();
         let public = key.public_key();
         let (holder, material) = match &issued {
@@ -206,10 +301,7 @@ impl<'a> Session<'a> {
             signature: content.signature(),
             holder: &holder,
             key_details: KeyDetails { key_type: public.key_type(), scheme: key.scheme() },
-            envelope: match &content {
-                Content::Dsse(envelope) => Some(envelope),
-                Content::MessageSignature { .. } => None,
-            },
+            envelope: content.envelope(),
         };
         let (tlog_entries, rfc3161_timestamps) =
             tokio::try_join!(self.log(&proposal), self.stamp(proposal.signature, now))?;
@@ -222,10 +314,7 @@ impl<'a> Session<'a> {
             },
             content,
         };
-        let json = bundle.to_json().map_err(|e| ClientError::SelfCheck(e.to_string()))?;
-        let certificate = issued.map(|issued| issued.leaf);
-        verify::check_own(&json, digest, self.trust, certificate.as_ref(), public, self.clock.now())?;
-        Ok(Signed { bundle, json, digest: *digest, certificate })
+        Ok((bundle, issued))
     }
 
     async fn log(&self, proposal: &Proposal<'_>) -> Result<Vec<TlogEntry>, ClientError> {
@@ -252,6 +341,10 @@ impl<'a> Session<'a> {
         }
         Ok(timestamps)
     }
+}
+
+fn chain_of(issued: Option<&IssuedCertificate>) -> Vec<Vec<u8>> {
+    issued.map(|i| i.others.iter().map(|c| c.der().to_vec()).collect()).unwrap_or_default()
 }
 
 /// Runs something slow (RSA, a large payload) away from the threads that serve the network.

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_bundle::{ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot};
+use countersign_bundle::{
+    CertificateAuthority, ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot, ValidFor,
+};
 use countersign_crypto::PublicKey;
 use countersign_tlog::NoteVerifier;
 use countersign_trust::instances::{Instance, InstanceError, Instances};
@@ -61,7 +63,37 @@ impl From<InstanceError> for ClientError {
     }
 }
 
+/// An authority of one's own as a part of a trust root: its certificates, issuing one first, root last, trusted at any
+/// time at which they are valid themselves.
+#[must_use]
+pub fn own_authority(certificates: &[Certificate]) -> CertificateAuthority {
+    CertificateAuthority {
+        organization: String::new(),
+        common_name: "your own authority".into(),
+        uri: String::new(),
+        certificates: certificates.iter().map(|c| c.der().to_vec()).collect(),
+        valid_for: ValidFor { start: Timestamp::UNIX_EPOCH, end: None },
+        operator: None,
+    }
+}
+
 impl Trust {
+    /// Trusts nobody: enough for a signature by key that no log and no authority takes part in.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            root: TrustedRoot {
+                tlogs: Vec::new(),
+                certificate_authorities: Vec::new(),
+                ctlogs: Vec::new(),
+                timestamp_authorities: Vec::new(),
+            },
+            signing: None,
+            from: "nobody".into(),
+            arguments: String::new(),
+        }
+    }
+
     /// Reads it. Without a file or a name, the variable `COUNTERSIGN_INSTANCE` and then the default instance decide.
     ///
     /// # Errors
@@ -243,7 +275,7 @@ impl Transport for HttpTransport<'_> {
         let request = Request::get("the TUF repository", &url).limit(limit);
         let response = match self.0.send(request).await {
             Ok(response) => response,
-            Err(HttpError::WrongAnswer { .. }) => return Err(TransportError::TooLarge),
+            Err(HttpError::TooLong { .. }) => return Err(TransportError::TooLarge),
             Err(error) => return Err(failed(&error)),
         };
         match response.status {

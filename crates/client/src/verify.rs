@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_bundle::{Bundle, BundleError};
+use countersign_bundle::{Bundle, BundleError, legacy};
 use countersign_crypto::{Digest, HashAlgorithm, PublicKey};
 use countersign_verify::{
     Identity, Matcher, Report, Requirements, RequirementsError, Subject, TrustMaterial, verify,
@@ -12,7 +12,8 @@ use jiff::Timestamp;
 
 use crate::ClientError;
 use crate::artifact::{hash_file, read_limited};
-use crate::trust::Trust;
+use crate::fulcio::IssuedCertificate;
+use crate::trust::{Trust, own_authority};
 
 /// The largest bundle read, in bytes.
 const MAX_BUNDLE: usize = 32 << 20;
@@ -48,15 +49,40 @@ pub struct Expectations {
     pub scts: usize,
     /// Witnesses.
     pub witnesses: usize,
-    /// Types of statement of which one must fit; none for any, and for signatures over the artifact itself.
-    pub predicate_types: Vec<String>,
+    /// What must be said of the artifact.
+    pub says: Says,
+    /// Annotations which must be signed along: name and value.
+    pub annotations: Vec<(String, String)>,
+    /// Whether the time of verification stands in where nobody says when it was signed: for certificates of an
+    /// authority of one's own, which live longer than minutes.
+    pub now_as_time: bool,
+}
+
+/// What must be said of an artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Says {
+    /// Whatever it is.
+    Anything,
+    /// That it is signed as such; a statement about it is not enough.
+    Signed,
+    /// A statement of one of these types. Never empty, or nothing verifies.
+    OneOf(Vec<String>),
 }
 
 impl Expectations {
     /// The defaults: one log, one CT log, as many timestamps as the time of signing needs.
     #[must_use]
     pub fn of(who: Who) -> Self {
-        Self { who, logs: 1, timestamps: 0, scts: 1, witnesses: 0, predicate_types: Vec::new() }
+        Self {
+            who,
+            logs: 1,
+            timestamps: 0,
+            scts: 1,
+            witnesses: 0,
+            says: Says::Anything,
+            annotations: Vec::new(),
+            now_as_time: false,
+        }
     }
 
     /// As the engine wants them.
@@ -75,8 +101,20 @@ impl Expectations {
                 if self.witnesses > 0 {
                     builder = builder.witnesses(self.witnesses)?;
                 }
-                for uri in &self.predicate_types {
-                    builder = builder.predicate_type(uri)?;
+                match &self.says {
+                    Says::Anything => {}
+                    Says::Signed => builder = builder.signature_of_artifact(),
+                    Says::OneOf(types) if types.is_empty() => {
+                        return Err(ClientError::Usage("no type of statement is named".into()));
+                    }
+                    Says::OneOf(types) => {
+                        for uri in types {
+                            builder = builder.predicate_type(uri)?;
+                        }
+                    }
+                }
+                for (name, value) in &self.annotations {
+                    builder = builder.annotation(name, value)?;
                 }
                 builder
             }};
@@ -91,6 +129,9 @@ impl Expectations {
                 }
                 builder =
                     if self.scts == 0 { builder.dangerous_without_sct() } else { builder.scts(self.scts)? };
+                if self.now_as_time {
+                    builder = builder.dangerous_now_as_time();
+                }
                 Ok(common!(builder).build())
             }
             Who::Keys(keys) => {
@@ -126,7 +167,8 @@ impl Artifact {
     }
 }
 
-/// Reads a bundle's file, and says what is wrong with it as a report, or that there is none.
+/// Reads a bundle's file, cosign's older one for blobs too, and says what is wrong with it as a report, or that there
+/// is none.
 ///
 /// # Errors
 /// [`ClientError::NoSignature`] when there is no such file, [`ClientError::File`] when it cannot be read.
@@ -134,7 +176,8 @@ pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientErr
     if path != Path::new("-") && !path.exists() {
         return Err(ClientError::NoSignature(format!("{} is not there", path.display())));
     }
-    Ok(Bundle::from_json(&read_limited(path, MAX_BUNDLE)?))
+    let bytes = read_limited(path, MAX_BUNDLE)?;
+    Ok(Bundle::from_json(&bytes).or_else(|error| legacy::from_blob_bundle(&bytes).map_err(|_| error)))
 }
 
 /// The engine's trust material of a trust root.
@@ -174,39 +217,61 @@ pub fn verify_artifact(
     Ok(verify(&Subject::from_digests(found.digests), bundle, trust, requirements, now))
 }
 
+/// Who made a signature that is to be checked before it is written.
+#[derive(Debug)]
+pub(crate) enum OwnSigner<'a> {
+    /// A key.
+    Key(&'a PublicKey),
+    /// An identity with a certificate of an authority that is trusted.
+    Identity(&'a Certificate),
+    /// A key with a certificate of an authority of one's own, which others are told to trust.
+    OwnAuthority(&'a IssuedCertificate),
+}
+
 /// Verifies a signature just made, exactly as it will be written, with the trust everyone else has.
 pub(crate) fn check_own(
-    json: &[u8],
+    bundle: &Bundle,
     digest: &Digest,
     trust: &Trust,
-    certificate: Option<&Certificate>,
-    key: &PublicKey,
+    signer: &OwnSigner<'_>,
     now: Timestamp,
 ) -> Result<(), ClientError> {
     let failed =
         |e: &dyn std::fmt::Display| ClientError::SelfCheck(countersign_http::text::printable(&e.to_string()));
-    let bundle = Bundle::from_json(json).map_err(|e| failed(&e))?;
-    let who = match certificate {
-        None => Who::Keys(vec![key.clone()]),
-        Some(certificate) => {
-            let name = certificate.sans().first().and_then(|san| san.as_text());
+    let name_of = |certificate: &Certificate| {
+        let name = certificate.sans().first().and_then(|san| san.as_text()).map(str::to_owned);
+        name.ok_or_else(|| failed(&"the certificate names nobody"))
+    };
+    let mut trusted = None;
+    let who = match signer {
+        OwnSigner::Key(key) => Who::Keys(vec![(*key).clone()]),
+        OwnSigner::Identity(certificate) => {
             let issuer = certificate.fulcio().issuer();
-            let (Some(name), Some(issuer)) = (name, issuer) else {
-                return Err(failed(&"the certificate names nobody"));
-            };
-            Who::Identities(vec![Identity::new(Matcher::exact(name)?, Matcher::exact(issuer)?)])
+            let issuer = issuer.ok_or_else(|| failed(&"the certificate names no issuer"))?;
+            let name = Matcher::exact(&name_of(certificate)?)?;
+            Who::Identities(vec![Identity::new(name, Matcher::exact(issuer)?)])
+        }
+        OwnSigner::OwnAuthority(issued) => {
+            let mut root = trust.root.clone();
+            root.certificate_authorities = vec![own_authority(&issued.others)];
+            trusted = Some(Trust { root, ..trust.clone() });
+            let name = Matcher::exact(&name_of(&issued.leaf)?)?;
+            Who::Identities(vec![Identity::dangerous_any_issuer(name)])
         }
     };
+    let own = matches!(signer, OwnSigner::OwnAuthority(_));
     let evidence = &bundle.verification_material;
     let expectations = Expectations {
         logs: usize::from(!evidence.tlog_entries.is_empty()),
         timestamps: usize::from(!evidence.rfc3161_timestamps.is_empty()),
+        scts: usize::from(!own),
+        now_as_time: own,
         ..Expectations::of(who)
     };
     let requirements = expectations.requirements()?;
-    let subject = match &bundle.content {
-        countersign_bundle::Content::MessageSignature { .. } => Subject::from_digest(*digest),
-        countersign_bundle::Content::Dsse(envelope) => {
+    let subject = match bundle.content.envelope() {
+        None => Subject::from_digest(*digest),
+        Some(envelope) => {
             // A statement is about artifacts; any one of those it names will do for checking the signature.
             let statement =
                 countersign_attestation::Statement::from_json(&envelope.payload).map_err(|e| failed(&e))?;
@@ -220,7 +285,8 @@ pub(crate) fn check_own(
             )
         }
     };
-    let report = verify(&subject, &bundle, &material(trust)?, &requirements, now);
+    let material = material(trusted.as_ref().unwrap_or(trust))?;
+    let report = verify(&subject, bundle, &material, &requirements, now);
     report.verified().map(drop).map_err(|rejection| failed(rejection))
 }
 

@@ -1,59 +1,11 @@
-//! Keys and signatures in the forms of others: numbers instead of DER, as JSON Web Keys and key services have them.
+//! Keys in the forms of others: numbers instead of DER, as JSON Web Keys and key services have them.
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use der::{Decode as _, Encode as _, Sequence};
+use der::{Decode as _, Encode as _};
 
+use crate::ecdsa::width;
 use crate::public_key::{EC_PUBLIC_KEY, ED25519, P256, P384, P521, RSA, RsaPublicKey};
 use crate::{CryptoError, KeyType, PublicKey};
-
-/// `Ecdsa-Sig-Value` of RFC 3279 section 2.2.3.
-#[derive(Sequence)]
-struct EcdsaSignature<'a> {
-    r: UintRef<'a>,
-    s: UintRef<'a>,
-}
-
-/// The length of a coordinate on an elliptic curve key's curve, which is also that of each half of a signature.
-fn width(key_type: KeyType) -> Result<usize, CryptoError> {
-    match key_type {
-        KeyType::EcdsaP256 => Ok(32),
-        KeyType::EcdsaP384 => Ok(48),
-        KeyType::EcdsaP521 => Ok(66),
-        other => Err(CryptoError::Unsupported(format!("a curve's numbers for a {other} key"))),
-    }
-}
-
-/// An ECDSA signature of two numbers of fixed length (RFC 7518 section 3.4, IEEE P1363) in DER.
-///
-/// # Errors
-/// [`CryptoError::SignatureInvalid`] when it does not have the length of this key type's signatures.
-pub fn ecdsa_to_der(key_type: KeyType, fixed: &[u8]) -> Result<Vec<u8>, CryptoError> {
-    let invalid = |_| CryptoError::SignatureInvalid;
-    let width = width(key_type)?;
-    let (r, s) = fixed
-        .split_at_checked(width)
-        .filter(|(_, s)| s.len() == width)
-        .ok_or(CryptoError::SignatureInvalid)?;
-    EcdsaSignature { r: UintRef::new(r).map_err(invalid)?, s: UintRef::new(s).map_err(invalid)? }
-        .to_der()
-        .map_err(invalid)
-}
-
-/// Reverses [`ecdsa_to_der`].
-///
-/// # Errors
-/// [`CryptoError::SignatureInvalid`] when it is not a signature of this key type's length.
-pub fn ecdsa_from_der(key_type: KeyType, der: &[u8]) -> Result<Vec<u8>, CryptoError> {
-    let width = width(key_type)?;
-    let pair = EcdsaSignature::from_der(der).map_err(|_| CryptoError::SignatureInvalid)?;
-    let mut fixed = Vec::with_capacity(width * 2);
-    for number in [pair.r.as_bytes(), pair.s.as_bytes()] {
-        let padding = width.checked_sub(number.len()).ok_or(CryptoError::SignatureInvalid)?;
-        fixed.resize(fixed.len() + padding, 0);
-        fixed.extend_from_slice(number);
-    }
-    Ok(fixed)
-}
 
 impl PublicKey {
     /// An elliptic curve key from the coordinates of its point.
@@ -62,7 +14,8 @@ impl PublicKey {
     /// [`CryptoError::PublicKey`] for coordinates of another length than the curve's and a point off it,
     /// [`CryptoError::Unsupported`] for a type without a curve.
     pub fn from_coordinates(key_type: KeyType, x: &[u8], y: &[u8]) -> Result<Self, CryptoError> {
-        let width = width(key_type)?;
+        let width = width(key_type)
+            .ok_or_else(|| CryptoError::Unsupported(format!("a curve's numbers for a {key_type} key")))?;
         if x.len() != width || y.len() != width {
             return Err(CryptoError::PublicKey("the coordinates have the wrong length".into()));
         }
@@ -97,7 +50,7 @@ impl PublicKey {
     /// The coordinates of an elliptic curve key's point.
     #[must_use]
     pub fn coordinates(&self) -> Option<(&[u8], &[u8])> {
-        self.raw().get(1..)?.split_at_checked(width(self.key_type()).ok()?)
+        self.raw().get(1..)?.split_at_checked(width(self.key_type())?)
     }
 
     /// Modulus and exponent of an RSA key.
@@ -129,25 +82,18 @@ mod tests {
     use crate::{KeyPair, Scheme, Signer as _};
 
     #[test]
-    fn keys_and_signatures_survive_the_way_through_numbers() {
+    fn keys_survive_the_way_through_numbers() {
         for key_type in [KeyType::EcdsaP256, KeyType::EcdsaP384, KeyType::EcdsaP521] {
             let key = KeyPair::generate(key_type).unwrap();
             let (x, y) = key.public_key().coordinates().unwrap();
             assert_eq!(&PublicKey::from_coordinates(key_type, x, y).unwrap(), key.public_key());
             assert!(PublicKey::from_coordinates(key_type, y, x).is_err(), "off the curve");
             assert!(PublicKey::from_coordinates(key_type, &x[1..], y).is_err());
-            let fixed = ecdsa_from_der(key_type, &key.sign(b"m").unwrap()).unwrap();
-            let der = ecdsa_to_der(key_type, &fixed).unwrap();
-            key.public_key().verify(key.scheme(), b"m", &der).unwrap();
-            for wrong in [&fixed[1..], &[&fixed[..], &[0]].concat(), &[]] {
-                assert_eq!(ecdsa_to_der(key_type, wrong), Err(CryptoError::SignatureInvalid));
-            }
             assert!(key.public_key().rsa_numbers().is_none());
         }
         let key = KeyPair::generate(KeyType::Ed25519).unwrap();
         assert_eq!(&PublicKey::from_ed25519(key.public_key().raw()).unwrap(), key.public_key());
         assert!(PublicKey::from_ed25519(&key.public_key().raw()[1..]).is_err());
-        assert!(ecdsa_to_der(KeyType::Ed25519, &[0; 64]).is_err());
         let key = KeyPair::generate(KeyType::Rsa { bits: 3072 }).unwrap();
         let (modulus, exponent) = key.public_key().rsa_numbers().unwrap();
         assert_eq!(&PublicKey::from_rsa_numbers(&modulus, &exponent).unwrap(), key.public_key());

@@ -22,6 +22,7 @@ mod agreement;
 mod backend_aws;
 #[cfg(target_arch = "wasm32")]
 mod backend_wasm;
+pub mod ecdsa;
 pub mod encoding;
 mod forms;
 mod hash;
@@ -37,7 +38,6 @@ use backend_wasm as backend;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use agreement::{hmac_sha256, x25519_once};
-pub use forms::{ecdsa_from_der, ecdsa_to_der};
 pub use hash::{Digest, HashAlgorithm, Hasher, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 pub use key_pair::{KeyPair, random};

@@ -1,6 +1,7 @@
 //! Public keys, and the trait of everything that can sign.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::{Decode as _, Sequence};
@@ -25,12 +26,28 @@ pub(crate) struct RsaPublicKey<'a> {
 ///
 /// Bytes are read by [`PublicKey::from_spki_der`] alone: a bare 32-byte Ed25519 key or a bare curve point is not
 /// a key there. Who has numbers and knows of what says so ([`PublicKey::from_coordinates`] and its like).
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone)]
 pub struct PublicKey {
     spki: Vec<u8>,
     key_type: KeyType,
     /// The content of the BIT STRING: curve point, Ed25519 key, or `RSAPublicKey`.
     raw: Vec<u8>,
+    ready: backend::ReadyKey,
+}
+
+// All else follows from these bytes.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.spki.hash(state);
+    }
 }
 
 impl PublicKey {
@@ -85,8 +102,8 @@ impl PublicKey {
             }
             other => return Err(CryptoError::PublicKey(format!("algorithm {other} is not supported"))),
         };
-        backend::check_public_key(key_type, raw)?;
-        Ok(Self { raw: raw.to_vec(), spki: der.to_vec(), key_type })
+        let ready = backend::ReadyKey::new(key_type, raw)?;
+        Ok(Self { raw: raw.to_vec(), spki: der.to_vec(), key_type, ready })
     }
 
     /// Reads a PEM file with exactly one `PUBLIC KEY` block.
@@ -149,7 +166,7 @@ impl PublicKey {
     /// [`CryptoError::SignatureInvalid`].
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         self.check_scheme(scheme)?;
-        backend::verify(self.key_type, &self.raw, scheme, message, signature)
+        self.ready.verify(self.key_type, scheme, message, signature)
     }
 
     /// Checks a signature over a digest made before. The digest's algorithm must be the scheme's.
@@ -170,7 +187,7 @@ impl PublicKey {
                 digest.algorithm()
             )));
         }
-        backend::verify_digest(self.key_type, &self.raw, scheme, digest, signature)
+        self.ready.verify_digest(self.key_type, scheme, digest, signature)
     }
 
     fn check_scheme(&self, scheme: Scheme) -> Result<(), CryptoError> {

@@ -39,4 +39,14 @@ pub enum HttpError {
         /// What was expected and what was found.
         message: String,
     },
+    /// A service whose answer is longer than its reader takes.
+    #[error("{service} at {url}: the answer is longer than {limit} bytes, which is the limit")]
+    TooLong {
+        /// Which service.
+        service: &'static str,
+        /// Its address.
+        url: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
 }

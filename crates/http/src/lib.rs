@@ -3,30 +3,43 @@
 //! - Plain `http` goes to loopback only, unless allowed by name: tokens travel here.
 //! - Loopback is never reached through a proxy; everything else honours `HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`,
 //!   `SSL_CERT_FILE` and `SSL_CERT_DIR`.
-//! - Redirects are followed within the same scheme, host and port, so that a token never goes elsewhere.
+//! - Redirects are followed within the same scheme, host and port, so that a token never goes elsewhere. A request
+//!   for content which is checked by its digest may allow other hosts: they get no header but `Accept`, and they
+//!   are no loopback and no link-local address unless the first host was one.
 //! - An answer is read up to the limit its reader gave, and no further.
 //! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
 
 mod error;
+pub mod grpc;
+mod request;
+mod response;
 pub mod text;
+mod upload;
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{self, HeaderMap};
 use reqwest::{Certificate, Client, Identity, StatusCode, redirect};
+use tokio::time::Instant;
 use url::{Host, Url};
 use zeroize::Zeroizing;
 
 pub use crate::error::HttpError;
+use crate::request::Body;
+pub use crate::request::Request;
+pub use crate::response::{Response, Streaming};
 use crate::text::printable;
 pub use reqwest::Method;
+
+/// How many redirects are followed.
+const REDIRECTS: usize = 5;
 
 /// How to talk to services.
 #[derive(Debug, Clone)]
 pub struct HttpOptions {
-    /// The time for one request with its answer.
+    /// The time for one request with its answer. Long bodies get a second more for every 64 KiB that moved.
     pub timeout: Duration,
     /// How often a request is tried at most, the first time included.
     pub attempts: u32,
@@ -75,190 +88,13 @@ impl std::fmt::Debug for ClientIdentity {
     }
 }
 
-/// A request to a service.
-#[derive(Debug)]
-pub struct Request<'a> {
-    service: &'static str,
-    method: Method,
-    url: &'a Url,
-    headers: HeaderMap,
-    body: Vec<u8>,
-    limit: usize,
-    timeout: Option<Duration>,
-}
-
-impl<'a> Request<'a> {
-    /// A request with any method. `service` is how errors name the one asked; the answer may have up to 1 MiB.
-    #[must_use]
-    pub fn new(service: &'static str, method: Method, url: &'a Url) -> Self {
-        Self {
-            service,
-            method,
-            url,
-            headers: HeaderMap::new(),
-            body: Vec::new(),
-            limit: 1 << 20,
-            timeout: None,
-        }
-    }
-
-    /// A GET.
-    #[must_use]
-    pub fn get(service: &'static str, url: &'a Url) -> Self {
-        Self::new(service, Method::GET, url)
-    }
-
-    /// A POST of a body with this content type.
-    #[must_use]
-    pub fn post(service: &'static str, url: &'a Url, content_type: &'static str, body: Vec<u8>) -> Self {
-        let mut request = Self { body, ..Self::new(service, Method::POST, url) };
-        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        request
-    }
-
-    /// Sets the bytes to send.
-    #[must_use]
-    pub fn body(mut self, body: Vec<u8>) -> Self {
-        self.body = body;
-        self
-    }
-
-    /// Sets a header.
-    ///
-    /// # Errors
-    /// [`HttpError::Usage`] when the value holds characters which no header can carry.
-    pub fn header(mut self, name: &'static str, value: &str) -> Result<Self, HttpError> {
-        let value = HeaderValue::from_str(value)
-            .map_err(|_| HttpError::Usage(format!("no header can carry this value of {name}")))?;
-        self.headers.insert(HeaderName::from_static(name), value);
-        Ok(self)
-    }
-
-    /// Sets a header whose value is never shown.
-    ///
-    /// # Errors
-    /// As [`Request::header`].
-    pub fn secret_header(self, name: &'static str, value: &str) -> Result<Self, HttpError> {
-        let mut request = self.header(name, value)?;
-        if let Some(value) = request.headers.get_mut(name) {
-            value.set_sensitive(true);
-        }
-        Ok(request)
-    }
-
-    /// Sets what kind of answer is understood.
-    #[must_use]
-    pub fn accept(mut self, content_type: &'static str) -> Self {
-        self.headers.insert(header::ACCEPT, HeaderValue::from_static(content_type));
-        self
-    }
-
-    /// Adds `Authorization: <scheme> <token>`. The value is never shown.
-    ///
-    /// # Errors
-    /// [`HttpError::Usage`] when the token holds characters which no header can carry.
-    pub fn authorization(mut self, scheme: &str, token: &str) -> Result<Self, HttpError> {
-        let mut value = HeaderValue::from_str(&format!("{scheme} {token}"))
-            .map_err(|_| HttpError::Usage("the token holds characters which no token has".into()))?;
-        value.set_sensitive(true);
-        self.headers.insert(header::AUTHORIZATION, value);
-        Ok(self)
-    }
-
-    /// Sets the largest answer, in bytes.
-    #[must_use]
-    pub fn limit(mut self, bytes: usize) -> Self {
-        self.limit = bytes;
-        self
-    }
-
-    /// Sets another time limit than the usual.
-    #[must_use]
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = Some(timeout);
-        self
-    }
-}
-
-/// An answer, of any status.
-#[derive(Debug)]
-pub struct Response {
-    service: &'static str,
-    url: String,
-    /// The status.
-    pub status: u16,
-    headers: HeaderMap,
-    /// The body, at most as long as the request's limit.
-    pub body: Vec<u8>,
-}
-
-impl Response {
-    /// The answer if its status is one of these; else an error with the service's own words.
-    ///
-    /// # Errors
-    /// [`HttpError::Status`].
-    pub fn expect(self, statuses: &[u16]) -> Result<Self, HttpError> {
-        if statuses.contains(&self.status) { Ok(self) } else { Err(self.into_error()) }
-    }
-
-    /// This answer as an error.
-    #[must_use]
-    pub fn into_error(self) -> HttpError {
-        let message = if (300..400).contains(&self.status) {
-            "a redirect to another host, which is not followed; use the final address".to_owned()
-        } else {
-            message_of(&self.body)
-        };
-        HttpError::Status { service: self.service, url: self.url, status: self.status, message }
-    }
-
-    /// The body as JSON.
-    ///
-    /// # Errors
-    /// [`HttpError::WrongAnswer`].
-    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, HttpError> {
-        serde_json::from_slice(&self.body).map_err(|e| self.wrong(format!("expected JSON: {e}")))
-    }
-
-    /// This answer is wrong.
-    #[must_use]
-    pub fn wrong(&self, message: impl std::fmt::Display) -> HttpError {
-        HttpError::WrongAnswer {
-            service: self.service,
-            url: self.url.clone(),
-            message: printable(&message.to_string()),
-        }
-    }
-
-    /// A header's value, if it is text.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        self.headers.get(name)?.to_str().ok()
-    }
-}
-
-/// The words in an error answer: the `message`, `error_description` or `error` of JSON, else the text.
-fn message_of(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let named = json.as_ref().and_then(|v| {
-        ["message", "error_description", "error"].iter().find_map(|name| v.get(name)?.as_str())
-    });
-    let text = named.unwrap_or(&text).trim();
-    if text.is_empty() {
-        "no further words".into()
-    } else {
-        printable(&text.chars().take(500).collect::<String>())
-    }
-}
-
 /// A client for HTTP, cheap to keep and to share by reference.
 #[derive(Debug)]
 pub struct Http {
     options: HttpOptions,
     /// Made when first needed: reading the system's certificates takes longer than a signature.
     direct: OnceLock<Client>,
+    local: OnceLock<Client>,
     outside: OnceLock<Client>,
 }
 
@@ -266,25 +102,56 @@ impl Http {
     /// A client with these options. Opens nothing yet.
     #[must_use]
     pub fn new(options: HttpOptions) -> Self {
-        Self { options, direct: OnceLock::new(), outside: OnceLock::new() }
+        Self { options, direct: OnceLock::new(), local: OnceLock::new(), outside: OnceLock::new() }
     }
 
-    /// Sends a request, trying again where that can help.
+    /// Sends a request, trying again where that can help, and reads the whole answer.
     ///
     /// # Errors
     /// [`HttpError::Usage`] for an address this program does not go to, [`HttpError::Network`] when the service
-    /// cannot be reached, [`HttpError::WrongAnswer`] for an answer beyond the limit. Error statuses are answers.
+    /// cannot be reached, [`HttpError::TooLong`] for an answer beyond the limit. Error statuses are answers.
     pub async fn send(&self, request: Request<'_>) -> Result<Response, HttpError> {
-        self.check_url(request.url)?;
-        let client = self.client(request.url)?;
+        self.open(request).await?.whole().await
+    }
+
+    /// Sends a request, trying again where that can help; the body of the answer is read by the caller.
+    ///
+    /// # Errors
+    /// As [`Http::send`].
+    pub async fn open(&self, request: Request<'_>) -> Result<Streaming, HttpError> {
+        let mut place = request.url.clone();
+        let mut headers = request.headers.clone();
+        for _ in 0..=REDIRECTS {
+            let answer = self.persist(&request, &place, &headers).await?;
+            let Some(next) = elsewhere(&request, &answer)? else { return Ok(answer) };
+            headers =
+                headers.remove(header::ACCEPT).map(|value| (header::ACCEPT, value)).into_iter().collect();
+            place = next;
+        }
+        Err(HttpError::WrongAnswer {
+            service: request.service,
+            url: shown(request.url),
+            message: format!("more than {REDIRECTS} redirects"),
+        })
+    }
+
+    /// Asks one address until it answers with something final.
+    async fn persist(
+        &self,
+        request: &Request<'_>,
+        place: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Streaming, HttpError> {
+        self.check_url(place)?;
+        let client = self.client(place)?;
         let mut wait = self.options.backoff;
         let mut attempt = 1;
         loop {
             let last = attempt >= self.options.attempts;
-            match self.once(client, &request).await {
-                Ok(response) if last || !worth_retrying(response.status) => return Ok(response),
-                Ok(response) => {
-                    let asked = response.header("retry-after").and_then(retry_after);
+            match self.once(client, request, place, headers).await {
+                Ok(answer) if last || !worth_retrying(answer.status()) => return Ok(answer),
+                Ok(answer) => {
+                    let asked = answer.header("retry-after").and_then(retry_after);
                     tokio::time::sleep(asked.unwrap_or(wait).min(self.options.longest_wait)).await;
                 }
                 Err((error, retry)) if last || !retry => return Err(error),
@@ -295,34 +162,35 @@ impl Http {
         }
     }
 
-    async fn once(&self, client: &Client, request: &Request<'_>) -> Result<Response, (HttpError, bool)> {
-        let url = shown(request.url);
+    async fn once(
+        &self,
+        client: &Client,
+        request: &Request<'_>,
+        place: &Url,
+        headers: &HeaderMap,
+    ) -> Result<Streaming, (HttpError, bool)> {
+        let url = shown(place);
         let network = |message: String, retry: bool| {
             (HttpError::Network { service: request.service, url: url.clone(), message }, retry)
         };
-        let mut answer = client
-            .request(request.method.clone(), request.url.clone())
-            .headers(request.headers.clone())
-            .timeout(request.timeout.unwrap_or(self.options.timeout))
-            .body(request.body.clone())
-            .send()
+        let body = match &request.body {
+            Body::Bytes(bytes) => reqwest::Body::from(bytes.clone()),
+            Body::File(path, length) => reqwest::Body::wrap(
+                upload::FileBody::open(path, *length)
+                    .await
+                    .map_err(|e| (HttpError::Usage(format!("{}: {e}", path.display())), false))?,
+            ),
+        };
+        let time = request.timeout.unwrap_or(self.options.timeout);
+        let deadline = Instant::now() + time + response::time_for(request.body.len());
+        let sent =
+            client.request(request.method.clone(), place.clone()).headers(headers.clone()).body(body).send();
+        let answer = tokio::time::timeout_at(deadline, sent)
             .await
+            .map_err(|_| network("no answer in time".into(), false))?
             .map_err(|e| network(describe(&e), e.is_connect()))?;
-        let status = answer.status().as_u16();
-        let headers = answer.headers().clone();
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| network(describe(&e), false))? {
-            if body.len() + chunk.len() > request.limit {
-                let error = HttpError::WrongAnswer {
-                    service: request.service,
-                    url: url.clone(),
-                    message: format!("the answer is longer than {} bytes", request.limit),
-                };
-                return Err((error, false));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Response { service: request.service, url, status, headers, body })
+        let (service, limit) = (request.service, request.limit);
+        Ok(Streaming { service, url: url.clone(), answer, limit, received: 0, deadline })
     }
 
     fn check_url(&self, url: &Url) -> Result<(), HttpError> {
@@ -337,11 +205,26 @@ impl Http {
         }
     }
 
+    /// The authorities of the options, read.
+    fn authorities(&self) -> Result<Vec<Certificate>, HttpError> {
+        let mut found = Vec::new();
+        for pem in &self.options.authorities {
+            let read = Certificate::from_pem_bundle(pem).unwrap_or_default();
+            if read.is_empty() {
+                return Err(HttpError::Usage(
+                    "expected certificates of authorities in PEM, found none".into(),
+                ));
+            }
+            found.extend(read);
+        }
+        Ok(found)
+    }
+
     fn client(&self, url: &Url) -> Result<&Client, HttpError> {
-        let (cell, direct) = if is_loopback(url) && url.scheme() == "http" {
-            (&self.direct, true)
-        } else {
-            (&self.outside, false)
+        let (cell, direct) = match (is_loopback(url), url.scheme()) {
+            (true, "http") => (&self.direct, true),
+            (true, _) => (&self.local, false),
+            (false, _) => (&self.outside, false),
         };
         if let Some(client) = cell.get() {
             return Ok(client);
@@ -350,17 +233,17 @@ impl Http {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             .redirect(redirect::Policy::custom(same_origin));
+        if is_loopback(url) || self.options.no_proxy {
+            builder = builder.no_proxy();
+        }
         if direct {
-            builder = builder.no_proxy().tls_certs_only([]);
+            builder = builder.tls_certs_only([]);
         } else {
             builder = builder.tls_certs_merge(self.authorities()?);
             if let Some(pem) = &self.options.identity {
                 builder = builder.identity(Identity::from_pem(&pem.0).map_err(|_| {
                     HttpError::Usage("expected a client certificate and its private key in PEM".into())
                 })?);
-            }
-            if is_loopback(url) || self.options.no_proxy {
-                builder = builder.no_proxy();
             }
         }
         let client = builder.build().map_err(|e| HttpError::Network {
@@ -376,24 +259,44 @@ impl Http {
     }
 }
 
-impl Http {
-    /// The authorities of the options, read.
-    fn authorities(&self) -> Result<Vec<Certificate>, HttpError> {
-        let mut all = Vec::new();
-        for pem in &self.options.authorities {
-            let found = Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-            all.extend(found.ok_or_else(|| {
-                HttpError::Usage("expected certificates of authorities in PEM, found none".into())
-            })?);
-        }
-        Ok(all)
+/// Where an answer redirects to, if that is another host and the request may go there.
+fn elsewhere(request: &Request<'_>, answer: &Streaming) -> Result<Option<Url>, HttpError> {
+    let readable = request.method == Method::GET || request.method == Method::HEAD;
+    if !request.elsewhere || !readable || !answer.answer.status().is_redirection() {
+        return Ok(None);
     }
+    let wrong = |message: String| HttpError::WrongAnswer {
+        service: request.service,
+        url: shown(answer.answer.url()),
+        message,
+    };
+    let from = answer.answer.url();
+    let place = answer.header("location").ok_or_else(|| wrong("a redirect without a place".into()))?;
+    let next = from.join(place).map_err(|_| wrong("a redirect to something which is no address".into()))?;
+    if (from.scheme() == "https" && next.scheme() != "https") || (is_near(&next) && !is_near(request.url)) {
+        return Err(wrong(format!("a redirect to {}, which is not followed", shown(&next))));
+    }
+    Ok(Some(next))
+}
+
+/// Whether an address names this machine or one that only it can reach: no stranger may send us there.
+fn is_near(url: &Url) -> bool {
+    is_loopback(url)
+        || match url.host() {
+            Some(Host::Ipv4(ip)) => ip.is_link_local() || ip.is_unspecified(),
+            Some(Host::Ipv6(ip)) => {
+                ip.is_unicast_link_local()
+                    || ip.is_unspecified()
+                    || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback() || ip.is_link_local())
+            }
+            _ => false,
+        }
 }
 
 /// Follows redirects within the origin of the first request, at most five.
 fn same_origin(attempt: redirect::Attempt<'_>) -> redirect::Action {
     let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-    if same && attempt.previous().len() <= 5 { attempt.follow() } else { attempt.stop() }
+    if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
 }
 
 fn worth_retrying(status: u16) -> bool {

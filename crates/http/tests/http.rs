@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
-use countersign_http::{Http, HttpError, HttpOptions, Request};
+use countersign_http::{Http, HttpError, HttpOptions, Method, Request};
 use url::Url;
 
 async fn serve(router: Router) -> SocketAddr {
@@ -80,7 +81,7 @@ async fn answers_end_at_their_limit() {
     let url = url(serve(router).await, "/");
     assert_eq!(http().send(Request::get("test", &url).limit(1001)).await.unwrap().body.len(), 1001);
     let error = http().send(Request::get("test", &url).limit(1000)).await.unwrap_err();
-    assert!(matches!(error, HttpError::WrongAnswer { .. }), "{error}");
+    assert!(matches!(error, HttpError::TooLong { .. }), "{error}");
 }
 
 #[tokio::test]
@@ -146,4 +147,135 @@ async fn the_words_of_an_error_are_made_printable() {
     let url = url(serve(router).await, "/");
     let error = http().send(Request::get("test", &url)).await.unwrap().expect(&[200]).unwrap_err();
     assert!(error.to_string().contains("no\\u{1b}[2Kpe"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_checked_by_its_digest_may_come_from_elsewhere_without_our_headers() {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let elsewhere = serve(Router::new().fallback(move |headers: HeaderMap| async move {
+        kept.lock().unwrap().push(headers);
+        "content"
+    }))
+    .await;
+    let far = move || async move { Redirect::temporary(&format!("http://{elsewhere}/x")) };
+    let router = Router::new().route("/far", get(far).put(far).post(far));
+    let url = url(serve(router).await, "/far");
+    let request = Request::get("test", &url).accept("x/y").authorization("Bearer", "secret").unwrap();
+    let request = request.header("cookie", "secret").unwrap().follow_elsewhere();
+    assert_eq!(http().send(request).await.unwrap().body, b"content");
+    let headers = seen.lock().unwrap().remove(0);
+    assert_eq!(headers.get("accept").unwrap(), "x/y");
+    assert!(headers.values().all(|value| !value.to_str().unwrap().contains("secret")), "{headers:?}");
+    // What changes something stays where it was sent.
+    for method in [Method::PUT, Method::POST] {
+        let request = Request::new("test", method, &url).body("body").follow_elsewhere();
+        assert!((300..400).contains(&http().send(request).await.unwrap().status));
+    }
+    assert!(seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn redirects_elsewhere_end_and_lead_to_no_other_scheme() {
+    let router = Router::new().fallback(|| async { Redirect::temporary("ftp://127.0.0.1/x") });
+    let url_of_ftp = url(serve(router).await, "/");
+    let error = http().send(Request::get("test", &url_of_ftp).follow_elsewhere()).await.unwrap_err();
+    assert!(matches!(error, HttpError::Usage(_)), "{error}");
+    let router = Router::new().fallback(|| async { Redirect::temporary("http://10.0.0.1/x") });
+    let url_of_plain = url(serve(router).await, "/");
+    let error = http().send(Request::get("test", &url_of_plain).follow_elsewhere()).await.unwrap_err();
+    assert!(error.to_string().contains("plain http to another machine"), "{error}");
+    // Two hosts which send us to each other.
+    let places = Arc::new(std::sync::Mutex::new(Vec::<SocketAddr>::new()));
+    let mut addresses = Vec::new();
+    for n in 0..2 {
+        let places = Arc::clone(&places);
+        let router = Router::new().fallback(move || async move {
+            let other = places.lock().unwrap()[1 - n];
+            Redirect::temporary(&format!("http://{other}/"))
+        });
+        addresses.push(serve(router).await);
+    }
+    *places.lock().unwrap() = addresses.clone();
+    let circle = url(addresses[0], "/");
+    let error = http().send(Request::get("test", &circle).follow_elsewhere()).await.unwrap_err();
+    assert!(error.to_string().contains("more than 5 redirects"), "{error}");
+}
+
+#[tokio::test]
+async fn files_are_sent_from_disk_and_again_when_that_is_needed() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = Arc::clone(&count);
+    let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| async move {
+        assert_eq!(headers.get("content-length").unwrap(), body.len().to_string().as_str());
+        let busy = seen.fetch_add(1, Ordering::SeqCst) == 0;
+        let status = if busy { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        (status, body)
+    });
+    let url = url(serve(router).await, "/");
+    let content: Vec<u8> = (0..1_000_000_u32).map(|n| n.to_be_bytes()[3]).collect();
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &content).unwrap();
+    let request = || Request::new("test", Method::PUT, &url).limit(2_000_000);
+    let answer = http().send(request().file(file.path().to_owned(), 1_000_000)).await.unwrap();
+    assert_eq!((answer.status, count.load(Ordering::SeqCst)), (200, 2));
+    assert!(answer.body == content);
+    let answer = http().send(request().file(file.path().to_owned(), 10)).await.unwrap();
+    assert_eq!(answer.body, content[..10]);
+    // A file that is shorter than was said.
+    let error = http().send(request().file(file.path().to_owned(), 1_000_001)).await.unwrap_err();
+    assert!(matches!(error, HttpError::Network { .. }), "{error}");
+    assert!(http().send(request().file("/nonexistent".into(), 1)).await.is_err());
+}
+
+#[tokio::test]
+async fn answers_are_read_piece_by_piece_up_to_the_limit() {
+    let router = Router::new().fallback(|| async { vec![7_u8; 300_000] });
+    let url = url(serve(router).await, "/");
+    let mut answer = http().open(Request::get("test", &url).limit(300_000)).await.unwrap();
+    assert_eq!((answer.status(), answer.header("content-length")), (200, Some("300000")));
+    let mut received = 0;
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        received += piece.len();
+    }
+    assert_eq!(received, 300_000);
+    let mut answer = http().open(Request::get("test", &url).limit(299_999)).await.unwrap();
+    let error = loop {
+        match answer.chunk().await {
+            Ok(piece) => assert!(piece.is_some(), "the end came before the limit"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, HttpError::TooLong { limit: 299_999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn the_words_of_a_registry_s_error_are_found() {
+    let body = r#"{"errors":[{"code":"DENIED","message":"not yours"}]}"#;
+    let router = Router::new().fallback(move || async move { (StatusCode::FORBIDDEN, body) });
+    let url = url(serve(router).await, "/");
+    let error = http().send(Request::get("test", &url)).await.unwrap().expect(&[200]).unwrap_err();
+    assert!(matches!(&error, HttpError::Status { message, .. } if message == "not yours"), "{error}");
+}
+
+#[tokio::test]
+async fn authorities_that_are_no_certificates_are_refused() {
+    let url = Url::parse("https://127.0.0.1:1/").unwrap();
+    for pem in [&b""[..], b"no certificate"] {
+        let options = HttpOptions { authorities: vec![pem.to_vec()], ..HttpOptions::default() };
+        let error = Http::new(options).send(Request::get("test", &url)).await.unwrap_err();
+        assert!(error.to_string().contains("expected certificates of authorities"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_coming_is_left_in_time() {
+    let router = Router::new().fallback(|| async {
+        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>("some") });
+        axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    });
+    let url = url(serve(router).await, "/");
+    let request = Request::get("test", &url).timeout(Duration::from_millis(200));
+    let error = http().send(request).await.unwrap_err();
+    assert!(error.to_string().contains("too slowly"), "{error}");
 }

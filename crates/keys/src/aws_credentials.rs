@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::KeyError;
 use crate::aws_signature::{Unsigned, amz_date, authorization};
 use crate::environment::{Context, read_optional, read_settings};
-use crate::service::expect;
+use crate::service::{expect, secret_json};
 
 /// Where they come from, for messages.
 pub(crate) const PLACES: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_WEB_IDENTITY_TOKEN_FILE, ~/.aws (AWS_PROFILE) or the container";
@@ -186,6 +186,13 @@ impl AwsLogin {
         Ok(fresh)
     }
 
+    /// The service did not take the credentials.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut kept) = self.kept.lock() {
+            *kept = None;
+        }
+    }
+
     async fn fetch(&self, place: &Place) -> Result<AwsCredentials, KeyError> {
         match place {
             Place::Fixed(credentials) => Ok(credentials.clone()),
@@ -216,7 +223,7 @@ impl AwsLogin {
                     request = request.secret_header("authorization", token)?;
                 }
                 let answer = expect(self.metadata.send(request).await?, &[200], PLACES)?;
-                Ok(answer.json::<Handed>()?.into())
+                Ok(secret_json::<Handed>(answer, "expected credentials in JSON")?.into())
             }
             Place::Machine { base } => self.ask_machine(base).await,
         }
@@ -242,7 +249,7 @@ impl AwsLogin {
         let request =
             Request::get(SERVICE, &url).secret_header("x-aws-ec2-metadata-token", token)?.limit(1 << 16);
         let answer = expect(self.metadata.send(request).await?, &[200], PLACES)?;
-        Ok(answer.json::<Handed>()?.into())
+        Ok(secret_json::<Handed>(answer, "expected credentials in JSON")?.into())
     }
 
     /// The Security Token Service: one set of credentials (or a token) for another.
@@ -273,8 +280,9 @@ impl AwsLogin {
                 request = request.secret_header("x-amz-security-token", token)?;
             }
         }
-        let answer = expect(self.http.send(request).await?, &[200], PLACES)?;
-        let body = Zeroizing::new(String::from_utf8_lossy(&answer.body).into_owned());
+        let mut answer = expect(self.http.send(request).await?, &[200], PLACES)?;
+        let body = Zeroizing::new(std::mem::take(&mut answer.body));
+        let body = String::from_utf8_lossy(&body);
         // XML whose values are base64 and dates: nothing in them is ever escaped.
         let value = |name: &str| {
             let rest = body.split(&format!("<{name}>")).nth(1)?;

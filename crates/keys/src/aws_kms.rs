@@ -32,6 +32,15 @@ const ALGORITHMS: [(&str, Scheme); 11] = [
     ("ED25519_PH_SHA_512", Scheme::Ed25519ph),
 ];
 
+/// The errors which mean that the credentials are not taken.
+const REFUSED: [&str; 5] = [
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidSignatureException",
+    "ExpiredTokenException",
+    "MissingAuthenticationTokenException",
+];
+
 /// A key in AWS KMS.
 #[derive(Debug)]
 pub(crate) struct AwsKms {
@@ -105,7 +114,11 @@ impl AwsKms {
         if let Some(token) = session {
             request = request.secret_header("x-amz-security-token", token)?;
         }
-        Ok(self.http.send(request).await?)
+        let answer = self.http.send(request).await?;
+        if answer.status == 400 && REFUSED.contains(&error_type(&answer).as_str()) {
+            self.login.forget();
+        }
+        Ok(answer)
     }
 
     /// As [`AwsKms::call`], and anything but success is an error.
@@ -148,11 +161,7 @@ fn accept(answer: Response) -> Result<Response, KeyError> {
             "ThrottlingException" | "LimitExceededException" | "KeyUnavailableException" => {
                 unavailable(error.to_string())
             }
-            "AccessDeniedException"
-            | "UnrecognizedClientException"
-            | "InvalidSignatureException"
-            | "ExpiredTokenException"
-            | "MissingAuthenticationTokenException" => {
+            kind if REFUSED.contains(&kind) => {
                 KeyError::Refused(format!("{error} ({kind}); the credentials come from {PLACES}"))
             }
             _ => KeyError::Refused(format!("{error} ({kind})")),

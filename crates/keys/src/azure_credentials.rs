@@ -76,6 +76,11 @@ impl AzureLogin {
         })
     }
 
+    /// The service did not take the token.
+    pub(crate) fn forget(&self) {
+        self.kept.forget();
+    }
+
     /// A token that is good for a while.
     pub(crate) async fn token(&self) -> Result<Zeroizing<String>, KeyError> {
         if let Some(token) = self.kept.get() {

@@ -1,7 +1,7 @@
 //! Keys in Azure Key Vault and Managed HSM: their REST interface.
 
 use countersign_crypto::encoding::{base64url_decode, base64url_encode};
-use countersign_crypto::{CryptoError, HashAlgorithm, KeyType, PublicKey, Scheme, ecdsa_to_der};
+use countersign_crypto::{CryptoError, HashAlgorithm, KeyType, PublicKey, Scheme, ecdsa};
 use countersign_http::{Http, Request, Response, is_loopback, join, parse_url};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -106,7 +106,11 @@ impl AzureKms {
             Some(body) => Request::post(SERVICE, &url, "application/json", body.to_string().into_bytes()),
             None => Request::get(SERVICE, &url),
         };
-        Ok(self.http.send(request.authorization("Bearer", &token)?.limit(1 << 16)).await?)
+        let answer = self.http.send(request.authorization("Bearer", &token)?.limit(1 << 16)).await?;
+        if answer.status == 401 {
+            self.login.forget();
+        }
+        Ok(answer)
     }
 
     async fn describe(&self) -> Result<Option<RemoteKey>, KeyError> {
@@ -145,7 +149,7 @@ impl KeyService for AzureKms {
             }
             let signature = base64url_decode(&expect(answer, &[200], PLACES)?.json::<Signed>()?.value)?;
             match scheme {
-                Scheme::Ecdsa(_) => Ok(ecdsa_to_der(key.public.key_type(), &signature)?),
+                Scheme::Ecdsa(_) => Ok(ecdsa::der_from_fixed(key.public.key_type(), &signature)?),
                 _ => Ok(signature),
             }
         })

@@ -136,6 +136,11 @@ impl GcpLogin {
         Ok(Self { place, http: context.http(), metadata: context.metadata_http(), kept: Kept::default() })
     }
 
+    /// The service did not take the token.
+    pub(crate) fn forget(&self) {
+        self.kept.forget();
+    }
+
     /// A token that is good for a while.
     pub(crate) async fn token(&self) -> Result<Zeroizing<String>, KeyError> {
         if let Some(token) = self.kept.get() {

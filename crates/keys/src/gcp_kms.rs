@@ -85,7 +85,11 @@ impl GcpKms {
             Some(body) => Request::post(SERVICE, &url, "application/json", body.to_string().into_bytes()),
             None => Request::get(SERVICE, &url),
         };
-        Ok(self.http.send(request.authorization("Bearer", &token)?).await?)
+        let answer = self.http.send(request.authorization("Bearer", &token)?).await?;
+        if answer.status == 401 {
+            self.login.forget();
+        }
+        Ok(answer)
     }
 
     /// The version to sign with: the one named, else the newest that is enabled.

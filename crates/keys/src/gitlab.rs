@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::KeyError;
 use crate::environment::Context;
 use crate::secret_store::{NewPair, PASSWORD, PRIVATE, PUBLIC, StoredKey, taken};
-use crate::service::{expect, wait};
+use crate::service::{expect, secret_json, wait};
 
 const SERVICE: &str = "GitLab";
 const PLACES: &str = "GITLAB_TOKEN (scope api, role Maintainer)";
@@ -78,10 +78,7 @@ impl Variables {
             return Ok(None);
         }
         let answer = expect(answer, &[200], PLACES)?;
-        // The error of the parser could repeat the value.
-        let variable: Variable = serde_json::from_slice(&answer.body)
-            .map_err(|_| KeyError::from(answer.wrong("expected a variable in JSON")))?;
-        Ok(Some(variable.value))
+        Ok(Some(secret_json::<Variable>(answer, "expected a variable in JSON")?.value))
     }
 
     /// Stores a new pair. Variables which are there are left alone.

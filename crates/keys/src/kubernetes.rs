@@ -14,7 +14,7 @@ use crate::KeyError;
 use crate::environment::Context;
 use crate::kubeconfig::{Access, PLACES};
 use crate::secret_store::{NewPair, StoredKey, taken};
-use crate::service::{expect, wait};
+use crate::service::{expect, secret_json, wait};
 
 const SERVICE: &str = "Kubernetes";
 
@@ -73,10 +73,7 @@ impl Secret {
                 )));
             }
             let answer = expect(answer, &[200], PLACES)?;
-            // The error of the parser could repeat parts of the secret.
-            let document: Document = serde_json::from_slice(&answer.body)
-                .map_err(|_| KeyError::from(answer.wrong("expected a secret in JSON")))?;
-            Ok(document.data)
+            Ok(secret_json::<Document>(answer, "expected a secret in JSON")?.data)
         })
     }
 

@@ -6,9 +6,9 @@
 //! an existing file ([`mod@file`]).
 //!
 //! A key in a service never leaves it. Every signature from there is checked against the public key before it is
-//! handed out; a service that cannot be reached is [`CryptoError::KeyUnavailable`]
-//! (countersign_crypto::CryptoError::KeyUnavailable), and nothing takes its place. Credentials come from where the
-//! service's own tools have them, and go to that service only.
+//! handed out. A service that cannot be reached is the error
+//! [`KeyUnavailable`](countersign_crypto::CryptoError::KeyUnavailable), and nothing takes its place. Credentials come
+//! from where the service's own tools have them, and go to that service only.
 //!
 //! Passwords and keys are wiped from memory when dropped and never appear in `Debug` output or errors.
 //!

@@ -121,9 +121,10 @@ fn no_private_key(reference: &KeyRef) -> &'static str {
             "is in GitHub's secrets, which nobody can read back; in a workflow, pass the secret in a variable and use \
              env://COSIGN_PRIVATE_KEY"
         }
-        KeyRef::Pkcs11(_) => {
-            "is in a hardware module, which keeps it (and which a build without the feature pkcs11 does not reach)"
-        }
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(_) => "is in a hardware module, which signs with it and does not give it away",
+        #[cfg(not(all(unix, feature = "pkcs11")))]
+        KeyRef::Pkcs11(_) => "is in a hardware module, which this build does not reach",
         _ => "is kept by a service which signs with it and does not give it away",
     }
 }
@@ -190,7 +191,6 @@ pub(crate) fn create(
     key_type: Option<KeyType>,
     password: &PasswordSource,
 ) -> Result<Created, KeyError> {
-    let wanted = key_type.unwrap_or(KeyType::EcdsaP256);
     if let KeyRef::Plugin { scheme, resource } = reference {
         if key_type.is_some() {
             return Err(unsupported(reference, "is made by a plugin, which chooses the algorithm itself"));
@@ -199,7 +199,7 @@ pub(crate) fn create(
         return Ok(Created { public, is_new: true });
     }
     if let Some(remote) = remote(context, reference)? {
-        let (public, is_new) = remote.create(wanted)?;
+        let (public, is_new) = remote.create(key_type)?;
         return Ok(Created { public, is_new });
     }
     #[cfg(all(unix, feature = "pkcs11"))]
@@ -207,7 +207,7 @@ pub(crate) fn create(
         let (public, is_new) = crate::pkcs11::find_or_generate(uri, key_type, password)?;
         return Ok(Created { public, is_new });
     }
-    let make = || NewPair::make(wanted, password, &reference.to_string());
+    let make = || NewPair::make(key_type.unwrap_or(KeyType::EcdsaP256), password, &reference.to_string());
     let pair = match reference {
         KeyRef::Kubernetes { namespace, secret } => {
             Secret::open(context, namespace, secret)?.store(make()?)?

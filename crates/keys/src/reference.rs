@@ -476,6 +476,15 @@ mod tests {
     }
 
     #[test]
+    fn v59_a_token_for_azure_has_no_other_host_to_go_to() {
+        for vault in
+            ["evil.io", "vault.azure.net.evil.io", "evilvault.azure.net", ".vault.azure.net", "evil.io:443"]
+        {
+            assert!(KeyRef::parse(&format!("azurekms://{vault}/x")).is_err(), "{vault}");
+        }
+    }
+
+    #[test]
     fn a_pin_in_a_reference_is_refused_and_not_repeated() {
         for text in ["pkcs11:token=t;object=o?pin-value=1234", "pkcs11:token=t;pin-value=1234"] {
             let error = KeyRef::parse(text).unwrap_err().to_string();

@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use countersign_crypto::{CryptoError, Digest, KeyType, PublicKey, Scheme, Signer};
 use countersign_http::{HttpError, Response};
+use serde::de::DeserializeOwned;
 use tokio::runtime::Handle;
+use zeroize::Zeroizing;
 
 use crate::KeyError;
 
@@ -114,22 +116,28 @@ impl Remote {
         }))
     }
 
-    /// Makes the key unless it is there: its public key, and whether it is new.
-    pub(crate) fn create(&self, key_type: KeyType) -> Result<(PublicKey, bool), KeyError> {
-        if let Some(key) = self.find()? {
-            return Ok((key.public, false));
-        }
-        let service = Arc::clone(&self.service);
-        wait(self.patience, async move { service.create(key_type).await })?;
-        let public = self.public_key()?;
-        if public.key_type() != key_type {
+    /// Makes the key unless it is there: its public key, and whether it is new. Of no type in particular means
+    /// ECDSA P-256.
+    pub(crate) fn create(&self, key_type: Option<KeyType>) -> Result<(PublicKey, bool), KeyError> {
+        let (public, is_new) = match self.find()? {
+            Some(key) => (key.public, false),
+            None => {
+                let (service, wanted) = (Arc::clone(&self.service), key_type.unwrap_or(KeyType::EcdsaP256));
+                wait(self.patience, async move { service.create(wanted).await })?;
+                (self.public_key()?, true)
+            }
+        };
+        if let Some(wanted) = key_type
+            && wanted != public.key_type()
+        {
+            let note = if is_new { "" } else { ", which was there already" };
             return Err(KeyError::Refused(format!(
-                "{}: a {key_type} key was asked for, and the service made a {} key",
+                "{}: expected a {wanted} key, found a {} key{note}",
                 self.name,
                 public.key_type()
             )));
         }
-        Ok((public, true))
+        Ok((public, is_new))
     }
 }
 
@@ -257,6 +265,13 @@ pub(crate) fn expect(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// The JSON of an answer with a secret in it, which is wiped from memory once read. An error does not repeat what was
+/// found, as the parser's would.
+pub(crate) fn secret_json<T: DeserializeOwned>(mut answer: Response, expected: &str) -> Result<T, KeyError> {
+    let body = Zeroizing::new(std::mem::take(&mut answer.body));
+    serde_json::from_slice(&body).map_err(|_| answer.wrong(expected).into())
 }
 
 impl From<HttpError> for KeyError {

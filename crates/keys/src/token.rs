@@ -10,7 +10,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
-use crate::service::expect;
+use crate::service::{expect, secret_json};
 
 /// A token with less life left than this is renewed.
 const MARGIN: Duration = Duration::from_secs(120);
@@ -62,6 +62,13 @@ impl Kept {
         kept.as_ref().filter(|(_, end)| *end > Instant::now() + MARGIN).map(|(token, _)| token.clone())
     }
 
+    /// Drops the token, which the service did not take: the next call asks for another.
+    pub(crate) fn forget(&self) {
+        if let Ok(mut kept) = self.0.lock() {
+            *kept = None;
+        }
+    }
+
     /// Keeps a token and gives its text.
     pub(crate) fn keep(&self, token: Token) -> Zeroizing<String> {
         // More than a day is nobody's token.
@@ -100,7 +107,5 @@ pub(crate) fn read(answer: Response, credentials: &'static str) -> Result<Token,
         let error = KeyError::from(answer.into_error());
         return Err(KeyError::Refused(format!("{error}; the credentials come from {credentials}")));
     }
-    // What is not a token is not repeated in the error: it may be one.
-    let answer = expect(answer, &[200], credentials)?;
-    serde_json::from_slice(&answer.body).map_err(|_| answer.wrong("expected a token in JSON").into())
+    secret_json(expect(answer, &[200], credentials)?, "expected a token in JSON")
 }

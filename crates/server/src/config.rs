@@ -202,11 +202,13 @@ pub struct Limits {
     pub burst: u32,
     /// Connections open at once, over all clients.
     pub max_connections: usize,
+    /// Connections open at once and client address; 0 for no limit.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests_per_second: 100, burst: 400, max_connections: 4096 }
+        Self { requests_per_second: 100, burst: 400, max_connections: 4096, connections_per_client: 1024 }
     }
 }
 
@@ -365,9 +367,11 @@ batch_linger_ms = 5
 accept_dsse_requests = true
 
 [limits]
-# Per client address; 0 for no limit.
+# Per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
 burst = {burst}
+connections_per_client = 1024
+# Over all clients.
 max_connections = 4096
 "#,
         organization = quote(organization),

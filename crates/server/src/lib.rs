@@ -7,6 +7,7 @@
 //! - [`rotate`]: replacing one of its keys so that old bundles stay valid.
 
 pub mod config;
+mod connections;
 pub mod doctor;
 mod faces;
 mod fetch;

@@ -22,6 +22,7 @@ use crate::config::Role;
 use crate::faces::router;
 use crate::http::{HttpError, Shape};
 use crate::instance::{Documents, Instance, InstanceKey};
+pub use crate::listen::Patience;
 use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
@@ -48,6 +49,8 @@ pub struct ServeOptions {
     pub password: Option<zeroize::Zeroizing<String>>,
     /// The clock of all services.
     pub clock: Arc<dyn Clock>,
+    /// How long a client may take to send things.
+    pub patience: Patience,
 }
 
 impl Default for ServeOptions {
@@ -59,6 +62,7 @@ impl Default for ServeOptions {
             development: false,
             password: None,
             clock: Arc::new(SystemClock),
+            patience: Patience::default(),
         }
     }
 }
@@ -227,7 +231,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     };
     let services = Arc::new(instance.services(&roles, &options).await?);
     let url = instance.config.base_url();
-    let max_connections = instance.config.limits.max_connections;
+    let (limits, patience) = (instance.config.limits.clone(), options.patience);
     let (stop, stopped) = watch::channel(false);
     let app = router(Arc::clone(&services));
     tracing::info!(%address, %url, roles = ?roles, "serving");
@@ -241,7 +245,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
             marker.draining.store(true, Ordering::SeqCst);
         });
         let metrics = Arc::clone(&services.metrics);
-        listen::serve(listener, app, tls, max_connections, metrics, stopped).await;
+        listen::serve(listener, app, tls, &limits, patience, metrics, stopped).await;
         keeper.abort();
         let mut outcome = Ok(());
         for (name, log) in services.logs() {

@@ -76,25 +76,21 @@ pub(crate) fn verify_binding(
         if body.key_details.key_type != holder.public_key().key_type() {
             return same_key(false);
         }
-        let own = match content {
-            Content::Dsse(envelope) => Some(body.digest.algorithm().digest(&envelope.pae())),
-            Content::MessageSignature { .. } => subject.digest(body.digest.algorithm()),
-        };
-        return same_digest(own, &body.digest);
+        return same_digest(signed_digest(content, subject, body.digest.algorithm()), &body.digest);
     }
     let body = BodyV1::parse(&entry.kind, &entry.version, &entry.canonicalized_body)
         .map_err(|e| malformed(e.to_string()))?;
-    match (&body, content) {
-        (BodyV1::HashedRekord { digest, signature, verifier_pem }, Content::MessageSignature { .. }) => {
+    match (&body, content.envelope()) {
+        (BodyV1::HashedRekord { digest, signature, verifier_pem }, None) => {
             same_signature(signature, content)?;
             same_key(holder.is_pem(verifier_pem))?;
-            same_digest(subject.digest(digest.algorithm()), digest)
+            same_digest(signed_digest(content, subject, digest.algorithm()), digest)
         }
-        (BodyV1::Dsse { payload_hash, signatures, .. }, Content::Dsse(envelope)) => {
+        (BodyV1::Dsse { payload_hash, signatures, .. }, Some(envelope)) => {
             one_signature(signatures, content, holder)?;
             same_digest(Some(payload_hash.algorithm().digest(&envelope.payload)), payload_hash)
         }
-        (BodyV1::Intoto { payload_type, payload_hash, signatures }, Content::Dsse(envelope)) => {
+        (BodyV1::Intoto { payload_type, payload_hash, signatures }, Some(envelope)) => {
             one_signature(signatures, content, holder)?;
             if *payload_type != envelope.payload_type {
                 return Err(Failure::new(
@@ -105,12 +101,21 @@ pub(crate) fn verify_binding(
             }
             same_digest(Some(payload_hash.algorithm().digest(&envelope.payload)), payload_hash)
         }
-        (_, Content::Dsse(_)) => {
+        (_, Some(_)) => {
             Err(malformed(format!("{} {}, which does not log statements", entry.kind, entry.version)))
         }
-        (_, Content::MessageSignature { .. }) => {
-            Err(malformed(format!("{} {}, which logs statements only", entry.kind, entry.version)))
+        (_, None) => Err(malformed(format!("{} {}, which logs statements only", entry.kind, entry.version))),
+    }
+}
+
+/// The digest of what the signature covers, if it can be had.
+fn signed_digest(content: &Content, subject: &Subject<'_>, algorithm: HashAlgorithm) -> Option<Digest> {
+    match content {
+        Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
+            Some(algorithm.digest(&envelope.pae()))
         }
+        Content::SimpleSigning { payload, .. } => Some(algorithm.digest(payload)),
+        Content::MessageSignature { .. } => subject.digest(algorithm),
     }
 }
 

@@ -25,12 +25,14 @@ mod policy;
 mod reason;
 mod report;
 mod requirements;
+mod several;
 mod signature;
 mod subject;
 mod times;
 
 pub use engine::verify;
 pub use material::{TrustError, TrustMaterial};
+pub use policy::SIGN_PREDICATE_TYPE;
 pub use reason::Reason;
 pub use report::{
     Check, CheckName, Outcome, Payload, Rejection, Report, Signer, TimeSource, Verified, VerifiedEntry,
@@ -40,4 +42,5 @@ pub use requirements::{
     Identities, Identity, Keys, Matcher, Nobody, Requirements, RequirementsBuilder, RequirementsError,
     SigningKey,
 };
+pub use several::{nearest, verify_each};
 pub use subject::Subject;

@@ -1,17 +1,65 @@
 //! What the requirements ask beyond cryptography: who signed, and what the statement says about which artifact.
 
-use countersign_attestation::Statement;
+use std::collections::BTreeMap;
+
 use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE};
 use countersign_attestation::statement;
+use countersign_attestation::{SimpleSigning, Statement};
+use countersign_bundle::Content;
 use countersign_crypto::{Digest, HashAlgorithm};
 use countersign_x509::Certificate;
+use serde_json::Value;
 
 use crate::report::Failure;
-use crate::requirements::{Requirements, Who};
+use crate::requirements::{Requirements, Says, Who};
 use crate::{Identity, Reason, Subject};
 
+/// The type of the statement with which cosign signs images: the image is signed, and no more is said.
+pub const SIGN_PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
+
+/// What the signed bytes say, read from exactly those bytes.
+#[derive(Debug)]
+pub(crate) enum Said<'a> {
+    /// The artifact itself is signed.
+    Artifact,
+    /// cosign's older payload.
+    Simple(SimpleSigning, &'a [u8]),
+    /// A statement.
+    Statement(Statement, &'a [u8]),
+}
+
+impl<'a> Said<'a> {
+    pub(crate) fn read(content: &'a Content) -> Result<Self, Failure> {
+        match content {
+            Content::MessageSignature { .. } => Ok(Self::Artifact),
+            Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
+                Ok(Self::Statement(read_statement(envelope)?, &envelope.payload))
+            }
+            Content::SimpleSigning { payload, .. } => {
+                let read = SimpleSigning::from_json(payload).map_err(|e| {
+                    Failure::new(Reason::StatementMalformed, "a simple signing payload", e.to_string())
+                })?;
+                Ok(Self::Simple(read, payload))
+            }
+        }
+    }
+}
+
+/// Whether cosign's older payload names the artifact.
+pub(crate) fn find_image(payload: &SimpleSigning, subject: &Subject<'_>) -> Result<Digest, Failure> {
+    match subject.digest(payload.digest.algorithm()) {
+        Some(own) if own == payload.digest => Ok(own),
+        Some(own) => Err(Failure::new(Reason::SubjectMismatch, own.to_string(), payload.digest.to_string())),
+        None => Err(Failure::new(
+            Reason::DigestUnavailable,
+            format!("the artifact's {} digest", payload.digest.algorithm()),
+            "other digests only",
+        )),
+    }
+}
+
 /// Reads the statement out of the envelope that was verified.
-pub(crate) fn read_statement(envelope: &Envelope) -> Result<Statement, Failure> {
+fn read_statement(envelope: &Envelope) -> Result<Statement, Failure> {
     if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
         return Err(Failure::new(Reason::PayloadType, IN_TOTO_PAYLOAD_TYPE, envelope.payload_type.clone()));
     }
@@ -24,8 +72,8 @@ pub(crate) fn read_statement(envelope: &Envelope) -> Result<Statement, Failure> 
 pub(crate) fn find_subject<'a>(
     statement: &'a Statement,
     subject: &Subject<'_>,
-) -> Result<(&'a statement::Subject, Digest), Failure> {
-    for candidate in &statement.subjects {
+) -> Result<(usize, &'a statement::Subject, Digest), Failure> {
+    for (index, candidate) in statement.subjects.iter().enumerate() {
         let comparable: Vec<Digest> = HashAlgorithm::ALL
             .into_iter()
             .filter(|a| candidate.digest.contains_key(a.name()))
@@ -34,7 +82,7 @@ pub(crate) fn find_subject<'a>(
         if let Some(digest) = comparable.first()
             && comparable.iter().all(|d| candidate.matches(d))
         {
-            return Ok((candidate, *digest));
+            return Ok((index, candidate, *digest));
         }
     }
     let expected = HashAlgorithm::ALL.into_iter().find_map(|a| subject.digest(a));
@@ -45,29 +93,31 @@ pub(crate) fn find_subject<'a>(
     ))
 }
 
-/// Whether the predicate is of one of the required types.
-pub(crate) fn check_predicate_type(
-    requirements: &Requirements,
-    statement: Option<&Statement>,
-) -> Result<(), Failure> {
-    let found = statement.map(|s| s.predicate_type.as_str());
-    if found.is_some_and(|f| requirements.predicate_types.iter().any(|t| t == f)) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Reason::PredicateTypeMismatch,
-        requirements.predicate_types.join(" or "),
-        found.unwrap_or("no statement"),
-    ))
+/// Whether what is said is of a required kind: what was required and what was found, or `None` when anything will do.
+pub(crate) fn check_says(says: &Says, said: Option<&Said<'_>>) -> Option<Result<String, Failure>> {
+    let found = match said {
+        Some(Said::Statement(statement, _)) => statement.predicate_type.as_str(),
+        Some(Said::Artifact | Said::Simple(..)) => "no statement",
+        None => "nothing that can be read",
+    };
+    let (holds, expected) = match says {
+        Says::Anything => return None,
+        Says::Signed => (
+            matches!(said, Some(Said::Artifact | Said::Simple(..))) || found == SIGN_PREDICATE_TYPE,
+            "a signature of the artifact itself".to_owned(),
+        ),
+        Says::OneOf(types) => (types.iter().any(|t| t == found), types.join(" or ")),
+    };
+    Some(if holds { Ok(expected) } else { Err(Failure::new(Reason::PredicateTypeMismatch, expected, found)) })
 }
 
-/// Whether the subject carries all required annotations.
+/// Whether all required annotations are among those that are signed.
 pub(crate) fn check_annotations(
     requirements: &Requirements,
-    subject: Option<&statement::Subject>,
+    signed: Option<&BTreeMap<String, Value>>,
 ) -> Result<(), Failure> {
     for (key, value) in &requirements.annotations {
-        let found = subject.and_then(|s| s.annotations.get(key));
+        let found = signed.and_then(|all| all.get(key));
         if found.and_then(|v| v.as_str()) != Some(value.as_str()) {
             return Err(Failure::new(
                 Reason::AnnotationMismatch,
@@ -93,7 +143,10 @@ pub(crate) fn check_identity(requirements: &Requirements, leaf: &Certificate) ->
         let (rank, failure) = if !identity.matches_name(leaf) {
             (0, Failure::new(Reason::IdentityMismatch, identity.name.to_string(), found.clone()))
         } else if !identity.matches_issuer(leaf) {
-            (1, Failure::new(Reason::IssuerMismatch, identity.issuer.to_string(), issuer))
+            {
+                let wanted = identity.issuer.as_ref().map_or_else(String::new, ToString::to_string);
+                (1, Failure::new(Reason::IssuerMismatch, wanted, issuer))
+            }
         } else if let Some((arc, name, value)) = identity.unmatched_extension(leaf) {
             let found = leaf.fulcio().get(*arc).unwrap_or("none");
             (2, Failure::new(Reason::ExtensionMismatch, format!("{name} {value}"), found))

@@ -1,8 +1,9 @@
 //! The answer: a list of checks, and either what was verified or why not.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use countersign_attestation::Statement;
+use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::BundleError;
 use countersign_crypto::{Digest, PublicKey};
 use countersign_x509::Certificate;
@@ -114,6 +115,9 @@ pub struct Check {
     pub found: String,
     /// Why it failed; only with [`Outcome::Failed`].
     pub reason: Option<Reason>,
+    /// The check by whose failure this one had to fail too: with that one mended, nothing shows that this one would
+    /// still fail. Never a check that passed, and never one that is itself a consequence.
+    pub consequence_of: Option<CheckName>,
 }
 
 /// Who signed, as far as it was verified.
@@ -213,6 +217,15 @@ pub enum Payload {
         statement: Box<Statement>,
         /// The bytes which the signature covers.
         bytes: Vec<u8>,
+        /// Which of the statement's subjects is the artifact.
+        subject: usize,
+    },
+    /// cosign's older payload, which names the artifact, an image.
+    SimpleSigning {
+        /// The payload, read from `bytes`.
+        payload: Box<SimpleSigning>,
+        /// The bytes which the signature covers.
+        bytes: Vec<u8>,
     },
 }
 
@@ -282,6 +295,19 @@ impl Verified<Payload> {
     pub fn statement(&self) -> Option<&Statement> {
         match &self.value {
             Payload::Statement { statement, .. } => Some(statement),
+            Payload::Artifact | Payload::SimpleSigning { .. } => None,
+        }
+    }
+
+    /// What was signed along with the artifact: the annotations of the statement's subject, or `optional` of cosign's
+    /// older payload. `None` when the artifact itself was signed.
+    #[must_use]
+    pub fn annotations(&self) -> Option<&BTreeMap<String, serde_json::Value>> {
+        match &self.value {
+            Payload::Statement { statement, subject, .. } => {
+                statement.subjects.get(*subject).map(|s| &s.annotations)
+            }
+            Payload::SimpleSigning { payload, .. } => Some(&payload.optional),
             Payload::Artifact => None,
         }
     }
@@ -294,7 +320,7 @@ impl Verified<Payload> {
             Payload::Statement { statement, .. } => {
                 Some(Verified::new(*statement, digest, signer, times, entries, witnesses))
             }
-            Payload::Artifact => None,
+            Payload::Artifact | Payload::SimpleSigning { .. } => None,
         }
     }
 }
@@ -354,6 +380,7 @@ impl Report {
             expected: expected.to_owned(),
             found,
             reason: Some(reason),
+            consequence_of: None,
         };
         Self::new(vec![check], None)
     }
@@ -441,7 +468,7 @@ impl Recorder {
         found: String,
         reason: Option<Reason>,
     ) {
-        self.0.push(Check { name, outcome, source, expected, found, reason });
+        self.0.push(Check { name, outcome, source, expected, found, reason, consequence_of: None });
     }
 }
 
@@ -460,6 +487,21 @@ impl Failure {
 }
 
 impl Recorder {
+    /// Says of the check just recorded that it failed only because an earlier one of these did.
+    pub(crate) fn follows_when(&mut self, known: bool, causes: &[CheckName]) {
+        let Some((last, earlier)) = self.0.split_last_mut().filter(|_| known) else { return };
+        let cause = earlier.iter().find(|c| c.outcome == Outcome::Failed && causes.contains(&c.name));
+        last.consequence_of = cause.map(|c| c.consequence_of.unwrap_or(c.name));
+    }
+
+    pub(crate) fn count_failed(&self, name: CheckName) -> usize {
+        self.0.iter().filter(|c| c.name == name && c.outcome == Outcome::Failed).count()
+    }
+
+    pub(crate) fn has_failed(&self, name: CheckName, source: &str) -> bool {
+        self.0.iter().any(|c| c.name == name && c.outcome == Outcome::Failed && c.source == source)
+    }
+
     pub(crate) fn refuse(&mut self, name: CheckName, source: impl Into<String>, failure: Failure) {
         self.fail(name, source, failure.reason, failure.expected, failure.found);
     }

@@ -124,7 +124,8 @@ impl std::fmt::Display for Matcher {
 #[derive(Debug, Clone)]
 pub struct Identity {
     pub(crate) name: Matcher,
-    pub(crate) issuer: Matcher,
+    /// `None` when whoever is trusted to issue is trusted for every name.
+    pub(crate) issuer: Option<Matcher>,
     pub(crate) extensions: Vec<(u8, String, Matcher)>,
 }
 
@@ -133,7 +134,14 @@ impl Identity {
     /// nothing: anyone can run an issuer which vouches for it.
     #[must_use]
     pub const fn new(name: Matcher, issuer: Matcher) -> Self {
-        Self { name, issuer, extensions: Vec::new() }
+        Self { name, issuer: Some(issuer), extensions: Vec::new() }
+    }
+
+    /// An identity by its subject alternative name alone, whoever vouched for it. Sound only when every certificate
+    /// authority of the trust material is one's own and itself answers for the names it writes.
+    #[must_use]
+    pub const fn dangerous_any_issuer(name: Matcher) -> Self {
+        Self { name, issuer: None, extensions: Vec::new() }
     }
 
     /// Both exactly.
@@ -161,7 +169,8 @@ impl Identity {
     }
 
     pub(crate) fn matches_issuer(&self, certificate: &Certificate) -> bool {
-        certificate.fulcio().issuer().is_some_and(|issuer| self.issuer.matches(issuer))
+        let Some(wanted) = &self.issuer else { return true };
+        certificate.fulcio().issuer().is_some_and(|issuer| wanted.matches(issuer))
     }
 
     /// The first extension that does not match.
@@ -200,6 +209,17 @@ impl From<PublicKey> for SigningKey {
     }
 }
 
+/// What must be said of the artifact.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// Whatever it is.
+    Anything,
+    /// That it is signed: by itself, by cosign's older payload, or by a statement which says no more.
+    Signed,
+    /// A statement of one of these types; never empty.
+    OneOf(Vec<String>),
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Who {
     Identities(Vec<Identity>),
@@ -216,7 +236,7 @@ pub struct Requirements {
     pub(crate) scts: usize,
     pub(crate) witnesses: usize,
     pub(crate) now_as_time: bool,
-    pub(crate) predicate_types: Vec<String>,
+    pub(crate) says: Says,
     pub(crate) annotations: Vec<(String, String)>,
 }
 
@@ -274,7 +294,7 @@ impl Requirements {
             scts: 1,
             witnesses: 0,
             now_as_time: false,
-            predicate_types: Vec::new(),
+            says: Says::Anything,
             annotations: Vec::new(),
         };
         RequirementsBuilder { own, state: PhantomData }
@@ -413,11 +433,24 @@ impl<State> RequirementsBuilder<State> {
         if uri.is_empty() {
             return Err(RequirementsError::Empty { what: "predicate type" });
         }
-        self.own.predicate_types.push(uri.to_owned());
+        match &mut self.own.says {
+            Says::OneOf(types) => types.push(uri.to_owned()),
+            other => *other = Says::OneOf(vec![uri.to_owned()]),
+        }
         Ok(self)
     }
 
-    /// The statement's subject must carry this annotation (cosign's `-a key=value`). Several must all be there.
+    /// The artifact must be signed as such: directly, with cosign's older payload, or with a statement of type
+    /// [`crate::SIGN_PREDICATE_TYPE`]. A statement about it (its build, its parts) is no signature of it. Takes the
+    /// place of types required before.
+    #[must_use]
+    pub fn signature_of_artifact(mut self) -> Self {
+        self.own.says = Says::Signed;
+        self
+    }
+
+    /// What is signed must carry this annotation (cosign's `-a key=value`): the statement's subject, or `optional` of
+    /// cosign's older payload. Several must all be there, in the one signature that is by the right signer.
     ///
     /// # Errors
     /// [`RequirementsError::Empty`] for an empty key.

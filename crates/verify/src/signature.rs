@@ -1,4 +1,5 @@
-//! The signature itself: over the artifact's digest, over the artifact, or over a statement's encoding.
+//! The signature itself: over the artifact's digest, over the artifact, over a statement's encoding, or over the
+//! payload that names an image.
 
 use countersign_bundle::Content;
 use countersign_crypto::{HashAlgorithm, KeyType, PublicKey, Scheme};
@@ -32,7 +33,10 @@ pub(crate) fn verify_signature(
     let mut invalid = None;
     for scheme in schemes {
         let result = match content {
-            Content::Dsse(envelope) => key.verify(*scheme, &envelope.pae(), content.signature()),
+            Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
+                key.verify(*scheme, &envelope.pae(), content.signature())
+            }
+            Content::SimpleSigning { payload, signature } => key.verify(*scheme, payload, signature),
             Content::MessageSignature { signature, .. } => match (scheme.hash(), subject.bytes()) {
                 (Some(hash), _) => match subject.digest(hash) {
                     Some(digest) => key.verify_digest(*scheme, &digest, signature),

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use countersign_clock::Clock;
 use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::{
-    CryptoError, HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Signer as _, ecdsa_from_der,
+    CryptoError, HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Signer as _, ecdsa,
 };
 use serde_json::{Map, Value, json};
 use url::Url;
@@ -171,8 +171,8 @@ pub fn sign_compact(header: &Value, payload: &str, key: &KeyPair) -> Result<Stri
         base64url_encode(payload.as_bytes())
     );
     let mut signature = key.sign(input.as_bytes())?;
-    if let Scheme::Ecdsa(_) = key.scheme() {
-        signature = ecdsa_from_der(key.public_key().key_type(), &signature)?;
+    if matches!(key.scheme(), Scheme::Ecdsa(_)) {
+        signature = ecdsa::fixed_from_der(key.public_key().key_type(), &signature)?;
     }
     Ok(format!("{input}.{}", base64url_encode(&signature)))
 }

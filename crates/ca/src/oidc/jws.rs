@@ -3,7 +3,7 @@
 use std::fmt;
 
 use countersign_crypto::encoding::base64url_decode;
-use countersign_crypto::{HashAlgorithm, KeyType, PublicKey, Scheme, ecdsa_to_der};
+use countersign_crypto::{HashAlgorithm, KeyType, PublicKey, Scheme, ecdsa};
 use serde_json::{Map, Value};
 
 use super::TokenError;
@@ -69,7 +69,7 @@ impl Algorithm {
             Self::Rs(hash) => key.verify(Scheme::RsaPkcs1(hash), message, signature).is_ok(),
             Self::Ps(hash) => key.verify(Scheme::RsaPss(hash), message, signature).is_ok(),
             Self::EdDsa => key.verify(Scheme::Ed25519, message, signature).is_ok(),
-            Self::Es(hash) => ecdsa_to_der(key.key_type(), signature)
+            Self::Es(hash) => ecdsa::der_from_fixed(key.key_type(), signature)
                 .is_ok_and(|der| key.verify(Scheme::Ecdsa(hash), message, &der).is_ok()),
         }
     }

@@ -85,8 +85,9 @@ impl IdentityArgs {
         !self.key.is_empty()
     }
 
-    /// Who may have signed.
-    pub(crate) fn who(&self) -> Result<Who, Failure> {
+    /// Who may have signed. Under an authority of one's own no issuer need be named: the authority itself answers for
+    /// the names it writes.
+    pub(crate) fn who(&self, own_authority: bool) -> Result<Who, Failure> {
         let names_given =
             [&self.identities, &self.identity_patterns, &self.repo, &self.gitlab, &self.email, &self.spiffe]
                 .iter()
@@ -128,6 +129,13 @@ impl IdentityArgs {
         for text in &self.identity_patterns {
             names.push(Matcher::pattern(text).map_err(usage)?);
         }
+        if !names.is_empty() && !issuers_given && own_authority {
+            let mut all = Vec::with_capacity(names.len());
+            for name in names {
+                all.push(self.with_workflow(Identity::dangerous_any_issuer(name))?);
+            }
+            return Ok(Who::Identities(all));
+        }
         if !names.is_empty() && !issuers_given {
             return Err(Failure::usage(
                 "no issuer is named; anyone can run one that vouches for any name, so a name alone says nothing",
@@ -146,15 +154,17 @@ impl IdentityArgs {
             let home = format!("https://gitlab.com/{}", repository("--gitlab", text)?);
             all.extend(forge(&home, "//.*", GITLAB_ISSUER, &issuers)?);
         }
-        let mut finished = Vec::with_capacity(all.len());
-        for mut identity in all {
-            for (extension, value) in self.workflow() {
-                identity =
-                    identity.extension(extension, Matcher::exact(value).map_err(usage)?).map_err(usage)?;
-            }
-            finished.push(identity);
-        }
+        let finished =
+            all.into_iter().map(|identity| self.with_workflow(identity)).collect::<Result<_, _>>()?;
         Ok(Who::Identities(finished))
+    }
+
+    /// An identity with the demands on its GitHub workflow.
+    fn with_workflow(&self, mut identity: Identity) -> Result<Identity, Failure> {
+        for (extension, value) in self.workflow() {
+            identity = identity.extension(extension, Matcher::exact(value).map_err(usage)?).map_err(usage)?;
+        }
+        Ok(identity)
     }
 
     /// The demands on a GitHub workflow: the extension and its value.
@@ -221,7 +231,7 @@ mod tests {
     fn who(arguments: &[&str]) -> Result<usize, String> {
         let parsed =
             Only::try_parse_from(std::iter::once(&"x").chain(arguments)).map_err(|e| e.to_string())?;
-        match parsed.identity.who().map_err(|f| f.message)? {
+        match parsed.identity.who(false).map_err(|f| f.message)? {
             Who::Identities(all) => Ok(all.len()),
             Who::Keys(all) => Ok(all.len()),
         }

@@ -1,9 +1,12 @@
 //! Arguments that several commands share.
 
+pub(crate) mod authority;
 pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
+pub(crate) mod registry;
 pub(crate) mod services;
+pub(crate) mod witness;
 
 use std::time::Duration;
 

@@ -38,8 +38,6 @@ refused! {
         slot = "slot": "keys on security tokens are not in this build; use a key file or sign with an identity",
         issue_certificate = "issue-certificate": "a certificate is issued for a key made for it and thrown away; a long-lived key signs without one",
         insecure_skip_verify = "insecure-skip-verify": "the certificate is always checked before it is used",
-        certificate = "certificate": "a certificate comes from the instance's certificate authority; certificates of your own are not in this build",
-        certificate_chain = "certificate-chain": "a certificate comes from the instance's certificate authority; certificates of your own are not in this build",
         client_cacert = "timestamp-client-cacert": "name the authority in SSL_CERT_FILE, for all services",
         client_cert = "timestamp-client-cert": "TLS client certificates are not in this build",
         client_key = "timestamp-client-key": "TLS client certificates are not in this build",
@@ -53,14 +51,21 @@ refused! {
         sk = "sk": "keys on security tokens are not in this build; give the public key with --key",
         slot = "slot": "keys on security tokens are not in this build; give the public key with --key",
         sct = "sct": "the SCT is read from the certificate; detached ones are not in this build",
-        ignore_sct = "insecure-ignore-sct": "a certificate without an SCT may have been issued in secret, so it is not accepted",
-        chain = "certificate-chain": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
-        ca_roots = "ca-roots": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
-        ca_intermediates = "ca-intermediates": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
-        timestamp_chain = "timestamp-certificate-chain": "what is trusted stands in one document; make it with `countersign trusted-root create` and give it with --trusted-root",
         rekor_url = "rekor-url": "verification asks nobody; the entry and its proof are in the bundle",
         allow_chain = "allow-certificate-chain": "bundles of version 0.3 carry the one certificate; the chain comes from the trust root",
         policy = "policy": "policies in CUE or Rego are not in this build",
+    }
+}
+
+refused! {
+    /// Refused where registries are reached.
+    RegistryRefused {
+        registry_client_cert = "registry-client-cert": "TLS client certificates are not in this build",
+        registry_client_key = "registry-client-key": "TLS client certificates are not in this build",
+        registry_server_name = "registry-server-name": "the registry must present a certificate for the name in its address",
+        k8s_keychain = "k8s-keychain": "the clouds' own credentials come through Docker's credential helpers",
+        prefix = "attachment-tag-prefix": "verifiers look under one name only",
+        docker_media_types = "docker-media-types": "evidence is written as OCI manifests, which every registry takes",
     }
 }
 
@@ -91,10 +96,8 @@ mod tests {
     #[test]
     fn a_refused_flag_says_why_and_its_absence_is_free() {
         assert_eq!(check(&[]), Ok(()));
-        assert_eq!(check(&["--insecure-ignore-sct=false"]), Ok(()));
-        for arguments in
-            [&["--insecure-ignore-sct"][..], &["--insecure-ignore-sct=true"], &["--ca-roots", "x.pem"]]
-        {
+        assert_eq!(check(&["--sk=false"]), Ok(()));
+        for arguments in [&["--sk"][..], &["--sk=true"], &["--rekor-url", "http://x"]] {
             assert!(check(arguments).unwrap_err().contains("is not taken: "), "{arguments:?}");
         }
     }

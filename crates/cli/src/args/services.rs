@@ -81,12 +81,20 @@ pub(crate) struct ServiceArgs {
     /// Whether the signature is logged; false is for signing with --key only
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
     tlog_upload: Option<bool>,
+    /// Sign without a transparency log; with --key only, and then no instance is needed at all
+    #[arg(long, conflicts_with = "tlog_upload")]
+    no_tlog: bool,
     /// Sign without a timestamp; for signing with --key only
     #[arg(long)]
     no_timestamp: bool,
 }
 
 impl ServiceArgs {
+    /// Whether the signature is to be in no log.
+    pub(crate) fn unlogged(&self) -> bool {
+        self.no_tlog || self.tlog_upload == Some(false)
+    }
+
     /// The services to sign with. `held` is whether a key that is held signs, which needs no time.
     pub(crate) fn services(&self, trust: &Trust, held: bool) -> Result<Services, Failure> {
         let by_hand = self.use_signing_config == Some(false);
@@ -103,10 +111,10 @@ impl ServiceArgs {
         if let Some(url) = &self.timestamp_server_url {
             services.timestamps = vec![parse_url(url)?];
         }
-        let unlogged = self.tlog_upload == Some(false);
+        let unlogged = self.unlogged();
         if !held && (unlogged || self.no_timestamp) {
             return Err(Failure::usage(
-                "--tlog-upload=false and --no-timestamp go with --key only: a signature by identity is worth what \
+                "--no-tlog, --tlog-upload=false and --no-timestamp go with --key only: a signature by identity is worth what \
                  the log and the timestamp say about its certificate of ten minutes",
             ));
         }

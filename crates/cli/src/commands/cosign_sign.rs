@@ -4,19 +4,20 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
+use countersign_attestation::predicate;
 use countersign_attestation::statement::{Statement, StatementVersion, Subject};
 use countersign_client::ClientError;
 use countersign_client::artifact::{hash_file, read_limited, write_atomically};
 use countersign_client::sign::{Session, Signed};
+use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{Digest, HashAlgorithm, encoding};
-use serde_json::value::RawValue;
 
 use crate::commands::sign::SigningArgs;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
 /// The largest predicate, in bytes.
-const MAX_PREDICATE: usize = 16 << 20;
+pub(crate) const MAX_PREDICATE: usize = 16 << 20;
 
 /// Where cosign's commands write to.
 #[derive(Debug, Args)]
@@ -142,26 +143,11 @@ pub(crate) struct AttestBlob {
     signing: SigningArgs,
 }
 
-/// The URIs of predicate types by cosign's short names.
+/// The predicate type behind one of cosign's short names, or the URI itself.
 pub(crate) fn predicate_type(name: &str) -> Result<String, Failure> {
-    Ok(match name {
-        "custom" => "https://cosign.sigstore.dev/attestation/v1",
-        "slsaprovenance" | "slsaprovenance02" => "https://slsa.dev/provenance/v0.2",
-        "slsaprovenance1" => "https://slsa.dev/provenance/v1",
-        "spdx" | "spdxjson" => "https://spdx.dev/Document",
-        "cyclonedx" => "https://cyclonedx.org/bom",
-        "link" => "https://in-toto.io/Link/v1",
-        "vuln" => "https://cosign.sigstore.dev/attestation/vuln/v1",
-        "openvex" => "https://openvex.dev/ns",
-        uri if url::Url::parse(uri).is_ok() => uri,
-        other => {
-            return Err(Failure::usage(format!(
-                "--type: expected a URI or one of slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, \
-                 spdxjson, cyclonedx, vuln, openvex, custom; found \"{other}\""
-            )));
-        }
-    }
-    .to_owned())
+    predicate::type_of(name).map(str::to_owned).ok_or_else(|| {
+        Failure::usage(format!("--type: expected a URI or one of {}; found \"{name}\"", predicate::names()))
+    })
 }
 
 impl AttestBlob {
@@ -197,13 +183,8 @@ impl AttestBlob {
         let path = self.predicate.as_ref().ok_or_else(|| Failure::usage("--predicate is missing"))?;
         let text = String::from_utf8(read_limited(path, MAX_PREDICATE)?)
             .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())))?;
-        let predicate = if self.kind == "spdx" {
-            // SPDX's tag-value form is text; cosign puts it into the predicate as one string.
-            serde_json::value::to_raw_value(&serde_json::json!({ "Data": text, "Timestamp": "" }))
-        } else {
-            serde_json::from_str::<Box<RawValue>>(&text)
-        }
-        .map_err(|e| Failure::usage(format!("{}: expected JSON: {e}", path.display())))?;
+        let predicate = predicate::wrap(&self.kind, &text, &SystemClock.now().to_string())
+            .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
         let (name, digest) = match (&self.hash, &self.blob) {
             (Some(hash), blob) => {
                 let digest = Digest::parse(&format!("sha256:{hash}"))?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, VerificationMaterial};
 use countersign_client::artifact::read_limited;
-use countersign_client::verify::{Artifact, read_bundle, verify_artifact};
+use countersign_client::verify::{Artifact, Says, read_bundle, verify_artifact};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{Digest, encoding};
 use countersign_verify::Report;
@@ -60,7 +60,7 @@ pub(crate) struct VerifyBlob {
 
 impl VerifyBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let requirements = self.verifying.requirements(Vec::new())?;
+        let requirements = self.verifying.requirements(Says::Anything)?;
         let trust = self.verifying.material()?;
         let bundle = match &self.bundle {
             Some(path) => read_bundle(path)?,
@@ -148,7 +148,7 @@ pub(crate) struct VerifyBlobAttestation {
 
 impl VerifyBlobAttestation {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let requirements = self.verifying.requirements(vec![predicate_type(&self.kind)?])?;
+        let requirements = self.verifying.requirements(Says::OneOf(vec![predicate_type(&self.kind)?]))?;
         let trust = self.verifying.material()?;
         let artifact = match (&self.blob, &self.digest) {
             (Some(blob), _) => Artifact::parse(blob),

@@ -121,7 +121,8 @@ fn bundle(bundle: &Bundle) -> Result<String, Failure> {
                 field(&mut out, "digest", &digest.to_string());
             }
         }
-        Content::Dsse(envelope) => {
+        Content::SimpleSigning { .. } => field(&mut out, "signs", "an image, in cosign's older form"),
+        Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
             field(&mut out, "signs", &format!("a statement ({})", envelope.payload_type));
             match Statement::from_json(&envelope.payload) {
                 Err(e) => field(&mut out, "statement", &format!("unreadable: {e}")),

@@ -68,7 +68,8 @@ pub(crate) fn password(twice: bool) -> PasswordSource {
     ])
 }
 
-fn ask(purpose: &str, twice: bool) -> std::io::Result<Zeroizing<String>> {
+/// Asks the person at the terminal, without showing what is typed.
+pub(crate) fn ask(purpose: &str, twice: bool) -> std::io::Result<Zeroizing<String>> {
     if !std::io::stdin().is_terminal() {
         return from_input();
     }

@@ -1,14 +1,18 @@
 //! One file for each command: its arguments, and what it does with the crates below.
 
+pub(crate) mod attach;
 pub(crate) mod completion;
+pub(crate) mod copy;
 pub(crate) mod cosign_sign;
 pub(crate) mod cosign_verify;
 pub(crate) mod create;
 pub(crate) mod doctor;
+pub(crate) mod download;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
+pub(crate) mod login;
 pub(crate) mod man;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
@@ -16,6 +20,9 @@ pub(crate) mod quickstart;
 pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;
+pub(crate) mod sign_image;
+pub(crate) mod tree;
 pub(crate) mod trust;
 pub(crate) mod verify;
+pub(crate) mod verify_image;
 pub(crate) mod version;

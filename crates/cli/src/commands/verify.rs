@@ -1,20 +1,26 @@
-//! `countersign verify`: a checklist for each file, the verdict in the last line. Opens no socket.
+//! `countersign verify`: a checklist for each file or image, the verdict in its last line. For files no socket is opened.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use countersign_client::ClientError;
 use countersign_client::artifact::find_bundle;
-use countersign_client::verify::{Artifact, Expectations, Who, material, read_bundle, verify_artifact};
+use countersign_client::image::Wanted;
+use countersign_client::trust::Trust;
+use countersign_client::verify::{Artifact, Expectations, Says, Who, material, read_bundle, verify_artifact};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_verify::{Report, Requirements, TrustMaterial};
 use serde_json::json;
 
 use crate::args::OutputArgs;
+use crate::args::authority::AuthorityArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
+use crate::args::registry::Named;
 use crate::args::services::TrustArgs;
+use crate::args::witness::WitnessArgs;
 use crate::commands::cosign_sign::predicate_type;
+use crate::commands::verify_image::{Checks, ImageArgs};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 use crate::view::{checklist, report_json};
@@ -29,17 +35,14 @@ pub(crate) struct ThresholdArgs {
     /// At least this many timestamp authorities
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     min_timestamps: usize,
-    /// At least this many CT logs, for signatures by identity
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    min_scts: usize,
-    /// At least this many witnesses of the log
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    min_witnesses: usize,
+    /// At least this many CT logs, for signatures by identity; 1, and none under an authority of your own
+    #[arg(long, value_name = "NUMBER")]
+    min_scts: Option<usize>,
     /// Require a timestamp authority, as cosign spells it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     use_signed_timestamps: Option<bool>,
-    /// As cosign has it; with --key only, for signatures made without a log
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
+    /// As cosign has it, for signatures made without a log; a signature by identity then needs a timestamp
+    #[arg(long, visible_alias = "private-infrastructure", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     insecure_ignore_tlog: Option<bool>,
     /// Accepted: verification never asks anyone
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
@@ -56,13 +59,20 @@ pub(crate) struct VerifyingArgs {
     #[command(flatten)]
     thresholds: ThresholdArgs,
     #[command(flatten)]
+    witness: WitnessArgs,
+    #[command(flatten)]
+    authority: AuthorityArgs,
+    #[command(flatten)]
     refused: VerifyRefused,
 }
 
 impl VerifyingArgs {
-    pub(crate) fn requirements(&self, predicate_types: Vec<String>) -> Result<Requirements, Failure> {
+    /// What must hold, whatever it is of.
+    pub(crate) fn expectations(&self) -> Result<Expectations, Failure> {
         self.refused.check()?;
-        let who = self.identity.who()?;
+        self.authority.check(self.identity.by_key())?;
+        let own = self.authority.is_own();
+        let who = self.identity.who(own)?;
         let t = &self.thresholds;
         if t.offline == Some(false) {
             return Err(Failure::usage(
@@ -70,47 +80,55 @@ impl VerifyingArgs {
             ));
         }
         let unlogged = t.insecure_ignore_tlog == Some(true);
-        if unlogged && matches!(who, Who::Identities(_)) {
-            return Err(Failure::usage(
-                "--insecure-ignore-tlog goes with --key only: a certificate of ten minutes is worth what the log says",
-            ));
-        }
-        let expectations = Expectations {
+        // Where no log says when a certificate of ten minutes was used, a timestamp authority must.
+        let stamped =
+            t.use_signed_timestamps == Some(true) || unlogged && !own && matches!(who, Who::Identities(_));
+        Ok(Expectations {
             logs: if unlogged { 0 } else { t.min_logs },
-            timestamps: t.min_timestamps.max(usize::from(t.use_signed_timestamps == Some(true))),
-            scts: t.min_scts,
-            witnesses: t.min_witnesses,
-            predicate_types,
+            timestamps: t.min_timestamps.max(usize::from(stamped)),
+            scts: t.min_scts.unwrap_or(usize::from(!own)),
+            witnesses: self.witness.load()?.1,
+            now_as_time: own,
             ..Expectations::of(who)
-        };
-        Ok(expectations.requirements()?)
+        })
+    }
+
+    pub(crate) fn requirements(&self, says: Says) -> Result<Requirements, Failure> {
+        Ok(Expectations { says, ..self.expectations()? }.requirements()?)
     }
 
     pub(crate) fn material(&self) -> Result<TrustMaterial, Failure> {
         let t = &self.thresholds;
-        let needs_none = self.identity.by_key() && (t.min_logs == 0 || t.insecure_ignore_tlog == Some(true));
-        match self.trust.load(None) {
-            Ok(trust) => Ok(material(&trust)?),
-            // A key alone says whom to trust when no log and no timestamp is asked for.
-            Err(failure) if needs_none && failure.code == crate::failure::TRUST => Ok(TrustMaterial::empty()),
-            Err(failure) => Err(failure),
+        let unlogged = t.min_logs == 0 || t.insecure_ignore_tlog == Some(true);
+        let needs_none = unlogged && (self.identity.by_key() || self.authority.is_own());
+        let mut trust = match self.trust.load(None) {
+            Ok(trust) => trust,
+            // A key or an authority of one's own says whom to trust when no log is asked for.
+            Err(failure) if needs_none && failure.code == crate::failure::TRUST => Trust::nobody(),
+            Err(failure) => return Err(failure),
+        };
+        if self.authority.adds() {
+            self.authority.apply(&mut trust.root)?;
         }
+        Ok(material(&trust)?.with_witnesses(self.witness.load()?.0))
     }
 }
 
-/// Verify files: who signed them, when, and that nothing has changed since
+/// Verify files and images: who signed them, when, and that nothing has changed since
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
   countersign verify app.tar --email alice@example.com --issuer https://idp.example.com
   countersign verify app.tar --repo owner/name              built by a workflow on GitHub
   countersign verify app.tar --key release.pub
+  countersign verify registry.example/app:v1 --key release.pub -a env=prod
   countersign verify sha256:9f86… --bundle app.tar.sigstore.json --repo owner/name",
-    after_help = "Verification opens no socket: everything it needs is in the bundle and in the trust root."
+    after_help = "Verifying a file opens no socket: everything it needs is in the bundle and in the trust root. For an image, only its \
+registry is asked."
 )]
 pub(crate) struct Verify {
-    /// The files, or a digest such as sha256:9f86…
-    #[arg(required = true, value_name = "FILE|DIGEST")]
+    /// Files, images, or a digest such as sha256:9f86…; file: and oci: in front force which it is
+    #[arg(required = true, value_name = "FILE|IMAGE|DIGEST")]
     artifacts: Vec<String>,
     /// The signature of a single file, instead of FILE.sigstore.json
     #[arg(long, value_name = "FILE")]
@@ -124,6 +142,8 @@ pub(crate) struct Verify {
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
+    images: ImageArgs,
+    #[command(flatten)]
     verifying: VerifyingArgs,
 }
 
@@ -132,26 +152,55 @@ impl Verify {
         if self.bundle.is_some() && self.artifacts.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be verified"));
         }
-        let types = self.kind.as_deref().map(predicate_type).transpose()?.into_iter().collect();
-        let requirements = self.verifying.requirements(types)?;
+        let named = self.artifacts.iter().map(|text| Named::read(text)).collect::<Result<Vec<_>, _>>()?;
+        let has_images = named.iter().any(|n| matches!(n, Named::Image(_))) || self.images.is_local();
+        if has_images && self.bundle.is_some() {
+            return Err(Failure::usage(
+                "--bundle goes with a file; the signatures of an image are in its registry",
+            ));
+        }
+        let kind = self.kind.as_deref().map(predicate_type).transpose()?;
+        let expectations = Expectations {
+            says: kind.clone().map_or(Says::Anything, |kind| Says::OneOf(vec![kind])),
+            annotations: self.images.annotations()?,
+            ..self.verifying.expectations()?
+        };
+        let for_files = expectations.requirements()?;
+        let wanted = if kind.is_some() { Wanted::Statements } else { Wanted::Signatures };
+        let for_images =
+            if kind.is_some() { expectations } else { Expectations { says: Says::Signed, ..expectations } };
+        let for_images = for_images.requirements()?;
         let trust = self.verifying.material()?;
+        let image_checks =
+            Checks { wanted, predicate_types: kind.as_slice(), trust: &trust, requirements: &for_images };
         let mut code = 0;
         let mut documents = Vec::new();
-        for text in &self.artifacts {
-            let artifact = Artifact::parse(text);
-            let report = match self.report(&artifact, &trust, &requirements) {
-                Ok(report) => report,
-                Err(ClientError::NoSignature(_)) if self.bundle.is_none() => Report::no_signature(),
-                Err(error) => return Err(error.into()),
+        for (text, named) in self.artifacts.iter().zip(&named) {
+            let (found, document) = match named {
+                Named::File(_) if !self.images.is_local() => {
+                    let text = text.strip_prefix("file:").unwrap_or(text);
+                    let report = match self.report(&Artifact::parse(text), &trust, &for_files) {
+                        Ok(report) => report,
+                        Err(ClientError::NoSignature(_)) if self.bundle.is_none() => Report::no_signature(),
+                        Err(error) => return Err(error.into()),
+                    };
+                    if !self.output.is_json() {
+                        terminal.data(&checklist(terminal, text, &report, self.explain))?;
+                    }
+                    (report.exit_code(), report_json(text, &report))
+                }
+                _ => {
+                    let verdict = self.images.verify(terminal, text, &image_checks)?;
+                    if !self.output.is_json() {
+                        verdict.show(terminal, self.explain)?;
+                    }
+                    (verdict.report.exit_code(), verdict.json())
+                }
             };
             if code == 0 {
-                code = report.exit_code();
+                code = found;
             }
-            if self.output.is_json() {
-                documents.push(report_json(text, &report));
-            } else {
-                terminal.data(&checklist(terminal, text, &report, self.explain))?;
-            }
+            documents.push(document);
         }
         if self.output.is_json() {
             terminal.json("verify", 1, &json!({ "verified": code == 0, "reports": documents }))?;

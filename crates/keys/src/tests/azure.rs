@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use countersign_crypto::encoding::{base64url_decode, base64url_encode};
-use countersign_crypto::{KeyType, Scheme, ecdsa_from_der};
+use countersign_crypto::{KeyType, Scheme, ecdsa};
 use serde_json::json;
 
 use super::{Home, Mode, Reply, SECRET, Seen, Server, Stand};
@@ -83,7 +83,7 @@ fn respond(stand: &Stand, seen: &Seen) -> Reply {
             assert_eq!(request["alg"], name);
             let mut signature = stand.sign(&base64url_decode(request["value"].as_str().unwrap()).unwrap());
             if let Scheme::Ecdsa(_) = countersign_crypto::Signer::scheme(&stand.key) {
-                signature = ecdsa_from_der(key_type, &signature).unwrap();
+                signature = ecdsa::fixed_from_der(key_type, &signature).unwrap();
             }
             Reply::json(200, &json!({ "kid": kid, "value": base64url_encode(&signature) }))
         }

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 use countersign_crypto::encoding::{base64_decode, base64_encode, base64url_decode, pem_encode};
-use countersign_crypto::{KeyPair, KeyType, Scheme, Signer as _};
+use countersign_crypto::{CryptoError, KeyPair, KeyType, Scheme, Signer as _};
 use serde_json::{Value, json};
 
 use super::{Home, Mode, Reply, SECRET, Seen, Server, Stand, is_unavailable, no_password, pss_key};
@@ -164,6 +164,17 @@ fn a_token_is_asked_for_once_while_it_lives() {
         signer.sign(b"m").unwrap();
     }
     assert_eq!(running.service.seen().iter().filter(|seen| seen.path() == "/token").count(), 1);
+}
+
+#[test]
+fn a_token_that_is_not_taken_is_not_kept() {
+    let running = HOME.start(HOME.signing_key(KeyType::EcdsaP256), Mode::Good);
+    let signer = HOME.open(&running).unwrap();
+    *running.stand.mode.lock().unwrap() = Mode::Revoked;
+    assert!(matches!(signer.sign(b"m"), Err(CryptoError::Signing(_))));
+    *running.stand.mode.lock().unwrap() = Mode::Good;
+    signer.sign(b"m").unwrap();
+    assert_eq!(running.service.seen().iter().filter(|seen| seen.path() == "/token").count(), 2);
 }
 
 #[test]

@@ -152,3 +152,81 @@ fn a_program_may_give_the_token() {
     let error = public_key(&context, &reference()).unwrap_err().to_string();
     assert!(error.contains("ExecCredential"), "{error}");
 }
+
+/// A real TLS server, openssl's, which wants a client certificate and has one of a private authority itself.
+#[cfg(unix)]
+#[test]
+fn a_cluster_with_its_own_authority_knows_its_clients_by_certificate() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let dir = tempfile::tempdir().unwrap();
+    let openssl = |line: &str| {
+        let words = line.split_whitespace();
+        Command::new("openssl")
+            .args(words)
+            .current_dir(dir.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+    };
+    if !openssl("version").is_ok_and(|status| status.success()) {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let new_key = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    std::fs::write(dir.path().join("server.ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    std::fs::write(dir.path().join("client.ext"), "extendedKeyUsage=clientAuth\n").unwrap();
+    openssl(&format!("req -x509 {new_key} -keyout ca.key -out ca.pem -subj /CN=ca -days 2")).unwrap();
+    for name in ["server", "client"] {
+        openssl(&format!("req {new_key} -keyout {name}.key -out {name}.csr -subj /CN={name}")).unwrap();
+        let sign = "-CA ca.pem -CAkey ca.key -CAcreateserial -days 2";
+        openssl(&format!("x509 -req -in {name}.csr {sign} -extfile {name}.ext -out {name}.pem")).unwrap();
+    }
+    // `-HTTP` sends files, which hold the head of the answer too.
+    let key = countersign_crypto::KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let public = countersign_crypto::encoding::base64_encode(key.public_key().to_pem().as_bytes());
+    let folder = dir.path().join("api/v1/namespaces/release/secrets");
+    std::fs::create_dir_all(&folder).unwrap();
+    let body = json!({ "data": { "cosign.pub": public } });
+    std::fs::write(folder.join("signing"), format!("HTTP/1.0 200 OK\r\n\r\n{body}")).unwrap();
+    let mut server = Command::new("openssl")
+        .args(["s_server", "-HTTP", "-accept", "127.0.0.1:0", "-Verify", "1", "-verify_return_error"])
+        .args(["-cert", "server.pem", "-key", "server.key", "-CAfile", "ca.pem"])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let accept = lines.by_ref().map(|line| line.unwrap()).find(|line| line.starts_with("ACCEPT")).unwrap();
+    // What it says of each connection must go somewhere, or it stops.
+    std::thread::spawn(move || lines.for_each(drop));
+    let port = accept.rsplit(':').next().unwrap();
+    let ask = |cluster: &Value, user: &Value| {
+        let context = kubeconfig(dir.path(), "", user);
+        let path = dir.path().join("config");
+        let mut config: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        config["clusters"][0]["cluster"] = cluster.clone();
+        config["clusters"][0]["cluster"]["server"] = format!("https://127.0.0.1:{port}").into();
+        std::fs::write(&path, config.to_string()).unwrap();
+        public_key(&context, &reference())
+    };
+    let known = json!({ "client-certificate": "client.pem", "client-key": "client.key" });
+    let trusted = json!({ "certificate-authority": "ca.pem" });
+    let results = [
+        ask(&trusted, &known),
+        ask(&json!({}), &known),
+        ask(&trusted, &json!({})),
+        ask(&json!({ "certificate-authority": "client.key" }), &known),
+        ask(&trusted, &json!({ "client-certificate": "client.pem", "client-key": "ca.pem" })),
+    ];
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let [good, stranger, unknown, no_authority, no_key] = results;
+    assert_eq!(&good.unwrap(), key.public_key());
+    assert!(is_unavailable(&stranger.unwrap_err()), "a server that nobody vouches for");
+    assert!(is_unavailable(&unknown.unwrap_err()), "a client without a certificate");
+    assert!(no_authority.unwrap_err().to_string().contains("authorities"));
+    assert!(no_key.unwrap_err().to_string().contains("client certificate"));
+}

@@ -42,6 +42,8 @@ enum Mode {
     WrongSignature,
     /// Every answer is an internal error.
     Broken,
+    /// Credentials that were good are not taken any more.
+    Revoked,
     /// Every answer is larger than any real one.
     Huge,
     /// Every answer sends to another host.
@@ -131,6 +133,7 @@ impl Home {
         let service = Server::start(move |seen| match shared.mode() {
             _ if is_login(seen) => respond(&shared, seen),
             Mode::Broken => Reply::text(500, "{}"),
+            Mode::Revoked => Reply::text(401, "{}"),
             Mode::Huge => Reply::text(200, &"x".repeat(8 << 20)),
             Mode::Redirect => Reply::text(307, "").with("location", &elsewhere),
             _ => respond(&shared, seen),
@@ -240,6 +243,11 @@ impl Home {
         assert!(made.is_new && &made.public == running.stand.public());
         let again = create(&context, &reference, Some(key_type), &no_password()).unwrap();
         assert!(!again.is_new && again.public == made.public);
+        assert_eq!(create(&context, &reference, None, &no_password()).unwrap(), again);
+        // One of another kind is not what was asked for.
+        let error = create(&context, &reference, Some(KeyType::Rsa { bits: 4096 }), &no_password());
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("RSA 4096") && error.contains(&key_type.to_string()), "{error}");
     }
 }
 

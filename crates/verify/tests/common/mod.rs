@@ -176,7 +176,10 @@ impl World {
     /// An entry for a bundle's content in a log whose only leaf it is.
     pub(crate) fn entry(&self, log: usize, content: &Content, material: &KeyMaterial) -> TlogEntry {
         let digest = match content {
-            Content::Dsse(envelope) => HashAlgorithm::Sha256.digest(&envelope.pae()),
+            Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
+                HashAlgorithm::Sha256.digest(&envelope.pae())
+            }
+            Content::SimpleSigning { payload, .. } => HashAlgorithm::Sha256.digest(payload),
             Content::MessageSignature { .. } => HashAlgorithm::Sha256.digest(ARTIFACT),
         };
         let verifier = match material.leaf() {

@@ -1,0 +1,109 @@
+//! Predicates by the names which cosign gives them: their types, and what cosign makes of a file before it signs it.
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::json::{self, JsonError};
+use crate::statement::MAX_STATEMENT_LEN;
+
+/// The names and their types.
+const NAMES: [(&str, &str); 10] = [
+    ("custom", CUSTOM),
+    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
+    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
+    ("link", "https://in-toto.io/Link/v1"),
+    ("spdx", "https://spdx.dev/Document"),
+    ("spdxjson", "https://spdx.dev/Document"),
+    ("cyclonedx", "https://cyclonedx.org/bom"),
+    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
+    ("openvex", "https://openvex.dev/ns"),
+];
+
+/// The type of what has no other: any file, as text.
+pub const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
+
+/// The predicate type behind a name, or the URI itself; `None` for what is neither.
+///
+/// ```
+/// use countersign_attestation::predicate;
+/// assert_eq!(predicate::type_of("spdxjson"), Some("https://spdx.dev/Document"));
+/// assert_eq!(predicate::type_of("https://example.com/p"), Some("https://example.com/p"));
+/// assert_eq!(predicate::type_of("spx"), None);
+/// ```
+#[must_use]
+pub fn type_of(name: &str) -> Option<&str> {
+    let known = NAMES.iter().find(|(own, _)| *own == name).map(|(_, uri)| *uri);
+    known.or_else(|| is_uri(name).then_some(name))
+}
+
+/// The names, for messages.
+#[must_use]
+pub fn names() -> String {
+    NAMES.map(|(name, _)| name).join(", ")
+}
+
+/// A scheme, a colon, and something behind it without white space.
+fn is_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let word = |b: u8| b.is_ascii_alphanumeric() || b"+-.".contains(&b);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(word)
+        && !rest.is_empty()
+        && !rest.chars().any(|c| c.is_whitespace() || c.is_control())
+}
+
+/// What a file becomes as predicate of this type, by cosign's rules: `custom` is any text with the time, `spdx` the
+/// text as a string, everything else the JSON object it is. `time` is RFC 3339.
+///
+/// # Errors
+/// [`JsonError`]: limits, and what must be a JSON object and is none.
+pub fn wrap(name: &str, text: &str, time: &str) -> Result<Box<RawValue>, JsonError> {
+    if text.len() > MAX_STATEMENT_LEN {
+        return Err(JsonError::TooLarge { limit: MAX_STATEMENT_LEN, found: text.len() });
+    }
+    let wrapped = match type_of(name) {
+        Some(CUSTOM) => json!({ "Data": text, "Timestamp": time }),
+        _ if name == "spdx" => Value::from(text),
+        _ => {
+            let text = text.trim();
+            json::check(text.as_bytes(), MAX_STATEMENT_LEN)?;
+            if !text.starts_with('{') {
+                return Err(JsonError::Shape("a predicate of this type is a JSON object".into()));
+            }
+            return Ok(serde_json::from_str(text)?);
+        }
+    };
+    Ok(serde_json::value::to_raw_value(&wrapped)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_uris_are_types_and_nothing_else_is() {
+        for (name, uri) in NAMES {
+            assert_eq!(type_of(name), Some(uri));
+            assert_eq!(type_of(uri), Some(uri));
+        }
+        for bad in ["", "SPDX", "spdx ", ":", "x:", "1a:b", "https://a b"] {
+            assert_eq!(type_of(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_are_wrapped_as_cosign_wraps_them() {
+        let wrapped = |name, text| wrap(name, text, "2026-01-01T00:00:00Z").map(|raw| raw.get().to_owned());
+        let custom = r#"{"Data":"any \"text\"","Timestamp":"2026-01-01T00:00:00Z"}"#;
+        assert_eq!(wrapped("custom", "any \"text\"").unwrap(), custom);
+        assert_eq!(wrapped(CUSTOM, "any \"text\"").unwrap(), custom);
+        assert_eq!(wrapped("spdx", "SPDXVersion: 2").unwrap(), "\"SPDXVersion: 2\"");
+        assert_eq!(wrapped("spdxjson", " {\"a\": 1.0}\n").unwrap(), "{\"a\": 1.0}", "its spelling is kept");
+        for bad in ["", "[]", "1", "text", "{", "{} {}"] {
+            assert!(wrapped("spdxjson", bad).is_err(), "{bad}");
+            assert!(wrapped("https://example.com/p", bad).is_err(), "{bad}");
+        }
+        assert!(wrapped("cyclonedx", &"[".repeat(1000)).is_err());
+    }
+}

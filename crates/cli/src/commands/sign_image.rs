@@ -1,0 +1,341 @@
+//! Signing images, and `attest`: what is signed along, where it is written, and what a dry run shows.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use countersign_attestation::predicate;
+use countersign_client::artifact::{read_limited, write_atomically};
+use countersign_client::image::{Attesting, Forms, Images, Made, Signing, Target, attest, sign, targets};
+use countersign_client::sign::Session;
+use countersign_client::trust::Trust;
+use countersign_clock::{Clock as _, SystemClock};
+use countersign_crypto::encoding;
+use countersign_registry::evidence::OlderTag;
+use countersign_registry::{Reference, RemoteRepository, Store};
+
+use crate::args::refused::RegistryRefused;
+use crate::args::registry::{RegistryArgs, image};
+use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
+use crate::commands::sign::SigningArgs;
+use crate::commands::verify_image::annotations;
+use crate::failure::{Failure, Outcome};
+use crate::out::{Terminal, block_on};
+
+/// Where signatures lie, by cosign's names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReferrersMode {
+    /// At cosign's older tags.
+    #[value(name = "legacy")]
+    Legacy,
+    /// As referrers of the image.
+    #[value(name = "oci-1-1")]
+    Oci11,
+}
+
+/// Arguments about the form of evidence, and where it is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Images")]
+pub(crate) struct FormArgs {
+    /// Write cosign's older form too, which older verifiers and scanners look for
+    #[arg(long)]
+    also_legacy: bool,
+    /// With false, as cosign has it: write the older form only
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, hide_possible_values = true, value_name = "BOOL")]
+    new_bundle_format: Option<bool>,
+    /// As cosign has it: legacy is the older form only, oci-1-1 is what is done anyhow
+    #[arg(long, value_enum, value_name = "MODE", hide_short_help = true, hide_possible_values = true)]
+    registry_referrers_mode: Option<ReferrersMode>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
+    #[command(flatten)]
+    refused: RegistryRefused,
+}
+
+impl FormArgs {
+    pub(crate) fn forms(&self) -> Result<Forms, Failure> {
+        self.refused.check()?;
+        let older_only = self.new_bundle_format == Some(false)
+            || self.registry_referrers_mode == Some(ReferrersMode::Legacy);
+        if older_only && self.registry_referrers_mode == Some(ReferrersMode::Oci11) {
+            return Err(Failure::usage(
+                "--new-bundle-format=false writes tags, and --registry-referrers-mode=oci-1-1 referrers; for both forms \
+                 give --also-legacy",
+            ));
+        }
+        Ok(Forms { bundle: !older_only || self.also_legacy, older: older_only || self.also_legacy })
+    }
+
+    fn is_given(&self) -> bool {
+        self.also_legacy || self.registry_referrers_mode.is_some()
+    }
+}
+
+/// Arguments about images, for `sign`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Images")]
+pub(crate) struct SignImageArgs {
+    /// Sign this annotation along with the image
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    pub(crate) annotations: Vec<String>,
+    /// Sign every manifest below an index too: every platform
+    #[arg(short, long)]
+    recursive: bool,
+    /// Whether the signature is written to the registry; with false it is printed
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    upload: bool,
+    /// Sign nothing and write nothing: show what would be signed, and written where
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// The name of the image in the older form, instead of its repository
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
+    sign_container_identity: Option<String>,
+    #[command(flatten)]
+    form: FormArgs,
+}
+
+impl SignImageArgs {
+    /// Options for images are refused where there are none, so that nobody believes that they took effect.
+    pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
+        let given = !self.annotations.is_empty()
+            || self.recursive
+            || !self.upload
+            || self.sign_container_identity.is_some()
+            || self.form.is_given();
+        if no_images && given {
+            return Err(Failure::usage(
+                "-a, -r, --upload, --also-legacy, --registry-referrers-mode and --sign-container-identity are for \
+                 images, and only files are named",
+            ));
+        }
+        if no_images && self.form.new_bundle_format == Some(false) {
+            return Err(Failure::usage(
+                "--new-bundle-format=false is for images; the older form of a file cannot carry what offline verification \
+                 needs, and every verifier since cosign 2.4 reads the new one",
+            ));
+        }
+        Ok(())
+    }
+
+    /// All that is needed to sign these images.
+    pub(crate) fn run<'a>(
+        &'a self,
+        references: &'a [Reference],
+        bundle: Option<&'a Path>,
+    ) -> Result<Run<'a>, Failure> {
+        let forms = self.form.forms()?;
+        if bundle.is_some() && !references.is_empty() && (!forms.bundle || self.recursive) {
+            return Err(Failure::usage(
+                "--bundle names one file for one bundle; it goes with neither -r nor the older form",
+            ));
+        }
+        let signing = Signing {
+            annotations: annotations(&self.annotations)?,
+            forms,
+            identity: self.sign_container_identity.clone(),
+        };
+        let images = self.form.registry.images(references)?;
+        Ok(Run { arguments: self, references, bundle, signing, images })
+    }
+}
+
+/// The signing of some images.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    arguments: &'a SignImageArgs,
+    references: &'a [Reference],
+    bundle: Option<&'a Path>,
+    signing: Signing,
+    images: Images,
+}
+
+impl Run<'_> {
+    pub(crate) async fn targets(&self) -> Result<Vec<Target>, Failure> {
+        Ok(targets(&self.images, self.references, self.arguments.recursive).await?)
+    }
+
+    pub(crate) async fn sign(
+        &self,
+        terminal: &Terminal,
+        session: &mut Session<'_>,
+        target: &Target,
+    ) -> Result<Made, Failure> {
+        if target.reference.digest().is_some()
+            && self.references.iter().any(|r| r.digest().is_none())
+            && terminal.verbose
+        {
+            terminal.talk(&format!("a tag was resolved; what is signed is {}", target.reference));
+        }
+        let store = self.images.evidence(&target.reference);
+        let store: Option<&dyn Store> = if self.arguments.upload { Some(&store) } else { None };
+        let made = sign(session, store, target, &self.signing, SystemClock.now()).await?;
+        if let (Some(path), Some(signed)) = (self.bundle, &made.signed) {
+            write_atomically(path, &signed.json)?;
+        }
+        if !self.arguments.upload && self.bundle.is_none() {
+            print(terminal, &made)?;
+        }
+        Ok(made)
+    }
+
+    /// What would be signed, and written where. Asks the registry for the images, and nobody else for anything.
+    pub(crate) fn plan(&self, terminal: &Terminal) -> Result<(), Failure> {
+        if self.references.is_empty() {
+            return Ok(());
+        }
+        let targets = block_on(terminal, self.targets())?;
+        for target in &targets {
+            terminal.line(&format!("would sign {}", target.reference))?;
+            if self.signing.forms.bundle {
+                let statement = self.signing.statement(target)?;
+                terminal.line(&format!("    statement  {}", String::from_utf8_lossy(&statement)))?;
+            }
+            if self.signing.forms.older {
+                let payload =
+                    self.signing.payload(target).to_json().map_err(|e| Failure::usage(e.to_string()))?;
+                terminal.line(&format!("    payload    {}", String::from_utf8_lossy(&payload)))?;
+            }
+            if self.arguments.upload {
+                let store = self.images.evidence(&target.reference);
+                plan(terminal, &store, target, self.signing.forms, OlderTag::Signature)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where evidence would be written.
+fn plan(
+    terminal: &Terminal,
+    store: &RemoteRepository,
+    target: &Target,
+    forms: Forms,
+    tag: OlderTag,
+) -> Result<(), Failure> {
+    let digest = target.descriptor.digest;
+    if forms.bundle {
+        terminal.line(&format!("    would write a bundle to {} as a referrer of {digest}", store.place()))?;
+    }
+    if forms.older {
+        terminal.line(&format!("    would add a layer to {}:{}", store.place(), tag.of(&digest)))?;
+    }
+    Ok(())
+}
+
+/// What is not written to a registry is printed: the bundle, or the older form's signature.
+fn print(terminal: &Terminal, made: &Made) -> Result<(), Failure> {
+    if let Some(signed) = &made.signed {
+        terminal.line(&String::from_utf8_lossy(&signed.json))?;
+    }
+    if let Some(older) = &made.older {
+        let document = encoding::base64_encode(&older.document);
+        terminal.line(
+            &serde_json::json!({ "payload": document, "annotations": older.annotations }).to_string(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Sign a statement about an image, with cosign's flags
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:
+  countersign attest --predicate sbom.spdx.json --type spdxjson --key cosign.key registry.example/app:v1
+  countersign attest --predicate provenance.json --type slsaprovenance1 registry.example/app@sha256:9f86…
+  countersign attest --statement statement.json --key cosign.key registry.example/app:v1")]
+pub(crate) struct Attest {
+    /// The images the statement is about
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// The file with the predicate; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "statement", required_unless_present = "statement")]
+    predicate: Option<PathBuf>,
+    /// What the predicate is: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
+    #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
+    kind: String,
+    /// A whole statement to be signed as it is; it must be about the image
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
+    /// Write nothing to the registry: print the statement's bundle
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
+    no_upload: bool,
+    /// Write the bundle to this file too
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
+    /// Sign nothing and write nothing: show what would be signed, and written where
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    form: FormArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+}
+
+impl Attest {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        if self.bundle.is_some() && self.images.len() > 1 {
+            return Err(Failure::usage("--bundle names one file, and several images are named"));
+        }
+        let forms = self.form.forms()?;
+        let file = self.statement.as_ref().or(self.predicate.as_ref());
+        let file = file.ok_or_else(|| Failure::usage("--predicate is missing"))?;
+        let bytes = read_limited(file, MAX_PREDICATE)?;
+        let references = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
+        let images = self.form.registry.images(&references)?;
+        let make = |target: &Target| self.attesting(target, &bytes, file, forms);
+        if self.dry_run {
+            for target in &block_on(terminal, async { Ok(targets(&images, &references, false).await?) })? {
+                let attesting = make(target)?;
+                terminal.line(&format!("would attest {}", target.reference))?;
+                terminal.line(&format!("    statement  {}", String::from_utf8_lossy(&attesting.payload)))?;
+                if !self.no_upload {
+                    plan(
+                        terminal,
+                        &images.evidence(&target.reference),
+                        target,
+                        forms,
+                        OlderTag::Attestation,
+                    )?;
+                }
+            }
+            return Ok(0);
+        }
+        self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &Trust| {
+            for target in &targets(&images, &references, false).await? {
+                let attesting = make(target)?;
+                let store = images.evidence(&target.reference);
+                let store: Option<&dyn Store> = if self.no_upload { None } else { Some(&store) };
+                let made = attest(session, store, target, &attesting, SystemClock.now()).await?;
+                if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
+                    write_atomically(path, &signed.json)?;
+                } else if self.no_upload {
+                    print(terminal, &made)?;
+                }
+                let kind = &attesting.predicate_type;
+                terminal.talk(&format!("{} attested: {} ({kind})", terminal.yes(), target.reference));
+                if terminal.verbose {
+                    made.places
+                        .iter()
+                        .for_each(|w| terminal.talk(&format!("    wrote {} {}", w.place, w.name)));
+                }
+            }
+            Ok(())
+        })?;
+        Ok(0)
+    }
+
+    fn attesting(
+        &self,
+        target: &Target,
+        bytes: &[u8],
+        file: &Path,
+        forms: Forms,
+    ) -> Result<Attesting, Failure> {
+        if self.statement.is_some() {
+            return Ok(Attesting::whole(target, bytes.to_vec(), forms)?);
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", file.display())))?;
+        let predicate = predicate::wrap(&self.kind, text, &SystemClock.now().to_string())
+            .map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
+        Ok(Attesting::about(target, &predicate_type(&self.kind)?, predicate, forms)?)
+    }
+}

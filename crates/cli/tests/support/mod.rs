@@ -1,0 +1,119 @@
+//! What tests of the program share: a home of their own, kept texts, and a running instance.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A place with nothing of the user's in it.
+pub(crate) struct Home(pub(crate) tempfile::TempDir);
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .env("COSIGN_PASSWORD", "pw")
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs and gives exit code, standard output and standard error.
+    pub(crate) fn text(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = self.run(arguments);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    pub(crate) fn good(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.text(arguments);
+        assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");
+        out
+    }
+}
+
+pub(crate) fn golden(name: &str, found: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, found).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(found, kept, "{name} differs; if that is meant, run with UPDATE_GOLDEN=1");
+}
+
+/// A running instance, ended when dropped.
+pub(crate) struct Instance {
+    pub(crate) child: Child,
+    pub(crate) url: String,
+}
+
+impl Instance {
+    pub(crate) fn start(home: &Home) -> Self {
+        home.good(&["init", "instance", "--dev"]);
+        let mut child = home
+            .command(&["serve", "instance", "--dev"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.split(' ').nth(1).expect("the address").to_owned();
+        Self { child, url }
+    }
+
+    pub(crate) fn token(&self) -> String {
+        let host = self.url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+        let body = r#"{"sub":"alice","email":"alice@example.com","email_verified":true}"#;
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(
+            stream,
+            "POST /development-identity-provider/mint HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let start = answer.find("\"id_token\":\"").expect("a token") + 12;
+        answer[start..].split('"').next().unwrap().to_owned()
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What differs from run to run, taken out.
+pub(crate) fn settled(text: &str, url: &str) -> String {
+    text.replace(url, "http://instance")
+        .lines()
+        .map(|line| {
+            line.split(' ')
+                .map(|word| if word.starts_with("20") && word.ends_with('Z') { "TIME" } else { word })
+                .collect::<Vec<_>>()
+                .join(" ")
+                + "\n"
+        })
+        .collect()
+}
