@@ -191,6 +191,23 @@ fn a_key_signs_and_verifies_without_any_service() {
     assert!(out.contains("digest_mismatch") && out.ends_with("REJECTED\n"), "{out}");
 }
 
+#[test]
+fn the_older_bundle_file_of_cosign_is_verified() {
+    let home = Home::new();
+    std::fs::write(home.path("app.tar"), "artifact").unwrap();
+    home.good(&["generate-key-pair"]);
+    home.good(&["sign-blob", "--key", "cosign.key", "--no-tlog", "--output-signature", "sig", "app.tar"]);
+    let signature = std::fs::read_to_string(home.path("sig")).unwrap();
+    let verify =
+        ["verify-blob", "--key", "cosign.pub", "--insecure-ignore-tlog", "--bundle", "old.json", "app.tar"];
+    std::fs::write(home.path("old.json"), format!(r#"{{"base64Signature":"{signature}"}}"#)).unwrap();
+    home.good(&verify);
+    std::fs::write(home.path("app.tar"), "tampered").unwrap();
+    assert_eq!(home.text(&verify).0, 2);
+    std::fs::write(home.path("old.json"), r#"{"base64Signature":""}"#).unwrap();
+    assert_eq!(home.text(&verify).0, 2, "no signature in it");
+}
+
 /// A witness: its key as it is published, and its signature line under a checkpoint.
 struct Witness(NoteSigner);
 

@@ -1,26 +1,12 @@
 //! What is done with images besides signing and verifying: looking, fetching, attaching, carrying, taking away.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
-
-#[path = "../../registry/tests/it/images.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod images;
-#[path = "../../registry/tests/it/support/mod.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod registry;
-mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::images;
+use crate::registry::Fake;
+use crate::support::{Home, golden};
 use countersign_crypto::{HashAlgorithm, PublicKey};
-use registry::Fake;
 use serde_json::Value;
-use support::{Home, golden};
 
 /// A registry with the signed and attested image `app:v1`, and a home with the key pair that did it.
 struct Bench {
@@ -140,6 +126,13 @@ async fn an_image_is_copied_saved_and_loaded_with_all_its_evidence() {
     assert!(plan.contains("would copy") && !old.has("mirror", "v1"), "{plan}");
     bench.home.good(&["copy", &bench.image, &mirror]);
     assert_eq!(bench.verified(&mirror, &[]), [0, 0]);
+    images::image(&bench.fake.app(), "v2", "another image").await;
+    let other = format!("{}/app:v2", bench.fake.host);
+    let (code, _, err) = bench.home.text(&["copy", &other, &mirror]);
+    assert_eq!(code, 1, "a tag is not moved unasked: {err}");
+    bench.home.good(&["copy", "--force", &other, &mirror]);
+    bench.home.good(&["copy", "-f", &bench.image, &mirror]);
+    assert_eq!(bench.verified(&mirror, &[]), [0, 0]);
     let bare = format!("{}/bare:v1", old.host);
     bench.home.good(&["copy", "--only-image", &bench.image, &bare]);
     assert_eq!(bench.verified(&bare, &[]), [3, 3]);
@@ -177,6 +170,31 @@ async fn triangulate_says_where_the_older_form_lies() {
     assert!(tag.contains("/app:sha256-") && tag.ends_with(".sig\n"), "{tag}");
     let digest = bench.home.good(&["triangulate", "--type", "digest", &bench.image]);
     assert!(digest.contains("/app@sha256:"), "{digest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_named_in_files_are_verified_and_one_bad_one_is_enough() {
+    let bench = Bench::new(Fake::start().await).await;
+    images::image(&bench.fake.app(), "v2", "unsigned").await;
+    let unsigned = format!("{}/app:v2", bench.fake.host);
+    let verify = |kind: &str, more: &[&str]| {
+        let verify = [kind, "verify", "file", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+        bench.home.text(&[&verify[..], more].concat()).0
+    };
+    let write = |text: String| std::fs::write(bench.home.path("file"), text).unwrap();
+    write(format!("FROM {} AS a\nFROM a\n", bench.image));
+    assert_eq!(verify("dockerfile", &[]), 0);
+    write(format!("ARG TAG=v2\nFROM {}/app:$TAG\nFROM {}\n", bench.fake.host, bench.image));
+    assert_eq!(verify("dockerfile", &[]), 3);
+    assert_eq!(verify("dockerfile", &["--base-image-only"]), 0);
+    assert_eq!(verify("dockerfile", &["--build-arg", "TAG=v1"]), 0);
+    let pod = |image: &str| format!("spec:\n  containers:\n  - image: {image}\n");
+    write(pod(&bench.image));
+    assert_eq!(verify("manifest", &[]), 0);
+    write(format!("{}---\n{}", pod(&bench.image), pod(&unsigned)));
+    assert_eq!(verify("manifest", &[]), 3);
+    write("kind: ConfigMap\n".into());
+    assert_eq!(verify("manifest", &[]), 1, "nothing to verify is not everything verified");
 }
 
 #[test]
@@ -264,6 +282,17 @@ async fn certificates_of_ones_own_authority_sign_and_verify_with_nobody_else() {
     assert_eq!(code, 2, "a timestamp, if one is asked for: {err}");
     let (code, err) = verify(&["--ca-roots", "own.pem", "--certificate-oidc-issuer", "https://i"]);
     assert_eq!(code, 4, "an issuer, if one is asked for: {err}");
+    // A signature that comes without its certificate takes the one that is given.
+    images::image(&fake.app(), "v2", "second").await;
+    let bare = format!("{}/app:v2", fake.host);
+    home.good(&["sign", "--key", "cosign.key", "--no-tlog", &bare]);
+    let with = |more: &[&str]| {
+        let verify = ["verify", "--insecure-ignore-tlog", "--certificate-identity", "build@acme.example"];
+        home.text(&[&verify[..], more, &["--ca-roots", "own.pem", bare.as_str()]].concat()).0
+    };
+    assert_eq!(with(&["--certificate", "own-leaf.pem"]), 0);
+    assert_eq!(with(&["--certificate", "other-leaf.pem"]), 2, "of another authority");
+    assert_eq!(with(&[]), 4, "a certificate is asked for");
     // Without an authority of one's own, none of this is taken.
     for refused in [&["--insecure-ignore-sct"][..], &["--ca-intermediates", "own.pem"], &[]] {
         assert_eq!(verify(refused).0, 1, "{refused:?}");
