@@ -96,7 +96,7 @@ def tree(cast, registry) -> str:
 def downloaded(cast, registry) -> str:
     evidence = full(cast, registry, "download")
     attestations, signatures = (
-        [json.loads(line) for line in cast.ours.run("download", kind, evidence.reference).splitlines() if line[:1] == "{"]
+        [json.loads(line) for line in cast.ours.run("download", kind, evidence.reference).splitlines() if line[0] == "{"]
         for kind in ("attestation", "signature"))
     statements = []
     for document in attestations:
