@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
 use crate::load::{Connection, Request};
+use crate::workflow::Workflows;
 
 /// A running server; killed when dropped.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct Instance {
     child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// The identity provider of workflows that it trusts.
+    pub(crate) workflows: Workflows,
     /// From the start of the process to the first 200 of /readyz.
     pub(crate) start_time: Duration,
 }
@@ -34,6 +37,7 @@ impl Instance {
             .status()
             .with_context(|| format!("running {}", binary.display()))?;
         ensure!(status.success(), "countersign init failed: {status}");
+        let workflows = Workflows::configure(&directory)?;
         let started = Instant::now();
         let child = Command::new(binary)
             .arg("serve")
@@ -42,7 +46,7 @@ impl Instance {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()?;
-        let mut instance = Self { child, address, start_time: Duration::ZERO };
+        let mut instance = Self { child, address, workflows, start_time: Duration::ZERO };
         let ready = Request::get(address, "/readyz");
         loop {
             if let Ok(mut connection) = Connection::open(address).await
@@ -57,6 +61,11 @@ impl Instance {
             ensure!(started.elapsed() < Duration::from_secs(30), "the server was not ready in 30 s");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
+    }
+
+    /// The name of the development identity provider.
+    pub(crate) fn development_issuer(&self) -> String {
+        format!("http://localhost:{}/development-identity-provider", self.address.port())
     }
 
     /// An identity token of the development identity provider.
@@ -76,15 +85,20 @@ impl Instance {
 
     /// Resident memory in MiB.
     pub(crate) fn resident_mib(&self) -> Result<f64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib: f64 = status
-            .lines()
-            .find_map(|l| l.strip_prefix("VmRSS:"))
-            .and_then(|v| v.split_whitespace().next())
-            .and_then(|v| v.parse().ok())
-            .context("no VmRSS")?;
-        Ok(kib / 1024.0)
+        resident_mib(&self.child.id().to_string())
     }
+}
+
+/// The resident memory of a process in MiB, by its number or `self`.
+pub(crate) fn resident_mib(process: &str) -> Result<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib: f64 = status
+        .lines()
+        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .and_then(|v| v.split_whitespace().next())
+        .and_then(|v| v.parse().ok())
+        .context("no VmRSS")?;
+    Ok(kib / 1024.0)
 }
 
 impl Drop for Instance {

@@ -115,7 +115,7 @@ pub(crate) async fn closed_loop(
     for task in tasks {
         times.extend(task.await??);
     }
-    Ok(outcome(times, started.elapsed()))
+    Ok(Outcome::of(times, started.elapsed()))
 }
 
 /// Sends requests at a fixed rate whatever the answers do, so that a slow server cannot slow its own judge; times
@@ -150,15 +150,18 @@ pub(crate) async fn open_loop(
     for task in tasks {
         times.push(task.await??);
     }
-    Ok(outcome(times, started.elapsed()))
+    Ok(Outcome::of(times, started.elapsed()))
 }
 
-fn outcome(mut times: Vec<Duration>, total: Duration) -> Outcome {
-    times.sort_unstable();
-    let at = |permille: usize| {
-        times.get((times.len().saturating_sub(1)) * permille / 1000).copied().unwrap_or_default()
-    };
-    #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
-    let per_second = times.len() as f64 / total.as_secs_f64();
-    Outcome { per_second, p50: at(500), p99: at(990) }
+impl Outcome {
+    /// Of the times of all answers and the time of the whole run.
+    pub(crate) fn of(mut times: Vec<Duration>, total: Duration) -> Self {
+        times.sort_unstable();
+        let at = |permille: usize| {
+            times.get((times.len().saturating_sub(1)) * permille / 1000).copied().unwrap_or_default()
+        };
+        #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
+        let per_second = times.len() as f64 / total.as_secs_f64();
+        Self { per_second, p50: at(500), p99: at(990) }
+    }
 }

@@ -96,6 +96,20 @@ def python(name: str) -> Path:
     return _install(f"python{tag}-{name}-{_hash(requirements)}", into) / "bin"
 
 
+def transit() -> Path:
+    """The program in `transit/`, built against the pinned modules."""
+    source = HERE / "transit" / "main.go"
+    versions = [f"{module}@{version}" for module, version in pins.TRANSIT.items()]
+
+    def into(folder: Path):
+        shutil.copy(source, folder)
+        environment = {**os.environ, "GOFLAGS": "-mod=mod", "CGO_ENABLED": "0"}
+        for arguments in [["mod", "init", "transit"], ["get", *versions], ["build", "-o", "transit", "."]]:
+            _run(["nice", "go", *arguments], env=environment, cwd=folder)
+
+    return _install(f"transit-{pins.TRANSIT['github.com/hashicorp/vault']}-{_hash(source)}", into) / "transit"
+
+
 def javascript() -> Path:
     """The `node_modules` folder with both generations of sigstore-js."""
     files = [HERE / "js" / name for name in ("package.json", "package-lock.json", ".npmrc")]
@@ -114,7 +128,7 @@ def everything() -> dict:
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
     jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
-    jobs += [("js", javascript)]
+    jobs += [("js", javascript), ("transit", transit)]
     for name, job in jobs:
         try:
             found[name] = job()
@@ -129,6 +143,7 @@ def everything() -> dict:
 def build() -> Path:
     """The program itself, in release mode."""
     root = HERE.parent
-    subprocess.run(["cargo", "build", "--release", "--locked", "--package", "countersign"], cwd=root, check=True)
+    packages = ["--package", "countersign", "--package", "countersign-conformance"]
+    subprocess.run(["cargo", "build", "--release", "--locked", *packages], cwd=root, check=True)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or root / "target")
     return root / target / "release" / "countersign"

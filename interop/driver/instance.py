@@ -64,12 +64,13 @@ class Actions:
 class Instance:
     """Starts the instance, waits until it is ready and writes its documents into `folder`."""
 
-    def __init__(self, binary: Path, folder: Path):
+    def __init__(self, binary: Path, folder: Path, init=(), environment=None):
         self.binary = binary
         self.folder = folder
+        self.environment = environment or {}
         self.data = folder / "instance"
         self.log = folder / "server.log"
-        self._run(["init", str(self.data), "--dev", "--requests-per-second", "0"])
+        self._run(["init", str(self.data), "--dev", "--requests-per-second", "0", *init])
         self.actions = Actions(folder)
         with (self.data / "countersign.toml").open("a") as config:
             config.write(f"""
@@ -82,7 +83,7 @@ jwks_file = "{self.actions.key_set}"
         self._write_documents()
 
     def _environment(self):
-        return {**os.environ, "NO_COLOR": "1"}
+        return {**os.environ, "NO_COLOR": "1", **self.environment}
 
     def _run(self, arguments):
         done = subprocess.run(

@@ -21,8 +21,15 @@ GO = {
 # Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
 GO_HERE = ["referrers-registry", "policy-copy"]
 
+# The transit engine of Vault for `transit/main.go`: module -> version. The second goes with the first, which names its
+# own copy in its sources and no version.
+TRANSIT = {
+    "github.com/hashicorp/vault": "v1.21.4",
+    "github.com/hashicorp/vault/sdk": "v0.25.1",
+}
+
 # Python environments: name -> file under `requirements/`.
-PYTHON = ["sigstore", "tuf", "gh", "pkilint"]
+PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]

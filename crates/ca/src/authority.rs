@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use countersign_clock::{Clock, Timestamp};
-use countersign_crypto::{PublicKey, Signer, random};
-use countersign_x509::issue::{LeafProfile, Precertificate};
+use countersign_crypto::{CryptoError, PublicKey, Signer, random};
+use countersign_x509::issue::{IssueError, LeafProfile, Precertificate};
 use countersign_x509::sct::Sct;
 use countersign_x509::{Certificate, oid};
 
@@ -154,6 +154,10 @@ impl Ca {
             Err(error) if error.is_client_error() => {
                 tracing::info!(reason = error.reason(), "a certificate was refused");
             }
+            // Whoever keeps the key says so, once.
+            Err(CaError::KeyUnavailable(reason)) => {
+                tracing::debug!(reason, "a certificate could not be issued")
+            }
             Err(error) => tracing::error!(reason = error.reason(), "a certificate could not be issued"),
         }
         result
@@ -181,29 +185,40 @@ impl Ca {
 
     async fn signing<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Issuing) -> Result<T, String> + Send + 'static,
+        work: impl FnOnce(&Issuing) -> Result<T, CaError> + Send + 'static,
     ) -> Result<T, CaError> {
-        let result = if self.signer_blocks {
+        if self.signer_blocks {
             let inner = Arc::clone(&self.inner);
             tokio::task::spawn_blocking(move || work(&inner))
                 .await
-                .unwrap_or_else(|_| Err("the signing thread failed".into()))
+                .unwrap_or_else(|_| Err(failed("the signing thread failed")))
         } else {
             work(&self.inner)
-        };
-        result.map_err(CaError::Backend)
+        }
+    }
+}
+
+fn failed(reason: impl std::fmt::Display) -> CaError {
+    CaError::Backend(reason.to_string())
+}
+
+/// Tells a key that is away for now from one that refuses.
+fn signing_failed(error: IssueError) -> CaError {
+    match error {
+        IssueError::Signing(CryptoError::KeyUnavailable(reason)) => CaError::KeyUnavailable(reason),
+        other => failed(other),
     }
 }
 
 impl Issuing {
-    fn precertificate(&self, key: PublicKey, principal: &Principal) -> Result<Precertificate, String> {
-        let issuing = self.chain.first().ok_or("no issuing certificate")?;
+    fn precertificate(&self, key: PublicKey, principal: &Principal) -> Result<Precertificate, CaError> {
+        let issuing = self.chain.first().ok_or_else(|| failed("no issuing certificate"))?;
         // Certificates count whole seconds.
         let now = self.clock.now().as_second();
         let until = (now + CERTIFICATE_SECONDS).min(issuing.not_after().as_second());
-        let time = |seconds| Timestamp::from_second(seconds).map_err(|e| e.to_string());
+        let time = |seconds| Timestamp::from_second(seconds).map_err(failed);
         let mut serial = [0; 20];
-        random(&mut serial).map_err(|e| e.to_string())?;
+        random(&mut serial).map_err(failed)?;
         let profile = LeafProfile {
             public_key: key,
             san: principal.san().clone(),
@@ -212,20 +227,20 @@ impl Issuing {
             not_after: time(until)?,
             serial,
         };
-        Precertificate::build(&profile, issuing, self.signer.as_ref()).map_err(|e| e.to_string())
+        Precertificate::build(&profile, issuing, self.signer.as_ref()).map_err(signing_failed)
     }
 
-    fn certificate(&self, precertificate: Precertificate, sct: Sct) -> Result<Certificate, String> {
-        let issuing = self.chain.first().ok_or("no issuing certificate")?;
-        let der = precertificate.into_certificate(&[sct], self.signer.as_ref()).map_err(|e| e.to_string())?;
+    fn certificate(&self, precertificate: Precertificate, sct: Sct) -> Result<Certificate, CaError> {
+        let issuing = self.chain.first().ok_or_else(|| failed("no issuing certificate"))?;
+        let der = precertificate.into_certificate(&[sct], self.signer.as_ref()).map_err(signing_failed)?;
         // Read back what will be handed over: the certificate as a client sees it, and the log's promise for it.
-        let certificate = Certificate::from_der(&der).map_err(|e| e.to_string())?;
-        let scts = certificate.scts().map_err(|e| e.to_string())?;
+        let certificate = Certificate::from_der(&der).map_err(failed)?;
+        let scts = certificate.scts().map_err(failed)?;
         let [sct] = scts.as_slice() else {
-            return Err(format!("expected one SCT in the certificate, found {}", scts.len()));
+            return Err(failed(format_args!("expected one SCT in the certificate, found {}", scts.len())));
         };
         sct.verify(&certificate, issuing.public_key(), self.scts.log_key())
-            .map_err(|e| format!("the CT log's SCT: {e}"))?;
+            .map_err(|e| failed(format_args!("the CT log's SCT: {e}")))?;
         Ok(certificate)
     }
 }

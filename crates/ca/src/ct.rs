@@ -96,6 +96,7 @@ pub struct CtLog {
     authorities: HashMap<[u8; 32], Authority>,
     roots: Vec<Certificate>,
     leaf_index: bool,
+    signer_blocks: bool,
 }
 
 #[derive(Deserialize)]
@@ -169,7 +170,26 @@ impl CtLog {
         if roots.is_empty() {
             return Err(CtError::NoRoots);
         }
-        Ok(Self { log, signer, clock, authorities, roots, leaf_index })
+        Ok(Self { log, signer, clock, authorities, roots, leaf_index, signer_blocks: false })
+    }
+
+    /// Says that the signer may block (an HSM, a network), so that SCTs are signed on threads which may. Checkpoints are
+    /// signed on the log's own thread in any case.
+    #[must_use]
+    pub fn with_blocking_signer(mut self) -> Self {
+        self.signer_blocks = true;
+        self
+    }
+
+    async fn sign(&self, message: Vec<u8>) -> Result<Vec<u8>, CtError> {
+        if !self.signer_blocks {
+            return Ok(self.signer.sign(&message)?);
+        }
+        let signer = Arc::clone(&self.signer);
+        tokio::task::spawn_blocking(move || signer.sign(&message))
+            .await
+            .unwrap_or_else(|_| Err(CryptoError::Signing("the signing thread failed".into())))
+            .map_err(CtError::from)
     }
 
     /// The log underneath, for reading tiles and checkpoints.
@@ -299,7 +319,7 @@ impl CtLog {
         // What stands in the log is what is promised: for an entry sent twice, the first one's time and index.
         let (stored, _) = TileLeaf::parse(&receipt.leaf)?;
         // The tree's leaf and the bytes under an SCT are the same (RFC 6962 sections 3.2 and 3.4).
-        let signature = self.signer.sign(&stored.merkle_leaf()?)?;
+        let signature = self.sign(stored.merkle_leaf()?).await?;
         Ok(Sct {
             log_id: self.log_id(),
             timestamp_ms: stored.timestamp_ms,

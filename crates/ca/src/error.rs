@@ -31,6 +31,9 @@ pub enum CaError {
     /// The body of the request is not what the API asks for.
     #[error("{0}")]
     Request(String),
+    /// The authority's key cannot be reached now (a token, a key service). Nothing was issued.
+    #[error("the certificate authority's key cannot be reached right now; try again")]
+    KeyUnavailable(String),
     /// Signing failed, or the CT log gave no SCT, or a wrong one. Nothing was issued.
     #[error("error communicating with CA backend")]
     Backend(String),
@@ -41,7 +44,10 @@ impl CaError {
     /// token's issuer cannot be had just now, or a part of the authority itself failed.
     #[must_use]
     pub const fn is_client_error(&self) -> bool {
-        !matches!(self, Self::Backend(_) | Self::Token(TokenError::IssuerUnavailable { .. }))
+        !matches!(
+            self,
+            Self::Backend(_) | Self::KeyUnavailable(_) | Self::Token(TokenError::IssuerUnavailable { .. })
+        )
     }
 
     /// The precise reason, for the operator's log. Never holds a token, a key or a signature.
@@ -51,9 +57,11 @@ impl CaError {
             Self::Token(reason) => reason.to_string(),
             Self::Identity(reason) => reason.to_string(),
             Self::NoToken => "no identity token in the header or the body".into(),
-            Self::PublicKey(reason) | Self::Csr(reason) | Self::Request(reason) | Self::Backend(reason) => {
-                reason.clone()
-            }
+            Self::PublicKey(reason)
+            | Self::Csr(reason)
+            | Self::Request(reason)
+            | Self::KeyUnavailable(reason)
+            | Self::Backend(reason) => reason.clone(),
             Self::Proof => "the proof of possession does not verify".into(),
         }
     }
@@ -82,6 +90,7 @@ mod tests {
     #[test]
     fn what_may_pass_by_itself_is_not_the_clients_fault() {
         assert!(!CaError::Backend("x".into()).is_client_error());
+        assert!(!CaError::KeyUnavailable("x".into()).is_client_error());
         let down = TokenError::IssuerUnavailable { issuer: "x".into(), reason: "y".into() };
         assert!(!CaError::Token(down).is_client_error());
         assert!(CaError::Proof.is_client_error());

@@ -72,7 +72,10 @@ pub(crate) enum Command {
     SigningConfig(commands::create::SigningConfigCommand),
     GenerateKeyPair(commands::keys::GenerateKeyPair),
     ImportKeyPair(commands::keys::ImportKeyPair),
+    ChangePassword(commands::keys::ChangePassword),
     PublicKey(commands::keys::PublicKeyCommand),
+    #[cfg(all(unix, feature = "pkcs11"))]
+    Pkcs11Tool(commands::pkcs11::Pkcs11Tool),
     Completion(commands::completion::Completion),
     Man(commands::man::Man),
     Version(commands::version::Version),
@@ -113,7 +116,10 @@ impl Command {
             Self::Initialize(command) => command.run(terminal),
             Self::GenerateKeyPair(command) => command.run(terminal),
             Self::ImportKeyPair(command) => command.run(terminal),
+            Self::ChangePassword(command) => command.run(terminal),
             Self::PublicKey(command) => command.run(terminal),
+            #[cfg(all(unix, feature = "pkcs11"))]
+            Self::Pkcs11Tool(command) => command.run(terminal),
             Self::Completion(command) => command.run(terminal),
             Self::Man(command) => command.run(terminal),
             Self::Version(command) => command.run(terminal),

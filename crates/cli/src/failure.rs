@@ -62,7 +62,7 @@ impl From<HttpError> for Failure {
 
 impl From<KeyError> for Failure {
     fn from(error: KeyError) -> Self {
-        Self::usage(error.to_string())
+        ClientError::from(error).into()
     }
 }
 

@@ -22,6 +22,17 @@ use crate::failure::{INTERNAL, USAGE};
 const STACK: usize = 16 << 20;
 
 fn main() -> ExitCode {
+    // Started by this program itself, to load the module of a hardware token: see `countersign_keys::pkcs11`.
+    #[cfg(all(unix, feature = "pkcs11"))]
+    if std::env::args_os().nth(1).is_some_and(|first| first == countersign_keys::pkcs11::WORKER_COMMAND) {
+        return match countersign_keys::pkcs11::run_worker() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(message) => {
+                eprintln!("error: {message}");
+                ExitCode::from(USAGE)
+            }
+        };
+    }
     // A panic must never look like success: the work is done on a thread of its own, and one that does not come
     // back with a code is a fault.
     std::panic::set_hook(Box::new(|panic| {

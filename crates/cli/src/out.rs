@@ -121,7 +121,12 @@ impl Terminal {
 
     /// The mark of a check that failed.
     pub(crate) fn no(&self) -> String {
-        self.bad(if self.ascii { "x" } else { "✗" })
+        self.bad(self.no_mark())
+    }
+
+    /// The same without its colour.
+    pub(crate) const fn no_mark(&self) -> &'static str {
+        if self.ascii { "x" } else { "✗" }
     }
 
     /// The mark of a check that does not apply.

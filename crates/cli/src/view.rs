@@ -110,6 +110,11 @@ pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, expla
     let mut out = format!("{}\n", terminal.strong(&printable(title)));
     for check in report.checks() {
         push_check(&mut out, terminal, check, explain);
+        // Of the first failure, which decides, this is said at the end, where it is looked for.
+        let decides = report.verified().is_err_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
+        if check.outcome == Outcome::Failed && !decides && (explain || check.consequence_of.is_none()) {
+            let _ = writeln!(out, "    why       {}", why(check));
+        }
     }
     match report.verified() {
         Ok(verified) => {
@@ -135,7 +140,12 @@ pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, expla
             }
             out.push_str(&terminal.good("VERIFIED"));
         }
-        Err(_) => out.push_str(&terminal.bad("REJECTED")),
+        Err(rejection) => {
+            let (why, next) = meaning(rejection.reason);
+            let _ = writeln!(out, "because    {why}");
+            let _ = writeln!(out, "next       {next}");
+            out.push_str(&terminal.bad("REJECTED"));
+        }
     }
     out.push('\n');
     out
@@ -152,14 +162,15 @@ fn push_check(out: &mut String, terminal: &Terminal, check: &Check, explain: boo
             let _ =
                 writeln!(out, "{} {name:<19} {}", terminal.none(), terminal.dim(&printable(&check.found)));
         }
+        Outcome::Failed if !explain && check.consequence_of.is_some() => {
+            let line = format!("{name:<19} {}", why(check));
+            let _ = writeln!(out, "{} {}", terminal.dim(terminal.no_mark()), terminal.dim(&line));
+        }
         Outcome::Failed => {
-            let (why, next) = check.reason.map_or(("", ""), meaning);
             let code = check.reason.map_or("", Reason::code);
             let _ = writeln!(out, "{} {name:<19} {}", terminal.no(), terminal.bad(code));
             let _ = writeln!(out, "    expected  {}", printable(&check.expected));
             let _ = writeln!(out, "    found     {}", printable(&check.found));
-            let _ = writeln!(out, "    why       {why}");
-            let _ = writeln!(out, "    next      {next}");
         }
     }
     if explain && check.outcome != Outcome::Failed {
@@ -170,6 +181,15 @@ fn push_check(out: &mut String, terminal: &Terminal, check: &Check, explain: boo
     }
 }
 
+/// Why a failure matters, or from which other one it follows.
+fn why(check: &Check) -> String {
+    match (check.consequence_of, check.reason) {
+        (Some(cause), _) => format!("follows from the {}", label(cause)),
+        (None, Some(reason)) => meaning(reason).0.to_owned(),
+        (None, None) => String::new(),
+    }
+}
+
 /// The report as JSON: verified facts apart from what was only found.
 pub(crate) fn report_json(artifact: &str, report: &Report) -> Value {
     let checks: Vec<Value> = report
@@ -177,7 +197,8 @@ pub(crate) fn report_json(artifact: &str, report: &Report) -> Value {
         .iter()
         .map(|c| {
             json!({ "name": c.name.code(), "outcome": c.outcome.code(), "source": c.source,
-                "expected": c.expected, "found": c.found, "reason": c.reason.map(Reason::code) })
+                "expected": c.expected, "found": c.found, "reason": c.reason.map(Reason::code),
+                "consequenceOf": c.consequence_of.map(CheckName::code) })
         })
         .collect();
     let verified = report.verified().ok().map(|v| {
@@ -194,6 +215,7 @@ pub(crate) fn report_json(artifact: &str, report: &Report) -> Value {
             "predicateType": v.statement().map(|s| s.predicate_type.clone()) })
     });
     let reason = report.verified().err().map(|r| r.reason.code());
+    let cause = report.verified().err().map(|r| json!({ "check": r.check.code(), "source": r.evidence }));
     json!({ "artifact": artifact, "verified": verified.is_some(), "exitCode": report.exit_code(), "reason": reason,
-        "result": verified, "checks": checks })
+        "cause": cause, "result": verified, "checks": checks })
 }

@@ -13,8 +13,14 @@
 mod support;
 
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
+use countersign_crypto::{KeyPair, KeyType, encoding};
+use countersign_tlog::{NoteKind, NoteSigner};
 use support::{Home, Instance, golden, settled};
+
+/// A trusted root that trusts nobody but has the form of one: keys alone decide.
+const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
 
 #[test]
 fn help_texts_are_as_kept() {
@@ -42,6 +48,14 @@ fn mistakes_in_the_command_line_exit_with_1() {
         &["sign-blob", "f", "--sk"],
         &["sign-blob", "f", "--new-bundle-format=false"],
         &["generate-key-pair", "--kms", "awskms:///x"],
+        &["generate-key-pair", "--kms", "k8s://ns/secret"],
+        &["generate-key-pair", "hashivault://k"],
+        &["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"],
+        &["generate-key-pair", "k8s://ns/secret"],
+        &["public-key", "--key", "hashivault://k"],
+        &["public-key", "--key", "no-such-plugin://k"],
+        &["public-key", "--key", "github://owner/repo"],
+        &["change-password", "--key", "not-there"],
         &["completion", "tcsh"],
         &["serve", "no-instance"],
     ] {
@@ -64,6 +78,86 @@ fn no_signature_no_trust_and_no_network_have_their_own_codes() {
     assert!(out.ends_with("REJECTED\n"), "{out}");
     let (code, _, err) = home.text(&["trust", "add", "http://127.0.0.1:9", "--yes"]);
     assert_eq!(code, 6, "{err}");
+    let mut vault = home.command(&["public-key", "--key", "hashivault://k"]);
+    let vault = vault.env("VAULT_ADDR", "http://127.0.0.1:9").env("VAULT_TOKEN", "hunter2").output().unwrap();
+    let err = String::from_utf8(vault.stderr).unwrap();
+    assert!(!err.contains("hunter2"), "{err}");
+    assert_eq!(vault.status.code(), Some(6), "{err}");
+}
+
+#[test]
+fn a_key_file_gets_another_password_and_standard_input_is_one_to_the_byte() {
+    let home = Home::new();
+    let run = |arguments: &[&str], variables: &[(&str, &str)], input: &str| {
+        let mut command = home.command(arguments);
+        command.env_remove("COSIGN_PASSWORD").envs(variables.iter().copied()).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&["generate-key-pair", "--output-key-prefix", "k"], &[], "line\n").0, 0);
+    let change = ["change-password", "--key", "k.key"];
+    // As in cosign, the line break that `echo` adds is part of the password.
+    let wrong = [("COSIGN_PASSWORD", "line"), ("COSIGN_NEW_PASSWORD", "new")];
+    let (code, err) = run(&change, &wrong, "");
+    assert!(code == 1 && err.contains("wrong password"), "{err}");
+    let (code, err) = run(&change, &[], "line\n");
+    assert!(code == 1 && err.contains("COSIGN_NEW_PASSWORD"), "{err}");
+    let (code, err) = run(&change, &[("COSIGN_NEW_PASSWORD", "new")], "line\n");
+    assert_eq!(code, 0, "{err}");
+    let (code, err) = run(&change, &[("COSIGN_PASSWORD", "new")], "newer");
+    assert_eq!(code, 0, "{err}");
+    std::fs::remove_file(home.path("k.pub")).unwrap();
+    let public = ["public-key", "--key", "k.key", "--outfile", "k.pub"];
+    assert_eq!(run(&public, &[("COSIGN_PASSWORD", "new")], "").0, 1);
+    let (code, err) = run(&public, &[], "newer");
+    assert_eq!(code, 0, "{err}");
+    assert!(!err.contains("newer"), "{err}");
+}
+
+/// A plugin of a few lines, around openssl, for what a user does with a key in a home of its own.
+#[test]
+#[cfg(unix)]
+fn a_plugin_makes_a_key_signs_and_is_the_public_key_too() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::var("PATH").unwrap();
+    let present = Command::new("openssl").arg("version").output().is_ok_and(|found| found.status.success());
+    if !present {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    let home = Home::new();
+    let program = home.path("sigstore-kms-test");
+    std::fs::write(&program, include_str!("plugin.sh")).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::write(home.path("app.tar"), "artifact").unwrap();
+    std::fs::write(home.path("root.json"), TRUSTS_NOBODY).unwrap();
+    let key = format!("test://{}", home.path("plugin.pem").display());
+    let path = format!("{}:{path}", home.0.path().display());
+    let run = |arguments: &[&str]| {
+        let output = home.command(arguments).env("PATH", &path).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, _, err) = run(&["generate-key-pair", "--kms", &key]);
+    assert!(code == 0 && err.contains("cosign.pub"), "{err}");
+    let (code, _, err) = run(&["generate-key-pair", "--kms", &key]);
+    assert!(code == 1 && err.contains("not replaced"), "{err}");
+    let sign = ["sign", "app.tar", "--key", &key, "--trusted-root", "root.json", "--tlog-upload=false"];
+    let (code, out, err) = run(&sign);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains(&format!("--key {key}")), "{out}");
+    for public in [key.as_str(), "cosign.pub"] {
+        let verify = ["verify", "app.tar", "--key", public, "--min-logs", "0", "--trusted-root", "root.json"];
+        let (code, out, err) = run(&verify);
+        assert_eq!(code, 0, "{out}{err}");
+    }
+    std::fs::write(home.path("app.tar"), "another").unwrap();
+    assert_eq!(
+        run(&["verify", "app.tar", "--key", &key, "--min-logs", "0", "--trusted-root", "root.json"]).0,
+        2
+    );
 }
 
 #[test]
@@ -71,12 +165,7 @@ fn a_key_signs_and_verifies_without_any_service() {
     let home = Home::new();
     std::fs::write(home.path("app.tar"), "artifact").unwrap();
     home.good(&["generate-key-pair", "--output-key-prefix", "k"]);
-    // A trusted root that trusts nobody but has the form of one: keys alone decide.
-    std::fs::write(
-        home.path("root.json"),
-        r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#,
-    )
-    .unwrap();
+    std::fs::write(home.path("root.json"), TRUSTS_NOBODY).unwrap();
     let line = home.good(&[
         "sign",
         "app.tar",
@@ -99,6 +188,97 @@ fn a_key_signs_and_verifies_without_any_service() {
     let (code, out, _) = home.text(&verify);
     assert_eq!(code, 2);
     assert!(out.contains("digest_mismatch") && out.ends_with("REJECTED\n"), "{out}");
+}
+
+#[test]
+fn the_older_bundle_file_of_cosign_is_verified() {
+    let home = Home::new();
+    std::fs::write(home.path("app.tar"), "artifact").unwrap();
+    home.good(&["generate-key-pair"]);
+    home.good(&["sign-blob", "--key", "cosign.key", "--no-tlog", "--output-signature", "sig", "app.tar"]);
+    let signature = std::fs::read_to_string(home.path("sig")).unwrap();
+    let verify =
+        ["verify-blob", "--key", "cosign.pub", "--insecure-ignore-tlog", "--bundle", "old.json", "app.tar"];
+    std::fs::write(home.path("old.json"), format!(r#"{{"base64Signature":"{signature}"}}"#)).unwrap();
+    home.good(&verify);
+    std::fs::write(home.path("app.tar"), "tampered").unwrap();
+    assert_eq!(home.text(&verify).0, 2);
+    std::fs::write(home.path("old.json"), r#"{"base64Signature":""}"#).unwrap();
+    assert_eq!(home.text(&verify).0, 2, "no signature in it");
+}
+
+/// A witness: its key as it is published, and its signature line under a checkpoint.
+struct Witness(NoteSigner);
+
+impl Witness {
+    fn new(name: &str, key: &Arc<KeyPair>) -> Self {
+        Self(NoteSigner::new(NoteKind::CosignatureV1, name, key.clone()).unwrap())
+    }
+
+    fn key(&self) -> String {
+        let verifier = self.0.verifier();
+        let key = encoding::base64_encode(&[&[4], verifier.key.raw()].concat());
+        format!("{}+{}+{key}", verifier.name, encoding::hex_encode(&verifier.hint()))
+    }
+
+    fn cosign(&self, note: &str) -> String {
+        let text = note.split_inclusive("\n\n").next().unwrap().strip_suffix('\n').unwrap();
+        format!("{note}{}", self.0.sign(text, 1_700_000_000_000).unwrap().to_line())
+    }
+}
+
+/// The checkpoint in a bundle, and the bundle with another one in its place.
+fn with_checkpoint(bundle: &str, change: impl Fn(&str) -> String) -> String {
+    let mut json: serde_json::Value = serde_json::from_str(bundle).unwrap();
+    let place =
+        &mut json["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["checkpoint"]["envelope"];
+    *place = change(place.as_str().unwrap()).into();
+    json.to_string()
+}
+
+/// Of a signed file and a kept log: which cosignatures satisfy `--witness` and `--min-witnesses`.
+fn witnesses_are_demanded(home: &Home, issuer: &str) {
+    let pair = || Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
+    let (key, other, unknown) = (pair(), pair(), pair());
+    let a = Witness::new("a.example", &key);
+    let again = Witness::new("again.example", &key);
+    let b = Witness::new("b.example", &other);
+    let stranger = Witness::new("stranger.example", &unknown);
+    std::fs::write(home.path("witnesses"), format!("# ours\n{}\n{}\n{}\n", a.key(), again.key(), b.key()))
+        .unwrap();
+    let bundle = std::fs::read_to_string(home.path("a.txt.sigstore.json")).unwrap();
+    let log = home.path("instance/log/checkpoint");
+    let plain = std::fs::read_to_string(&log).unwrap();
+    let elsewhere = a.cosign(&plain.replacen("localhost\n", "localhost\n1", 1));
+    let stolen = elsewhere.lines().last().unwrap().to_owned() + "\n";
+    let who = ["--certificate-identity", "alice@example.com", "--certificate-oidc-issuer", issuer];
+    let both = ["--witness", "witnesses", "--min-witnesses", "2"];
+    // What stands under the checkpoint, what is demanded, and the answer to it.
+    type Cosign<'a> = &'a dyn Fn(&str) -> String;
+    let cases: [(&str, Cosign<'_>, &[&str], i32); 7] = [
+        ("none", &|note| note.to_owned(), &["--witness", "witnesses"], 2),
+        ("one", &|note| a.cosign(note), &["--witness", "witnesses"], 0),
+        ("too few", &|note| a.cosign(note), &both, 2),
+        ("one key under two names", &|note| again.cosign(&a.cosign(note)), &both, 2),
+        ("a stranger", &|note| stranger.cosign(&a.cosign(note)), &both, 2),
+        ("another checkpoint", &|note| b.cosign(note) + &stolen, &["--witness", "witnesses"], 2),
+        ("two", &|note| b.cosign(&a.cosign(note)), &both, 0),
+    ];
+    for (case, cosign, demand, expected) in cases {
+        std::fs::write(home.path("witnessed.json"), with_checkpoint(&bundle, cosign)).unwrap();
+        for command in ["verify", "verify-blob"] {
+            let asked = [&[command, "--bundle", "witnessed.json", "a.txt"][..], &who, demand].concat();
+            let (code, out, err) = home.text(&asked);
+            assert_eq!(code, expected, "{command}, {case}: {out}{err}");
+        }
+        std::fs::write(&log, cosign(&plain)).unwrap();
+        for action in [&["checkpoint"][..], &["verify", "--all"]] {
+            let asked = [&["log"], action, &["--log", "instance/log"], demand].concat();
+            let (code, out, err) = home.text(&asked);
+            assert_eq!(code, expected, "log {action:?}, {case}: {out}{err}");
+        }
+    }
+    std::fs::write(&log, plain).unwrap();
 }
 
 /// The network system calls of a run, by `strace`; `None` where that cannot be used.
@@ -206,6 +386,19 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
         (Some("countersign.verify"), Some(false))
     );
     assert_eq!(json["reports"][0]["reason"], "digest_mismatch");
+    assert_eq!(json["reports"][0]["cause"]["check"], "digest");
+    let checks = json["reports"][0]["checks"].as_array().unwrap();
+    let followed = checks.iter().find(|c| c["name"] == "signature").unwrap();
+    assert_eq!(
+        (&followed["reason"], &followed["consequenceOf"]),
+        (&"signature_invalid".into(), &"digest".into())
+    );
+    // What only follows is a line without a reason, until all is asked for.
+    assert!(!out.contains("signature_invalid") && !out.contains("too_few_logs"), "{out}");
+    let (_, explained, _) = home.text(&[&swapped[..], &["--explain"]].concat());
+    assert!(explained.contains("signature_invalid") && explained.contains("too_few_logs"), "{explained}");
+
+    witnesses_are_demanded(&home, &issuer);
 
     // The exported file serves a machine that has never seen the instance.
     let elsewhere = Home::new();
@@ -214,6 +407,17 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
     }
     elsewhere.good(&["trust", "add", "site.json"]);
     elsewhere.good(&verify);
+}
+
+#[test]
+fn r25_the_order_to_stop_ends_the_server_well() {
+    let home = Home::new();
+    let mut instance = Instance::start(&home);
+    let id = instance.child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(instance.child.wait().unwrap().code(), Some(0));
+    let checkpoint = home.path("instance/log/checkpoint");
+    assert!(checkpoint.exists(), "the log is where it was");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
+use countersign_crypto::CryptoError;
 use countersign_http::HttpError;
 use countersign_http::text::printable;
+use countersign_keys::KeyError;
 use countersign_registry::RegistryError;
 
 /// An error of this crate.
@@ -48,10 +50,10 @@ pub enum ClientError {
     Trust(String),
     /// A private key that cannot be used.
     #[error(transparent)]
-    Key(#[from] countersign_keys::KeyError),
+    Key(#[from] KeyError),
     /// The signing itself.
     #[error(transparent)]
-    Crypto(#[from] countersign_crypto::CryptoError),
+    Crypto(#[from] CryptoError),
     /// What was just signed does not verify, so nothing was written.
     #[error("the new signature does not verify, so it was not written: {0}")]
     SelfCheck(String),
@@ -66,6 +68,8 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Key(KeyError::Crypto(CryptoError::KeyUnavailable(_)))
+            | Self::Crypto(CryptoError::KeyUnavailable(_)) => 6,
             Self::Usage(_)
             | Self::File { .. }
             | Self::Identity(_)
@@ -116,5 +120,8 @@ mod tests {
         assert_eq!(ClientError::Trust("t".into()).exit_code(), 5);
         assert_eq!(ClientError::Proof("p".into()).exit_code(), 2);
         assert_eq!(ClientError::Usage("u".into()).exit_code(), 1);
+        let away = CryptoError::KeyUnavailable("m".into());
+        assert_eq!(ClientError::Key(KeyError::Crypto(away.clone())).exit_code(), 6);
+        assert_eq!(ClientError::Crypto(away).exit_code(), 6);
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Component, PathBuf};
 
 use countersign_tlog::proof::{self, BuildError, TileSet};
 use countersign_tlog::tile::{self, TileError, TileKind, TilePath};
-use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier, merkle};
+use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier, Witnesses, merkle};
+use jiff::Timestamp;
 use url::Url;
 
 use crate::ClientError;
@@ -39,6 +40,9 @@ pub struct LogReader<'a> {
     source: LogSource<'a>,
     verifier: NoteVerifier,
     origin: Option<String>,
+    witnesses: Witnesses,
+    least: usize,
+    now: Timestamp,
 }
 
 /// A checkpoint whose signature was verified.
@@ -48,6 +52,8 @@ pub struct VerifiedCheckpoint {
     pub note: String,
     /// What it says.
     pub checkpoint: Checkpoint,
+    /// The names of the witnesses who cosigned it; none unless they were asked for.
+    pub witnesses: Vec<String>,
 }
 
 impl<'a> LogReader<'a> {
@@ -58,7 +64,17 @@ impl<'a> LogReader<'a> {
             countersign_tlog::NoteKind::RekorV1 => None,
             _ => Some(verifier.name.clone()),
         };
-        Self { source, verifier, origin }
+        Self { source, verifier, origin, witnesses: Witnesses::default(), least: 0, now: Timestamp::MIN }
+    }
+
+    /// Demands that at least so many of these witnesses have cosigned the newest checkpoint, at `now` or before.
+    /// Those kept from before need none: the newest one is shown to continue them.
+    #[must_use]
+    pub fn witnessed(mut self, witnesses: Witnesses, least: usize, now: Timestamp) -> Self {
+        self.witnesses = witnesses;
+        self.least = least;
+        self.now = now;
+        self
     }
 
     /// Where the log is, for messages.
@@ -96,16 +112,37 @@ impl<'a> LogReader<'a> {
         }
     }
 
-    /// The newest checkpoint, with its signature verified.
+    /// The newest checkpoint, with its signature and the cosignatures demanded verified.
     ///
     /// # Errors
-    /// [`ClientError::Network`] and its kin, [`ClientError::Proof`] when the signature or the origin is wrong.
+    /// [`ClientError::Network`] and its kin, [`ClientError::Proof`] when a signature or the origin is wrong, or too
+    /// few witnesses cosigned.
     pub async fn checkpoint(&self) -> Result<VerifiedCheckpoint, ClientError> {
         let bytes = self
             .fetch("checkpoint", MAX_CHECKPOINT)
             .await?
             .ok_or_else(|| ClientError::Proof(format!("{} has no checkpoint; is it a log?", self.place())))?;
-        self.check_checkpoint(&bytes)
+        let mut found = self.check_checkpoint(&bytes)?;
+        found.witnesses = self.check_witnesses(&bytes)?;
+        Ok(found)
+    }
+
+    fn check_witnesses(&self, note: &[u8]) -> Result<Vec<String>, ClientError> {
+        let wrong = |e: &dyn std::fmt::Display| self.wrong_checkpoint(e);
+        let note = Note::parse(note).map_err(|e| wrong(&e))?;
+        let seen = self.witnesses.cosigners(&note, self.now).map_err(|e| wrong(&e))?;
+        if seen.len() < self.least {
+            let found = if seen.is_empty() { "none".into() } else { seen.len().to_string() };
+            return Err(wrong(&format!(
+                "expected cosignatures of at least {} of the witnesses named, found {found}",
+                self.least
+            )));
+        }
+        Ok(seen.into_values().collect())
+    }
+
+    fn wrong_checkpoint(&self, e: &dyn std::fmt::Display) -> ClientError {
+        ClientError::Proof(format!("the checkpoint of {}: {}", self.place(), printable(&e.to_string())))
     }
 
     /// Checks a checkpoint kept from before.
@@ -113,15 +150,14 @@ impl<'a> LogReader<'a> {
     /// # Errors
     /// [`ClientError::Proof`].
     pub fn check_checkpoint(&self, bytes: &[u8]) -> Result<VerifiedCheckpoint, ClientError> {
-        let wrong = |e: &dyn std::fmt::Display| {
-            ClientError::Proof(format!("the checkpoint of {}: {}", self.place(), printable(&e.to_string())))
-        };
+        let wrong = |e: &dyn std::fmt::Display| self.wrong_checkpoint(e);
         let note = Note::parse(bytes).map_err(|e| wrong(&e))?;
         let checkpoint = Checkpoint::from_note(&note, &self.verifier).map_err(|e| wrong(&e))?;
         if let Some(origin) = self.origin.as_ref().filter(|o| **o != checkpoint.origin) {
             return Err(wrong(&format!("expected the origin {origin}, found {}", checkpoint.origin)));
         }
-        Ok(VerifiedCheckpoint { note: String::from_utf8_lossy(bytes).into_owned(), checkpoint })
+        let note = String::from_utf8_lossy(bytes).into_owned();
+        Ok(VerifiedCheckpoint { note, checkpoint, witnesses: Vec::new() })
     }
 
     /// A tile as it stands in a tree of some size; a log may have dropped the partial one when it filled.
@@ -216,9 +252,11 @@ impl<'a> LogReader<'a> {
 mod tests {
     use super::*;
     use countersign_crypto::{KeyPair, KeyType, Signer};
-    use countersign_tlog::NoteSigner;
     use countersign_tlog::proof::{HashSource, Node};
+    use countersign_tlog::{NoteKind, NoteSigner};
     use std::sync::Arc;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
     /// Leaves in memory as a source of hashes.
     struct Leaves(Vec<Hash>);
@@ -296,6 +334,18 @@ mod tests {
             std::fs::write(self.dir.path().join("checkpoint"), self.checkpoint(size, origin)).unwrap();
         }
 
+        /// Puts a witness's cosignature under the newest checkpoint, made at this time; over another tree if wished.
+        fn cosign(&self, witness: &NoteSigner, second: u64, over: Option<u64>) {
+            let path = self.dir.path().join("checkpoint");
+            let mut note = Note::parse(&std::fs::read(&path).unwrap()).unwrap();
+            let text = over.map_or_else(
+                || note.text().to_owned(),
+                |size| Note::parse(self.checkpoint(size, "log.test").as_bytes()).unwrap().text().to_owned(),
+            );
+            note.add_signature(witness.sign(&text, second * 1000).unwrap()).unwrap();
+            std::fs::write(path, note.to_string()).unwrap();
+        }
+
         fn reader(&self) -> LogReader<'static> {
             let verifier = NoteVerifier::rekor_v2("log.test", self.signer.public_key().clone()).unwrap();
             LogReader::new(LogSource::Directory(self.dir.path().to_owned()), verifier)
@@ -353,5 +403,56 @@ mod tests {
         assert!(other.reader().check_checkpoint(log.checkpoint(3, "log.test").as_bytes()).is_err());
         log.write(3, "other.test");
         assert!(log.reader().checkpoint().await.unwrap_err().to_string().contains("expected the origin"));
+    }
+
+    /// Of the witnesses of a test: signers under these names, all of one key.
+    fn witnesses(names: &[&str]) -> Vec<NoteSigner> {
+        let key = Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
+        let signer = |name: &&str| NoteSigner::new(NoteKind::CosignatureV1, name, key.clone()).unwrap();
+        names.iter().map(signer).collect()
+    }
+
+    fn known(signers: &[&NoteSigner]) -> Witnesses {
+        let mut all = Witnesses::default();
+        for signer in signers {
+            all.insert(&signer.verifier().name, signer.verifier().key.clone()).unwrap();
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn witnesses_are_counted_by_key_and_strangers_do_not_count() {
+        let log = Fixture::new(10);
+        let twice = witnesses(&["a.test", "b.test"]);
+        let (other, stranger) = (witnesses(&["c.test"]), witnesses(&["d.test"]));
+        let all = known(&[&twice[0], &twice[1], &other[0]]);
+        let ask = async |least| {
+            let found = log.reader().witnessed(all.clone(), least, NOW).checkpoint().await;
+            found.map(|c| c.witnesses.len()).map_err(|e| e.to_string())
+        };
+        for signer in [&twice[0], &twice[1], &stranger[0]] {
+            log.cosign(signer, 0, None);
+        }
+        assert_eq!(ask(1).await, Ok(1));
+        assert!(
+            ask(2).await.unwrap_err().contains("expected cosignatures of at least 2"),
+            "{:?}",
+            ask(2).await
+        );
+        log.cosign(&other[0], 0, None);
+        assert_eq!(ask(2).await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_cosignature_over_another_checkpoint_or_from_the_future_is_refused() {
+        let witness = witnesses(&["a.test"]);
+        let all = known(&[&witness[0]]);
+        for (second, over) in [(0, Some(9)), (1, None)] {
+            let log = Fixture::new(10);
+            log.cosign(&witness[0], second, over);
+            let error = log.reader().witnessed(all.clone(), 1, NOW).checkpoint().await.unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("a.test"), "{error}");
+        }
     }
 }

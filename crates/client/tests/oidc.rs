@@ -1,4 +1,4 @@
-//! Logins against a small identity provider on loopback: browser, device, tokens given and ambient.
+//! Logins against a small identity provider on loopback: browser, device, tokens given.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
 
 use std::collections::HashMap;
@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use countersign_client::ClientError;
-use countersign_client::oidc::{
-    Ambient, AmbientProvider, DevicePrompt, Flow, Login, LoginOptions, TokenFrom, Ui,
-};
+use countersign_client::oidc::{Ambient, DevicePrompt, Flow, Login, LoginOptions, TokenFrom, Ui};
 use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::sha256;
 use countersign_http::{Http, HttpError, HttpOptions, Request};
@@ -280,88 +278,4 @@ async fn without_any_source_the_error_says_where_was_looked() {
     let options = LoginOptions { flow: Flow::TokenOnly, ..LoginOptions::default() };
     let error = Login::new(options, nowhere(), nobody()).token(&http(), now()).await.unwrap_err().to_string();
     assert!(error.contains("--identity-token") && error.contains("SIGSTORE_ID_TOKEN"), "{error}");
-}
-
-/// GitHub's and Buildkite's endpoints; each answers only to its own secret.
-async fn ci() -> String {
-    let router = Router::new()
-        .route(
-            "/github",
-            get(|headers: HeaderMap, Query(query): Query<HashMap<String, String>>| async move {
-                let right = headers["authorization"] == "bearer gh"
-                    && query["audience"] == "sigstore"
-                    && query["v"] == "2";
-                let status = if right { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-                (status, Json(json!({ "value": token(&json!({"iss":"gh","sub":"repo:a/b"})) })))
-            }),
-        )
-        .route(
-            "/jobs/j-1/oidc/tokens",
-            post(|headers: HeaderMap, Json(body): Json<Value>| async move {
-                let right = headers["authorization"] == "Token bk" && body["audience"] == "sigstore";
-                let status = if right { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
-                (status, Json(json!({ "token": token(&json!({"iss":"bk","sub":"org:x"})) })))
-            }),
-        );
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(axum::serve(listener, router).into_future());
-    base
-}
-
-fn variables(list: &[(&str, String)]) -> impl Fn(&str) -> Option<String> + Send + Sync + 'static {
-    let map: HashMap<String, String> = list.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect();
-    move |name| map.get(name).cloned()
-}
-
-#[tokio::test]
-async fn ci_systems_are_recognised_in_cosigns_order() {
-    let base = ci().await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("oidc-token");
-    let github = vec![
-        ("ACTIONS_ID_TOKEN_REQUEST_URL", format!("{base}/github?v=2")),
-        ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "gh".into()),
-    ];
-    let subject = |list: Vec<(&str, String)>, file: std::path::PathBuf| {
-        let ambient = Ambient::new(variables(&list), file);
-        async move { ambient.token(&http()).await.map(|t| t.map(|t| t.claims().sub.clone())) }
-    };
-    assert_eq!(subject(vec![], file.clone()).await.unwrap(), None);
-    assert_eq!(subject(github.clone(), file.clone()).await.unwrap(), Some("repo:a/b".into()));
-    std::fs::write(&file, token(&json!({"iss":"k8s","sub":"sa"}))).unwrap();
-    assert_eq!(subject(github.clone(), file.clone()).await.unwrap(), Some("sa".into()));
-    let mut list = github.clone();
-    list.push(("SIGSTORE_ID_TOKEN", token(&json!({"iss":"gitlab","sub":"project"}))));
-    assert_eq!(subject(list.clone(), file.clone()).await.unwrap(), Some("project".into()));
-    list.push(("BUILDKITE_AGENT_ACCESS_TOKEN", "bk".into()));
-    list.push(("BUILDKITE_JOB_ID", "j-1".into()));
-    list.push(("BUILDKITE_AGENT_ENDPOINT", base.clone()));
-    assert_eq!(subject(list, file.clone()).await.unwrap(), Some("org:x".into()));
-
-    // One that offers and fails is not passed over for another identity.
-    let mut wrong = github;
-    wrong[1].1 = "stolen".into();
-    assert!(subject(wrong, dir.path().join("none")).await.is_err());
-}
-
-#[tokio::test]
-async fn a_provider_asked_for_by_name_is_the_only_one_asked() {
-    let dir = tempfile::tempdir().unwrap();
-    let svid = dir.path().join("svid.jwt");
-    std::fs::write(&svid, token(&json!({"iss":"spire","sub":"spiffe://td/w"}))).unwrap();
-    let env = variables(&[
-        ("COUNTERSIGN_ID_TOKEN_FILE", svid.display().to_string()),
-        ("SIGSTORE_ID_TOKEN", token(&json!({"iss":"i","sub":"env"}))),
-    ]);
-    let ambient = Ambient::new(env, "/nonexistent");
-    for name in ["spiffe", "kubernetes"] {
-        let options =
-            LoginOptions { provider: Some(AmbientProvider::parse(name).unwrap()), ..LoginOptions::default() };
-        let mut login = Login::new(options, ambient.clone(), nobody());
-        assert_eq!(login.token(&http(), now()).await.unwrap().subject().unwrap(), "spiffe://td/w");
-    }
-    assert!(AmbientProvider::parse("google").unwrap_err().to_string().contains("github-actions"));
-    let missing = nowhere().token_of(&http(), AmbientProvider::GitHubActions).await.unwrap_err();
-    assert!(missing.to_string().contains("id-token: write"), "{missing}");
 }

@@ -73,65 +73,87 @@ fn verification(key: KeyType, scheme: Scheme) -> Option<&'static dyn lc::Verific
     })
 }
 
-/// Refuses a key whose point is not on its curve.
-pub(crate) fn check_public_key(key: KeyType, raw: &[u8]) -> Result<(), CryptoError> {
-    if key == KeyType::Ed25519 {
-        return ed25519_key(raw).map(drop);
-    }
-    verification(key, key.default_scheme())
-        .and_then(|algorithm| lc::ParsedPublicKey::new(algorithm, raw).ok())
-        .map(drop)
-        .ok_or_else(|| CryptoError::PublicKey(format!("not a valid {key} key")))
+/// A public key made ready: read, found good and kept, so that no signature pays for it again.
+#[derive(Clone)]
+pub(crate) enum ReadyKey {
+    /// Under the default scheme of its type; for another scheme the library reads it anew.
+    Lc(lc::ParsedPublicKey),
+    /// Boxed, because it is much larger than the other.
+    Ed25519(Box<VerifyingKey>),
 }
 
-pub(crate) fn verify(
-    key: KeyType,
-    raw: &[u8],
-    scheme: Scheme,
-    message: &[u8],
-    signature: &[u8],
-) -> Result<(), CryptoError> {
-    match scheme {
-        Scheme::Ed25519 => {
-            let signature = ed25519_signature(signature)?;
-            ed25519_key(raw)?.verify_strict(message, &signature).map_err(|_| CryptoError::SignatureInvalid)
+impl ReadyKey {
+    /// Refuses a key whose point is not on its curve, and an Ed25519 key of small order.
+    pub(crate) fn new(key: KeyType, raw: &[u8]) -> Result<Self, CryptoError> {
+        if key == KeyType::Ed25519 {
+            return ed25519_key(raw).map(|key| Self::Ed25519(Box::new(key)));
         }
-        Scheme::Ed25519ph => {
-            let signature = ed25519_signature(signature)?;
-            let hash = sha2::Sha512::new_with_prefix(message);
-            ed25519_key(raw)?
-                .verify_prehashed_strict(hash, None, &signature)
-                .map_err(|_| CryptoError::SignatureInvalid)
-        }
-        _ => {
-            let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
-            lc::UnparsedPublicKey::new(algorithm, raw)
-                .verify(message, signature)
-                .map_err(|_| CryptoError::SignatureInvalid)
-        }
+        verification(key, key.default_scheme())
+            .and_then(|algorithm| lc::ParsedPublicKey::new(algorithm, raw).ok())
+            .map(Self::Lc)
+            .ok_or_else(|| CryptoError::PublicKey(format!("not a valid {key} key")))
+    }
+
+    pub(crate) fn verify(
+        &self,
+        key: KeyType,
+        scheme: Scheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        let result = match (self, scheme) {
+            (Self::Ed25519(ready), Scheme::Ed25519) => {
+                ready.verify_strict(message, &ed25519_signature(signature)?).ok()
+            }
+            (Self::Ed25519(ready), Scheme::Ed25519ph) => {
+                let hash = sha2::Sha512::new_with_prefix(message);
+                ready.verify_prehashed_strict(hash, None, &ed25519_signature(signature)?).ok()
+            }
+            (Self::Lc(ready), _) if scheme == key.default_scheme() => {
+                ready.verify_sig(message, signature).ok()
+            }
+            (Self::Lc(ready), _) => unparsed(key, scheme, ready)?.verify(message, signature).ok(),
+            (Self::Ed25519(_), _) => return Err(CryptoError::SchemeMismatch { scheme, key }),
+        };
+        result.ok_or(CryptoError::SignatureInvalid)
+    }
+
+    pub(crate) fn verify_digest(
+        &self,
+        key: KeyType,
+        scheme: Scheme,
+        digest: &Digest,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        let ready = match self {
+            Self::Lc(ready) => ready,
+            Self::Ed25519(ready) if scheme == Scheme::Ed25519ph => {
+                let hash = crate::hash::Prehashed::new(digest)?;
+                return ready
+                    .verify_prehashed_strict(hash, None, &ed25519_signature(signature)?)
+                    .map_err(|_| CryptoError::SignatureInvalid);
+            }
+            Self::Ed25519(_) => return Err(CryptoError::SchemeMismatch { scheme, key }),
+        };
+        let digest = lc_digest::Digest::import_less_safe(digest.as_bytes(), lc_algorithm(digest.algorithm()))
+            .map_err(|_| CryptoError::SignatureInvalid)?;
+        let result = if scheme == key.default_scheme() {
+            ready.verify_digest_sig(&digest, signature)
+        } else {
+            unparsed(key, scheme, ready)?.verify_digest(&digest, signature)
+        };
+        result.map_err(|_| CryptoError::SignatureInvalid)
     }
 }
 
-pub(crate) fn verify_digest(
+/// A key under another scheme than the default of its type.
+fn unparsed<'a>(
     key: KeyType,
-    raw: &[u8],
     scheme: Scheme,
-    digest: &Digest,
-    signature: &[u8],
-) -> Result<(), CryptoError> {
-    if scheme == Scheme::Ed25519ph {
-        let signature = ed25519_signature(signature)?;
-        let hash = crate::hash::Prehashed::new(digest)?;
-        return ed25519_key(raw)?
-            .verify_prehashed_strict(hash, None, &signature)
-            .map_err(|_| CryptoError::SignatureInvalid);
-    }
+    ready: &'a lc::ParsedPublicKey,
+) -> Result<lc::UnparsedPublicKey<&'a [u8]>, CryptoError> {
     let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
-    let digest = lc_digest::Digest::import_less_safe(digest.as_bytes(), lc_algorithm(digest.algorithm()))
-        .map_err(|_| CryptoError::SignatureInvalid)?;
-    lc::UnparsedPublicKey::new(algorithm, raw)
-        .verify_digest(&digest, signature)
-        .map_err(|_| CryptoError::SignatureInvalid)
+    Ok(lc::UnparsedPublicKey::new(algorithm, ready.as_ref()))
 }
 
 fn ed25519_key(raw: &[u8]) -> Result<VerifyingKey, CryptoError> {

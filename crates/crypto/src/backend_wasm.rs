@@ -49,60 +49,75 @@ pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
     sha2::Sha256::digest(data).into()
 }
 
-pub(crate) fn check_public_key(key: KeyType, raw: &[u8]) -> Result<(), CryptoError> {
-    let ok = match key {
-        KeyType::EcdsaP256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
-        KeyType::EcdsaP384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
-        KeyType::EcdsaP521 => p521::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
-        KeyType::Ed25519 => return ed25519_key(raw).map(drop),
-        KeyType::Rsa { .. } => true,
-    };
-    if ok { Ok(()) } else { Err(CryptoError::PublicKey(format!("not a valid {key} key"))) }
-}
+/// A public key that was found good. It is read anew for each signature: this backend is for few of them.
+#[derive(Clone)]
+pub(crate) struct ReadyKey(Vec<u8>);
 
-pub(crate) fn verify(
-    key: KeyType,
-    raw: &[u8],
-    scheme: Scheme,
-    message: &[u8],
-    signature: &[u8],
-) -> Result<(), CryptoError> {
-    match scheme.hash() {
-        Some(hash) => verify_digest(key, raw, scheme, &digest(hash, message), signature),
-        None => {
-            let signature = EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
-            ed25519_key(raw)?.verify_strict(message, &signature).map_err(|_| CryptoError::SignatureInvalid)
+impl ReadyKey {
+    pub(crate) fn new(key: KeyType, raw: &[u8]) -> Result<Self, CryptoError> {
+        let ok = match key {
+            KeyType::EcdsaP256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
+            KeyType::EcdsaP384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
+            KeyType::EcdsaP521 => p521::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
+            KeyType::Ed25519 => return ed25519_key(raw).map(|_| Self(raw.to_vec())),
+            KeyType::Rsa { .. } => true,
+        };
+        if ok {
+            Ok(Self(raw.to_vec()))
+        } else {
+            Err(CryptoError::PublicKey(format!("not a valid {key} key")))
         }
     }
-}
 
-pub(crate) fn verify_digest(
-    key: KeyType,
-    raw: &[u8],
-    scheme: Scheme,
-    digest: &Digest,
-    signature: &[u8],
-) -> Result<(), CryptoError> {
-    macro_rules! ecdsa {
-        ($curve:ident) => {{
-            let key = $curve::ecdsa::VerifyingKey::from_sec1_bytes(raw)
-                .map_err(|_| CryptoError::PublicKey("not a valid curve point".into()))?;
-            let signature =
-                $curve::ecdsa::Signature::from_der(signature).map_err(|_| CryptoError::SignatureInvalid)?;
-            key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| CryptoError::SignatureInvalid)
-        }};
-    }
-    match (key, scheme) {
-        (KeyType::EcdsaP256, Scheme::Ecdsa(_)) => ecdsa!(p256),
-        (KeyType::EcdsaP384, Scheme::Ecdsa(_)) => ecdsa!(p384),
-        (KeyType::EcdsaP521, Scheme::Ecdsa(_)) => ecdsa!(p521),
-        (KeyType::Ed25519, Scheme::Ed25519ph) => {
-            let signature = EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
-            ed25519_key(raw)?
-                .verify_prehashed_strict(crate::hash::Prehashed::new(digest)?, None, &signature)
-                .map_err(|_| CryptoError::SignatureInvalid)
+    pub(crate) fn verify(
+        &self,
+        key: KeyType,
+        scheme: Scheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        match scheme.hash() {
+            Some(hash) => self.verify_digest(key, scheme, &digest(hash, message), signature),
+            None => {
+                let signature =
+                    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
+                ed25519_key(&self.0)?
+                    .verify_strict(message, &signature)
+                    .map_err(|_| CryptoError::SignatureInvalid)
+            }
         }
-        _ => Err(CryptoError::Unsupported(format!("{scheme} in the WebAssembly build"))),
+    }
+
+    pub(crate) fn verify_digest(
+        &self,
+        key: KeyType,
+        scheme: Scheme,
+        digest: &Digest,
+        signature: &[u8],
+    ) -> Result<(), CryptoError> {
+        let raw = self.0.as_slice();
+        macro_rules! ecdsa {
+            ($curve:ident) => {{
+                let key = $curve::ecdsa::VerifyingKey::from_sec1_bytes(raw)
+                    .map_err(|_| CryptoError::PublicKey("not a valid curve point".into()))?;
+                let signature = $curve::ecdsa::Signature::from_der(signature)
+                    .map_err(|_| CryptoError::SignatureInvalid)?;
+                key.verify_prehash(digest.as_bytes(), &signature).map_err(|_| CryptoError::SignatureInvalid)
+            }};
+        }
+        match (key, scheme) {
+            (KeyType::EcdsaP256, Scheme::Ecdsa(_)) => ecdsa!(p256),
+            (KeyType::EcdsaP384, Scheme::Ecdsa(_)) => ecdsa!(p384),
+            (KeyType::EcdsaP521, Scheme::Ecdsa(_)) => ecdsa!(p521),
+            (KeyType::Ed25519, Scheme::Ed25519ph) => {
+                let signature =
+                    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
+                ed25519_key(raw)?
+                    .verify_prehashed_strict(crate::hash::Prehashed::new(digest)?, None, &signature)
+                    .map_err(|_| CryptoError::SignatureInvalid)
+            }
+            _ => Err(CryptoError::Unsupported(format!("{scheme} in the WebAssembly build"))),
+        }
     }
 }
 

@@ -17,10 +17,14 @@
 //! ```
 
 #[cfg(not(target_arch = "wasm32"))]
+mod agreement;
+#[cfg(not(target_arch = "wasm32"))]
 mod backend_aws;
 #[cfg(target_arch = "wasm32")]
 mod backend_wasm;
+pub mod ecdsa;
 pub mod encoding;
+mod forms;
 mod hash;
 #[cfg(not(target_arch = "wasm32"))]
 mod key_pair;
@@ -32,6 +36,8 @@ use backend_aws as backend;
 #[cfg(target_arch = "wasm32")]
 use backend_wasm as backend;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use agreement::{hmac_sha256, x25519_once};
 pub use hash::{Digest, HashAlgorithm, Hasher, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 pub use key_pair::{KeyPair, random};

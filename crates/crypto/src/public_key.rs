@@ -1,36 +1,53 @@
 //! Public keys, and the trait of everything that can sign.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use der::{Decode as _, Sequence};
 
 use crate::{CryptoError, Digest, KeyDetails, KeyType, Scheme, backend, encoding, sha256};
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(crate) const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+pub(crate) const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+pub(crate) const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+pub(crate) const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+pub(crate) const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// `RSAPublicKey` of RFC 8017 appendix A.1.1.
 #[derive(Sequence)]
-struct RsaPublicKey<'a> {
-    modulus: UintRef<'a>,
-    exponent: UintRef<'a>,
+pub(crate) struct RsaPublicKey<'a> {
+    pub(crate) modulus: UintRef<'a>,
+    pub(crate) exponent: UintRef<'a>,
 }
 
 /// A public key: its `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7) and what was found in it.
 ///
-/// There is one way in, [`PublicKey::from_spki_der`]: a bare 32-byte Ed25519 key or a bare curve point is not
-/// a key here.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// Bytes are read by [`PublicKey::from_spki_der`] alone: a bare 32-byte Ed25519 key or a bare curve point is not
+/// a key there. Who has numbers and knows of what says so ([`PublicKey::from_coordinates`] and its like).
+#[derive(Clone)]
 pub struct PublicKey {
     spki: Vec<u8>,
     key_type: KeyType,
     /// The content of the BIT STRING: curve point, Ed25519 key, or `RSAPublicKey`.
     raw: Vec<u8>,
+    ready: backend::ReadyKey,
+}
+
+// All else follows from these bytes.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.spki == other.spki
+    }
+}
+
+impl Eq for PublicKey {}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.spki.hash(state);
+    }
 }
 
 impl PublicKey {
@@ -85,8 +102,8 @@ impl PublicKey {
             }
             other => return Err(CryptoError::PublicKey(format!("algorithm {other} is not supported"))),
         };
-        backend::check_public_key(key_type, raw)?;
-        Ok(Self { raw: raw.to_vec(), spki: der.to_vec(), key_type })
+        let ready = backend::ReadyKey::new(key_type, raw)?;
+        Ok(Self { raw: raw.to_vec(), spki: der.to_vec(), key_type, ready })
     }
 
     /// Reads a PEM file with exactly one `PUBLIC KEY` block.
@@ -149,7 +166,7 @@ impl PublicKey {
     /// [`CryptoError::SignatureInvalid`].
     pub fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> Result<(), CryptoError> {
         self.check_scheme(scheme)?;
-        backend::verify(self.key_type, &self.raw, scheme, message, signature)
+        self.ready.verify(self.key_type, scheme, message, signature)
     }
 
     /// Checks a signature over a digest made before. The digest's algorithm must be the scheme's.
@@ -170,7 +187,7 @@ impl PublicKey {
                 digest.algorithm()
             )));
         }
-        backend::verify_digest(self.key_type, &self.raw, scheme, digest, signature)
+        self.ready.verify_digest(self.key_type, scheme, digest, signature)
     }
 
     fn check_scheme(&self, scheme: Scheme) -> Result<(), CryptoError> {

@@ -10,6 +10,7 @@
 //! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
 
 mod error;
+pub mod grpc;
 mod request;
 mod response;
 pub mod text;
@@ -20,9 +21,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::header::{self, HeaderMap};
-use reqwest::{Certificate, Client, StatusCode, redirect};
+use reqwest::{Certificate, Client, Identity, StatusCode, redirect};
 use tokio::time::Instant;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 pub use crate::error::HttpError;
 use crate::request::Body;
@@ -49,6 +51,10 @@ pub struct HttpOptions {
     pub allow_plain_http: bool,
     /// Certificates of authorities that are trusted beside the system's: PEM, any number in each.
     pub authorities: Vec<Vec<u8>>,
+    /// For servers which know their clients by a certificate.
+    pub identity: Option<ClientIdentity>,
+    /// Whether never to use a proxy: for a machine's own services, such as a cloud's metadata.
+    pub no_proxy: bool,
 }
 
 impl Default for HttpOptions {
@@ -60,7 +66,25 @@ impl Default for HttpOptions {
             longest_wait: Duration::from_secs(20),
             allow_plain_http: false,
             authorities: Vec::new(),
+            identity: None,
+            no_proxy: false,
         }
+    }
+}
+
+/// A TLS client certificate and its private key, both in PEM. Never shown.
+#[derive(Clone)]
+pub struct ClientIdentity(Zeroizing<Vec<u8>>);
+
+impl From<Zeroizing<Vec<u8>>> for ClientIdentity {
+    fn from(pem: Zeroizing<Vec<u8>>) -> Self {
+        Self(pem)
+    }
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientIdentity(…)")
     }
 }
 
@@ -209,11 +233,19 @@ impl Http {
             .user_agent(concat!("countersign/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(Duration::from_secs(10))
             .redirect(redirect::Policy::custom(same_origin));
-        if is_loopback(url) {
+        if is_loopback(url) || self.options.no_proxy {
             builder = builder.no_proxy();
         }
-        builder =
-            if direct { builder.tls_certs_only([]) } else { builder.tls_certs_merge(self.authorities()?) };
+        if direct {
+            builder = builder.tls_certs_only([]);
+        } else {
+            builder = builder.tls_certs_merge(self.authorities()?);
+            if let Some(pem) = &self.options.identity {
+                builder = builder.identity(Identity::from_pem(&pem.0).map_err(|_| {
+                    HttpError::Usage("expected a client certificate and its private key in PEM".into())
+                })?);
+            }
+        }
         let client = builder.build().map_err(|e| HttpError::Network {
             service: "TLS",
             url: shown(url),

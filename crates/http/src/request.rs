@@ -96,6 +96,18 @@ impl<'a> Request<'a> {
         Ok(self)
     }
 
+    /// Sets a header whose value is never shown.
+    ///
+    /// # Errors
+    /// As [`Request::header`].
+    pub fn secret_header(self, name: &'static str, value: &str) -> Result<Self, HttpError> {
+        let mut request = self.header(name, value)?;
+        if let Some(value) = request.headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+        Ok(request)
+    }
+
     /// Sets what kind of answer is understood.
     #[must_use]
     pub fn accept(mut self, content_type: &'static str) -> Self {

@@ -267,3 +267,15 @@ async fn authorities_that_are_no_certificates_are_refused() {
         assert!(error.to_string().contains("expected certificates of authorities"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn an_answer_that_stops_coming_is_left_in_time() {
+    let router = Router::new().fallback(|| async {
+        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>("some") });
+        axum::body::Body::from_stream(futures_util::StreamExt::chain(first, futures_util::stream::pending()))
+    });
+    let url = url(serve(router).await, "/");
+    let request = Request::get("test", &url).timeout(Duration::from_millis(200));
+    let error = http().send(request).await.unwrap_err();
+    assert!(error.to_string().contains("too slowly"), "{error}");
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use countersign_crypto::{encoding, random};
+use countersign_http::text::printable;
 
 use crate::KeyError;
 
@@ -159,11 +160,6 @@ fn derive(password: &[u8], salt: &[u8], n: u32) -> Result<Zeroizing<[u8; 32]>, K
     let mut key = Zeroizing::new([0; 32]);
     scrypt::scrypt(password, salt, &params, key.as_mut_slice()).map_err(|_| failed())?;
     Ok(key)
-}
-
-/// A name out of an untrusted file, cut and freed of control characters, for an error message.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -45,15 +45,13 @@ pub enum KeyError {
         /// The limit in bytes.
         limit: usize,
     },
-    /// A reference with a scheme this build cannot reach.
-    #[error("key reference \"{scheme}\": {detail}; supported here: {supported}")]
-    UnsupportedScheme {
-        /// The scheme, such as `awskms://`.
-        scheme: String,
-        /// What it would have been.
+    /// A reference to a home which cannot do what was asked for.
+    #[error("the key {reference} {detail}")]
+    Unsupported {
+        /// The reference.
+        reference: String,
+        /// What it cannot do, and what can.
         detail: &'static str,
-        /// What is supported instead.
-        supported: &'static str,
     },
     /// A reference which is not well formed.
     #[error("not a key reference: {0}")]
@@ -61,6 +59,9 @@ pub enum KeyError {
     /// An environment variable that is not set or not text.
     #[error("the environment variable {0} is not set (or not UTF-8)")]
     Variable(String),
+    /// The home of a key refuses, or answers with something that is wrong.
+    #[error("{0}")]
+    Refused(String),
     /// The content is not a key file of a supported form.
     #[error("not a usable key file: {0}")]
     Malformed(String),
@@ -70,6 +71,15 @@ pub enum KeyError {
     /// No password could be had.
     #[error("no password for the private key: {0}")]
     Password(String),
+    /// A token's PIN is missing, or the token refuses it.
+    #[error("{0}")]
+    Pin(String),
+    /// The home of the key can be reached and holds no such key.
+    #[error("{0}")]
+    NoSuchKey(String),
+    /// A token cannot do what was asked for.
+    #[error("{0}")]
+    Token(String),
     /// The key itself is not usable.
     #[error(transparent)]
     Crypto(#[from] CryptoError),

@@ -32,7 +32,8 @@ pub fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), KeyError>
     sync_dir(parent(path))
 }
 
-/// Writes a file in place of what is there. For files the program owns, such as a cache; never for a key.
+/// Writes a file in place of what is there. For files the program owns, such as a cache, and for a key in another
+/// form; never for another key.
 ///
 /// # Errors
 /// [`KeyError::Io`].

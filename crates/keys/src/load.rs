@@ -4,17 +4,31 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_crypto::{KeyPair, KeyType, PublicKey, Scheme, Signer, encoding};
+use countersign_http::text::printable;
 use zeroize::Zeroizing;
 
-use crate::encrypted::{self, MAX_FILE, printable};
-use crate::{KeyError, KeyRef, PasswordSource, file};
+use crate::aws_kms::AwsKms;
+use crate::azure_kms::AzureKms;
+use crate::encrypted::{self, MAX_FILE};
+use crate::environment::Context;
+use crate::gcp_kms::GcpKms;
+use crate::github::Secrets;
+use crate::gitlab::Variables;
+use crate::hashivault::HashiVault;
+use crate::kubernetes::Secret;
+#[cfg(all(unix, feature = "pkcs11"))]
+use crate::pkcs11::Pkcs11Signer;
+use crate::plugin::{self, Plugin};
+use crate::secret_store::NewPair;
+use crate::service::Remote;
+use crate::{KeyError, KeyRef, PasswordSource, file, web};
 
 /// Loads a private key as something that signs. The password is asked for only if the key is encrypted.
 ///
 /// # Errors
-/// [`KeyError`], naming the file, the variable or the form that was expected.
+/// [`KeyError`], naming the file, the variable or the form that was expected, or what the key's home says.
 pub fn load_signer(reference: &KeyRef, password: &PasswordSource) -> Result<Arc<dyn Signer>, KeyError> {
-    Ok(Arc::new(load_key_pair(reference, password)?))
+    signer(&Context::process(), reference, password, false)
 }
 
 /// As [`load_signer`], for artifacts, which may be too large for memory: an Ed25519 key then signs their digest
@@ -26,36 +40,201 @@ pub fn load_artifact_signer(
     reference: &KeyRef,
     password: &PasswordSource,
 ) -> Result<Arc<dyn Signer>, KeyError> {
-    let key = load_key_pair(reference, password)?;
-    Ok(Arc::new(if key.scheme() == Scheme::Ed25519 { key.with_scheme(Scheme::Ed25519ph)? } else { key }))
+    signer(&Context::process(), reference, password, true)
+}
+
+pub(crate) fn signer(
+    context: &Context,
+    reference: &KeyRef,
+    password: &PasswordSource,
+    for_artifacts: bool,
+) -> Result<Arc<dyn Signer>, KeyError> {
+    #[cfg(all(unix, feature = "pkcs11"))]
+    if let KeyRef::Pkcs11(uri) = reference {
+        let key = Pkcs11Signer::open(uri, password)?;
+        let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
+        return Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }));
+    }
+    if let Some(remote) = remote(context, reference)? {
+        return remote.signer(for_artifacts);
+    }
+    let key = key_pair(context, reference, password)?;
+    let prehash = for_artifacts && key.scheme() == Scheme::Ed25519;
+    Ok(Arc::new(if prehash { key.with_scheme(Scheme::Ed25519ph)? } else { key }))
+}
+
+/// The key behind a reference, if its home signs with it and keeps it.
+fn remote(context: &Context, reference: &KeyRef) -> Result<Option<Remote>, KeyError> {
+    let (name, patience) = (reference.to_string(), context.patience);
+    Ok(Some(match reference {
+        KeyRef::AwsKms { endpoint, key } => {
+            Remote::new(AwsKms::open(context, endpoint.as_deref(), key)?, name, patience)
+        }
+        KeyRef::GcpKms { .. } => match GcpKms::open(context, reference)? {
+            Some(service) => Remote::new(service, name, patience),
+            None => return Ok(None),
+        },
+        KeyRef::AzureKms { vault, key, version } => {
+            Remote::new(AzureKms::open(context, vault, key, version.as_deref())?, name, patience)
+        }
+        KeyRef::HashiVault { key } => Remote::new(HashiVault::open(context, key)?, name, patience),
+        KeyRef::Plugin { scheme, resource } => Remote::new(Plugin::open(scheme, resource), name, patience),
+        _ => return Ok(None),
+    }))
 }
 
 /// Loads a private key into memory, for uses which need the key itself (a change of scheme, an export).
 ///
 /// # Errors
-/// As [`load_signer`].
+/// As [`load_signer`], and [`KeyError::Unsupported`] for a home that gives no private key away.
 pub fn load_key_pair(reference: &KeyRef, password: &PasswordSource) -> Result<KeyPair, KeyError> {
-    let text = match reference {
-        KeyRef::File(path) => file::read_private(path, MAX_FILE)?,
-        KeyRef::Env(name) => variable(name)?,
-    };
-    key_pair_from_pem(&text, &reference.to_string(), password)
+    key_pair(&Context::process(), reference, password)
 }
 
-/// Loads a public key: a PEM block `PUBLIC KEY`.
+pub(crate) fn key_pair(
+    context: &Context,
+    reference: &KeyRef,
+    password: &PasswordSource,
+) -> Result<KeyPair, KeyError> {
+    let name = reference.to_string();
+    let stored = match reference {
+        KeyRef::File(path) => {
+            return key_pair_from_pem(&file::read_private(path, MAX_FILE)?, &name, password);
+        }
+        KeyRef::Env(variable_name) => {
+            return key_pair_from_pem(&variable(context, variable_name)?, &name, password);
+        }
+        KeyRef::Kubernetes { namespace, secret } => Secret::open(context, namespace, secret)?.private()?,
+        KeyRef::GitLab { project } => Variables::open(context, project)?.private()?,
+        other => return Err(unsupported(other, no_private_key(other))),
+    };
+    let beside = stored.password.map(|bytes| PasswordSource::from_bytes(&bytes)).transpose()?;
+    key_pair_from_pem(&stored.private, &name, beside.as_ref().unwrap_or(password))
+}
+
+fn no_private_key(reference: &KeyRef) -> &'static str {
+    match reference {
+        KeyRef::Https(_) => {
+            "is on a web server, where only public keys are; private keys are not fetched from the network"
+        }
+        KeyRef::GitHub { .. } => {
+            "is in GitHub's secrets, which nobody can read back; in a workflow, pass the secret in a variable and use \
+             env://COSIGN_PRIVATE_KEY"
+        }
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(_) => "is in a hardware module, which signs with it and does not give it away",
+        #[cfg(not(all(unix, feature = "pkcs11")))]
+        KeyRef::Pkcs11(_) => "is in a hardware module, which this build does not reach",
+        _ => "is kept by a service which signs with it and does not give it away",
+    }
+}
+
+fn unsupported(reference: &KeyRef, detail: &'static str) -> KeyError {
+    KeyError::Unsupported { reference: reference.to_string(), detail }
+}
+
+/// Loads a public key: a PEM block `PUBLIC KEY`, or what the key's home says it is.
 ///
 /// # Errors
-/// [`KeyError`], naming the file, the variable or the form that was expected.
+/// [`KeyError`], naming the file, the variable or the form that was expected, or what the key's home says.
 pub fn load_public_key(reference: &KeyRef) -> Result<PublicKey, KeyError> {
+    public_key(&Context::process(), reference)
+}
+
+pub(crate) fn public_key(context: &Context, reference: &KeyRef) -> Result<PublicKey, KeyError> {
+    if let Some(remote) = remote(context, reference)? {
+        return remote.public_key();
+    }
     let text = match reference {
         KeyRef::File(path) => file::read_public(path, MAX_FILE)?,
-        KeyRef::Env(name) => variable(name)?,
+        KeyRef::Env(name) => variable(context, name)?,
+        KeyRef::Https(url) => return web::public_key(context, url),
+        #[cfg(all(unix, feature = "pkcs11"))]
+        KeyRef::Pkcs11(uri) => {
+            let nobody = PasswordSource::FirstSet(Vec::new());
+            return Ok(Pkcs11Signer::open(uri, &nobody)?.public_key().clone());
+        }
+        KeyRef::Kubernetes { namespace, secret } => {
+            Zeroizing::new(Secret::open(context, namespace, secret)?.public()?)
+        }
+        KeyRef::GitLab { project } => Zeroizing::new(Variables::open(context, project)?.public()?),
+        other => return Err(unsupported(other, no_private_key(other))),
     };
     Ok(PublicKey::from_pem(&text)?)
 }
 
-fn variable(name: &str) -> Result<Zeroizing<String>, KeyError> {
-    let text = std::env::var(name).map(Zeroizing::new).map_err(|_| KeyError::Variable(name.to_owned()))?;
+/// What [`create_key`] found or made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The public key.
+    pub public: PublicKey,
+    /// Whether it is new; a service's key which was there already is not made again.
+    pub is_new: bool,
+}
+
+/// Makes a key in a home of its own: a key service, a plugin, or a store of secrets, where the password is kept
+/// beside the key as cosign does. Without a type it is ECDSA P-256, or what a plugin takes itself.
+///
+/// # Errors
+/// [`KeyError`], and [`KeyError::Unsupported`] for a home that makes no keys. Secrets which are there are left alone.
+pub fn create_key(
+    reference: &KeyRef,
+    key_type: Option<KeyType>,
+    password: &PasswordSource,
+) -> Result<Created, KeyError> {
+    create(&Context::process(), reference, key_type, password)
+}
+
+pub(crate) fn create(
+    context: &Context,
+    reference: &KeyRef,
+    key_type: Option<KeyType>,
+    password: &PasswordSource,
+) -> Result<Created, KeyError> {
+    if let KeyRef::Plugin { scheme, resource } = reference {
+        if key_type.is_some() {
+            return Err(unsupported(reference, "is made by a plugin, which chooses the algorithm itself"));
+        }
+        let public = plugin::create(Plugin::open(scheme, resource), context.patience)?;
+        return Ok(Created { public, is_new: true });
+    }
+    if let Some(remote) = remote(context, reference)? {
+        let (public, is_new) = remote.create(key_type)?;
+        return Ok(Created { public, is_new });
+    }
+    #[cfg(all(unix, feature = "pkcs11"))]
+    if let KeyRef::Pkcs11(uri) = reference {
+        let (public, is_new) = crate::pkcs11::find_or_generate(uri, key_type, password)?;
+        return Ok(Created { public, is_new });
+    }
+    let make = || NewPair::make(key_type.unwrap_or(KeyType::EcdsaP256), password, &reference.to_string());
+    let pair = match reference {
+        KeyRef::Kubernetes { namespace, secret } => {
+            Secret::open(context, namespace, secret)?.store(make()?)?
+        }
+        KeyRef::GitLab { project } => Variables::open(context, project)?.store(make()?)?,
+        KeyRef::GitHub { owner, repository } => {
+            Secrets::open(context, owner, repository.as_deref())?.store(make()?)?
+        }
+        other => return Err(unsupported(other, "is in a home where no key is made")),
+    };
+    Ok(Created { public: pair.public, is_new: true })
+}
+
+/// Encrypts a key file anew under another password, in its place. After a crash the file has the one password or
+/// the other.
+///
+/// # Errors
+/// As [`load_signer`] for a file; [`KeyError::Io`], [`KeyError::Password`].
+pub fn change_password(path: &Path, old: &PasswordSource, new: &PasswordSource) -> Result<(), KeyError> {
+    let name = path.display().to_string();
+    let pair = key_pair_from_pem(&file::read_private(path, MAX_FILE)?, &name, old)?;
+    let pem = encrypted::encrypt(&pair.to_pkcs8()?, &new.get(&name)?)?;
+    file::replace(path, pem.as_bytes(), file::PRIVATE)
+}
+
+fn variable(context: &Context, name: &str) -> Result<Zeroizing<String>, KeyError> {
+    let text = context.environment.get(name).ok_or_else(|| KeyError::Variable(name.to_owned()))?;
     if text.len() > MAX_FILE {
         return Err(KeyError::TooLarge { what: format!("the variable {name}"), limit: MAX_FILE });
     }
@@ -167,6 +346,22 @@ mod tests {
         public.verify(signer.scheme(), b"m", &signer.sign(b"m").unwrap()).unwrap();
         let wrong = load_signer(&KeyRef::File(files.private), &PasswordSource::literal("other"));
         assert!(matches!(wrong, Err(KeyError::WrongPassword)));
+    }
+
+    #[test]
+    fn a_key_under_another_password_is_the_same_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (PasswordSource::literal("old"), PasswordSource::literal(""));
+        let files = create_key_pair(&dir.path().join("k"), KeyType::EcdsaP256, &old).unwrap();
+        let reference = KeyRef::File(files.private.clone());
+        let before = std::fs::read(&files.private).unwrap();
+        assert!(matches!(change_password(&files.private, &new, &old), Err(KeyError::WrongPassword)));
+        assert!(matches!(change_password(&files.private, &old, &none()), Err(KeyError::Password(_))));
+        assert_eq!(std::fs::read(&files.private).unwrap(), before, "a failure leaves the file as it was");
+        change_password(&files.private, &old, &new).unwrap();
+        assert!(matches!(load_key_pair(&reference, &old), Err(KeyError::WrongPassword)));
+        let key = load_key_pair(&reference, &new).unwrap();
+        assert_eq!(key.public_key(), &load_public_key(&KeyRef::File(files.public)).unwrap());
     }
 
     #[test]

@@ -55,6 +55,13 @@ impl PasswordSource {
         Self::Literal(Zeroizing::new(password.to_owned()))
     }
 
+    /// A password that lay beside its key.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, KeyError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| KeyError::Password("the one beside the key is not UTF-8".into()))?;
+        Ok(Self::literal(text))
+    }
+
     /// The password.
     ///
     /// # Errors
@@ -62,6 +69,16 @@ impl PasswordSource {
     /// source at all; [`KeyError::Io`] for an unreadable file.
     pub fn get(&self, purpose: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         self.get_with(purpose, &|name| std::env::var_os(name))
+    }
+
+    #[cfg(all(unix, feature = "pkcs11"))]
+    /// The question to a person, if asking one is among the sources.
+    pub(crate) fn prompt(&self) -> Option<&PromptFn> {
+        match self {
+            Self::Prompt(ask) => Some(ask.as_ref()),
+            Self::FirstSet(sources) => sources.iter().find_map(Self::prompt),
+            _ => None,
+        }
     }
 
     fn get_with(

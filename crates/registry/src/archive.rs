@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use crate::blob::{Blob, Content, Source};
 use crate::descriptor::{media_type, or_null};
 use crate::files::open_regular;
-use crate::layout::check_marker;
+use crate::layout::{check_marker, only_one};
 use crate::manifest::{ImageIndex, Kind, MAX_MANIFEST_LEN, Manifest};
 use crate::reference::{Name, Reference, Tag, parse_digest};
 use crate::referrers::to_manifest;
@@ -101,17 +101,11 @@ impl Archive {
     /// # Errors
     /// [`RegistryError::Usage`] when there are several, or none.
     pub fn image(&self) -> Result<Name, RegistryError> {
-        match &self.images {
-            Images::Layout(index) => index.only_image(&self.place()),
-            Images::Docker(images) => match images.as_slice() {
-                [only] => Ok(Name::Digest(only.manifest.descriptor.digest)),
-                _ => Err(RegistryError::Usage(format!(
-                    "{} holds {} images; expected one, or a tag that says which",
-                    self.place(),
-                    images.len()
-                ))),
-            },
-        }
+        let images: Vec<Digest> = match &self.images {
+            Images::Layout(index) => index.images(),
+            Images::Docker(images) => images.iter().map(|image| image.manifest.descriptor.digest).collect(),
+        };
+        only_one(&self.place(), &images)
     }
 
     fn member(&self, digest: &Digest) -> Option<Member> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_http::{Http, HttpOptions, Method, Request, Streaming, is_loopback};
@@ -16,6 +17,9 @@ use crate::reference::{DOCKER_HUB, Repository};
 use crate::remote::RemoteRepository;
 
 pub(crate) const SERVICE: &str = "the registry";
+
+/// How long a registry may take to show that it speaks https, where plain http is allowed as well.
+const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// How to talk to registries.
 #[derive(Debug, Clone, Default)]
@@ -253,8 +257,9 @@ impl Registry {
         if near && options.authorities.is_empty() {
             return Ok(http);
         }
-        let probe = self.inner.http.open(Request::get(SERVICE, &https)).await;
-        Ok(if probe.is_ok() { https } else { http })
+        let probe =
+            tokio::time::timeout(PROBE_TIME, self.inner.http.open(Request::get(SERVICE, &https))).await;
+        Ok(if matches!(probe, Ok(Ok(_))) { https } else { http })
     }
 
     /// Reads how a registry asks who we are, from its refusal.

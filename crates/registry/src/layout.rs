@@ -11,6 +11,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::blob::{Blob, Content, Source};
 use crate::descriptor::media_type;
+use crate::error::optional;
 use crate::files::{check_directory, open_regular, read_regular};
 use crate::manifest::{ImageIndex, Kind, MAX_MANIFEST_LEN, Manifest};
 use crate::reference::{Name, Tag};
@@ -155,14 +156,33 @@ impl Layout {
                 index.manifests.retain(|d| d.annotations.get(REF_NAME).is_none_or(|n| n != tag.as_str()));
                 index.manifests.push(descriptor);
             })?;
+        } else if manifest.subject().is_some() {
+            self.list(manifest.as_referrer())?;
         }
-        Ok(linked(manifest))
+        Ok(Linked::Yes)
     }
 
-    /// Lists a manifest in `index.json` without a name: an image that was asked for by its digest.
-    pub(crate) fn list_unnamed(&self, manifest: &Manifest) -> Result<(), RegistryError> {
-        let mut descriptor = manifest.descriptor.bare();
-        descriptor.annotations.insert(KIND.into(), image_kind(manifest).into());
+    /// The manifests which `index.json` lists and which refer to an image, as other programs write them too; and
+    /// what an index at the referrers tag names, which came from a registry of the older kind.
+    fn find_referrers(&self, image: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        let mut found: Vec<Descriptor> = Vec::new();
+        for entry in self.read_index()?.manifests.iter().filter(|d| !d.annotations.contains_key(REF_NAME)) {
+            let manifest = self.get_manifest(&Name::Digest(entry.digest))?;
+            if manifest.subject().is_some_and(|subject| subject.digest == *image) {
+                found.push(manifest.as_referrer());
+            }
+        }
+        if let Some(Manifest { kind: Kind::Index(index), .. }) =
+            optional(self.get_manifest(&Name::Tag(Tag::of_evidence(image, ""))))?
+        {
+            let known: Vec<Digest> = found.iter().map(|d| d.digest).collect();
+            found.extend(index.manifests.into_iter().filter(|d| !known.contains(&d.digest)));
+        }
+        Ok(found)
+    }
+
+    /// Adds an entry to `index.json`, once.
+    fn list(&self, descriptor: Descriptor) -> Result<(), RegistryError> {
         self.change_index(|index| {
             if !index.manifests.iter().any(|d| d.digest == descriptor.digest) {
                 index.manifests.push(descriptor);
@@ -170,12 +190,26 @@ impl Layout {
         })
     }
 
+    /// Lists a manifest in `index.json` without a name: an image that was asked for by its digest.
+    pub(crate) fn list_unnamed(&self, manifest: &Manifest) -> Result<(), RegistryError> {
+        let mut descriptor = manifest.descriptor.bare();
+        descriptor.annotations.insert(KIND.into(), image_kind(manifest).into());
+        self.list(descriptor)
+    }
+
     /// The image in this layout, if it is one image.
     ///
     /// # Errors
     /// [`RegistryError::Usage`] when there are several, or none.
     pub fn image(&self) -> Result<Name, RegistryError> {
-        self.read_index()?.only_image(&self.place())
+        let mut images = Vec::new();
+        for image in self.read_index()?.images() {
+            // Other programs list what refers to an image without saying so in the list.
+            if self.get_manifest(&Name::Digest(image))?.subject().is_none() {
+                images.push(image);
+            }
+        }
+        only_one(&self.place(), &images)
     }
 
     /// Writes a blob that is not there yet.
@@ -226,8 +260,8 @@ impl Store for Layout {
         })
     }
 
-    fn listed_referrers<'a>(&'a self, _: &'a Digest) -> Pending<'a, Option<Vec<Descriptor>>> {
-        Box::pin(async { Ok(None) })
+    fn listed_referrers<'a>(&'a self, image: &'a Digest) -> Pending<'a, Option<Vec<Descriptor>>> {
+        Box::pin(async move { self.find_referrers(image).map(Some) })
     }
 
     fn put_blob<'a>(&'a self, blob: &'a Descriptor, content: &'a Content) -> Pending<'a, ()> {
@@ -290,8 +324,7 @@ impl ImageIndex {
                 && !d.annotations.contains_key(REF_NAME)
                 && d.annotations.get(KIND).map(String::as_str) == kind
         };
-        let image = || self.only_image("").ok();
-        let about_it = || matches!(image(), Some(Name::Digest(image)) if tag.is_about(&image));
+        let about_it = || matches!(self.images().as_slice(), [image] if tag.is_about(image));
         self.manifests
             .iter()
             .find(called)
@@ -307,29 +340,33 @@ impl ImageIndex {
         tags
     }
 
-    /// The one image that this lists, evidence not counted.
-    pub(crate) fn only_image(&self, what: &str) -> Result<Name, RegistryError> {
+    /// The images that this lists, as far as the list says that they are images and not evidence.
+    pub(crate) fn images(&self) -> Vec<Digest> {
         let is_image = |d: &&Descriptor| {
             let kind = d.annotations.get(KIND).map(String::as_str);
             !matches!(kind, Some(SIGNATURES | ATTESTATIONS))
                 && d.artifact_type.is_none()
                 && d.annotations.get(REF_NAME).is_none_or(|name| !name.starts_with("sha256-"))
         };
-        let mut found: Vec<Digest> = self.manifests.iter().filter(is_image).map(|d| d.digest).collect();
-        found.dedup();
-        match found.as_slice() {
-            [only] => Ok(Name::Digest(*only)),
-            _ => Err(RegistryError::Usage(format!(
-                "{what} holds {} images; expected one, or a tag that says which",
-                found.len()
-            ))),
+        let mut found: Vec<Digest> = Vec::new();
+        for entry in self.manifests.iter().filter(is_image) {
+            if !found.contains(&entry.digest) {
+                found.push(entry.digest);
+            }
         }
+        found
     }
 }
 
-/// A layout keeps no list of referrers.
-fn linked(manifest: &Manifest) -> Linked {
-    if manifest.subject().is_some() { Linked::No } else { Linked::Yes }
+/// The one image in a place.
+pub(crate) fn only_one(place: &str, images: &[Digest]) -> Result<Name, RegistryError> {
+    match images {
+        [only] => Ok(Name::Digest(*only)),
+        _ => Err(RegistryError::Usage(format!(
+            "{place} holds {} images; expected one, or a tag that says which",
+            images.len()
+        ))),
+    }
 }
 
 /// Checks the `oci-layout` file's content.

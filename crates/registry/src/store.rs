@@ -26,7 +26,7 @@ pub struct Referrers {
 /// Where a list of referrers comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReferrersFrom {
-    /// The registry keeps it (OCI 1.1).
+    /// The registry keeps it (OCI 1.1), or the layout.
     Api,
     /// An index at the tag `sha256-<hex>`, kept by those who write referrers.
     Tag,

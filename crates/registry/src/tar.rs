@@ -245,3 +245,74 @@ fn relative(name: &str, target: &str) -> Result<String, String> {
 fn parts(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|part| !matches!(*part, "" | "."))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Cursor;
+
+    /// Gives a block the sum that it should have, so that what is random is read at all.
+    fn with_sum(mut block: Vec<u8>) -> Vec<u8> {
+        block.resize(512, 0);
+        block[148..156].fill(b' ');
+        let sum: u64 = block.iter().map(|byte| u64::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    proptest! {
+        #[test]
+        fn every_member_lies_within_and_no_name_leads_out(
+            blocks in prop::collection::vec((prop::collection::vec(any::<u8>(), 512), "[./a-c]{0,12}", 0_u64..700, prop::sample::select(b"0125xLK7g\0".to_vec())), 0..6),
+        ) {
+            let mut archive = Vec::new();
+            for (noise, name, size, kind) in blocks {
+                let mut block = noise.clone();
+                block[..100].fill(0);
+                block[..name.len()].copy_from_slice(name.as_bytes());
+                block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+                block[156] = kind;
+                block[157..257].fill(0);
+                block[157..157 + name.len()].copy_from_slice(name.as_bytes());
+                archive.extend(with_sum(block));
+                archive.extend(&noise);
+            }
+            if let Ok(found) = contents(&mut Cursor::new(&archive)) {
+                for (name, member) in &found.files {
+                    prop_assert!(member.offset + member.size <= archive.len() as u64);
+                    prop_assert!(!name.split('/').any(|part| part == ".."));
+                }
+                for target in found.links.values() {
+                    prop_assert!(!target.starts_with('/') && !target.split('/').any(|part| part == ".."));
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = contents(&mut Cursor::new(&bytes));
+            let _ = contents(&mut Cursor::new(with_sum(bytes)));
+        }
+    }
+
+    #[test]
+    fn pax_headers_name_the_next_member_and_only_it() {
+        let mut extended = Extended::default();
+        extended.read(b'x', b"12 path=a/b\n11 size=42\n16 linkpath=l/m\n").unwrap();
+        assert_eq!((extended.name.as_deref(), extended.size), (Some("a/b"), Some(42)));
+        assert_eq!(extended.link.as_deref(), Some("l/m"));
+        for wrong in ["12 path=a/b", "5 a=b\n", "x path=a\n", "99999999999999999999999 a=b\n", "3 \n", " "] {
+            assert!(Extended::default().read(b'x', wrong.as_bytes()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_octal_or_binary() {
+        assert_eq!(number(b"00000000017\0"), Some(15));
+        assert_eq!(number(b"   17 \0"), Some(15));
+        assert_eq!(number(b"\x80\0\0\0\0\0\0\0\0\0\x01\x00"), Some(256));
+        assert_eq!(number(&[0xff; 12]), None);
+        assert_eq!(number(b"-1\0"), None);
+    }
+}

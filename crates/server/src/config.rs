@@ -1,13 +1,15 @@
 //! `countersign.toml`, the configuration of an instance.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use countersign_keys::KeyRef;
 use serde::Deserialize;
 use url::Url;
 
 use crate::ServerError;
+use crate::instance::InstanceKey;
 
 /// The name of the configuration file in an instance's directory.
 pub const FILE_NAME: &str = "countersign.toml";
@@ -99,13 +101,59 @@ pub struct Tls {
     pub key: PathBuf,
 }
 
-/// Where the password of the private keys comes from.
+/// Where the private keys are, and where the password of those in files comes from.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Keys {
     /// A file holding the password. Without it, the environment variable `COUNTERSIGN_PASSWORD` is used.
     #[serde(default)]
     pub password_file: Option<PathBuf>,
+    /// The key that issues certificates, when it is not in `keys/`; the same for those below.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub ca: Option<KeyRef>,
+    /// The CT log's key.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub ct: Option<KeyRef>,
+    /// The transparency log's key.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub log: Option<KeyRef>,
+    /// The timestamp authority's key.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub tsa: Option<KeyRef>,
+    /// The key of TUF's snapshot and timestamp.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub tuf: Option<KeyRef>,
+    /// The certificate authority's root key, for rotations.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub ca_root: Option<KeyRef>,
+    /// The timestamp authority's root key, for rotations.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub tsa_root: Option<KeyRef>,
+    /// The key of TUF's root and targets, for rotations.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub tuf_root: Option<KeyRef>,
+}
+
+impl Keys {
+    /// The reference of a key that does not lie in `keys/`.
+    #[must_use]
+    pub fn reference(&self, key: InstanceKey) -> Option<&KeyRef> {
+        match key {
+            InstanceKey::Ca => self.ca.as_ref(),
+            InstanceKey::Ct => self.ct.as_ref(),
+            InstanceKey::Log => self.log.as_ref(),
+            InstanceKey::Tsa => self.tsa.as_ref(),
+            InstanceKey::TufOnline => self.tuf.as_ref(),
+            InstanceKey::CaRoot => self.ca_root.as_ref(),
+            InstanceKey::TsaRoot => self.tsa_root.as_ref(),
+            InstanceKey::TufRoot => self.tuf_root.as_ref(),
+        }
+    }
+}
+
+fn key_reference<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KeyRef>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    KeyRef::parse(&text).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// The certificate authority's part.
@@ -154,11 +202,13 @@ pub struct Limits {
     pub burst: u32,
     /// Connections open at once, over all clients.
     pub max_connections: usize,
+    /// Connections open at once and client address; 0 for no limit.
+    pub connections_per_client: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests_per_second: 100, burst: 400, max_connections: 4096 }
+        Self { requests_per_second: 100, burst: 400, max_connections: 4096, connections_per_client: 1024 }
     }
 }
 
@@ -220,12 +270,50 @@ impl Config {
     }
 }
 
+/// The line of `[keys]` that says where a key lives.
+pub(crate) fn key_line(key: InstanceKey, reference: &KeyRef) -> String {
+    format!("{} = {}", key.name(), toml::Value::String(reference.to_string()))
+}
+
+/// Writes into a configuration where a key lives from now on, and leaves everything else as it is.
+pub(crate) fn set_key(path: &Path, key: InstanceKey, reference: &KeyRef) -> Result<(), ServerError> {
+    let failed = |message: String| ServerError::Config { path: path.to_owned(), message };
+    let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
+    let changed = with_key(&text, key, reference).ok_or_else(|| {
+        failed(format!("has no plain [keys] section; write into it by hand: {}", key_line(key, reference)))
+    })?;
+    crate::instance::write_public(path, changed.as_bytes())
+}
+
+/// The text with the key's line replaced, or added at the head of its section; `None` where that does not do.
+fn with_key(text: &str, key: InstanceKey, reference: &KeyRef) -> Option<String> {
+    let line = key_line(key, reference);
+    let is_own =
+        |l: &str| l.trim_start().strip_prefix(key.name()).is_some_and(|r| r.trim_start().starts_with('='));
+    let mut lines: Vec<&str> = text.lines().collect();
+    let head = lines.iter().position(|l| l.trim() == "[keys]")?;
+    let own =
+        lines.iter().skip(head + 1).take_while(|l| !l.trim_start().starts_with('[')).position(|l| is_own(l));
+    match own.and_then(|at| lines.get_mut(head + 1 + at)) {
+        Some(own) => *own = &line,
+        None => lines.insert(head + 1, &line),
+    }
+    let changed = lines.join("\n") + "\n";
+    let (before, after) = (Config::parse(text).ok()?, Config::parse(&changed).ok()?);
+    let as_meant = |k: InstanceKey| {
+        let expected = if k == key { Some(reference) } else { before.keys.reference(k) };
+        after.keys.reference(k) == expected
+    };
+    InstanceKey::ALL.into_iter().all(as_meant).then_some(changed)
+}
+
 /// Writes the commented file for a new instance.
 pub(crate) fn template(
     organization: &str,
     url: &Url,
     listen: SocketAddr,
     password_file: Option<&str>,
+    keys: &BTreeMap<InstanceKey, KeyRef>,
     issuers: &str,
     requests_per_second: u32,
 ) -> String {
@@ -235,6 +323,7 @@ pub(crate) fn template(
         Some(file) => format!("password_file = {}", quote(file)),
         None => "# password_file = \"keys/password\"".to_owned(),
     };
+    let references: String = keys.iter().map(|(key, reference)| key_line(*key, reference) + "\n").collect();
     format!(
         r#"# A Countersign instance. `countersign doctor` checks it, `countersign serve` runs it.
 
@@ -260,7 +349,10 @@ roles = ["ca", "log", "tsa", "trust"]
 # The private keys in keys/ are encrypted. The password is read from this file, or from the environment
 # variable COUNTERSIGN_PASSWORD when no file is named.
 {password}
-
+# A key may live elsewhere, in a hardware token for one: ca, ct, log, tsa, tuf, and for rotations ca_root, tsa_root,
+# tuf_root. The PIN comes from COUNTERSIGN_PKCS11_PIN, or from the file that the reference's pin-source names.
+# ca = "pkcs11:token=hsm;object=ca?module-path=/usr/lib/hsm.so&pin-source=file:/run/credentials/countersign/pin"
+{references}
 [ca]
 # SCTs name the position of the certificate in the CT log (static-ct). sigstore-python before 4.2 refuses it.
 sct_leaf_index = true
@@ -275,9 +367,11 @@ batch_linger_ms = 5
 accept_dsse_requests = true
 
 [limits]
-# Per client address; 0 for no limit.
+# Per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
 burst = {burst}
+connections_per_client = 1024
+# Over all clients.
 max_connections = 4096
 "#,
         organization = quote(organization),
@@ -310,6 +404,7 @@ mod tests {
             &"http://localhost:8411".parse().unwrap(),
             "127.0.0.1:8411".parse().unwrap(),
             Some("keys/password"),
+            &[(InstanceKey::Ca, KeyRef::parse("pkcs11:token=a;object=ca").unwrap())].into(),
             ISSUER_EXAMPLES,
             100,
         )
@@ -322,6 +417,38 @@ mod tests {
         assert_eq!(config.base_url(), "http://localhost:8411");
         assert_eq!(config.origin(), "localhost");
         assert_eq!(config.roles, Role::ALL.into());
+        assert_eq!(config.keys.reference(InstanceKey::Ca).unwrap().to_string(), "pkcs11:token=a;object=ca");
+        assert_eq!(InstanceKey::ALL.iter().filter(|k| config.keys.reference(**k).is_some()).count(), 1);
+    }
+
+    #[test]
+    fn every_key_has_a_line_of_its_own() {
+        let reference = |key: InstanceKey| KeyRef::parse(&format!("pkcs11:object={}", key.name())).unwrap();
+        for key in InstanceKey::ALL {
+            let text = sample().replace("[keys]", &format!("[keys]\n{}", key_line(key, &reference(key))));
+            let text = if key == InstanceKey::Ca {
+                text.replace("ca = \"pkcs11:token=a;object=ca\"\n", "")
+            } else {
+                text
+            };
+            let config = Config::parse(&text).unwrap();
+            assert_eq!(config.keys.reference(key), Some(&reference(key)));
+        }
+    }
+
+    #[test]
+    fn a_keys_new_home_is_written_into_the_file_and_nothing_else_changes() {
+        let reference = KeyRef::parse("pkcs11:token=b;object=new").unwrap();
+        for key in InstanceKey::ALL {
+            let changed = with_key(&sample(), key, &reference).unwrap();
+            let config = Config::parse(&changed).unwrap();
+            assert_eq!(config.keys.reference(key), Some(&reference));
+            let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+            let differing = lines(&changed).iter().filter(|l| !lines(&sample()).contains(l)).count();
+            assert_eq!(differing, 1, "{changed}");
+            assert_eq!(with_key(&changed, key, &reference).unwrap(), changed);
+        }
+        assert_eq!(with_key("keys = {}", InstanceKey::Ca, &reference), None);
     }
 
     #[test]
@@ -332,6 +459,12 @@ mod tests {
             ("http://localhost:8411", "http://localhost/fulcio", "root of its host"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
+            ("token=a;object=ca", "token=a;colour=ca", "no attribute"),
+            (
+                "\"pkcs11:token=a;object=ca\"",
+                "\"pkcs11:object=ca?pin-value=834719\"",
+                "must not hold the PIN",
+            ),
             ("\"tsa\"", "\"tsq\"", "unknown variant `tsq`"),
         ] {
             let text = sample().replace(from, to);

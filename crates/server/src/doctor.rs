@@ -110,23 +110,39 @@ fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings)
     let mut offline = Vec::new();
     for key in InstanceKey::ALL {
         let path = key.private(&instance.directory);
+        let reference = instance.reference(key);
         if key.is_offline() {
-            if path.exists() {
+            if reference.is_none() && path.exists() {
                 offline.push(path.display().to_string());
             }
             continue;
         }
         let name = format!("key {}", key.stem());
-        match (key.load(&instance.directory, password), key.load_public(&instance.directory)) {
-            (Ok(private), Ok(public)) if *private.public_key() == public => {
+        let found = (instance.load_key(key, password), key.load_public(&instance.directory));
+        match (found, &reference) {
+            ((Ok(private), Ok(public)), None) if *private.public_key() == public => {
                 findings.good(name, format!("{}, readable, mode as it should be", public.key_type()));
             }
-            (Ok(_), Ok(_)) => findings.problem(
+            ((Ok(private), Ok(public)), Some(at)) if *private.public_key() == public => {
+                findings.good(name, format!("{}, reached at {at}", public.key_type()));
+            }
+            ((Ok(_), Ok(public)), Some(at)) => findings.problem(
+                name,
+                format!("another key is at {at}: expected the one of {}.pub, {public:?}", key.stem()),
+                format!("name the right key as keys.{} in countersign.toml", key.name()),
+            ),
+            ((Err(e), _), Some(_)) => findings.problem(
+                name,
+                e.to_string(),
+                "plug the token in; check the module's path and the PIN (pin-source, COUNTERSIGN_PKCS11_PIN). A \
+                 server that runs finds the key again by itself, within seconds",
+            ),
+            ((Ok(_), Ok(_)), None) => findings.problem(
                 name,
                 "the private and the public file are of different keys",
                 "restore both from the same backup",
             ),
-            (Err(e), _) | (_, Err(e)) => findings.problem(
+            ((Err(e), _) | (_, Err(e)), _) => findings.problem(
                 name,
                 e.to_string(),
                 "check the password (keys.password_file, COUNTERSIGN_PASSWORD) and the file",

@@ -8,9 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 
-/// Time a client has to send its whole body. With the largest cap (4 MiB) that asks for 140 KiB/s; the caps of
-/// the faces people reach over slow lines are 64 KiB and less.
-const BODY_TIME: Duration = Duration::from_secs(30);
+use crate::listen::Patience;
 
 /// How an error looks on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +99,7 @@ impl IntoResponse for HttpError {
 const REFUSED_TIME: Duration = Duration::from_secs(2);
 const REFUSED_BYTES: usize = 16 * 1024 * 1024;
 
-/// Reads a request's body: at most `limit` bytes, in at most half a minute. What goes beyond is not kept.
+/// Reads a request's body: at most `limit` bytes, in the time a client has. What goes beyond is not kept.
 pub(crate) async fn read_body(
     request: Request<Body>,
     limit: usize,
@@ -112,10 +110,11 @@ pub(crate) async fn read_body(
         .get(header::CONTENT_LENGTH)
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
+    let patience = request.extensions().get::<Patience>().copied().unwrap_or_default();
     let mut body = request.into_body();
     let fits = declared.is_none_or(|n| usize::try_from(n).is_ok_and(|n| n <= limit));
     if fits {
-        match tokio::time::timeout(BODY_TIME, collect(&mut body, limit)).await {
+        match tokio::time::timeout(patience.body, collect(&mut body, limit)).await {
             Err(_) => {
                 return Err(HttpError::new(
                     shape,

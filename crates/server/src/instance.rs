@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use countersign_crypto::{KeyType, PublicKey, Signer};
-use countersign_keys::{KeyRef, PasswordSource, create_key_pair, file, load_public_key, load_signer};
+use countersign_keys::{
+    KeyError, KeyRef, PasswordSource, create_key, create_key_pair, file, load_public_key, load_signer,
+};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -21,8 +23,9 @@ pub(crate) use open::Documents;
 pub const PASSWORD_VARIABLE: &str = "COUNTERSIGN_PASSWORD";
 
 /// A private key of an instance: what it is for, and where it lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InstanceKey {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum InstanceKey {
     /// Signs the issuing certificate. Offline.
     CaRoot,
     /// Issues certificates.
@@ -42,7 +45,8 @@ pub(crate) enum InstanceKey {
 }
 
 impl InstanceKey {
-    pub(crate) const ALL: [Self; 8] = [
+    /// All of them.
+    pub const ALL: [Self; 8] = [
         Self::CaRoot,
         Self::Ca,
         Self::Ct,
@@ -52,6 +56,21 @@ impl InstanceKey {
         Self::TufRoot,
         Self::TufOnline,
     ];
+
+    /// Its name in `[keys]` of the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::CaRoot => "ca_root",
+            Self::Ca => "ca",
+            Self::Ct => "ct",
+            Self::TsaRoot => "tsa_root",
+            Self::Tsa => "tsa",
+            Self::Log => "log",
+            Self::TufRoot => "tuf_root",
+            Self::TufOnline => "tuf",
+        }
+    }
 
     /// Path below the instance's directory, without extension.
     pub(crate) const fn stem(self) -> &'static str {
@@ -89,27 +108,14 @@ impl InstanceKey {
         directory.join(format!("{}.pub", self.stem()))
     }
 
-    /// Makes the pair and writes both files.
-    pub(crate) fn create(self, directory: &Path, password: &PasswordSource) -> Result<(), ServerError> {
-        create_key_pair(&directory.join(self.stem()), self.key_type(), password)
-            .map(drop)
-            .map_err(|e| ServerError::Key { path: self.private(directory), message: e.to_string() })
-    }
-
-    pub(crate) fn load(
-        self,
-        directory: &Path,
-        password: &PasswordSource,
-    ) -> Result<Arc<dyn Signer>, ServerError> {
-        let path = self.private(directory);
-        load_signer(&KeyRef::File(path.clone()), password).map_err(|e| {
-            let hint = if self.is_offline() {
-                "; this key is needed for rotations only: bring it back to this path for the command"
-            } else {
-                ""
-            };
-            ServerError::Key { path, message: format!("{e}{hint}") }
-        })
+    /// Whether a key of another type than [`InstanceKey::key_type`] will do, when it was made elsewhere. The logs'
+    /// clients know one type each.
+    const fn takes(self, found: KeyType) -> bool {
+        match self {
+            Self::Log => matches!(found, KeyType::Ed25519),
+            Self::Ct => matches!(found, KeyType::EcdsaP256),
+            _ => matches!(found, KeyType::EcdsaP256 | KeyType::EcdsaP384),
+        }
     }
 
     pub(crate) fn load_public(self, directory: &Path) -> Result<PublicKey, ServerError> {
@@ -117,6 +123,15 @@ impl InstanceKey {
         load_public_key(&KeyRef::File(path.clone()))
             .map_err(|e| ServerError::Key { path, message: e.to_string() })
     }
+}
+
+/// Where a key came from when an instance was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyOrigin {
+    /// It was made.
+    Made,
+    /// It was there already, under the reference given.
+    Found,
 }
 
 /// Files of an instance that are not keys, below its directory.
@@ -145,6 +160,86 @@ impl Instance {
     /// [`ServerError::Config`] when the directory is no instance or the file is unusable.
     pub fn open(directory: &Path) -> Result<Self, ServerError> {
         Ok(Self { directory: directory.to_owned(), config: Config::read(directory)? })
+    }
+
+    /// The reference of a key that does not lie in `keys/`.
+    pub(crate) fn reference(&self, key: InstanceKey) -> Option<KeyRef> {
+        self.config.keys.reference(key).map(|reference| match reference {
+            // Paths in the configuration start at the instance's directory.
+            KeyRef::File(path) => KeyRef::File(self.directory.join(path)),
+            other => other.clone(),
+        })
+    }
+
+    /// Where a key is, for people.
+    pub(crate) fn place(&self, key: InstanceKey) -> PathBuf {
+        match self.reference(key) {
+            Some(reference) => PathBuf::from(reference.to_string()),
+            None => key.private(&self.directory),
+        }
+    }
+
+    /// Makes a key where it belongs, or takes the one that is there under its reference, and writes its public half.
+    /// Says which it was.
+    pub(crate) fn create_key(
+        &self,
+        key: InstanceKey,
+        password: &PasswordSource,
+    ) -> Result<KeyOrigin, ServerError> {
+        let failed = |e: KeyError| ServerError::Key { path: self.place(key), message: e.to_string() };
+        let Some(reference) = self.reference(key) else {
+            return create_key_pair(&self.directory.join(key.stem()), key.key_type(), password)
+                .map(|_| KeyOrigin::Made)
+                .map_err(failed);
+        };
+        let (public, origin) = match &reference {
+            // What is only stored elsewhere is brought there before.
+            KeyRef::File(_) | KeyRef::Env(_) | KeyRef::Kubernetes { .. } | KeyRef::GitLab { .. } => {
+                let signer = load_signer(&reference, password).map_err(failed)?;
+                (signer.public_key().clone(), KeyOrigin::Found)
+            }
+            _ => {
+                // A plugin chooses the type itself.
+                let wanted = (!matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
+                let created = create_key(&reference, wanted, password).map_err(failed)?;
+                (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
+            }
+        };
+        if !key.takes(public.key_type()) {
+            return Err(ServerError::Key {
+                path: self.place(key),
+                message: format!(
+                    "expected {} as the {} key, found {}",
+                    key.key_type(),
+                    key.name(),
+                    public.key_type()
+                ),
+            });
+        }
+        file::write_new(&key.public(&self.directory), public.to_pem().as_bytes(), file::PUBLIC)
+            .map_err(failed)?;
+        Ok(origin)
+    }
+
+    /// Loads a key from where it is. Blocks.
+    pub(crate) fn load_key(
+        &self,
+        key: InstanceKey,
+        password: &PasswordSource,
+    ) -> Result<Arc<dyn Signer>, ServerError> {
+        let reference = self.reference(key);
+        let far = reference.is_some();
+        let reference = reference.unwrap_or_else(|| KeyRef::File(key.private(&self.directory)));
+        load_signer(&reference, password).map_err(|e| {
+            let hint = match (key.is_offline(), far) {
+                (true, true) => "; this key is needed for rotations only: plug its token in for the command",
+                (true, false) => {
+                    "; this key is needed for rotations only: bring it back to this path for the command"
+                }
+                (false, _) => "",
+            };
+            ServerError::Key { path: self.place(key), message: format!("{e}{hint}") }
+        })
     }
 
     /// Where the password of this instance's keys comes from: the caller, the configured file, or the environment.

@@ -7,6 +7,7 @@
 //! - [`rotate`]: replacing one of its keys so that old bundles stay valid.
 
 pub mod config;
+mod connections;
 pub mod doctor;
 mod faces;
 mod fetch;
@@ -15,6 +16,7 @@ pub mod instance;
 mod listen;
 mod metrics;
 mod rate_limit;
+mod remote_key;
 pub mod rotate;
 pub mod serve;
 

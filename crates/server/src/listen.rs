@@ -12,17 +12,32 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::ServerError;
+use crate::config::Limits;
+use crate::connections::PerClient;
 use crate::metrics::Metrics;
 
-/// Time for a client to send the head of a request, and to finish a TLS handshake.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a client may take to send things, before its connection is given to others.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the head of a request, and for a TLS handshake.
+    pub head: Duration,
+    /// For a whole body. With the largest cap (4 MiB) half a minute asks for 140 KiB/s; the caps of the faces people
+    /// reach over slow lines are 64 KiB and less.
+    pub body: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { head: Duration::from_secs(10), body: Duration::from_secs(30) }
+    }
+}
 
 /// How long running requests may go on after the order to stop.
 pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(10);
@@ -75,21 +90,23 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Option<TlsAcceptor>,
-    max_connections: usize,
+    limits: &Limits,
+    patience: Patience,
     metrics: Arc<Metrics>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(max_connections));
+    let slots = Arc::new(Semaphore::new(limits.max_connections));
+    let clients = PerClient::new(limits.connections_per_client);
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME).max_buf_size(64 * 1024);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(patience.head).max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(200)
         .max_header_list_size(64 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(20)))
-        .keep_alive_timeout(HEAD_TIME);
+        .keep_alive_timeout(patience.head);
     let builder = Arc::new(builder);
     loop {
         // With every slot taken, further clients wait in the kernel's queue instead of in our memory.
@@ -111,6 +128,8 @@ pub(crate) async fn serve(
                 continue;
             }
         };
+        // One client with too many connections loses the newest; the others never notice.
+        let Some(held) = clients.take(peer.ip()) else { continue };
         let _ = stream.set_nodelay(true);
         let router = router.clone();
         let tls = tls.clone();
@@ -119,9 +138,9 @@ pub(crate) async fn serve(
         let metrics = Arc::clone(&metrics);
         tokio::spawn(async move {
             metrics.connections().inc();
-            connection(stream, peer.ip(), router, tls, &builder, watcher).await;
+            connection(stream, peer.ip(), router, tls, patience, &builder, watcher).await;
             metrics.connections().dec();
-            drop(slot);
+            drop((held, slot));
         });
     }
     drop(listener);
@@ -135,23 +154,45 @@ async fn connection(
     peer: IpAddr,
     router: Router,
     tls: Option<TlsAcceptor>,
+    patience: Patience,
     builder: &auto::Builder<TokioExecutor>,
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     match tls {
-        None => http(stream, peer, router, builder, watcher).await,
-        Some(acceptor) => match tokio::time::timeout(HEAD_TIME, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => http(stream, peer, router, builder, watcher).await,
+        None => http(stream, peer, router, patience, builder, watcher).await,
+        Some(acceptor) => match tokio::time::timeout(patience.head, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => http(stream, peer, router, patience, builder, watcher).await,
             Ok(Err(e)) => tracing::debug!(error = %e, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         },
     }
 }
 
+/// How HTTP/2 begins (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Reads as much as tells HTTP/1 from HTTP/2, in the time a client has. The library that tells them apart waits for
+/// this without end, and its own time limits begin only afterwards.
+async fn first_words<S: AsyncRead + Unpin>(stream: &mut S, patience: Patience) -> Option<Vec<u8>> {
+    let mut words = Vec::with_capacity(PREFACE.len());
+    let read = async {
+        while words.len() < PREFACE.len() && PREFACE.starts_with(&words) {
+            let missing = u64::try_from(PREFACE.len() - words.len()).unwrap_or_default();
+            if (&mut *stream).take(missing).read_buf(&mut words).await? == 0 {
+                break;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    tokio::time::timeout(patience.head, read).await.ok()?.ok()?;
+    Some(words)
+}
+
 async fn http<S>(
-    stream: S,
+    mut stream: S,
     peer: IpAddr,
     router: Router,
+    patience: Patience,
     builder: &auto::Builder<TokioExecutor>,
     watcher: hyper_util::server::graceful::Watcher,
 ) where
@@ -159,8 +200,12 @@ async fn http<S>(
 {
     let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(patience);
         request.map(axum::body::Body::new)
     });
+    let Some(words) = first_words(&mut stream, patience).await else { return };
+    let (read, write) = tokio::io::split(stream);
+    let stream = tokio::io::join(std::io::Cursor::new(words).chain(read), write);
     let served =
         builder.serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     if let Err(e) = watcher.watch(served.into_owned()).await {

@@ -29,12 +29,18 @@ struct LogLabels {
     log: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KeyLabels {
+    key: &'static str,
+}
+
 /// The counters of one server.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
     tree_size: Family<LogLabels, Gauge>,
+    keys: Family<KeyLabels, Gauge>,
     certificates: Counter,
     timestamps: Counter,
     connections: Gauge,
@@ -56,12 +62,14 @@ impl Metrics {
         let requests = Family::<RequestLabels, Counter>::default();
         let durations = Family::<RouteLabels, Histogram>::new_with_constructor(duration_buckets);
         let tree_size = Family::<LogLabels, Gauge>::default();
+        let keys = Family::<KeyLabels, Gauge>::default();
         let (certificates, timestamps, connections) =
             (Counter::default(), Counter::default(), Gauge::default());
         let mut registry = Registry::with_prefix("countersign");
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_duration_seconds", "Time to answer", durations.clone());
         registry.register("log_tree_size_entries", "Entries in the log", tree_size.clone());
+        registry.register("key_available", "Whether a key outside of the instance can be used", keys.clone());
         registry.register("ca_certificates_issued", "Certificates issued", certificates.clone());
         registry.register("tsa_timestamps_issued", "Timestamps issued", timestamps.clone());
         registry.register("http_connections", "Connections open now", connections.clone());
@@ -70,6 +78,7 @@ impl Metrics {
             requests,
             durations,
             tree_size,
+            keys,
             certificates,
             timestamps,
             connections,
@@ -99,6 +108,11 @@ impl Metrics {
 
     pub(crate) fn tree_size(&self, log: &'static str, size: u64) {
         self.tree_size.get_or_create(&LogLabels { log }).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// Whether a key that lives outside of the instance can be used.
+    pub(crate) fn key_available(&self, key: &'static str, available: bool) {
+        self.keys.get_or_create(&KeyLabels { key }).set(i64::from(available));
     }
 
     pub(crate) fn connections(&self) -> &Gauge {

@@ -80,7 +80,7 @@ impl RateLimiter {
 }
 
 /// IPv6 clients own a /64, so they are counted by it.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => match v6.to_ipv4_mapped() {

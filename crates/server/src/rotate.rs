@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use countersign_clock::{Clock, Timestamp};
 use countersign_crypto::Signer;
-use countersign_keys::PasswordSource;
+use countersign_keys::{KeyRef, PasswordSource};
 use countersign_log::{Log, LogError, Options};
 use countersign_trust::documents::{self, Window};
 use countersign_trust::tuf::repository::{Role as TufRole, Roles};
 use zeroize::Zeroizing;
 
 use crate::ServerError;
+use crate::config::{self, FILE_NAME};
 use crate::instance::{Instance, InstanceKey, create, paths};
 
 /// What to rotate.
@@ -49,6 +50,40 @@ impl std::str::FromStr for Target {
     }
 }
 
+/// Where new keys are to live, when not in files of the instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewKeys {
+    /// The key that is replaced; of [`Target::Tuf`], the one of snapshot and timestamp.
+    pub key: Option<KeyRef>,
+    /// Of [`Target::Tuf`], the one of root and targets.
+    pub root_key: Option<KeyRef>,
+}
+
+impl NewKeys {
+    fn of(&self, key: InstanceKey) -> Option<&KeyRef> {
+        if key == InstanceKey::TufRoot { self.root_key.as_ref() } else { self.key.as_ref() }
+    }
+
+    /// A key that lives elsewhere has no successor by itself; better to say so before anything moves.
+    fn check(&self, instance: &Instance, keys: &[InstanceKey]) -> Result<(), ServerError> {
+        for key in keys {
+            let option = if *key == InstanceKey::TufRoot { "--root-key" } else { "--key" };
+            let message = match (instance.reference(*key), self.of(*key)) {
+                (Some(_), None) => format!("lives outside of the instance: name its successor with {option}"),
+                (Some(old), Some(new)) if old == *new => {
+                    format!("is the key to be replaced: name another one with {option}")
+                }
+                _ => continue,
+            };
+            return Err(ServerError::Key { path: instance.place(*key), message });
+        }
+        if self.root_key.is_some() && !keys.contains(&InstanceKey::TufRoot) {
+            return Err(ServerError::Trust("--root-key: expected with `rotate tuf` only".into()));
+        }
+        Ok(())
+    }
+}
+
 /// What a rotation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateReport {
@@ -66,22 +101,27 @@ pub struct RotateReport {
 pub fn rotate(
     directory: &Path,
     target: Target,
+    new: &NewKeys,
     password: Option<&Zeroizing<String>>,
     clock: &Arc<dyn Clock>,
 ) -> Result<RotateReport, ServerError> {
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
+    let replaced: &[InstanceKey] = match target {
+        Target::Ca => &[InstanceKey::Ca],
+        Target::Ct => &[InstanceKey::Ct],
+        Target::Tsa => &[InstanceKey::Tsa],
+        Target::Log => &[InstanceKey::Log],
+        Target::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
+    };
+    new.check(&instance, replaced)?;
     // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
     let mut held = hold_logs(&instance, &source, clock)?;
     // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
-    let tuf_root = InstanceKey::TufRoot.load(directory, &source)?;
+    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
     let now = clock.now();
-    let key = match target {
-        Target::Ca => InstanceKey::Ca,
-        Target::Ct => InstanceKey::Ct,
-        Target::Tsa => InstanceKey::Tsa,
-        Target::Log => InstanceKey::Log,
-        Target::Tuf => return rotate_tuf(&instance, &source, &tuf_root, now),
+    let [key] = *replaced else {
+        return rotate_tuf(&instance, replaced, new, &source, &tuf_root, now);
     };
     // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
     // held, and without it no server starts.
@@ -91,8 +131,8 @@ pub fn rotate(
     }
     let retired = retired_directory(&instance, target, now)?;
     let mut moves = Moves::default();
-    let done = replace(&instance, key, &retired, &source, now, &mut moves)
-        .and_then(|()| publish(&instance, &source, &tuf_root, now));
+    let done = replace(&instance, key, new, &retired, &source, now, &mut moves)
+        .and_then(|instance| publish(&instance, &source, &tuf_root, now));
     if let Err(e) = done {
         moves.undo();
         return Err(e);
@@ -111,7 +151,7 @@ fn hold_logs(
     for (name, sub, key) in
         [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
     {
-        let signer = key.load(&instance.directory, password)?;
+        let signer = instance.load_key(key, password)?;
         let options = Options { reserve_bytes: 0, ..Options::default() };
         let log = Log::open(&instance.directory.join(sub), options, vec![signer], Arc::clone(clock))
             .map_err(|e| {
@@ -189,44 +229,76 @@ impl Moves {
     }
 }
 
+/// Puts a new key into the place of an old one: its files away, its new home into the configuration. Gives the instance
+/// with that configuration.
+fn renew(
+    instance: &Instance,
+    key: InstanceKey,
+    new: &NewKeys,
+    retired: &Path,
+    password: &PasswordSource,
+    moves: &mut Moves,
+) -> Result<Instance, ServerError> {
+    let directory = &instance.directory;
+    let old = key.load_public(directory)?;
+    for path in [key.private(directory), key.public(directory)] {
+        // The private half of a key that lives elsewhere is not here.
+        if path.exists() {
+            let name = path.file_name().unwrap_or_default();
+            moves.rename(&path, &retired.join(name))?;
+        }
+    }
+    if let Some(reference) = new.of(key) {
+        let path = directory.join(FILE_NAME);
+        let kept = retired.join(format!("{}-{FILE_NAME}", key.name()));
+        moves.copy(&path, &kept)?;
+        config::set_key(&path, key, reference)?;
+    }
+    let instance = Instance::open(directory)?;
+    instance.create_key(key, password)?;
+    if key.load_public(directory)? == old {
+        let message = "is the key to be replaced, under another reference".to_owned();
+        return Err(ServerError::Key { path: instance.place(key), message });
+    }
+    Ok(instance)
+}
+
 fn replace(
     instance: &Instance,
     key: InstanceKey,
+    new: &NewKeys,
     retired: &Path,
     password: &PasswordSource,
     now: Timestamp,
     moves: &mut Moves,
-) -> Result<(), ServerError> {
+) -> Result<Instance, ServerError> {
+    let instance = renew(instance, key, new, retired, password, moves)?;
     let directory = &instance.directory;
-    for path in [key.private(directory), key.public(directory)] {
-        let name = path.file_name().unwrap_or_default();
-        moves.rename(&path, &retired.join(name))?;
-    }
-    key.create(directory, password)?;
     let organization = &instance.config.organization;
     match key {
         InstanceKey::Ca => {
-            let root = InstanceKey::CaRoot.load(directory, password)?;
+            let root = instance.load_key(InstanceKey::CaRoot, password)?;
             let old = instance.chain(paths::CA_CHAIN)?.pop();
             moves.copy(&directory.join(paths::CA_CHAIN), &retired.join("ca-chain.pem"))?;
             create::make_ca_chain(directory, organization, root.as_ref(), now, old)
         }
         InstanceKey::Tsa => {
-            let root = InstanceKey::TsaRoot.load(directory, password)?;
+            let root = instance.load_key(InstanceKey::TsaRoot, password)?;
             let old = instance.chain(paths::TSA_CHAIN)?.pop();
             moves.copy(&directory.join(paths::TSA_CHAIN), &retired.join("tsa-chain.pem"))?;
             create::make_tsa_chain(directory, organization, root.as_ref(), now, old)
         }
         InstanceKey::Log => {
             moves.rename(&directory.join(paths::LOG), &retired.join("tree"))?;
-            create::make_transparency_log(instance, now)
+            create::make_transparency_log(&instance, now)
         }
         InstanceKey::Ct => {
             moves.rename(&directory.join(paths::CT), &retired.join("tree"))?;
-            create::make_ct_log(instance, now)
+            create::make_ct_log(&instance, now)
         }
         _ => Err(ServerError::Trust("this key has a rotation of its own".into())),
-    }
+    }?;
+    Ok(instance)
 }
 
 /// Publishes a trust root which knows the old and the new.
@@ -249,31 +321,29 @@ fn publish(
     let root = documents::rotate_trusted_root(&old_root, &description, window).map_err(|e| bad(&e))?;
     let config = documents::rotate_signing_config(&old_config, &description, window).map_err(|e| bad(&e))?;
     let targets = documents::targets(&root, &config).map_err(|e| bad(&e))?;
-    let online = InstanceKey::TufOnline.load(&instance.directory, password)?;
+    let online = instance.load_key(InstanceKey::TufOnline, password)?;
     repository.publish(&targets, &[], &[Arc::clone(tuf_root), online], now).map_err(|e| bad(&e))
 }
 
 fn rotate_tuf(
     instance: &Instance,
+    keys: &[InstanceKey],
+    new: &NewKeys,
     password: &PasswordSource,
     old_root: &Arc<dyn Signer>,
     now: Timestamp,
 ) -> Result<RotateReport, ServerError> {
-    let directory = &instance.directory;
-    let old_online = InstanceKey::TufOnline.load(directory, password)?;
+    let old_online = instance.load_key(InstanceKey::TufOnline, password)?;
     let repository = instance.repository(now)?;
     let retired = retired_directory(instance, Target::Tuf, now)?;
     let mut moves = Moves::default();
     let mut steps = || {
-        for key in [InstanceKey::TufRoot, InstanceKey::TufOnline] {
-            for path in [key.private(directory), key.public(directory)] {
-                let name = path.file_name().unwrap_or_default();
-                moves.rename(&path, &retired.join(name))?;
-            }
-            key.create(directory, password)?;
+        for key in keys {
+            renew(instance, *key, new, &retired, password, &mut moves)?;
         }
-        let new_root = InstanceKey::TufRoot.load(directory, password)?;
-        let new_online = InstanceKey::TufOnline.load(directory, password)?;
+        let renewed = Instance::open(&instance.directory)?;
+        let new_root = renewed.load_key(InstanceKey::TufRoot, password)?;
+        let new_online = renewed.load_key(InstanceKey::TufOnline, password)?;
         let roles =
             Roles::offline_and_online(TufRole::single(new_root.public_key()), new_online.public_key());
         let fingerprint = new_root.public_key().fingerprint();

@@ -21,13 +21,18 @@ use crate::ServerError;
 use crate::config::Role;
 use crate::faces::router;
 use crate::http::{HttpError, Shape};
-use crate::instance::{Documents, Instance};
+use crate::instance::{Documents, Instance, InstanceKey};
+pub use crate::listen::Patience;
 use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
+use crate::remote_key::RemoteKey;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
+
+/// How soon that is tried again when it failed: its key may be away.
+const TRUST_RETRY: Duration = Duration::from_secs(60);
 
 /// What `serve` may be told beyond the configuration.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub struct ServeOptions {
     pub password: Option<zeroize::Zeroizing<String>>,
     /// The clock of all services.
     pub clock: Arc<dyn Clock>,
+    /// How long a client may take to send things.
+    pub patience: Patience,
 }
 
 impl Default for ServeOptions {
@@ -55,6 +62,7 @@ impl Default for ServeOptions {
             development: false,
             password: None,
             clock: Arc::new(SystemClock),
+            patience: Patience::default(),
         }
     }
 }
@@ -93,6 +101,8 @@ pub(crate) struct Services {
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
     pub(crate) limiter: Option<RateLimiter>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Keys that may be away.
+    pub(crate) remote_keys: Vec<Arc<RemoteKey>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -121,6 +131,26 @@ impl Services {
     fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
         let transparency = self.log.iter().map(|r| ("transparency", &r.log));
         transparency.chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
+    }
+
+    /// A key that lives elsewhere.
+    pub(crate) fn remote_key(&self, key: InstanceKey) -> Option<Arc<RemoteKey>> {
+        self.remote_keys.iter().find(|remote| remote.key == key).cloned()
+    }
+
+    /// The keys that cannot be used now, with the reasons.
+    pub(crate) fn keys_away(&self) -> Vec<(InstanceKey, String)> {
+        self.remote_keys.iter().filter_map(|remote| Some((remote.key, remote.away()?))).collect()
+    }
+
+    /// Whether a role run here still answers while these keys are away.
+    pub(crate) fn answers_without(&self, away: &[(InstanceKey, String)]) -> bool {
+        let there = |key: InstanceKey| !away.iter().any(|(gone, _)| *gone == key);
+        self.ca.is_some() && there(InstanceKey::Ca) && there(InstanceKey::Ct)
+            || self.log.is_some() && there(InstanceKey::Log)
+            || self.tsa.is_some() && there(InstanceKey::Tsa)
+            // What is published stays there.
+            || self.trust.is_some()
     }
 
     /// Whether a log has stopped because its disk failed it.
@@ -201,7 +231,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     };
     let services = Arc::new(instance.services(&roles, &options).await?);
     let url = instance.config.base_url();
-    let max_connections = instance.config.limits.max_connections;
+    let (limits, patience) = (instance.config.limits.clone(), options.patience);
     let (stop, stopped) = watch::channel(false);
     let app = router(Arc::clone(&services));
     tracing::info!(%address, %url, roles = ?roles, "serving");
@@ -215,7 +245,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
             marker.draining.store(true, Ordering::SeqCst);
         });
         let metrics = Arc::clone(&services.metrics);
-        listen::serve(listener, app, tls, max_connections, metrics, stopped).await;
+        listen::serve(listener, app, tls, &limits, patience, metrics, stopped).await;
         keeper.abort();
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
@@ -249,15 +279,27 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         for (name, log) in services.logs() {
             services.metrics.tree_size(name, log.head().size);
         }
+        for key in &services.remote_keys {
+            let away = key.away().is_some();
+            services.metrics.key_available(key.key.name(), !away);
+            if away {
+                let key = Arc::clone(key);
+                tokio::task::spawn_blocking(move || key.probe());
+            }
+        }
         since_trust += Duration::from_secs(1);
         if since_trust >= TRUST_PERIOD {
             since_trust = Duration::ZERO;
             if let Some(role) = &services.trust {
                 // Key derivation and files: not for the threads that answer requests.
                 let (instance, options) = (Arc::clone(&instance), Arc::clone(&options));
-                match tokio::task::spawn_blocking(move || instance.refresh_trust(&options)).await {
+                let remote = services.remote_key(InstanceKey::TufOnline);
+                match tokio::task::spawn_blocking(move || instance.refresh_trust(&options, remote)).await {
                     Ok(Ok(documents)) => role.documents.store(Arc::new(documents)),
-                    Ok(Err(e)) => tracing::error!(error = %e, "the trust root could not be refreshed"),
+                    Ok(Err(e)) => {
+                        tracing::error!(error = %e, "the trust root could not be refreshed");
+                        since_trust = TRUST_PERIOD - TRUST_RETRY;
+                    }
                     Err(e) => tracing::error!(error = %e, "the trust root could not be refreshed"),
                 }
             }

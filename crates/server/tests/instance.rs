@@ -7,83 +7,17 @@
     reason = "a test"
 )]
 
+mod common;
+
+use common::{Served, entry_request};
 use countersign_bundle::TlogEntry;
 use countersign_crypto::encoding::{base64_decode, base64_encode};
-use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
+use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_server::instance::{InitOptions, init};
-use countersign_server::serve::{Running, ServeOptions, start};
+use countersign_server::serve::{ServeOptions, start};
 use countersign_x509::{Certificate, San};
 use reqwest::Client;
 use serde_json::{Value, json};
-
-struct Served {
-    _directory: tempfile::TempDir,
-    running: Running,
-    client: Client,
-}
-
-impl Served {
-    async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let path = directory.path().join("instance");
-        let options = InitOptions {
-            url: format!("http://localhost:{port}").parse().unwrap(),
-            listen: listener.local_addr().unwrap(),
-            requests_per_second: 0,
-            ..InitOptions::default()
-        };
-        init(&path, &options).unwrap();
-        let serve = ServeOptions { listener: Some(listener), development: true, ..ServeOptions::default() };
-        let running = start(&path, serve).await.unwrap();
-        Self { _directory: directory, running, client: Client::builder().no_proxy().build().unwrap() }
-    }
-
-    fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.running.address)
-    }
-
-    async fn get(&self, path: &str) -> (u16, Vec<u8>) {
-        let response = self.client.get(self.url(path)).send().await.unwrap();
-        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
-    }
-
-    async fn post(&self, path: &str, kind: &str, body: impl Into<reqwest::Body>) -> (u16, Vec<u8>) {
-        let request = self.client.post(self.url(path)).header("content-type", kind).body(body);
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
-    }
-
-    async fn token(&self, email: &str) -> String {
-        let claims = json!({"sub": "u1", "email": email, "email_verified": true}).to_string();
-        let (status, body) =
-            self.post("/development-identity-provider/mint", "application/json", claims).await;
-        assert_eq!(status, 200);
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        body["id_token"].as_str().unwrap().to_owned()
-    }
-
-    async fn entry(&self, request: String) -> (u16, Vec<u8>) {
-        self.post("/api/v2/log/entries", "application/json", request).await
-    }
-}
-
-fn entry_request(key: &KeyPair, message: &[u8]) -> String {
-    let digest = HashAlgorithm::Sha256.digest(message);
-    json!({"hashedRekordRequestV002": {
-        "digest": base64_encode(digest.as_bytes()),
-        "signature": {
-            "content": base64_encode(&key.sign_digest(&digest).unwrap()),
-            "verifier": {
-                "publicKey": {"rawBytes": base64_encode(key.public_key().spki_der())},
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-            },
-        },
-    }})
-    .to_string()
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_certificate_comes_with_an_sct_and_says_what_the_token_says() {
@@ -260,7 +194,7 @@ async fn every_route_described_exists_and_nothing_else_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_server_on_the_same_directory_is_refused_and_names_the_holder() {
     let served = Served::new().await;
-    let path = served._directory.path().join("instance");
+    let path = served.path.clone();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let serve = ServeOptions { listener: Some(listener), ..ServeOptions::default() };
@@ -283,7 +217,7 @@ async fn the_order_to_stop_lets_running_requests_finish() {
 async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     use countersign_bundle::TrustedRoot;
     use countersign_clock::{Clock, SystemClock};
-    use countersign_server::rotate::{Target, rotate};
+    use countersign_server::rotate::{NewKeys, Target, rotate};
     use std::sync::Arc;
 
     let directory = tempfile::tempdir().unwrap();
@@ -291,13 +225,14 @@ async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     init(&path, &InitOptions { requests_per_second: 0, ..InitOptions::default() }).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     for target in [Target::Ca, Target::Ct, Target::Tsa, Target::Log, Target::Tuf] {
-        rotate(&path, target, None, &clock).unwrap_or_else(|e| panic!("{target:?}: {e}"));
+        rotate(&path, target, &NewKeys::default(), None, &clock)
+            .unwrap_or_else(|e| panic!("{target:?}: {e}"));
     }
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let serve = ServeOptions { listener: Some(listener), development: true, ..ServeOptions::default() };
     let running = start(&path, serve).await.unwrap();
-    let error = rotate(&path, Target::Ca, None, &clock).unwrap_err().to_string();
+    let error = rotate(&path, Target::Ca, &NewKeys::default(), None, &clock).unwrap_err().to_string();
     assert!(error.contains("stop the server"), "{error}");
     let client = Client::builder().no_proxy().build().unwrap();
     let get = |name: &str| client.get(format!("http://{}/{name}", running.address)).send();

@@ -22,7 +22,9 @@ pub mod proof;
 mod signature;
 pub mod static_ct;
 pub mod tile;
+pub mod witness;
 
 pub use checkpoint::Checkpoint;
 pub use merkle::Hash;
 pub use note::{Note, NoteKind, NoteSigner, NoteVerifier, VerifiedSignature};
+pub use witness::Witnesses;

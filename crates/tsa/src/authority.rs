@@ -104,7 +104,7 @@ impl Tsa {
         let gen_time = self.time()?;
         let mut serial = [0; 20];
         random(&mut serial)?;
-        respond(&self.responder, request, gen_time, &serial, &self.signer).map_err(TsaError::Signing)
+        respond(&self.responder, request, gen_time, &serial, &self.signer).map_err(TsaError::from)
     }
 
     /// The second to stamp: the clock's, but never one before the latest stamped.

@@ -62,6 +62,9 @@ pub enum TsaError {
     /// The key could not sign, or there was no randomness.
     #[error("Error generating timestamp response")]
     Signing(#[source] X509Error),
+    /// The key cannot be reached now. The same request may succeed later.
+    #[error("the signing key cannot be reached right now; try again")]
+    KeyUnavailable(#[source] X509Error),
 }
 
 /// In what way a request is malformed.
@@ -86,7 +89,7 @@ impl TsaError {
             | Self::WeakHash { .. }
             | Self::DigestLength { .. }
             | Self::UnacceptedPolicy { .. } => 400,
-            Self::ClockWentBack { .. } | Self::OutsideValidity { .. } => 503,
+            Self::ClockWentBack { .. } | Self::OutsideValidity { .. } | Self::KeyUnavailable(_) => 503,
             Self::Signing(_) => 500,
         }
     }
@@ -110,7 +113,7 @@ impl TsaError {
             Self::WeakHash { .. } => FailureInfo::BadAlgorithm,
             Self::UnacceptedPolicy { .. } => FailureInfo::UnacceptedPolicy,
             Self::ClockWentBack { .. } | Self::OutsideValidity { .. } => FailureInfo::TimeNotAvailable,
-            Self::Signing(_) => FailureInfo::SystemFailure,
+            Self::Signing(_) | Self::KeyUnavailable(_) => FailureInfo::SystemFailure,
         }
     }
 
@@ -118,6 +121,15 @@ impl TsaError {
     #[must_use]
     pub fn rejection(&self) -> Vec<u8> {
         timestamp::reject(self.failure_info(), &self.to_string())
+    }
+}
+
+impl From<X509Error> for TsaError {
+    fn from(error: X509Error) -> Self {
+        match &error {
+            X509Error::Crypto { source: CryptoError::KeyUnavailable(_), .. } => Self::KeyUnavailable(error),
+            _ => Self::Signing(error),
+        }
     }
 }
 

@@ -1,19 +1,22 @@
 //! The one function: everything in, a report out.
 
-use std::collections::{BTreeMap, HashSet};
+mod entries;
 
-use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial};
+use std::collections::HashSet;
+
+use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
+use crate::material::Log;
 use crate::policy::Said;
 use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
 use crate::{
     CheckName, Payload, Reason, Report, Requirements, Signer, Subject, TimeSource, TrustMaterial, Verified,
-    VerifiedEntry, VerifiedTime, certificate, log, policy, signature, times,
+    VerifiedTime, certificate, log, policy, signature, times,
 };
 
 /// Verifies a bundle for an artifact.
@@ -41,7 +44,9 @@ pub fn verify(
     requirements: &Requirements,
     now: Timestamp,
 ) -> Report {
-    let mut run = Run { subject, bundle, material, requirements, now, out: Recorder::default() };
+    let out = Recorder::default();
+    let promised = HashSet::new();
+    let mut run = Run { subject, bundle, material, requirements, now, meant: None, promised, out };
     let verified = run.all();
     Report::new(run.out.0, verified)
 }
@@ -52,6 +57,10 @@ struct Run<'a> {
     material: &'a TrustMaterial,
     requirements: &'a Requirements,
     now: Timestamp,
+    /// What the bundle says it is about, once that has been found to be another artifact.
+    meant: Option<Subject<'static>>,
+    /// The entries, by number, whose promise was verified, each with the log's key.
+    promised: HashSet<(usize, [u8; 32])>,
     out: Recorder,
 }
 
@@ -202,8 +211,9 @@ impl<'a> Run<'a> {
                 self.out.pass(CheckName::Digest, source, own.to_string(), said.to_string());
             }
             Some(own) => {
-                let (own, said) = (own.to_string(), said.to_string());
-                self.out.fail(CheckName::Digest, source, Reason::DigestMismatch, own, said);
+                let (signed, own) = (format!("{said}, as it was signed"), format!("{own}, as it is"));
+                self.out.fail(CheckName::Digest, source, Reason::DigestMismatch, signed, own);
+                self.meant = Some(Subject::from_digest(*said));
             }
             None => {
                 let expected = format!("the artifact's {} digest", said.algorithm());
@@ -242,7 +252,7 @@ impl<'a> Run<'a> {
             }
             let source = format!("tlogEntries[{i}].integratedTime");
             let found = log::find(entry, material).and_then(|logs| {
-                let log = logs.iter().find(|log| log::verify_promise(entry, promise, log).is_ok());
+                let log = logs.iter().find(|log| self.promise(i, entry, promise, log).is_ok());
                 let Some(log) = log else {
                     let expected = "a time under a promise of the log";
                     return Err(Failure::new(
@@ -266,12 +276,23 @@ impl<'a> Run<'a> {
         times
     }
 
+    /// Verifies a log's promise once, though both the time and the entry rest on it.
+    fn promise(&mut self, i: usize, entry: &TlogEntry, promise: &[u8], log: &Log) -> Result<(), Failure> {
+        if !self.promised.contains(&(i, log.counted_as)) {
+            log::verify_promise(entry, promise, log)?;
+            self.promised.insert((i, log.counted_as));
+        }
+        Ok(())
+    }
+
     fn signing_time(&mut self, claimed: &Claimed<'_>, times: &mut Vec<VerifiedTime>, authorities: usize) {
         let name = CheckName::SigningTime;
         let required = self.requirements.timestamps;
         if authorities < required {
             let expected = format!("timestamps of at least {required} authorities");
-            return self.out.fail(name, "", Reason::TooFewTimestamps, expected, authorities.to_string());
+            self.out.fail(name, "", Reason::TooFewTimestamps, expected, authorities.to_string());
+            let refused = self.out.count_failed(CheckName::Timestamp);
+            return self.out.follows_when(authorities + refused >= required, &[CheckName::Timestamp]);
         }
         if times.is_empty() && self.requirements.now_as_time && matches!(claimed, Claimed::Certificate { .. })
         {
@@ -291,7 +312,8 @@ impl<'a> Run<'a> {
         };
         let Some(first) = times.first() else {
             let expected = "a time from a timestamp authority, or from a log that gives times";
-            return self.out.fail(name, "", Reason::NoTime, expected, "none");
+            self.out.fail(name, "", Reason::NoTime, expected, "none");
+            return self.out.follows_when(true, &[CheckName::Timestamp, CheckName::IntegratedTime]);
         };
         if let Some(window) = window
             && let Some(time) = times.iter().find(|t| !window.contains(t.time))
@@ -331,151 +353,6 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn logs(&mut self, claimed: &Claimed<'_>, times: &[Timestamp]) -> (Vec<VerifiedEntry>, Vec<String>) {
-        let entries = &self.bundle.verification_material.tlog_entries;
-        let mut verified = Vec::new();
-        let mut counted = HashSet::new();
-        let mut witnesses = BTreeMap::new();
-        for (i, entry) in entries.iter().enumerate() {
-            let source = format!("tlogEntries[{i}]");
-            let Some((name, key, seen)) = self.entry(entry, &source, claimed, times) else { continue };
-            counted.insert(key);
-            witnesses.extend(seen.into_iter().map(|(name, key)| (key, name)));
-            verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: entry.log_index });
-        }
-        let required = self.requirements.logs;
-        let expected = format!("entries of at least {required} transparency logs");
-        match counted.len() {
-            0 if required == 0 => self.out.skip(CheckName::Logs, "tlogEntries", "no entry"),
-            0 if entries.is_empty() && self.material.tlogs.is_empty() => {
-                self.out.fail(CheckName::Logs, "tlogEntries", Reason::NoTrustedLog, expected, "none");
-            }
-            0 if entries.is_empty() => {
-                self.out.fail(CheckName::Logs, "tlogEntries", Reason::NoLogEntry, expected, "none");
-            }
-            found if found < required => {
-                let reason = Reason::TooFewLogs;
-                self.out.fail(CheckName::Logs, "tlogEntries", reason, expected, found.to_string());
-            }
-            found => self.out.pass(CheckName::Logs, "tlogEntries", expected, found.to_string()),
-        }
-        let required = self.requirements.witnesses;
-        let expected = format!("cosignatures of at least {required} witnesses");
-        let found = witnesses.len().to_string();
-        if witnesses.len() < required {
-            self.out.fail(CheckName::Witnesses, "tlogEntries", Reason::TooFewWitnesses, expected, found);
-        } else if witnesses.is_empty() {
-            self.out.skip(CheckName::Witnesses, "tlogEntries", "no trusted witness");
-        } else {
-            self.out.pass(CheckName::Witnesses, "tlogEntries", expected, found);
-        }
-        (verified, witnesses.into_values().collect())
-    }
-
-    /// Checks one entry; its log's name and key and the witnesses, when all of it holds.
-    #[expect(clippy::type_complexity, reason = "used once, right above")]
-    fn entry(
-        &mut self,
-        entry: &countersign_bundle::TlogEntry,
-        source: &str,
-        claimed: &Claimed<'_>,
-        times: &[Timestamp],
-    ) -> Option<(String, [u8; 32], Vec<(String, [u8; 32])>)> {
-        let (material, now) = (self.material, self.now);
-        let logs = match log::find(entry, material) {
-            Ok(logs) => logs,
-            Err(failure) => {
-                self.out.refuse(CheckName::Checkpoint, source, failure);
-                self.bound(entry, source, claimed);
-                return None;
-            }
-        };
-        let log = *logs.first()?;
-        let mut good = true;
-        let promised =
-            entry.inclusion_promise.as_ref().map(|promise| log::verify_promise(entry, promise, log));
-        let promise_source = format!("{source}.inclusionPromise");
-        let has_promise = matches!(promised, Some(Ok(()))) && !binding::is_v2(entry);
-        match promised {
-            None => self.out.skip(CheckName::LogPromise, promise_source, "no promise"),
-            Some(Ok(())) => {
-                let expected = format!("a promise signed by {}", log.name);
-                self.out.pass(CheckName::LogPromise, promise_source, expected, "one that verifies");
-            }
-            Some(Err(failure)) => {
-                good = false;
-                self.out.refuse(CheckName::LogPromise, promise_source, failure);
-            }
-        }
-        let mut witnesses = Vec::new();
-        let proof_source = format!("{source}.inclusionProof");
-        if let Some(proof) = &entry.inclusion_proof {
-            match log::verify_inclusion(entry, proof) {
-                Ok(()) => {
-                    let found = format!("index {} of {}", proof.log_index, proof.tree_size);
-                    let expected = "a proof that leads to its root";
-                    self.out.pass(CheckName::InclusionProof, proof_source.as_str(), expected, found);
-                }
-                Err(failure) => {
-                    good = false;
-                    self.out.refuse(CheckName::InclusionProof, proof_source.as_str(), failure);
-                }
-            }
-        }
-        let with_checkpoint = entry.inclusion_proof.as_ref().filter(|p| !p.checkpoint.is_empty());
-        match with_checkpoint {
-            Some(proof) => {
-                let timed = has_promise && entry.integrated_time.is_some();
-                let checked = log::verify_checkpoint(entry, proof, log, material, now).and_then(|seen| {
-                    if !timed {
-                        log::key_was_trusted(&logs, times, now)?;
-                    }
-                    Ok(seen)
-                });
-                let source = format!("{proof_source}.checkpoint");
-                match checked {
-                    Ok(seen) => {
-                        witnesses = seen;
-                        let expected = format!("a checkpoint of {} with the proof's root", log.name);
-                        self.out.pass(CheckName::Checkpoint, source, expected, "one that verifies");
-                    }
-                    Err(failure) => {
-                        good = false;
-                        self.out.refuse(CheckName::Checkpoint, source, failure);
-                    }
-                }
-            }
-            None if has_promise => {
-                self.out.skip(CheckName::Checkpoint, proof_source, "no checkpoint; the log's promise counts");
-            }
-            None => {
-                good = false;
-                let reason = Reason::InclusionProofMissing;
-                let expected = "an inclusion proof with a checkpoint";
-                self.out.fail(CheckName::InclusionProof, proof_source, reason, expected, "none");
-            }
-        }
-        good &= self.bound(entry, source, claimed);
-        good.then(|| (log.name.clone(), log.counted_as, witnesses))
-    }
-
-    fn bound(&mut self, entry: &countersign_bundle::TlogEntry, source: &str, claimed: &Claimed<'_>) -> bool {
-        let source = format!("{source}.canonicalizedBody");
-        let bound = binding::verify_binding(entry, &self.bundle.content, claimed.holder(), self.subject);
-        match bound {
-            Ok(()) => {
-                let expected = "an entry of this signature, this key and this digest";
-                let found = format!("{} {}", entry.kind, entry.version);
-                self.out.pass(CheckName::LogBinding, source, expected, found);
-                true
-            }
-            Err(failure) => {
-                self.out.refuse(CheckName::LogBinding, source, failure);
-                false
-            }
-        }
-    }
-
     fn signature(&mut self, claimed: &Claimed<'_>) -> bool {
         let key = claimed.holder().public_key();
         let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
@@ -488,6 +365,11 @@ impl<'a> Run<'a> {
             }
             Err(failure) => {
                 self.out.refuse(CheckName::Signature, "content", failure);
+                // A good signature of the artifact that is meant: nothing more is wrong than that this is another.
+                let good = self.meant.as_ref().is_some_and(|meant| {
+                    signature::verify_signature(key, &schemes, &self.bundle.content, meant).is_ok()
+                });
+                self.out.follows_when(good, &[CheckName::Digest]);
                 false
             }
         }
@@ -541,7 +423,10 @@ impl<'a> Run<'a> {
         if !self.requirements.annotations.is_empty() {
             match policy::check_annotations(self.requirements, annotations) {
                 Ok(()) => self.out.pass(CheckName::Annotations, part, "the required annotations", "all"),
-                Err(failure) => self.out.refuse(CheckName::Annotations, part, failure),
+                Err(failure) => {
+                    self.out.refuse(CheckName::Annotations, part, failure);
+                    self.out.follows_when(annotations.is_none(), &[CheckName::Statement]);
+                }
             }
         }
         let (subject, digest) = about?;

@@ -1,8 +1,11 @@
 //! Log entries: the log's promise, the inclusion proof, the checkpoint under it, and its witnesses.
 
+use std::collections::BTreeMap;
+
 use countersign_bundle::{InclusionProof, TlogEntry};
 use countersign_crypto::encoding;
 use countersign_tlog::note::{Note, NoteError};
+use countersign_tlog::witness::WitnessError;
 use countersign_tlog::{Checkpoint, Hash, NoteVerifier, merkle};
 use jiff::Timestamp;
 
@@ -96,14 +99,14 @@ pub(crate) fn verify_inclusion(entry: &TlogEntry, proof: &InclusionProof) -> Res
 }
 
 /// Checks the checkpoint: the log signed it, it is the log's own, and it is of the tree of the proof. Returns the
-/// names of the trusted witnesses which cosigned it.
+/// trusted witnesses which cosigned it: name by key.
 pub(crate) fn verify_checkpoint(
     entry: &TlogEntry,
     proof: &InclusionProof,
     log: &Log,
     material: &TrustMaterial,
     now: Timestamp,
-) -> Result<Vec<(String, Hash)>, Failure> {
+) -> Result<BTreeMap<Hash, String>, Failure> {
     let malformed =
         |e: NoteError| Failure::new(Reason::CheckpointMalformed, "a signed checkpoint", e.to_string());
     let note = Note::parse(proof.checkpoint.as_bytes()).map_err(malformed)?;
@@ -144,21 +147,16 @@ pub(crate) fn verify_checkpoint(
     witnesses(&note, material, now)
 }
 
-fn witnesses(note: &Note, material: &TrustMaterial, now: Timestamp) -> Result<Vec<(String, Hash)>, Failure> {
-    let mut seen = Vec::new();
-    for witness in &material.witnesses {
-        let verified = match witness.verify(note) {
-            Err(NoteError::NoSignature { .. }) => continue,
-            other => other.map_err(|e| {
-                let expected = format!("a cosignature of {}", witness.name);
-                Failure::new(Reason::WitnessInvalid, expected, e.to_string())
-            })?,
+fn witnesses(
+    note: &Note,
+    material: &TrustMaterial,
+    now: Timestamp,
+) -> Result<BTreeMap<Hash, String>, Failure> {
+    material.witnesses.cosigners(note, now).map_err(|e| {
+        let reason = match e {
+            WitnessError::Future { .. } => Reason::TimeInFuture,
+            _ => Reason::WitnessInvalid,
         };
-        if let Some(time) = verified.time.filter(|t| *t > now) {
-            let expected = format!("a cosignature of {} not after {now}", witness.name);
-            return Err(Failure::new(Reason::TimeInFuture, expected, time.to_string()));
-        }
-        seen.push((witness.name.clone(), witness.key.fingerprint()));
-    }
-    Ok(seen)
+        Failure::new(reason, "cosignatures over this checkpoint, of now or before", e.to_string())
+    })
 }

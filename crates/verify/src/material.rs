@@ -2,8 +2,8 @@
 
 use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_crypto::{CryptoError, HashAlgorithm, KeyDetails, PublicKey};
-use countersign_tlog::NoteVerifier;
 use countersign_tlog::note::NoteError;
+use countersign_tlog::{NoteVerifier, Witnesses};
 use countersign_x509::chain::Purpose;
 use countersign_x509::timestamp::Authority;
 use countersign_x509::{Certificate, X509Error, oid};
@@ -169,7 +169,7 @@ pub struct TrustMaterial {
     pub(crate) stamping: Vec<Stamping>,
     pub(crate) tlogs: Vec<Log>,
     pub(crate) ctlogs: Vec<Log>,
-    pub(crate) witnesses: Vec<NoteVerifier>,
+    pub(crate) witnesses: Witnesses,
     ignored: Vec<String>,
 }
 
@@ -226,12 +226,17 @@ impl TrustMaterial {
     /// # Errors
     /// [`TrustError::Witness`] for a key of another type and a name that cannot stand in a note.
     pub fn with_witness(mut self, name: &str, key: PublicKey) -> Result<Self, TrustError> {
-        let witness = NoteVerifier::cosignature_v1(name, key)
+        self.witnesses
+            .insert(name, key)
             .map_err(|source| TrustError::Witness { name: name.to_owned(), source })?;
-        if !self.witnesses.contains(&witness) {
-            self.witnesses.push(witness);
-        }
         Ok(self)
+    }
+
+    /// Adds witnesses whose keys were read already.
+    #[must_use]
+    pub fn with_witnesses(mut self, witnesses: Witnesses) -> Self {
+        self.witnesses.extend(witnesses);
+        self
     }
 
     /// What of the trust root is left out, and why.

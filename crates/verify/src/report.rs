@@ -115,6 +115,9 @@ pub struct Check {
     pub found: String,
     /// Why it failed; only with [`Outcome::Failed`].
     pub reason: Option<Reason>,
+    /// The check by whose failure this one had to fail too: with that one mended, nothing shows that this one would
+    /// still fail. Never a check that passed, and never one that is itself a consequence.
+    pub consequence_of: Option<CheckName>,
 }
 
 /// Who signed, as far as it was verified.
@@ -377,6 +380,7 @@ impl Report {
             expected: expected.to_owned(),
             found,
             reason: Some(reason),
+            consequence_of: None,
         };
         Self::new(vec![check], None)
     }
@@ -464,7 +468,7 @@ impl Recorder {
         found: String,
         reason: Option<Reason>,
     ) {
-        self.0.push(Check { name, outcome, source, expected, found, reason });
+        self.0.push(Check { name, outcome, source, expected, found, reason, consequence_of: None });
     }
 }
 
@@ -483,6 +487,21 @@ impl Failure {
 }
 
 impl Recorder {
+    /// Says of the check just recorded that it failed only because an earlier one of these did.
+    pub(crate) fn follows_when(&mut self, known: bool, causes: &[CheckName]) {
+        let Some((last, earlier)) = self.0.split_last_mut().filter(|_| known) else { return };
+        let cause = earlier.iter().find(|c| c.outcome == Outcome::Failed && causes.contains(&c.name));
+        last.consequence_of = cause.map(|c| c.consequence_of.unwrap_or(c.name));
+    }
+
+    pub(crate) fn count_failed(&self, name: CheckName) -> usize {
+        self.0.iter().filter(|c| c.name == name && c.outcome == Outcome::Failed).count()
+    }
+
+    pub(crate) fn has_failed(&self, name: CheckName, source: &str) -> bool {
+        self.0.iter().any(|c| c.name == name && c.outcome == Outcome::Failed && c.source == source)
+    }
+
     pub(crate) fn refuse(&mut self, name: CheckName, source: impl Into<String>, failure: Failure) {
         self.fail(name, source, failure.reason, failure.expected, failure.found);
     }

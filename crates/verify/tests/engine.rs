@@ -9,7 +9,8 @@ use common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason
 use countersign_bundle::{Bundle, Content, KeyMaterial};
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
 use countersign_verify::{
-    Identity, Matcher, Outcome, Reason, Requirements, SigningKey, Subject, TimeSource, TrustMaterial, verify,
+    CheckName, Identity, Matcher, Outcome, Reason, Report, Requirements, SigningKey, Subject, TimeSource,
+    TrustMaterial, verify,
 };
 
 fn alice_only() -> Requirements {
@@ -349,4 +350,77 @@ fn v29_v41_another_artifact_and_a_missing_digest_are_told_apart() {
     assert_eq!(judge(Subject::from_bytes(b"other")), Some(Reason::DigestMismatch));
     let sha512 = Subject::from_digest(HashAlgorithm::Sha512.digest(ARTIFACT));
     assert_eq!(judge(sha512), Some(Reason::DigestUnavailable));
+}
+
+/// The failed checks of a report, each with the check it follows from.
+fn failures(report: &Report) -> Vec<(CheckName, Option<CheckName>)> {
+    let failed = report.checks().iter().filter(|c| c.outcome == Outcome::Failed);
+    failed.map(|c| (c.name, c.consequence_of)).collect()
+}
+
+#[test]
+fn of_another_artifact_the_digest_is_the_cause_and_all_else_follows() {
+    let world = World::new();
+    let requirements = alice().witnesses(1).unwrap().build();
+    let judge = |bundle: &Bundle| {
+        verify(&Subject::from_bytes(b"other"), bundle, &world.material(), &requirements, at(T + 1))
+    };
+    let digest = Some(CheckName::Digest);
+    let mut bundle = world.signed();
+    assert_eq!(
+        failures(&judge(&bundle)),
+        [
+            (CheckName::Digest, None),
+            (CheckName::LogBinding, digest),
+            (CheckName::Logs, digest),
+            (CheckName::Witnesses, digest),
+            (CheckName::Signature, digest),
+        ]
+    );
+    // With a signature that is bad for any artifact, its check stands by itself.
+    let Content::MessageSignature { signature, .. } = &mut bundle.content else { panic!() };
+    *signature = world.signing.sign(b"something else").unwrap();
+    let found = failures(&judge(&bundle));
+    assert!(found.contains(&(CheckName::Signature, None)), "{found:?}");
+    assert!(found.contains(&(CheckName::LogBinding, None)), "{found:?}");
+}
+
+#[test]
+fn counts_follow_from_refused_items_only_when_those_would_have_been_enough() {
+    let world = World::new();
+    let mut bundle = world.signed();
+    bundle.verification_material.rfc3161_timestamps = vec![world.tsa[0].stamp(b"another signature", T)];
+    let judged = |count| failures(&world.judge(&bundle, &alice().timestamps(count).unwrap().build()));
+    assert!(judged(1).contains(&(CheckName::SigningTime, Some(CheckName::Timestamp))), "{:?}", judged(1));
+    assert!(judged(2).contains(&(CheckName::SigningTime, None)), "{:?}", judged(2));
+
+    let mut bundle = world.signed();
+    let proof = bundle.verification_material.tlog_entries[0].inclusion_proof.as_mut().unwrap();
+    proof.hashes.push(vec![0; 32]);
+    let judged = |count| failures(&world.judge(&bundle, &alice().logs(count).unwrap().build()));
+    let follows = (CheckName::Logs, Some(CheckName::InclusionProof));
+    assert_eq!(judged(1), [(CheckName::InclusionProof, None), follows]);
+    assert_eq!(judged(2), [(CheckName::InclusionProof, None), (CheckName::Logs, None)]);
+}
+
+#[test]
+fn a_consequence_points_at_a_failure_that_is_none_and_never_changes_the_verdict() {
+    let world = World::new();
+    let spoils: [fn(&mut Bundle); 4] = [
+        |b| b.verification_material.rfc3161_timestamps.clear(),
+        |b| b.verification_material.tlog_entries[0].log_id = vec![9; 32],
+        |b| b.verification_material.tlog_entries.clear(),
+        |b| b.verification_material.rfc3161_timestamps[0].truncate(20),
+    ];
+    for (i, spoil) in spoils.iter().enumerate() {
+        let mut bundle = world.signed();
+        spoil(&mut bundle);
+        let report = world.judge(&bundle, &alice_only());
+        let found = failures(&report);
+        let (first, rest) = found.split_first().unwrap();
+        assert_eq!((first.1, report.verified().unwrap_err().check), (None, first.0), "{i}: {found:?}");
+        for cause in rest.iter().filter_map(|(_, cause)| *cause) {
+            assert!(found.contains(&(cause, None)), "{i}: {found:?}");
+        }
+    }
 }

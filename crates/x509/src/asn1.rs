@@ -163,6 +163,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// A positive INTEGER's content without the zero byte for the sign.
+pub(crate) fn significant(content: &[u8]) -> &[u8] {
+    content.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(content)
+}
+
 /// `[n]`, holding other values.
 pub(crate) const fn constructed(n: u32) -> Tag {
     Tag::ContextSpecific { constructed: true, number: TagNumber(n) }

@@ -12,136 +12,19 @@ use jiff::Timestamp;
 use crate::asn1::{Cursor, certificate_time, check_limits, constructed, decode_all, primitive};
 use crate::name::Printable;
 use crate::sct::Sct;
+use crate::usage::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use crate::{FulcioExtensions, Name, San, X509Error, oid, write};
 
 /// The largest certificate that is read, in bytes. Real ones have one to three thousand.
 pub const MAX_CERTIFICATE_LEN: usize = 64 * 1024;
 /// How many extensions a certificate may have.
 const MAX_EXTENSIONS: usize = 128;
-/// How many key purposes a certificate may list.
-const MAX_PURPOSES: usize = 64;
 /// How many certificates a PEM file may hold.
 const MAX_PEM_CERTIFICATES: usize = 64;
 /// Content of the serial number: 20 bytes (RFC 5280 section 4.1.2.2) and perhaps a zero for the sign.
 const MAX_SERIAL_LEN: usize = 21;
 
 const WHAT: &str = "certificate";
-
-/// What a key may do (RFC 5280 section 4.2.1.3). Bit 0 of the extension is the highest bit here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeyUsage(u16);
-
-impl KeyUsage {
-    const fn bit(self, n: u16) -> bool {
-        self.0 & (0x8000 >> n) != 0
-    }
-    /// Bit 0: sign anything but certificates and revocation lists.
-    #[must_use]
-    pub const fn digital_signature(self) -> bool {
-        self.bit(0)
-    }
-    /// Bit 1: sign what the signer must not deny later; once called nonRepudiation.
-    #[must_use]
-    pub const fn content_commitment(self) -> bool {
-        self.bit(1)
-    }
-    /// Bit 5: sign certificates.
-    #[must_use]
-    pub const fn key_cert_sign(self) -> bool {
-        self.bit(5)
-    }
-    /// Bit 6: sign revocation lists.
-    #[must_use]
-    pub const fn crl_sign(self) -> bool {
-        self.bit(6)
-    }
-
-    fn parse(value: &[u8]) -> Result<Self, X509Error> {
-        const WHAT: &str = "key usage";
-        let bits: der::asn1::BitStringRef<'_> = decode_all(WHAT, value)?;
-        match bits.raw_bytes() {
-            [a] => Ok(Self(u16::from_be_bytes([*a, 0]))),
-            [a, b] => Ok(Self(u16::from_be_bytes([*a, *b]))),
-            _ => Err(X509Error::malformed(WHAT, "expected one to nine bits")),
-        }
-    }
-}
-
-/// For which purposes a key may be used (RFC 5280 section 4.2.1.12).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExtendedKeyUsage {
-    /// Whether the extension is marked critical.
-    pub critical: bool,
-    /// The purposes; at least one.
-    pub purposes: Vec<ObjectIdentifier>,
-}
-
-impl ExtendedKeyUsage {
-    /// Whether this purpose is listed by name; "any purpose" does not count.
-    #[must_use]
-    pub fn lists(&self, purpose: &ObjectIdentifier) -> bool {
-        self.purposes.contains(purpose)
-    }
-
-    /// Whether this purpose and no other is listed.
-    #[must_use]
-    pub fn is_only(&self, purpose: &ObjectIdentifier) -> bool {
-        self.purposes.as_slice() == [*purpose]
-    }
-
-    fn parse(critical: bool, value: &[u8]) -> Result<Self, X509Error> {
-        const WHAT: &str = "extended key usage";
-        let mut outer = Cursor::new(WHAT, value)?;
-        let mut list = outer.sequence()?;
-        outer.finish()?;
-        let mut purposes = Vec::new();
-        while !list.is_finished() {
-            if purposes.len() == MAX_PURPOSES {
-                return Err(X509Error::TooMany { what: WHAT, limit: MAX_PURPOSES });
-            }
-            purposes.push(list.oid()?);
-        }
-        if purposes.is_empty() {
-            return Err(X509Error::malformed(WHAT, "no purpose is listed"));
-        }
-        Ok(Self { critical, purposes })
-    }
-}
-
-/// Whether the subject may issue certificates (RFC 5280 section 4.2.1.9).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BasicConstraints {
-    /// Whether the subject is a certificate authority.
-    pub ca: bool,
-    /// How many further authorities may stand between it and a leaf; `None` is no limit.
-    pub path_len: Option<u8>,
-}
-
-impl BasicConstraints {
-    fn parse(value: &[u8]) -> Result<Self, X509Error> {
-        const WHAT: &str = "basic constraints";
-        let mut outer = Cursor::new(WHAT, value)?;
-        let mut fields = outer.sequence()?;
-        outer.finish()?;
-        let ca = match fields.optional(Tag::Boolean)? {
-            Some(tlv) => decode_all(WHAT, tlv.raw)?,
-            None => false,
-        };
-        let path_len = match fields.is_finished() {
-            true => None,
-            false => Some(match fields.unsigned()? {
-                [n] | [0, n] => *n,
-                // Longer than any path that would be followed.
-                _ => u8::MAX,
-            }),
-        };
-        fields.finish()?;
-        if path_len.is_some() && !ca {
-            return Err(X509Error::malformed(WHAT, "a path length without being an authority"));
-        }
-        Ok(Self { ca, path_len })
-    }
-}
 
 #[derive(PartialEq, Eq)]
 struct Inner {
@@ -170,6 +53,9 @@ struct Extensions {
     sans: Vec<San>,
     fulcio: FulcioExtensions,
     sct_list: Option<Vec<u8>>,
+    /// Where revocation is told, as it stands there: read by those who ask.
+    distribution_points: Option<Vec<u8>>,
+    authority_information: Option<Vec<u8>>,
     poisoned: bool,
     unknown_critical: Vec<ObjectIdentifier>,
 }
@@ -405,6 +291,16 @@ impl Certificate {
         self.0.extensions.authority_key_id.as_deref()
     }
 
+    /// The content of the extension that says where revocation lists are (RFC 5280 section 4.2.1.13).
+    pub(crate) fn distribution_points(&self) -> Option<&[u8]> {
+        self.0.extensions.distribution_points.as_deref()
+    }
+
+    /// The content of the extension that says where the authority answers (RFC 5280 section 4.2.2.1).
+    pub(crate) fn authority_information(&self) -> Option<&[u8]> {
+        self.0.extensions.authority_information.as_deref()
+    }
+
     /// Critical extensions which this crate does not know. A path with such a certificate is refused.
     #[must_use]
     pub fn unknown_critical_extensions(&self) -> &[ObjectIdentifier] {
@@ -482,14 +378,14 @@ impl fmt::Debug for Certificate {
 }
 
 /// One extension: its OID, whether it is critical, its content, and all its bytes.
-struct RawExtension<'a> {
-    oid: ObjectIdentifier,
-    critical: bool,
-    value: &'a [u8],
+pub(crate) struct RawExtension<'a> {
+    pub(crate) oid: ObjectIdentifier,
+    pub(crate) critical: bool,
+    pub(crate) value: &'a [u8],
     raw: &'a [u8],
 }
 
-fn raw_extensions(explicit: &[u8]) -> Result<Vec<RawExtension<'_>>, X509Error> {
+pub(crate) fn raw_extensions(explicit: &[u8]) -> Result<Vec<RawExtension<'_>>, X509Error> {
     const WHAT: &str = "certificate extension";
     let mut outer = Cursor::new(WHAT, explicit)?;
     let mut list = outer.sequence()?;
@@ -521,8 +417,10 @@ impl Extensions {
         let mut all = Self::default();
         for RawExtension { oid: kind, critical, value, .. } in raw_extensions(explicit)? {
             match kind {
-                oid::BASIC_CONSTRAINTS => all.basic_constraints = Some(BasicConstraints::parse(value)?),
-                oid::KEY_USAGE => all.key_usage = Some(KeyUsage::parse(value)?),
+                oid::BASIC_CONSTRAINTS => {
+                    all.basic_constraints = Some(BasicConstraints::parse(critical, value)?)
+                }
+                oid::KEY_USAGE => all.key_usage = Some(KeyUsage::parse(critical, value)?),
                 oid::EXTENDED_KEY_USAGE => {
                     all.extended_key_usage = Some(ExtendedKeyUsage::parse(critical, value)?);
                 }
@@ -540,6 +438,11 @@ impl Extensions {
                 }
                 oid::CT_POISON => all.poisoned = true,
                 other => {
+                    match other {
+                        oid::CRL_DISTRIBUTION_POINTS => all.distribution_points = Some(value.to_vec()),
+                        oid::AUTHORITY_INFORMATION => all.authority_information = Some(value.to_vec()),
+                        _ => {}
+                    }
                     if !all.fulcio.read(&other, value)? && critical {
                         all.unknown_critical.push(other);
                     }

@@ -10,6 +10,7 @@
 //! | [`issue`] | writing certificates: precertificate and leaf, CA certificates, timestamping leaf |
 //! | [`csr`] | certificate signing requests (PKCS#10), for their key only |
 //! | [`timestamp`] | RFC 3161 requests, responses, tokens |
+//! | [`crl`] | certificate revocation lists |
 //!
 //! The crate does no I/O, reads no clock and makes no random numbers. Every reader checks the size and the
 //! depth of its input before it parses it, and accepts DER only: minimal lengths, canonical booleans and
@@ -25,6 +26,7 @@
 mod asn1;
 mod certificate;
 pub mod chain;
+pub mod crl;
 pub mod csr;
 mod error;
 mod fulcio;
@@ -33,9 +35,11 @@ mod name;
 pub mod oid;
 pub mod sct;
 pub mod timestamp;
+mod usage;
 mod write;
 
-pub use certificate::{BasicConstraints, Certificate, ExtendedKeyUsage, KeyUsage, MAX_CERTIFICATE_LEN};
+pub use certificate::{Certificate, MAX_CERTIFICATE_LEN};
 pub use error::X509Error;
 pub use fulcio::{FulcioExtension, FulcioExtensions};
 pub use name::{Name, San};
+pub use usage::{BasicConstraints, ExtendedKeyUsage, KeyUsage};

@@ -11,6 +11,8 @@ use crate::{X509Error, oid, write};
 /// How many subject alternative names a certificate may have.
 const MAX_SANS: usize = 64;
 
+const WHAT: &str = "name";
+
 /// A distinguished name. Two names are equal when their DER is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Name {
@@ -29,25 +31,30 @@ impl Name {
     /// [`X509Error::Malformed`].
     pub(crate) fn parse(what: &'static str, tlv: Tlv<'_>) -> Result<Self, X509Error> {
         let mut name = Self { der: tlv.raw.to_vec(), common_name: None, organization: None };
-        let mut relative_names = Cursor::new(what, tlv.value)?;
-        while !relative_names.is_finished() {
-            let mut attributes = relative_names.inside(Tag::Set)?;
-            while !attributes.is_finished() {
-                let mut attribute = attributes.sequence()?;
-                let kind = attribute.oid()?;
-                let value = attribute.next()?;
-                attribute.finish()?;
-                let slot = match kind {
-                    oid::COMMON_NAME => &mut name.common_name,
-                    oid::ORGANIZATION => &mut name.organization,
-                    _ => continue,
-                };
-                if slot.is_none() {
-                    *slot = directory_string(value);
-                }
+        each_attribute(what, tlv.value, |kind, value| {
+            let slot = match kind {
+                oid::COMMON_NAME => &mut name.common_name,
+                oid::ORGANIZATION => &mut name.organization,
+                _ => return,
+            };
+            if slot.is_none() {
+                *slot = directory_string(value);
             }
-        }
+        })?;
         Ok(name)
+    }
+
+    /// All attributes in their order: what kind, and the text; `None` for a value that is not text.
+    ///
+    /// # Errors
+    /// [`X509Error::Malformed`]; cannot happen for a name that was read from a certificate.
+    pub fn attributes(&self) -> Result<Vec<(ObjectIdentifier, Option<String>)>, X509Error> {
+        let mut all = Vec::new();
+        let mut outer = Cursor::new(WHAT, &self.der)?;
+        let whole = outer.expect(Tag::Sequence)?;
+        outer.finish()?;
+        each_attribute(WHAT, whole.value, |kind, value| all.push((kind, directory_string(value))))?;
+        Ok(all)
     }
 
     /// A name of an organization and a common name, either of which may be missing, both in UTF-8.
@@ -102,6 +109,26 @@ impl fmt::Display for Printable<'_> {
         }
         Ok(())
     }
+}
+
+/// Goes over the attributes of a `RDNSequence`'s content.
+fn each_attribute(
+    what: &'static str,
+    content: &[u8],
+    mut see: impl FnMut(ObjectIdentifier, Tlv<'_>),
+) -> Result<(), X509Error> {
+    let mut relative_names = Cursor::new(what, content)?;
+    while !relative_names.is_finished() {
+        let mut attributes = relative_names.inside(Tag::Set)?;
+        while !attributes.is_finished() {
+            let mut attribute = attributes.sequence()?;
+            let kind = attribute.oid()?;
+            let value = attribute.next()?;
+            attribute.finish()?;
+            see(kind, value);
+        }
+    }
+    Ok(())
 }
 
 /// The string types of names that are UTF-8 or a part of it. Others (Teletex, BMP) are old and not shown.

@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_clock::Clock;
 use countersign_crypto::encoding::base64url_encode;
-use countersign_crypto::{CryptoError, HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Signer as _};
-use der::asn1::UintRef;
-use der::{Decode as _, Sequence};
+use countersign_crypto::{
+    CryptoError, HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Signer as _, ecdsa,
+};
 use serde_json::{Map, Value, json};
 use url::Url;
 
@@ -171,34 +171,10 @@ pub fn sign_compact(header: &Value, payload: &str, key: &KeyPair) -> Result<Stri
         base64url_encode(payload.as_bytes())
     );
     let mut signature = key.sign(input.as_bytes())?;
-    let width = match key.public_key().key_type() {
-        KeyType::EcdsaP256 => 32,
-        KeyType::EcdsaP384 => 48,
-        KeyType::EcdsaP521 => 66,
-        _ => 0,
-    };
-    if width > 0 {
-        signature = ecdsa_fixed(&signature, width)?;
+    if matches!(key.scheme(), Scheme::Ecdsa(_)) {
+        signature = ecdsa::fixed_from_der(key.public_key().key_type(), &signature)?;
     }
     Ok(format!("{input}.{}", base64url_encode(&signature)))
-}
-
-#[derive(Sequence)]
-struct Pair<'a> {
-    first: UintRef<'a>,
-    second: UintRef<'a>,
-}
-
-fn ecdsa_fixed(der: &[u8], width: usize) -> Result<Vec<u8>, CryptoError> {
-    let failed = || CryptoError::Signing("an ECDSA signature of an unexpected form".into());
-    let pair = Pair::from_der(der).map_err(|_| failed())?;
-    let mut fixed = Vec::with_capacity(width * 2);
-    for number in [pair.first.as_bytes(), pair.second.as_bytes()] {
-        let padding = width.checked_sub(number.len()).ok_or_else(failed)?;
-        fixed.resize(fixed.len() + padding, 0);
-        fixed.extend_from_slice(number);
-    }
-    Ok(fixed)
 }
 
 /// A public key as a JSON Web Key (RFC 7518 section 6, RFC 8037).
@@ -207,25 +183,25 @@ fn ecdsa_fixed(der: &[u8], width: usize) -> Result<Vec<u8>, CryptoError> {
 /// [`CryptoError::Unsupported`] for a type that has no such form.
 pub fn public_jwk(key: &PublicKey, kid: &str) -> Result<Value, CryptoError> {
     let unsupported = || CryptoError::Unsupported(format!("a JSON Web Key of a {} key", key.key_type()));
-    let ec = |curve: &str, width: usize| {
-        let (x, y) = key.raw().get(1..).and_then(|xy| xy.split_at_checked(width)).ok_or_else(unsupported)?;
+    let ec = |curve: &str| {
+        let (x, y) = key.coordinates().ok_or_else(unsupported)?;
         Ok(json!({
             "kty": "EC", "crv": curve, "use": "sig", "kid": kid,
             "x": base64url_encode(x), "y": base64url_encode(y)
         }))
     };
     match key.key_type() {
-        KeyType::EcdsaP256 => ec("P-256", 32),
-        KeyType::EcdsaP384 => ec("P-384", 48),
-        KeyType::EcdsaP521 => ec("P-521", 66),
+        KeyType::EcdsaP256 => ec("P-256"),
+        KeyType::EcdsaP384 => ec("P-384"),
+        KeyType::EcdsaP521 => ec("P-521"),
         KeyType::Ed25519 => Ok(json!({
             "kty": "OKP", "crv": "Ed25519", "use": "sig", "kid": kid, "x": base64url_encode(key.raw())
         })),
         KeyType::Rsa { .. } => {
-            let rsa = Pair::from_der(key.raw()).map_err(|_| unsupported())?;
+            let (modulus, exponent) = key.rsa_numbers().ok_or_else(unsupported)?;
             Ok(json!({
                 "kty": "RSA", "use": "sig", "kid": kid,
-                "n": base64url_encode(rsa.first.as_bytes()), "e": base64url_encode(rsa.second.as_bytes())
+                "n": base64url_encode(&modulus), "e": base64url_encode(&exponent)
             }))
         }
         _ => Err(unsupported()),

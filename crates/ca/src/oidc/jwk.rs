@@ -1,9 +1,7 @@
 //! JSON Web Key sets (RFC 7517) turned into public keys.
 
-use countersign_crypto::PublicKey;
 use countersign_crypto::encoding::base64url_decode;
-use der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use der::{Encode as _, Sequence};
+use countersign_crypto::{KeyType, PublicKey};
 use serde_json::{Map, Value};
 
 use super::Algorithm;
@@ -103,28 +101,23 @@ fn read_key(item: &Value) -> Result<Jwk, String> {
         None => None,
         Some(name) => Some(Algorithm::from_name(name).ok_or("a key for an algorithm not supported")?),
     };
-    let spki = match text(members, "kty")? {
-        Some("RSA") => rsa_spki(&number(members, "n")?, &number(members, "e")?)?,
+    let key = match text(members, "kty")? {
+        Some("RSA") => PublicKey::from_rsa_numbers(&number(members, "n")?, &number(members, "e")?),
         Some("EC") => {
-            let (curve, width) = match text(members, "crv")? {
-                Some("P-256") => (P256, 32),
-                Some("P-384") => (P384, 48),
-                Some("P-521") => (P521, 66),
+            let key_type = match text(members, "crv")? {
+                Some("P-256") => KeyType::EcdsaP256,
+                Some("P-384") => KeyType::EcdsaP384,
+                Some("P-521") => KeyType::EcdsaP521,
                 _ => return Err("an EC key on a curve not supported".into()),
             };
-            let (x, y) = (number(members, "x")?, number(members, "y")?);
-            if x.len() != width || y.len() != width {
-                return Err("an EC key with coordinates of the wrong length".into());
-            }
-            let point = [&[4][..], &x, &y].concat();
-            spki_der(EC_PUBLIC_KEY, Some(AnyRef::from(&curve)), &point)?
+            PublicKey::from_coordinates(key_type, &number(members, "x")?, &number(members, "y")?)
         }
         Some("OKP") if text(members, "crv")? == Some("Ed25519") => {
-            spki_der(ED25519, None, &number(members, "x")?)?
+            PublicKey::from_ed25519(&number(members, "x")?)
         }
         _ => return Err("a key of a type not supported".into()),
-    };
-    let key = PublicKey::from_spki_der(&spki).map_err(|e| e.to_string())?;
+    }
+    .map_err(|e| e.to_string())?;
     if let Some(algorithm) = algorithm
         && !algorithm.fits(key.key_type())
     {
@@ -146,50 +139,9 @@ fn number(members: &Map<String, Value>, name: &str) -> Result<Vec<u8>, String> {
     base64url_decode(value).map_err(|e| format!("a key whose \"{name}\" is {e}"))
 }
 
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
-const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-
-#[derive(Sequence)]
-struct RsaPublicKey<'a> {
-    modulus: UintRef<'a>,
-    exponent: UintRef<'a>,
-}
-
-#[derive(Sequence)]
-struct AlgorithmIdentifier<'a> {
-    oid: ObjectIdentifier,
-    #[asn1(optional = "true")]
-    parameters: Option<AnyRef<'a>>,
-}
-
-#[derive(Sequence)]
-struct SubjectPublicKeyInfo<'a> {
-    algorithm: AlgorithmIdentifier<'a>,
-    key: BitStringRef<'a>,
-}
-
-fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Result<Vec<u8>, String> {
-    let bad = |_| "an RSA key with a malformed number".to_owned();
-    let key = RsaPublicKey {
-        modulus: UintRef::new(modulus).map_err(bad)?,
-        exponent: UintRef::new(exponent).map_err(bad)?,
-    };
-    spki_der(RSA, Some(AnyRef::NULL), &key.to_der().map_err(bad)?)
-}
-
-fn spki_der(oid: ObjectIdentifier, parameters: Option<AnyRef<'_>>, key: &[u8]) -> Result<Vec<u8>, String> {
-    let bad = |e: der::Error| format!("a key that cannot be written as DER: {e}");
-    let key = BitStringRef::from_bytes(key).map_err(bad)?;
-    SubjectPublicKeyInfo { algorithm: AlgorithmIdentifier { oid, parameters }, key }.to_der().map_err(bad)
-}
-
 #[cfg(test)]
 mod tests {
-    use countersign_crypto::{KeyPair, KeyType, Signer as _};
+    use countersign_crypto::{KeyPair, Signer as _};
 
     use super::*;
     use crate::dev_idp::public_jwk;

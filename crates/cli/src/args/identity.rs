@@ -40,7 +40,7 @@ pub(crate) struct IdentityArgs {
     /// A workload by SPIFFE id; goes with --issuer
     #[arg(long, value_name = "SPIFFE-ID")]
     spiffe: Vec<String>,
-    /// A public key: a file or env://VARIABLE
+    /// A public key: a file, env://VARIABLE, https://… or a key elsewhere (docs/keys.md)
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
     /// The event that started the GitHub workflow

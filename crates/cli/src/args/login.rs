@@ -36,7 +36,7 @@ pub(crate) struct LoginArgs {
     /// A token, a file holding one, or - for standard input; else SIGSTORE_ID_TOKEN, the CI system, a login
     #[arg(long, value_name = "TOKEN|FILE")]
     identity_token: Option<String>,
-    /// Take the token from this CI system only: github-actions, gitlab, buildkite-agent, filesystem, kubernetes, spiffe
+    /// Take the token from this place only: github-actions, gitlab, buildkite-agent, circleci, google, spiffe, kubernetes, filesystem, file
     #[arg(long, value_name = "NAME")]
     oidc_provider: Option<String>,
     /// Do not ask the CI system for a token
@@ -96,17 +96,6 @@ impl LoginArgs {
         };
         Ok(Login::new(options, Ambient::of_process(), Arc::new(Person { terminal })))
     }
-}
-
-/// Nobody to talk to: for logins that have their token.
-pub(crate) fn no_person() -> Arc<dyn Ui> {
-    #[derive(Debug)]
-    struct Nobody;
-    impl Ui for Nobody {
-        fn open(&self, _: &Url) {}
-        fn device(&self, _: &DevicePrompt) {}
-    }
-    Arc::new(Nobody)
 }
 
 /// The person at the terminal.

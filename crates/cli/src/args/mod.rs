@@ -6,6 +6,7 @@ pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod registry;
 pub(crate) mod services;
+pub(crate) mod witness;
 
 use std::time::Duration;
 

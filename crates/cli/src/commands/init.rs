@@ -1,5 +1,6 @@
 //! `countersign init`: makes an instance.
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 use countersign_clock::SystemClock;
 use countersign_http::parse_url;
-use countersign_server::instance::{InitOptions, PASSWORD_VARIABLE, init};
+use countersign_keys::KeyRef;
+use countersign_server::instance::{InitOptions, InstanceKey, KeyOrigin, PASSWORD_VARIABLE, init};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -35,9 +37,11 @@ pub(crate) fn server_failure(error: &countersign_server::ServerError) -> Failure
 #[command(
     before_help = "Examples:
   countersign init                                            for trying, on this machine
-  countersign init /srv/countersign --url https://sigstore.example.com --oidc https://idp.example.com",
+  countersign init /srv/countersign --url https://sigstore.example.com --oidc https://idp.example.com
+  countersign init --ca-key 'pkcs11:token=hsm;object=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'",
     after_help = "The password of the private keys is taken from COUNTERSIGN_PASSWORD; without it, one is made and put \
-                  into keys/password."
+                  into keys/password. The PIN of a hardware token is taken from COUNTERSIGN_PKCS11_PIN or the file that \
+                  the reference names as pin-source."
 )]
 pub(crate) struct Init {
     /// The directory to make
@@ -58,11 +62,60 @@ pub(crate) struct Init {
     /// Requests per second and client address; 0 for no limit
     #[arg(long, value_name = "NUMBER", default_value_t = 100)]
     requests_per_second: u32,
+    #[command(flatten)]
+    keys: InstanceKeyArgs,
     /// For trying: on loopback, on a port that is free now
     #[arg(long, conflicts_with_all = ["url", "listen"])]
     dev: bool,
     #[command(flatten)]
     output: OutputArgs,
+}
+
+/// Where keys of the instance are to live, when not in its directory.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keys elsewhere")]
+pub(crate) struct InstanceKeyArgs {
+    /// The key that issues certificates: pkcs11:…, or another reference; one that is not there yet is made
+    #[arg(long, value_name = "REFERENCE")]
+    ca_key: Option<String>,
+    /// The CT log's key (ECDSA P-256)
+    #[arg(long, value_name = "REFERENCE")]
+    ct_key: Option<String>,
+    /// The transparency log's key (Ed25519)
+    #[arg(long, value_name = "REFERENCE")]
+    log_key: Option<String>,
+    /// The timestamp authority's key
+    #[arg(long, value_name = "REFERENCE")]
+    tsa_key: Option<String>,
+    /// The key that signs TUF's timestamp and snapshot
+    #[arg(long, value_name = "REFERENCE")]
+    tuf_key: Option<String>,
+    /// The root key of the certificate authority, for rotations
+    #[arg(long, value_name = "REFERENCE")]
+    ca_root_key: Option<String>,
+    /// The root key of the timestamp authority, for rotations
+    #[arg(long, value_name = "REFERENCE")]
+    tsa_root_key: Option<String>,
+    /// The key of TUF's root, for rotations
+    #[arg(long, value_name = "REFERENCE")]
+    tuf_root_key: Option<String>,
+}
+
+impl InstanceKeyArgs {
+    fn references(&self) -> Result<BTreeMap<InstanceKey, KeyRef>, Failure> {
+        let given = [
+            (InstanceKey::Ca, &self.ca_key),
+            (InstanceKey::Ct, &self.ct_key),
+            (InstanceKey::Log, &self.log_key),
+            (InstanceKey::Tsa, &self.tsa_key),
+            (InstanceKey::TufOnline, &self.tuf_key),
+            (InstanceKey::CaRoot, &self.ca_root_key),
+            (InstanceKey::TsaRoot, &self.tsa_root_key),
+            (InstanceKey::TufRoot, &self.tuf_root_key),
+        ];
+        let named = given.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?)));
+        named.map(|(key, text)| Ok((key, KeyRef::parse(text)?))).collect()
+    }
 }
 
 /// A loopback port nobody uses at this moment.
@@ -85,6 +138,7 @@ impl Init {
                 .transpose()?
                 .map(|u| u.as_str().trim_end_matches('/').to_owned()),
             requests_per_second: self.requests_per_second,
+            keys: self.keys.references()?,
             clock: Arc::new(SystemClock),
             ..InitOptions::default()
         };
@@ -106,7 +160,10 @@ impl Init {
                 "init",
                 1,
                 &json!({ "directory": report.directory, "url": report.url, "rootFingerprint": report.root_fingerprint,
-                    "passwordFile": report.password_file, "offlineKeys": report.offline_keys }),
+                    "passwordFile": report.password_file, "offlineKeys": report.offline_keys,
+                    "keysElsewhere": report.elsewhere.iter().map(|(key, reference, origin)| json!({
+                        "key": key.name(), "reference": reference.to_string(),
+                        "made": *origin == KeyOrigin::Made })).collect::<Vec<_>>() }),
             )?;
             return Ok(0);
         }
@@ -122,9 +179,15 @@ impl Init {
                 path.display()
             ));
         }
-        terminal.talk("  offline keys   move these to another place; only rotations need them:");
+        if !report.offline_keys.is_empty() {
+            terminal.talk("  offline keys   move these to another place; only rotations need them:");
+        }
         for key in &report.offline_keys {
             terminal.talk(&format!("                 {}", key.display()));
+        }
+        for (key, reference, origin) in &report.elsewhere {
+            let made = if *origin == KeyOrigin::Made { "made" } else { "found" };
+            terminal.talk(&format!("  {:<14} {made} at {reference}", format!("{} key", key.name())));
         }
         let dev = if self.oidc.is_none() { " --dev" } else { "" };
         terminal.talk(&format!("next: countersign serve {directory}{dev}"));

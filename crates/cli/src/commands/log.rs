@@ -6,8 +6,9 @@ use clap::{Args, Subcommand};
 use countersign_bundle::{Bundle, InclusionProof};
 use countersign_client::ClientError;
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::log::{LogReader, LogSource};
+use countersign_client::log::{LogReader, LogSource, VerifiedCheckpoint};
 use countersign_client::trust::verifier_of;
+use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{PublicKey, encoding};
 use countersign_http::text::{printable, printable_lines};
 use countersign_http::{Http, parse_url};
@@ -17,6 +18,7 @@ use url::Url;
 
 use crate::args::OutputArgs;
 use crate::args::services::{HttpArgs, TrustArgs};
+use crate::args::witness::WitnessArgs;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
 
@@ -67,6 +69,8 @@ struct LogArgs {
     trust: TrustArgs,
     #[command(flatten)]
     http: HttpArgs,
+    #[command(flatten)]
+    witness: WitnessArgs,
 }
 
 impl LogArgs {
@@ -107,7 +111,9 @@ impl LogArgs {
     ) -> Result<T, Failure> {
         let (place, verifier) = self.place()?;
         let http = self.http.http();
-        let reader = LogReader::new(place.source(&http), verifier);
+        let (witnesses, least) = self.witness.load()?;
+        let reader =
+            LogReader::new(place.source(&http), verifier).witnessed(witnesses, least, SystemClock.now());
         block_on(terminal, work(&reader))
     }
 }
@@ -134,7 +140,8 @@ impl Place {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign log checkpoint > checkpoint.txt    keep it, to check later that the log only grew
-  countersign log checkpoint --log https://sigstore.example.com")]
+  countersign log checkpoint --log https://sigstore.example.com
+  countersign log checkpoint --witness witnesses.txt --min-witnesses 2")]
 struct CheckpointCommand {
     #[command(flatten)]
     output: OutputArgs,
@@ -150,17 +157,18 @@ impl CheckpointCommand {
             let content = json!({
                 "origin": found.checkpoint.origin, "size": found.checkpoint.size,
                 "rootHash": encoding::base64_encode(&found.checkpoint.root), "note": found.note,
+                "witnesses": found.witnesses,
             });
             terminal.json("log.checkpoint", 1, &content)?;
         } else {
             // The note itself, byte for byte, so that it can be kept; unless it would speak to a terminal.
             let shown = printable_lines(&found.note);
             terminal.data(&shown)?;
-            terminal.talk(&format!(
-                "{} signature verified; {} entries",
-                terminal.yes(),
-                found.checkpoint.size
-            ));
+            let size = found.checkpoint.size;
+            terminal.talk(&format!("{} signature verified; {size} entries", terminal.yes()));
+            if let Some(line) = witnessed(&found) {
+                terminal.talk(&format!("{} {line}", terminal.yes()));
+            }
         }
         Ok(0)
     }
@@ -239,6 +247,11 @@ impl Proof {
     }
 }
 
+/// Who cosigned, when anybody was asked for.
+fn witnessed(found: &VerifiedCheckpoint) -> Option<String> {
+    (!found.witnesses.is_empty()).then(|| format!("cosigned by {}", printable(&found.witnesses.join(", "))))
+}
+
 fn kept(reader: &LogReader<'_>, path: &Path) -> Result<Checkpoint, Failure> {
     Ok(reader.check_checkpoint(&read_limited(path, MAX_FILE)?)?.checkpoint)
 }
@@ -282,6 +295,9 @@ impl Verify {
                 now.checkpoint.size,
                 printable(&now.checkpoint.origin)
             ))?;
+            if let Some(line) = witnessed(&now) {
+                terminal.line(&format!("{} witnesses     {line}", terminal.yes()))?;
+            }
             if let Some(path) = &self.kept {
                 let old = kept(reader, path)?;
                 reader.consistency(&old, &now.checkpoint).await?;

@@ -14,6 +14,8 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod man;
+#[cfg(all(unix, feature = "pkcs11"))]
+pub(crate) mod pkcs11;
 pub(crate) mod quickstart;
 pub(crate) mod rotate;
 pub(crate) mod serve;

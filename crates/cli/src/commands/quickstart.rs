@@ -9,7 +9,7 @@ use clap::Args;
 use countersign_bundle::{ClientTrustConfig, SigningConfig, TrustedRoot};
 use countersign_client::ClientError;
 use countersign_client::artifact::{bundle_path, read_limited, write_atomically};
-use countersign_client::oidc::{Ambient, Flow, Login, LoginOptions, TokenFrom};
+use countersign_client::oidc::{Ambient, Flow, Login, LoginOptions, Nobody, TokenFrom};
 use countersign_client::services::Services;
 use countersign_client::sign::{Identity, Session};
 use countersign_client::trust::Trust;
@@ -23,7 +23,6 @@ use countersign_verify::Report;
 use serde::Deserialize;
 use url::Url;
 
-use crate::args::login::no_person;
 use crate::commands::init::{free_port, server_failure};
 use crate::commands::serve::{run_until_told, server_runtime};
 use crate::commands::sign::quoted;
@@ -124,7 +123,7 @@ impl Quickstart {
             ..LoginOptions::default()
         };
         let identity = Identity::Keyless {
-            login: Box::new(Login::new(login, Ambient::of_process(), no_person())),
+            login: Box::new(Login::new(login, Ambient::of_process(), Arc::new(Nobody))),
             key_type: KeyType::EcdsaP256,
         };
         let config =

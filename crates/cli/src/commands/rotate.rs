@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use clap::Args;
 use countersign_clock::{Clock, SystemClock};
-use countersign_server::rotate::{Target, rotate};
+use countersign_keys::KeyRef;
+use countersign_server::rotate::{NewKeys, Target, rotate};
 
 use crate::commands::init::{DIRECTORY, server_failure};
 use crate::failure::Outcome;
@@ -14,7 +15,7 @@ use crate::out::Terminal;
 /// Replace a key of an instance so that everything signed before stays valid
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign",
+    before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign\n  countersign rotate ca --key 'pkcs11:token=hsm;object=ca-2027?module-path=/usr/lib/hsm.so'",
     after_help = "Stop the server first, and bring the offline keys back for the command."
 )]
 pub(crate) struct Rotate {
@@ -24,12 +25,21 @@ pub(crate) struct Rotate {
     /// The instance's directory
     #[arg(value_name = "DIR", default_value = DIRECTORY)]
     directory: PathBuf,
+    /// Where the new key is to live, instead of in a file: pkcs11:…; one that is not there yet is made
+    #[arg(long, value_name = "REFERENCE")]
+    key: Option<String>,
+    /// The same for the key of TUF's root, with `rotate tuf`
+    #[arg(long, value_name = "REFERENCE")]
+    root_key: Option<String>,
 }
 
 impl Rotate {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let report = rotate(&self.directory, self.target, None, &clock).map_err(|e| server_failure(&e))?;
+        let reference = |text: &Option<String>| text.as_deref().map(KeyRef::parse).transpose();
+        let new = NewKeys { key: reference(&self.key)?, root_key: reference(&self.root_key)? };
+        let report =
+            rotate(&self.directory, self.target, &new, None, &clock).map_err(|e| server_failure(&e))?;
         terminal.line(&format!("{} new key sha256:{}", terminal.yes(), report.fingerprint))?;
         terminal.talk(&format!("the old one is in {}", report.retired.display()));
         terminal.talk("next: start the server; clients learn of it with `countersign trust update`");

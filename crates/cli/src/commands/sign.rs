@@ -29,8 +29,9 @@ use crate::out::{Terminal, block_on};
 
 /// What all commands that sign take.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Key")]
 pub(crate) struct SigningArgs {
-    /// Sign with this key instead of an identity: a file or env://VARIABLE
+    /// Sign with this key instead of an identity: a file, env://VARIABLE, or a key elsewhere (docs/keys.md)
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// The certificate of the key, PEM, of an authority of your own
@@ -135,7 +136,7 @@ impl SigningArgs {
   countersign sign --key release.key app.tar     with a key
   countersign sign --login device app.tar        without a browser on this machine
   countersign sign -a env=prod registry.example/app:v1    an image, with an annotation
-  countersign sign -r --key release.key registry.example/app@sha256:9f86…    and every platform of it")]
+  countersign sign -r --key release.key registry.example/app:v1    every platform of it")]
 pub(crate) struct Sign {
     /// Files and images; file: and oci: in front force which it is
     #[arg(required = true, value_name = "FILE|IMAGE")]
@@ -317,8 +318,12 @@ impl Sign {
     }
 }
 
-/// How the public half of a key file is called by `generate-key-pair`.
+/// How the public half of a key file is called by `generate-key-pair`. A key that lives elsewhere stands for its
+/// public half too.
 fn public_name(key: &str) -> String {
+    if !matches!(KeyRef::parse(key), Ok(KeyRef::File(_) | KeyRef::Env(_)) | Err(_)) {
+        return key.to_owned();
+    }
     key.strip_suffix(".key").map_or_else(|| "PUBLIC-KEY.pub".to_owned(), |stem| format!("{stem}.pub"))
 }
 

@@ -18,6 +18,7 @@ use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
 use crate::args::registry::Named;
 use crate::args::services::TrustArgs;
+use crate::args::witness::WitnessArgs;
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify_image::{Checks, ImageArgs};
 use crate::failure::{Failure, Outcome};
@@ -37,9 +38,6 @@ pub(crate) struct ThresholdArgs {
     /// At least this many CT logs, for signatures by identity; 1, and none under an authority of your own
     #[arg(long, value_name = "NUMBER")]
     min_scts: Option<usize>,
-    /// At least this many witnesses of the log
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    min_witnesses: usize,
     /// Require a timestamp authority, as cosign spells it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     use_signed_timestamps: Option<bool>,
@@ -60,6 +58,8 @@ pub(crate) struct VerifyingArgs {
     trust: TrustArgs,
     #[command(flatten)]
     thresholds: ThresholdArgs,
+    #[command(flatten)]
+    witness: WitnessArgs,
     #[command(flatten)]
     authority: AuthorityArgs,
     #[command(flatten)]
@@ -87,7 +87,7 @@ impl VerifyingArgs {
             logs: if unlogged { 0 } else { t.min_logs },
             timestamps: t.min_timestamps.max(usize::from(stamped)),
             scts: t.min_scts.unwrap_or(usize::from(!own)),
-            witnesses: t.min_witnesses,
+            witnesses: self.witness.load()?.1,
             now_as_time: own,
             ..Expectations::of(who)
         })
@@ -110,7 +110,7 @@ impl VerifyingArgs {
         if self.authority.adds() {
             self.authority.apply(&mut trust.root)?;
         }
-        Ok(material(&trust)?)
+        Ok(material(&trust)?.with_witnesses(self.witness.load()?.0))
     }
 }
 

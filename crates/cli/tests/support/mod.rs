@@ -1,7 +1,5 @@
 //! What tests of the program share: a home of their own, kept texts, and a running instance.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

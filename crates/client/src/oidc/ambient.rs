@@ -1,15 +1,22 @@
-//! Tokens which the surroundings offer: a CI system, a file that Kubernetes or SPIFFE's helper keeps fresh.
+//! Tokens which the surroundings offer: a CI system, a cloud's metadata server, a SPIFFE agent, a file that
+//! Kubernetes or SPIFFE's helper keeps fresh.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::{AUDIENCE, IdToken, MAX_TOKEN};
+use super::{AUDIENCE, IdToken, MAX_TOKEN, spiffe};
 use crate::ClientError;
 use countersign_http::text::printable;
-use countersign_http::{Http, Request, parse_url};
+use countersign_http::{Http, HttpOptions, Request, parse_url};
+
+/// The variable that says where Google's metadata server is.
+const METADATA_HOST: &str = "GCE_METADATA_HOST";
+/// How long somebody on this machine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A place that may offer a token without anyone logging in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +30,29 @@ pub enum AmbientProvider {
     Filesystem,
     /// GitHub Actions with `permissions: id-token: write`.
     GitHubActions,
+    /// The metadata server of Google's cloud: the service account of this machine or pod.
+    Google,
+    /// The SPIFFE agent on the socket in `SPIFFE_ENDPOINT_SOCKET`.
+    Spiffe,
+    /// CircleCI, through the `circleci` program of its jobs.
+    CircleCi,
     /// The file named in `COUNTERSIGN_ID_TOKEN_FILE`: a token of Kubernetes projected elsewhere, or the JWT-SVID
-    /// that SPIFFE's helper writes.
+    /// that spiffe-helper writes.
     NamedFile,
 }
 
 impl AmbientProvider {
     /// All, in the order in which they are asked; cosign's, with our own last.
-    pub const ALL: [Self; 5] =
-        [Self::Buildkite, Self::Variable, Self::Filesystem, Self::GitHubActions, Self::NamedFile];
+    pub const ALL: [Self; 8] = [
+        Self::Buildkite,
+        Self::Variable,
+        Self::Filesystem,
+        Self::GitHubActions,
+        Self::Google,
+        Self::Spiffe,
+        Self::CircleCi,
+        Self::NamedFile,
+    ];
 
     /// Reads the name of a provider as cosign's `--oidc-provider` spells it.
     ///
@@ -43,10 +64,13 @@ impl AmbientProvider {
             "envvar" | "gitlab" => Ok(Self::Variable),
             "filesystem" => Ok(Self::Filesystem),
             "github" | "github-actions" => Ok(Self::GitHubActions),
-            "spiffe" | "kubernetes" | "file" => Ok(Self::NamedFile),
+            "google" | "google-workload-identity" => Ok(Self::Google),
+            "spiffe" => Ok(Self::Spiffe),
+            "circleci" => Ok(Self::CircleCi),
+            "kubernetes" | "file" => Ok(Self::NamedFile),
             other => Err(ClientError::Usage(format!(
                 "no identity provider is named \"{}\" here; there are github-actions, gitlab, buildkite-agent, \
-                 filesystem, kubernetes and spiffe",
+                 circleci, google, spiffe, kubernetes, filesystem and file",
                 printable(other)
             ))),
         }
@@ -60,6 +84,9 @@ impl AmbientProvider {
             Self::Variable => "the variable SIGSTORE_ID_TOKEN",
             Self::Filesystem => "the file /var/run/sigstore/cosign/oidc-token",
             Self::GitHubActions => "GitHub Actions",
+            Self::Google => "Google's metadata server",
+            Self::Spiffe => "the SPIFFE agent",
+            Self::CircleCi => "CircleCI",
             Self::NamedFile => "the file named in COUNTERSIGN_ID_TOKEN_FILE",
         }
     }
@@ -73,13 +100,16 @@ type Variable = dyn Fn(&str) -> Option<String> + Send + Sync;
 pub struct Ambient {
     variable: Arc<Variable>,
     token_file: PathBuf,
+    /// The file in which the firmware says what machine this is.
+    product_file: PathBuf,
 }
 
 impl Ambient {
     /// The surroundings of this process.
     #[must_use]
     pub fn of_process() -> Self {
-        Self::new(|name| std::env::var(name).ok(), "/var/run/sigstore/cosign/oidc-token")
+        let own = Self::new(|name| std::env::var(name).ok(), "/var/run/sigstore/cosign/oidc-token");
+        Self { product_file: "/sys/class/dmi/id/product_name".into(), ..own }
     }
 
     /// Other surroundings: variables from `variable`, the well-known token file at `token_file`.
@@ -87,7 +117,14 @@ impl Ambient {
         variable: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
         token_file: impl Into<PathBuf>,
     ) -> Self {
-        Self { variable: Arc::new(variable), token_file: token_file.into() }
+        Self { variable: Arc::new(variable), token_file: token_file.into(), product_file: PathBuf::new() }
+    }
+
+    /// Reads what machine this is from another file.
+    #[must_use]
+    pub fn with_product_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.product_file = path.into();
+        self
     }
 
     fn var(&self, name: &str) -> Option<String> {
@@ -121,6 +158,10 @@ impl Ambient {
             AmbientProvider::Variable => self.var("SIGSTORE_ID_TOKEN").is_some(),
             AmbientProvider::Filesystem => self.token_file.is_file(),
             AmbientProvider::GitHubActions => self.var("ACTIONS_ID_TOKEN_REQUEST_URL").is_some(),
+            AmbientProvider::Google => self.var(METADATA_HOST).is_some() || self.is_google_machine(),
+            // The usual path of the socket, where anybody on the machine may put one, counts only by name.
+            AmbientProvider::Spiffe => self.var(spiffe::SOCKET_VARIABLE).is_some(),
+            AmbientProvider::CircleCi => self.var("CIRCLECI").is_some_and(|value| value == "true"),
             AmbientProvider::NamedFile => self.var("COUNTERSIGN_ID_TOKEN_FILE").is_some(),
         }
     }
@@ -133,14 +174,20 @@ impl Ambient {
         match provider {
             AmbientProvider::Buildkite => self.buildkite(http).await,
             AmbientProvider::GitHubActions => self.github(http).await,
+            AmbientProvider::Google => self.google().await,
+            AmbientProvider::Spiffe => {
+                let address = self.var(spiffe::SOCKET_VARIABLE);
+                spiffe::token(address.as_deref().unwrap_or(spiffe::DEFAULT_SOCKET), PATIENCE).await
+            }
+            AmbientProvider::CircleCi => self.circleci().await,
             AmbientProvider::Variable => {
                 let text = Zeroizing::new(self.needed("SIGSTORE_ID_TOKEN", "so there is no token in it")?);
                 IdToken::parse(&text)
             }
             AmbientProvider::Filesystem => read_token(&self.token_file),
             AmbientProvider::NamedFile => {
-                let why = "and tokens of Kubernetes and SPIFFE are read from the file it names (a projected token \
-                           with the audience sigstore, or the JWT-SVID that spiffe-helper writes)";
+                let why = "and tokens of Kubernetes are read from the file it names (a projected token with the \
+                           audience sigstore; the JWT-SVID that spiffe-helper writes will do too)";
                 read_token(Path::new(&self.needed("COUNTERSIGN_ID_TOKEN_FILE", why)?))
             }
         }
@@ -179,6 +226,74 @@ impl Ambient {
             Request::post("Buildkite", &url, "application/json", body).authorization("Token", &secret)?;
         let answer: Answer = http.send(request).await?.expect(&[200, 201])?.json()?;
         IdToken::parse(&Zeroizing::new(answer.token))
+    }
+}
+
+impl Ambient {
+    fn is_google_machine(&self) -> bool {
+        crate::artifact::read_limited(&self.product_file, 256).is_ok_and(|name| {
+            matches!(std::str::from_utf8(&name).map(str::trim), Ok("Google" | "Google Compute Engine"))
+        })
+    }
+
+    /// The identity token of the machine's service account, with its address.
+    async fn google(&self) -> Result<IdToken, ClientError> {
+        let host = self.var(METADATA_HOST).unwrap_or_else(|| "metadata.google.internal".into());
+        let mut url = parse_url(&format!(
+            "http://{host}/computeMetadata/v1/instance/service-accounts/default/identity"
+        ))?;
+        url.query_pairs_mut().append_pair("audience", AUDIENCE).append_pair("format", "full");
+        // The server answers on the machine's own link, in plain http, and only there may the question go.
+        let link = Http::new(HttpOptions {
+            timeout: PATIENCE,
+            allow_plain_http: true,
+            no_proxy: true,
+            ..HttpOptions::default()
+        });
+        let request = Request::get("Google's metadata server", &url)
+            .header("metadata-flavor", "Google")?
+            .limit(MAX_TOKEN);
+        let answer = link.send(request).await?.expect(&[200])?;
+        if answer.header("metadata-flavor") != Some("Google") {
+            return Err(answer
+                .wrong("expected the header Metadata-Flavor: Google; something else answers there")
+                .into());
+        }
+        let text = Zeroizing::new(String::from_utf8_lossy(&answer.body).into_owned());
+        IdToken::parse(&text)
+    }
+
+    /// The token that CircleCI's own program gets for this audience; the one in the job's variables is for another.
+    async fn circleci(&self) -> Result<IdToken, ClientError> {
+        let program = self.program("circleci")?;
+        let claims = serde_json::json!({ "aud": AUDIENCE }).to_string();
+        let child = tokio::process::Command::new(&program)
+            .args(["run", "oidc", "get", "--claims", &claims])
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let failed = |what: String| ClientError::Identity(format!("circleci run oidc get: {what}"));
+        let output = tokio::time::timeout(PATIENCE, child)
+            .await
+            .map_err(|_| failed("no answer in time".into()))?
+            .map_err(|e| failed(e.to_string()))?;
+        let text = Zeroizing::new(output.stdout);
+        if !output.status.success() {
+            return Err(failed(format!("{}; may this job have tokens?", output.status)));
+        }
+        let text = std::str::from_utf8(&text).map_err(|_| failed("its answer is not text".into()))?;
+        IdToken::parse(text)
+    }
+
+    /// A program on the search path. Relative parts of the path are passed over: what lies in the directory of the
+    /// sources is not run.
+    fn program(&self, name: &str) -> Result<PathBuf, ClientError> {
+        let path = self.var("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name));
+        found.into_iter().find(|file| file.is_file()).ok_or_else(|| {
+            ClientError::Identity(format!("the program {name} is not on the PATH, and tokens come from it"))
+        })
     }
 }
 

@@ -79,6 +79,15 @@ pub trait Ui: Send + Sync + std::fmt::Debug {
     fn device(&self, prompt: &DevicePrompt);
 }
 
+/// Nobody to talk to: for logins that have their token.
+#[derive(Debug, Clone, Copy)]
+pub struct Nobody;
+
+impl Ui for Nobody {
+    fn open(&self, _: &Url) {}
+    fn device(&self, _: &DevicePrompt) {}
+}
+
 /// What decides where a token comes from.
 #[derive(Debug, Clone)]
 pub struct LoginOptions {

@@ -8,6 +8,7 @@ mod browser;
 mod device;
 mod discovery;
 mod login;
+mod spiffe;
 
 use countersign_crypto::encoding;
 use jiff::Timestamp;
@@ -20,7 +21,7 @@ use countersign_http::text::printable;
 pub use ambient::{Ambient, AmbientProvider};
 pub use device::DevicePrompt;
 pub use discovery::Provider;
-pub use login::{Flow, Login, LoginOptions, TokenFrom, Ui};
+pub use login::{Flow, Login, LoginOptions, Nobody, TokenFrom, Ui};
 
 /// The audience the certificate authority expects, and the public client's name at identity providers.
 pub const AUDIENCE: &str = "sigstore";

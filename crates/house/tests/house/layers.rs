@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign-registry"],
     &["countersign-trust"],
     &["countersign-verify"],
+    &["countersign-notary"],
     &["countersign-keys"],
     &["countersign-x509"],
     &["countersign-tlog"],

@@ -119,4 +119,14 @@ mod tests {
         assert_eq!(read(&format!("Bearer realm=\"{}\"", "a".repeat(LONGEST))), []);
         assert_eq!(read("Bearer realm=\"a\\"), [("bearer".to_owned(), vec![])]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_within_bounds(text in "[A-Za-z =,\"\\\\\t\u{e9}]{0,60}") {
+            for challenge in parse_challenges(&text) {
+                proptest::prop_assert!(!challenge.scheme.is_empty());
+                proptest::prop_assert!(challenge.parameters.keys().all(|name| !name.is_empty()));
+            }
+        }
+    }
 }

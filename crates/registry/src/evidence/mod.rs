@@ -81,7 +81,7 @@ impl Form {
 /// Where a piece of evidence was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Origin {
-    /// The registry lists it among the referrers.
+    /// The registry or the layout lists it among the referrers.
     ReferrersApi,
     /// The index at the referrers tag lists it.
     ReferrersTag,

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use countersign_crypto::HashAlgorithm;
+use countersign_registry::descriptor::media_type;
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Archive, Layout, Name, RegistryError, Store};
 use serde_json::json;
@@ -242,4 +243,26 @@ async fn what_cosign_saved_is_found_by_its_kind() {
     let other = HashAlgorithm::Sha256.digest(b"other");
     let tag = countersign_registry::evidence::OlderTag::Signature.of(&other);
     assert!(matches!(layout.fetch(&Name::Tag(tag)).await.unwrap_err(), RegistryError::NotFound { .. }));
+}
+
+#[tokio::test]
+async fn referrers_that_other_programs_list_in_a_layout_are_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layout, image) = layout(directory.path()).await;
+    crate::evidence::attach_all(&layout, &image).await;
+    // Others write bare entries: no artifact type, no annotations, no name for the image.
+    let path = directory.path().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = index["manifests"].as_array_mut().unwrap();
+    entries.retain(|entry| !entry.to_string().contains("sha256-"));
+    for entry in entries.iter_mut() {
+        entry.as_object_mut().unwrap().remove("annotations");
+        entry.as_object_mut().unwrap().remove("artifactType");
+    }
+    assert_eq!(entries.len(), 2);
+    fs::write(&path, index.to_string()).unwrap();
+    assert_eq!(layout.image().unwrap(), Name::Digest(image.digest));
+    let referrers = layout.referrers(&image.digest).await.unwrap();
+    assert_eq!(referrers.descriptors[0].artifact_type.as_deref(), Some(media_type::BUNDLE));
+    assert!(layout.referrers(&HashAlgorithm::Sha256.digest(b"x")).await.unwrap().descriptors.is_empty());
 }

@@ -52,7 +52,7 @@ async fn stores(directory: &std::path::Path) -> Vec<Box<dyn Store>> {
 #[tokio::test]
 async fn what_is_attached_is_found_and_labelled_everywhere() {
     let directory = tempfile::tempdir().unwrap();
-    let origins = [Origin::ReferrersApi, Origin::ReferrersTag, Origin::ReferrersTag];
+    let origins = [Origin::ReferrersApi, Origin::ReferrersTag, Origin::ReferrersApi];
     for (store, origin) in stores(directory.path()).await.iter().zip(origins) {
         let store = store.as_ref();
         let image = image(store, "v1", "content").await;
@@ -273,4 +273,22 @@ async fn tags_are_listed_page_by_page() {
         (seen.is(&Method::GET, "/none/")).then(|| crate::support::answer(404, &[], "{\"errors\":[]}"))
     });
     assert!(matches!(missing.tags().await.unwrap_err(), RegistryError::NotFound { .. }));
+}
+
+#[tokio::test]
+async fn a_search_asks_only_where_and_for_what_it_is_told() {
+    let fake = Fake::start().await;
+    let store = fake.app();
+    let image = image(&store, "v1", "content").await;
+    attach_all(&store, &image).await;
+    fake.seen();
+    let older = Search { origins: [Origin::OlderTag].into(), ..Search::default() };
+    let found = discover(&store, &image.digest, &older).await.unwrap();
+    assert_eq!(found.len(), 3);
+    assert!(fake.seen().iter().all(|seen| !seen.is(&Method::GET, "/referrers/")));
+    for (kind, expected) in [(PREDICATE, (1, 3)), ("https://example.com/other", (0, 1))] {
+        let search = Search { predicate_types: [kind.to_owned()].into(), ..Search::of([Form::Bundle]) };
+        let found = discover(&store, &image.digest, &search).await.unwrap();
+        assert_eq!((found.len(), fake.seen().len()), expected, "what names another type is not read");
+    }
 }

@@ -401,3 +401,50 @@ async fn an_upload_that_was_lost_is_begun_again() {
     let error = store.put_blob(&blob, &content).await.unwrap_err();
     assert!(error.to_string().contains("no place to upload to"), "{error}");
 }
+
+#[tokio::test]
+async fn so_many_requests_run_at_once_and_no_more() {
+    // Each request waits until there is a second: one at a time would never end. The third at once is counted.
+    let (both, running, most) =
+        (tokio::sync::Barrier::new(2), AtomicUsize::new(0), std::sync::Arc::new(AtomicUsize::new(0)));
+    let (shared, seen) = (std::sync::Arc::new((both, running)), std::sync::Arc::clone(&most));
+    let router = axum::Router::new().fallback(move || {
+        let (shared, seen) = (std::sync::Arc::clone(&shared), std::sync::Arc::clone(&seen));
+        async move {
+            seen.fetch_max(shared.1.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            shared.0.wait().await;
+            shared.1.fetch_sub(1, Ordering::SeqCst);
+            "content"
+        }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap();
+    tokio::spawn(std::future::IntoFuture::into_future(axum::serve(listener, router)));
+    let registry = Registry::new(countersign_registry::RegistryOptions { concurrency: Some(2), ..options() });
+    let repository = countersign_registry::Repository::parse(&format!("{host}/app")).unwrap();
+    let mut reads = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let store = registry.repository(&repository);
+        reads.spawn(async move { store.blob(&Descriptor::of("x", b"content"), 100).await });
+    }
+    while let Some(read) = reads.join_next().await {
+        assert_eq!(read.unwrap().unwrap(), b"content");
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn plain_http_to_another_machine_is_refused_before_anything_is_sent() {
+    let name = |text| countersign_registry::Reference::parse(text).unwrap();
+    // Without permission the address is https, and nobody listens there.
+    let reference = name("10.255.255.1:1/app");
+    let mut quick = options();
+    quick.http.timeout = Duration::from_millis(50);
+    quick.http.attempts = 1;
+    let store = Registry::new(quick).repository(reference.repository());
+    let error = store.fetch(&reference.name()).await.unwrap_err();
+    assert!(
+        matches!(&error, RegistryError::Unreachable { message, .. } if message.starts_with("https://")),
+        "{error}"
+    );
+}

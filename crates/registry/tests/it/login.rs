@@ -240,3 +240,50 @@ async fn a_login_of_an_unknown_kind_is_no_missing_image() {
         assert!(told, "{header}: {error}");
     }
 }
+
+/// The helper that the test below finds: it knows this machine, and nothing else.
+const HELPER: &str = r#"#!/bin/sh
+read -r server
+case "$server" in
+127.0.0.1:*) printf '{"ServerURL":"%s","Username":"alice","Secret":"hunter2"}' "$server" ;;
+*) printf 'credentials not found in native keychain'; exit 1 ;;
+esac
+"#;
+
+/// Runs itself once more with a helper in its PATH: a process changes its own environment only while it starts.
+#[tokio::test]
+async fn a_credential_helper_is_asked_for_the_host_and_its_answer_is_used() {
+    let fake = Fake::start().await;
+    if std::env::var_os("WITH_HELPER").is_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let helper = directory.path().join("docker-credential-countersign-test");
+        std::fs::write(&helper, HELPER).unwrap();
+        std::fs::write(directory.path().join("config.json"), br#"{"credsStore":"countersign-test"}"#)
+            .unwrap();
+        std::fs::set_permissions(&helper, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", directory.path().display(), std::env::var("PATH").unwrap());
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "login::a_credential_helper_is_asked_for_the_host_and_its_answer_is_used"])
+            .env("PATH", path)
+            .env("WITH_HELPER", "1")
+            .env("DOCKER_CONFIG", directory.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&status.stdout).into_owned();
+        assert!(status.status.success() && said.contains("1 passed"), "{said}");
+        return;
+    }
+    // In the second process, with the configuration from where the environment says.
+    let credentials = Credentials::from_environment().unwrap();
+    image(&fake.app(), "v1", "content").await;
+    fake.lie(|seen| (seen.header("authorization") != Some(&basic())).then(|| challenge("Basic realm=\"x\"")));
+    assert!(client_with(credentials).repository(&fake.repository("app")).fetch(&tagged("v1")).await.is_ok());
+    fake.seen();
+    // A helper which is not there is an error, and not the same as no credential.
+    let broken = format!(r#"{{"credHelpers":{{"{}":"countersign-none"}}}}"#, fake.host);
+    let config = DockerConfig::parse(broken.as_bytes()).unwrap();
+    let store = client_with(Credentials::anonymous().with_config(config)).repository(&fake.repository("app"));
+    let error = store.fetch(&tagged("v1")).await.unwrap_err();
+    assert!(error.to_string().contains("cannot be run"), "{error}");
+    assert!(fake.seen().iter().all(|seen| seen.header("authorization").is_none()));
+}

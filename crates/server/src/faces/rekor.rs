@@ -108,6 +108,15 @@ pub(super) fn append_error(error: AppendError) -> HttpError {
             HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down")
                 .retry_after(5)
         }
+        AppendError::Signing(reason) => {
+            tracing::debug!(reason, "a checkpoint could not be signed");
+            HttpError::new(
+                Shape::Grpc,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the log's signing key cannot be used right now; nothing was logged, try again",
+            )
+            .retry_after(5)
+        }
         other => {
             tracing::error!(error = %other, "an entry could not be appended");
             HttpError::new(

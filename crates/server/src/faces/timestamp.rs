@@ -7,9 +7,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use countersign_tsa::{Tsa, TsaError};
 use http::{HeaderValue, Request, StatusCode, header};
 
 use crate::http::{HttpError, Shape, media_type, read_body, respond};
+use crate::instance::InstanceKey;
 use crate::serve::Services;
 
 /// A request is about 60 bytes.
@@ -41,16 +43,30 @@ async fn timestamp(
         }
     };
     let body = read_body(request, LIMIT, Shape::Plain).await?;
-    let answer = if json { tsa.respond_json(&body) } else { tsa.respond(&body) };
+    let answer = if services.remote_key(InstanceKey::Tsa).is_some() {
+        // Signing asks a device: not on the threads that answer requests.
+        let services = Arc::clone(&services);
+        let work = move || services.tsa().map(|tsa| answer(tsa, json, &body));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+            Err(HttpError::new(Shape::Plain, StatusCode::INTERNAL_SERVER_ERROR, "internal error"))
+        })?
+    } else {
+        answer(tsa, json, &body)
+    };
     let token = answer.map_err(|e| {
         tracing::debug!(error = %e, "no timestamp");
         let status = StatusCode::from_u16(e.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        HttpError::new(Shape::Plain, status, e.to_string()).code(e.code())
+        let refused = HttpError::new(Shape::Plain, status, e.to_string()).code(e.code());
+        if status == StatusCode::SERVICE_UNAVAILABLE { refused.retry_after(5) } else { refused }
     })?;
     services.metrics.timestamp();
     let mut response = respond(StatusCode::OK, "application/timestamp-reply", token);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+fn answer(tsa: &Tsa, json: bool, body: &[u8]) -> Result<Vec<u8>, TsaError> {
+    if json { tsa.respond_json(body) } else { tsa.respond(body) }
 }
 
 async fn chain(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {

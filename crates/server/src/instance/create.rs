@@ -1,5 +1,6 @@
 //! `countersign init`: a new instance, complete or not there at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock, Timestamp};
 use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::{Signer, random, sha256};
-use countersign_keys::{PasswordSource, file};
+use countersign_keys::{KeyRef, PasswordSource, file};
 use countersign_log::{Format, Leaf, Log, LogParams};
 use countersign_trust::documents;
 use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles};
@@ -19,7 +20,7 @@ use jiff::SignedDuration;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{FILE_NAME, Instance, InstanceKey, paths, write_public};
+use super::{FILE_NAME, Instance, InstanceKey, KeyOrigin, paths, write_public};
 use crate::ServerError;
 use crate::config;
 
@@ -42,6 +43,8 @@ pub struct InitOptions {
     pub oidc_issuer: Option<String>,
     /// Requests per second and client address; 0 for no limit.
     pub requests_per_second: u32,
+    /// Keys that are to live elsewhere than in files: in hardware tokens, say. One that is not there yet is made.
+    pub keys: BTreeMap<InstanceKey, KeyRef>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -59,6 +62,7 @@ impl Default for InitOptions {
             password: None,
             oidc_issuer: None,
             requests_per_second: 100,
+            keys: BTreeMap::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -73,8 +77,10 @@ pub struct InitReport {
     pub url: String,
     /// The file with the password, when one was made.
     pub password_file: Option<PathBuf>,
-    /// Keys which are needed for rotations only, and should be moved away.
+    /// Key files which are needed for rotations only, and should be moved away.
     pub offline_keys: Vec<PathBuf>,
+    /// Keys that live elsewhere, with their references, and whether they were made or found there.
+    pub elsewhere: Vec<(InstanceKey, KeyRef, KeyOrigin)>,
     /// SHA-256 of the TUF root, for comparing on the clients.
     pub root_fingerprint: String,
 }
@@ -115,8 +121,8 @@ pub fn init(directory: &Path, options: &InitOptions) -> Result<InitReport, Serve
         std::fs::rename(&draft, directory).map_err(failed(directory))?;
         Ok(fingerprint)
     });
-    let root_fingerprint = match made {
-        Ok(fingerprint) => fingerprint,
+    let (root_fingerprint, origins) = match made {
+        Ok(made) => made,
         Err(e) => {
             // Ours, made a moment ago; the error that matters is the first one.
             let _ = std::fs::remove_dir_all(&draft);
@@ -129,14 +135,21 @@ pub fn init(directory: &Path, options: &InitOptions) -> Result<InitReport, Serve
         password_file: options.password.is_none().then(|| directory.join(paths::PASSWORD)),
         offline_keys: InstanceKey::ALL
             .into_iter()
-            .filter(|k| k.is_offline())
+            .filter(|k| k.is_offline() && !options.keys.contains_key(k))
             .map(|k| k.private(directory))
+            .collect(),
+        elsewhere: origins
+            .into_iter()
+            .filter_map(|(key, origin)| Some((key, options.keys.get(&key)?.clone(), origin)))
             .collect(),
         root_fingerprint,
     })
 }
 
-fn create(draft: &Path, options: &InitOptions) -> Result<String, ServerError> {
+fn create(
+    draft: &Path,
+    options: &InitOptions,
+) -> Result<(String, Vec<(InstanceKey, KeyOrigin)>), ServerError> {
     for sub in ["", "keys", "keys/offline", "certificates"] {
         file::create_private_dir(&draft.join(sub))
             .map_err(|e| ServerError::File { path: draft.join(sub), message: e.to_string() })?;
@@ -168,6 +181,7 @@ fn create(draft: &Path, options: &InitOptions) -> Result<String, ServerError> {
         &options.url,
         options.listen,
         options.password.is_none().then_some(paths::PASSWORD),
+        &options.keys,
         &issuers,
         options.requests_per_second,
     );
@@ -178,23 +192,27 @@ fn create(draft: &Path, options: &InitOptions) -> Result<String, ServerError> {
 
     let now = options.clock.now();
     let source = PasswordSource::Literal(password);
-    make_keys(draft, &source)?;
-    make_certificates(draft, &options.organization, &source, now)?;
     let instance = Instance::open(draft)?;
+    let origins = make_keys(&instance, &source)?;
+    make_certificates(&instance, &source, now)?;
     make_logs(&instance, now)?;
-    make_repository(&instance, &source, now)
+    Ok((make_repository(&instance, &source, now)?, origins))
 }
 
 /// Each key takes a tenth of a second of key derivation on purpose, so they are made side by side.
-fn make_keys(draft: &Path, password: &PasswordSource) -> Result<(), ServerError> {
+fn make_keys(
+    instance: &Instance,
+    password: &PasswordSource,
+) -> Result<Vec<(InstanceKey, KeyOrigin)>, ServerError> {
     std::thread::scope(|scope| {
         let tasks: Vec<_> = InstanceKey::ALL
-            .map(|key| scope.spawn(move || key.create(draft, password)))
+            .map(|key| scope.spawn(move || Ok((key, instance.create_key(key, password)?))))
             .into_iter()
             .collect();
-        tasks.into_iter().try_for_each(|task| {
-            task.join().unwrap_or_else(|_| Err(ServerError::Trust("making a key failed".into())))
-        })
+        tasks
+            .into_iter()
+            .map(|task| task.join().unwrap_or_else(|_| Err(ServerError::Trust("making a key failed".into()))))
+            .collect()
     })
 }
 
@@ -281,15 +299,15 @@ pub(crate) fn make_tsa_chain(
 }
 
 fn make_certificates(
-    draft: &Path,
-    organization: &str,
+    instance: &Instance,
     password: &PasswordSource,
     now: Timestamp,
 ) -> Result<(), ServerError> {
-    let ca_root = InstanceKey::CaRoot.load(draft, password)?;
-    make_ca_chain(draft, organization, ca_root.as_ref(), now, None)?;
-    let tsa_root = InstanceKey::TsaRoot.load(draft, password)?;
-    make_tsa_chain(draft, organization, tsa_root.as_ref(), now, None)
+    let (directory, organization) = (&instance.directory, &instance.config.organization);
+    let ca_root = instance.load_key(InstanceKey::CaRoot, password)?;
+    make_ca_chain(directory, organization, ca_root.as_ref(), now, None)?;
+    let tsa_root = instance.load_key(InstanceKey::TsaRoot, password)?;
+    make_tsa_chain(directory, organization, tsa_root.as_ref(), now, None)
 }
 
 /// The first entry of a transparency log: a note that it began, so that nobody is given index 0, which clients
@@ -339,8 +357,8 @@ fn make_repository(
     let root = documents::trusted_root(&description, start).map_err(|e| bad(&e))?;
     let signing = documents::signing_config(&description, start).map_err(|e| bad(&e))?;
     let targets = documents::targets(&root, &signing).map_err(|e| bad(&e))?;
-    let offline = InstanceKey::TufRoot.load(&instance.directory, password)?;
-    let online = InstanceKey::TufOnline.load(&instance.directory, password)?;
+    let offline = instance.load_key(InstanceKey::TufRoot, password)?;
+    let online = instance.load_key(InstanceKey::TufOnline, password)?;
     let roles = Roles::offline_and_online(Role::single(offline.public_key()), online.public_key());
     let repository = Repository::create(
         &instance.directory.join(paths::TUF),

@@ -14,7 +14,7 @@ use countersign_ca::dev_idp::DevelopmentProvider;
 use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
-use countersign_keys::PasswordSource;
+use countersign_keys::{KeyRef, PasswordSource};
 use countersign_log::{Log, Options};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
@@ -27,6 +27,7 @@ use crate::config::Role;
 use crate::fetch::HttpTransport;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
+use crate::remote_key::RemoteKey;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -41,7 +42,7 @@ pub(crate) struct Documents {
 }
 
 /// A key with what it is for.
-type LoadedKey = (InstanceKey, Arc<dyn Signer>);
+type LoadedKey = (InstanceKey, Arc<dyn Signer>, Option<Arc<RemoteKey>>);
 
 impl Instance {
     /// The CT log's name in its checkpoints: its address without scheme.
@@ -109,10 +110,17 @@ impl Instance {
     }
 
     /// Signs the TUF timestamp anew and reads the documents again, which a rotation may have changed.
-    pub(crate) fn refresh_trust(&self, options: &ServeOptions) -> Result<Documents, ServerError> {
+    /// `remote` is the key that signs, when it lives elsewhere.
+    pub(crate) fn refresh_trust(
+        &self,
+        options: &ServeOptions,
+        remote: Option<Arc<RemoteKey>>,
+    ) -> Result<Documents, ServerError> {
         let now = options.clock.now();
-        let password = self.password(options.password.as_ref());
-        let online = InstanceKey::TufOnline.load(&self.directory, &password)?;
+        let online = match remote {
+            Some(remote) => remote as Arc<dyn Signer>,
+            None => self.load_key(InstanceKey::TufOnline, &self.password(options.password.as_ref()))?,
+        };
         let repository = self.repository(now)?;
         repository
             .refresh(&[online], now)
@@ -139,8 +147,8 @@ impl Instance {
         let keys = self.load_keys(&wanted, &password)?;
         let key = |wanted: InstanceKey| {
             keys.iter()
-                .find(|(k, _)| *k == wanted)
-                .map(|(_, signer)| Arc::clone(signer))
+                .find(|(k, ..)| *k == wanted)
+                .map(|(_, signer, _)| Arc::clone(signer))
                 .ok_or_else(|| ServerError::Trust("a key was not loaded".into()))
         };
         let development = if options.development { Some(Arc::new(self.development(options)?)) } else { None };
@@ -154,6 +162,7 @@ impl Instance {
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),
+            remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
             draining: AtomicBool::new(false),
         };
         if roles.contains(&Role::Ca) {
@@ -191,9 +200,16 @@ impl Instance {
         }
         if roles.contains(&Role::Trust) {
             let repository = self.repository(now)?;
-            repository
-                .refresh(&[key(InstanceKey::TufOnline)?], now)
-                .map_err(|e| ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")))?;
+            match repository.refresh(&[key(InstanceKey::TufOnline)?], now) {
+                Ok(()) => {}
+                // What is published stays valid for a while, and is tried again.
+                Err(e) if services.remote_key(InstanceKey::TufOnline).is_some_and(|k| k.away().is_some()) => {
+                    tracing::warn!(error = %e, "the TUF timestamp could not be signed");
+                }
+                Err(e) => {
+                    return Err(ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")));
+                }
+            }
             services.trust = Some(TrustRole {
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
@@ -209,10 +225,8 @@ impl Instance {
         password: &PasswordSource,
     ) -> Result<Vec<LoadedKey>, ServerError> {
         std::thread::scope(|scope| {
-            let tasks: Vec<_> = wanted
-                .iter()
-                .map(|key| scope.spawn(move || Ok((*key, key.load(&self.directory, password)?))))
-                .collect();
+            let tasks: Vec<_> =
+                wanted.iter().map(|key| scope.spawn(move || self.open_key(*key, password))).collect();
             tasks
                 .into_iter()
                 .map(|task| {
@@ -220,6 +234,24 @@ impl Instance {
                 })
                 .collect()
         })
+    }
+
+    /// Whether signing with a key may block.
+    fn lives_elsewhere(&self, key: InstanceKey) -> bool {
+        !matches!(self.reference(key), None | Some(KeyRef::File(_) | KeyRef::Env(_)))
+    }
+
+    /// A key of a file is decrypted. One that lives elsewhere is looked for; the server starts without it too.
+    fn open_key(&self, key: InstanceKey, password: &PasswordSource) -> Result<LoadedKey, ServerError> {
+        match self.reference(key) {
+            None | Some(KeyRef::File(_) | KeyRef::Env(_)) => Ok((key, self.load_key(key, password)?, None)),
+            Some(reference) => {
+                let public = key.load_public(&self.directory)?;
+                let remote = Arc::new(RemoteKey::new(key, reference, public, password.clone()));
+                remote.probe();
+                Ok((key, Arc::clone(&remote) as Arc<dyn Signer>, Some(remote)))
+            }
+        }
     }
 
     fn development(&self, options: &ServeOptions) -> Result<DevelopmentProvider, ServerError> {
@@ -249,7 +281,7 @@ impl Instance {
         )
         .map_err(|e| ct_error(e.to_string()))?;
         let chain = self.chain(paths::CA_CHAIN)?;
-        let ct = CtLog::new(
+        let mut ct = CtLog::new(
             log,
             ct_signer,
             std::slice::from_ref(&chain),
@@ -257,6 +289,9 @@ impl Instance {
             Arc::clone(&options.clock),
         )
         .map_err(|e| ct_error(e.to_string()))?;
+        if self.lives_elsewhere(InstanceKey::Ct) {
+            ct = ct.with_blocking_signer();
+        }
         let ct = Arc::new(ct);
         let fulcio = match &section.fulcio_config {
             None => None,
@@ -299,8 +334,11 @@ impl Instance {
         let issuers = Issuers::new(&issuers, fulcio.as_ref())
             .map_err(|e| ServerError::Config { path: config_path, message: e.to_string() })?;
         let verifier = TokenVerifier::new(Arc::new(issuers), Arc::new(transport), Arc::clone(&options.clock));
-        let ca = Ca::new(chain, signer, Arc::clone(&ct) as _, verifier, Arc::clone(&options.clock))
+        let mut ca = Ca::new(chain, signer, Arc::clone(&ct) as _, verifier, Arc::clone(&options.clock))
             .map_err(|e| ServerError::Trust(format!("the certificate authority: {e}")))?;
+        if self.lives_elsewhere(InstanceKey::Ca) {
+            ca = ca.with_blocking_signer();
+        }
         Ok(CaRole { ca, ct })
     }
 }

@@ -11,7 +11,9 @@ use der::asn1::ObjectIdentifier;
 use jiff::Timestamp;
 
 use super::{TimestampError, read_strong_hash, request};
-use crate::asn1::{Cursor, Tlv, check_limits, constructed, decode_all, generalized_time, primitive};
+use crate::asn1::{
+    Cursor, Tlv, check_limits, constructed, decode_all, generalized_time, primitive, significant,
+};
 use crate::{X509Error, oid};
 
 /// The largest response read, in bytes. Real ones have one to six thousand.
@@ -111,6 +113,27 @@ impl TimestampToken {
         let token = fields.expect(Tag::Sequence)?;
         fields.finish()?;
         Ok(Self::parse_content_info(token.raw)?)
+    }
+
+    /// Reads a DER `TimeStampToken`: what a response holds, as formats keep it which do not need the answer around it.
+    ///
+    /// # Errors
+    /// [`TimestampError::Malformed`].
+    pub fn parse_token(token: &[u8]) -> Result<Self, TimestampError> {
+        check_limits(WHAT, token, MAX_TOKEN_LEN)?;
+        Ok(Self::parse_content_info(token)?)
+    }
+
+    /// The DER `TimeStampToken` inside of a `TimeStampResp`.
+    ///
+    /// # Errors
+    /// As [`TimestampToken::parse`].
+    pub fn token_of(response: &[u8]) -> Result<Vec<u8>, TimestampError> {
+        Self::parse(response)?;
+        let mut outer = Cursor::new(WHAT, response)?;
+        let mut fields = outer.sequence()?;
+        fields.expect(Tag::Sequence)?;
+        Ok(fields.expect(Tag::Sequence)?.raw.to_vec())
     }
 
     /// What the authority states. Believe it after [`TimestampToken::verify`] only.
@@ -232,11 +255,6 @@ fn signer_id(tlv: Tlv<'_>) -> Result<SignerId, X509Error> {
     let serial = significant(fields.unsigned()?).to_vec();
     fields.finish()?;
     Ok(SignerId::IssuerAndSerial { issuer, serial })
-}
-
-/// A positive INTEGER's content without the zero byte for the sign.
-fn significant(content: &[u8]) -> &[u8] {
-    content.strip_prefix(&[0]).filter(|rest| !rest.is_empty()).unwrap_or(content)
 }
 
 /// How it is signed. Some writers name only the key's algorithm, and the hash elsewhere (RFC 5754 section 3.2).

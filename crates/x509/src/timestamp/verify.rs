@@ -3,6 +3,8 @@
 //! The signer is found by what the token's one `SignerInfo` says, never by looking for a likely certificate
 //! among those that came along. Where the trust root knows the authority's own certificate, it must be that one.
 
+use std::sync::OnceLock;
+
 use countersign_crypto::{CryptoError, Digest};
 use jiff::Timestamp;
 use sha1::Digest as _;
@@ -15,11 +17,13 @@ use crate::{Certificate, X509Error, oid};
 /// A timestamp authority as the trust root knows it. Each authority is checked by itself: certificates of
 /// several are never put together, and whether the authority was to be trusted at that time (the trust root's
 /// `validFor`) is for the caller to check with [`VerifiedTimestamp::time`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Authority {
     leaf: Option<Certificate>,
     intermediates: Vec<Certificate>,
     anchor: Certificate,
+    /// The path from the leaf above: its signatures hold at any time, so they are checked once.
+    path: OnceLock<Option<VerifiedChain>>,
 }
 
 impl Authority {
@@ -38,7 +42,24 @@ impl Authority {
             Some((first, rest)) if !first.is_ca() => (Some(first.clone()), rest),
             _ => (None, below),
         };
-        Ok(Self { leaf, intermediates: intermediates.to_vec(), anchor: anchor.clone() })
+        Ok(Self {
+            leaf,
+            intermediates: intermediates.to_vec(),
+            anchor: anchor.clone(),
+            path: OnceLock::new(),
+        })
+    }
+
+    /// The path from the authority's own certificate, if the trust root has that and every certificate of the path
+    /// is valid at the time.
+    fn path_at(&self, at: Timestamp) -> Option<&VerifiedChain> {
+        let find = || {
+            let leaf = self.leaf.as_ref()?;
+            let anchors = std::slice::from_ref(&self.anchor);
+            chain::verify(leaf, &self.intermediates, anchors, Purpose::TimeStamping, leaf.not_before()).ok()
+        };
+        let path = self.path.get_or_init(find).as_ref()?;
+        path.certificates().all(|c| c.is_valid_at(at)).then_some(path)
     }
 
     /// The authority's own certificate, if the trust root has it.
@@ -173,9 +194,14 @@ impl TimestampToken {
             .public_key()
             .verify(scheme, &self.signed_attributes, &self.signature)
             .map_err(TimestampError::Signature)?;
-        let anchors = std::slice::from_ref(&authority.anchor);
-        let chain =
-            chain::verify(&signer, &intermediates, anchors, Purpose::TimeStamping, self.info.gen_time)?;
+        let at = self.info.gen_time;
+        let chain = match authority.path_at(at) {
+            Some(path) => path.clone(),
+            None => {
+                let anchors = std::slice::from_ref(&authority.anchor);
+                chain::verify(&signer, &intermediates, anchors, Purpose::TimeStamping, at)?
+            }
+        };
         Ok(VerifiedTimestamp { info: self.info.clone(), chain })
     }
 

@@ -1,26 +1,12 @@
 //! What is done with images besides signing and verifying: looking, fetching, attaching, carrying, taking away.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
-
-#[path = "../../registry/tests/it/images.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod images;
-#[path = "../../registry/tests/it/support/mod.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod registry;
-mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::images;
+use crate::registry::Fake;
+use crate::support::{Home, golden};
 use countersign_crypto::{HashAlgorithm, PublicKey};
-use registry::Fake;
 use serde_json::Value;
-use support::{Home, golden};
 
 /// A registry with the signed and attested image `app:v1`, and a home with the key pair that did it.
 struct Bench {
@@ -264,6 +250,17 @@ async fn certificates_of_ones_own_authority_sign_and_verify_with_nobody_else() {
     assert_eq!(code, 2, "a timestamp, if one is asked for: {err}");
     let (code, err) = verify(&["--ca-roots", "own.pem", "--certificate-oidc-issuer", "https://i"]);
     assert_eq!(code, 4, "an issuer, if one is asked for: {err}");
+    // A signature that comes without its certificate takes the one that is given.
+    images::image(&fake.app(), "v2", "second").await;
+    let bare = format!("{}/app:v2", fake.host);
+    home.good(&["sign", "--key", "cosign.key", "--no-tlog", &bare]);
+    let with = |more: &[&str]| {
+        let verify = ["verify", "--insecure-ignore-tlog", "--certificate-identity", "build@acme.example"];
+        home.text(&[&verify[..], more, &["--ca-roots", "own.pem", bare.as_str()]].concat()).0
+    };
+    assert_eq!(with(&["--certificate", "own-leaf.pem"]), 0);
+    assert_eq!(with(&["--certificate", "other-leaf.pem"]), 2, "of another authority");
+    assert_eq!(with(&[]), 4, "a certificate is asked for");
     // Without an authority of one's own, none of this is taken.
     for refused in [&["--insecure-ignore-sct"][..], &["--ca-intermediates", "own.pem"], &[]] {
         assert_eq!(verify(refused).0, 1, "{refused:?}");

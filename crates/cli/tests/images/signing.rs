@@ -1,26 +1,11 @@
 //! Images, as cosign's tutorials have it with the program's name changed: against a registry in the test, of the kind
 //! that lists referrers and of the kind that does not.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::needless_pass_by_value,
-    reason = "helpers of tests"
-)]
 
-#[path = "../../registry/tests/it/images.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod images;
-#[path = "../../registry/tests/it/support/mod.rs"]
-#[allow(dead_code, reason = "each test program uses a part")]
-mod registry;
-mod support;
-
+use crate::images;
+use crate::registry::{Fake, answer};
+use crate::support::{Home, Instance};
 use countersign_registry::{Descriptor, RemoteRepository};
-use registry::{Fake, answer};
 use serde_json::Value;
-use support::{Home, Instance};
 
 const SLSA: &str = "https://slsa.dev/provenance/v1";
 
@@ -112,8 +97,14 @@ async fn the_older_form_is_written_on_request_and_verified_alone() {
             assert_eq!(layer["mediaType"], "application/vnd.dev.cosign.simplesigning.v1+json");
             assert!(layer["annotations"]["dev.cosignproject.cosign/signature"].is_string());
         }
+        bench.sign(&["--new-bundle-format=false", "--sign-container-identity", "prod.example/app"]);
+        let found = json(&bench.verify(&[]).1);
+        let names: Vec<_> = found.as_array().unwrap().iter().map(|f| &f["critical"]["identity"]).collect();
+        assert!(names.iter().any(|name| name["docker-reference"] == "prod.example/app"), "{names:?}");
         bench.sign(&["--also-legacy"]);
         assert_eq!(bench.verify(&[]).0, 0);
+        let both = ["--new-bundle-format=false", "--registry-referrers-mode=oci-1-1", &bench.image];
+        assert_eq!(bench.home.text(&[&["sign", "--key", "cosign.key"][..], &both].concat()).0, 1);
     }
 }
 
@@ -152,6 +143,26 @@ async fn unsigned_unreachable_and_signed_by_someone_else_have_their_own_codes() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_from_the_command_or_a_login_and_their_absence_is_no_missing_signature() {
+    let bench = Bench::new().await;
+    bench.sign(&[]);
+    bench.fake.lie(|seen| {
+        let good = ["Basic YWxpY2U6c2VjcmV0", "Bearer given"];
+        let known = seen.header("authorization").is_some_and(|found| good.contains(&found));
+        let scheme = if seen.header("authorization") == Some("Bearer given") { "Bearer" } else { "Basic" };
+        let challenge = format!("{scheme} realm=\"registry\"");
+        (!known).then(|| answer(401, &[("www-authenticate", &challenge)], ""))
+    });
+    assert_eq!(bench.verify(&[]).0, 6);
+    assert_eq!(bench.verify(&["--registry-username", "alice", "--registry-password", "wrong"]).0, 6);
+    assert_eq!(bench.verify(&["--registry-username", "alice", "--registry-password", "secret"]).0, 0);
+    assert_eq!(bench.verify(&["--registry-token", "given"]).0, 0);
+    assert_eq!(bench.verify(&["--registry-username", "alice"]).0, 1);
+    bench.home.good(&["login", &bench.fake.host, "-u", "alice", "-p", "secret"]);
+    assert_eq!(bench.verify(&[]).0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_verifies_is_enough_where_a_registry_refuses_to_list_referrers() {
     let bench = Bench::new().await;
     bench.sign(&["--also-legacy"]);
@@ -175,6 +186,8 @@ async fn each_annotation_alone_makes_the_answer_no_and_all_must_be_in_one_signat
         assert_eq!(bench.verify(&["-a", bad]).0, 1, "{bad}");
     }
     assert_eq!(bench.verify(&["-a", "a=1", "-a", "a=2"]).0, 1, "the same name twice");
+    let (code, _, err) = bench.verify(&["--max-evidence", "1"]);
+    assert_eq!(code, 2, "more evidence than is looked at: {err}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -364,8 +377,20 @@ async fn an_identity_signs_several_tags_with_one_login_and_is_verified_without_t
     let attest = ["attest", "--identity-token", &token, "--predicate", "p.json", "--type", "vuln", &v2];
     bench.home.good(&[&attest[..], &["--also-legacy"]].concat());
     let issuer = format!("{}/development-identity-provider", instance.url);
+    bench.home.good(&["trust", "export", "--out", "site.json"]);
     drop(instance);
     let who = ["--certificate-identity", "alice@example.com", "--certificate-oidc-issuer", &issuer];
+    // A timestamp authority that the trust root lacks can be given beside it.
+    let mut site = json(&std::fs::read_to_string(bench.home.path("site.json")).unwrap());
+    let root = site.get_mut("trustedRoot").unwrap();
+    root["timestampAuthorities"] = Value::Array(vec![]);
+    std::fs::write(bench.home.path("root.json"), root.to_string()).unwrap();
+    let partly = [&["verify", v2.as_str(), "--trusted-root", "root.json"][..], &who].concat();
+    assert_eq!(bench.home.text(&partly).0, 5);
+    let chain = ["--timestamp-certificate-chain", "instance/certificates/tsa-chain.pem"];
+    bench.home.good(&[&partly[..], &chain].concat());
+    let chain = ["--timestamp-certificate-chain", "instance/certificates/ca-chain.pem"];
+    assert_ne!(bench.home.text(&[&partly[..], &chain].concat()).0, 0, "another authority");
     for image in [&bench.image, &v2] {
         let (code, out, err) = bench.home.text(&[&["verify", image.as_str()][..], &who].concat());
         assert_eq!(code, 0, "{err}");

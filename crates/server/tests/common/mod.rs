@@ -1,0 +1,105 @@
+//! An instance on loopback for a test, and what its clients send.
+#![allow(dead_code, reason = "each file of tests uses a part")]
+
+use std::path::{Path, PathBuf};
+
+use countersign_crypto::encoding::base64_encode;
+use countersign_crypto::{HashAlgorithm, KeyPair, Signer as _};
+use countersign_server::instance::{InitOptions, init};
+use countersign_server::serve::{Running, ServeOptions, start};
+use reqwest::Client;
+use serde_json::{Value, json};
+
+pub(crate) struct Served {
+    _directory: tempfile::TempDir,
+    pub(crate) path: PathBuf,
+    pub(crate) running: Running,
+    pub(crate) client: Client,
+}
+
+/// A socket on loopback that nobody else has.
+pub(crate) fn socket() -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+/// Makes an instance that will be served on this socket.
+pub(crate) fn make(path: &Path, listener: &std::net::TcpListener) {
+    let address = listener.local_addr().unwrap();
+    let options = InitOptions {
+        url: format!("http://localhost:{}", address.port()).parse().unwrap(),
+        listen: address,
+        requests_per_second: 0,
+        ..InitOptions::default()
+    };
+    init(path, &options).unwrap();
+}
+
+impl Served {
+    pub(crate) async fn new() -> Self {
+        Self::with(ServeOptions::default(), |text| text).await
+    }
+
+    /// With other options and a changed configuration.
+    pub(crate) async fn with(options: ServeOptions, configure: impl FnOnce(String) -> String) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = socket();
+        let path = directory.path().join("instance");
+        make(&path, &listener);
+        let file = path.join("countersign.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, configure(text)).unwrap();
+        let serve = ServeOptions { listener: Some(listener), development: true, ..options };
+        let running = start(&path, serve).await.unwrap();
+        Self { _directory: directory, path, running, client: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.running.address)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+        let response = self.client.get(self.url(path)).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    }
+
+    pub(crate) async fn post(
+        &self,
+        path: &str,
+        kind: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Vec<u8>) {
+        let request = self.client.post(self.url(path)).header("content-type", kind).body(body);
+        let response = request.send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
+    }
+
+    pub(crate) async fn token(&self, email: &str) -> String {
+        let claims = json!({"sub": "u1", "email": email, "email_verified": true}).to_string();
+        let (status, body) =
+            self.post("/development-identity-provider/mint", "application/json", claims).await;
+        assert_eq!(status, 200);
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        body["id_token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) async fn entry(&self, request: String) -> (u16, Vec<u8>) {
+        self.post("/api/v2/log/entries", "application/json", request).await
+    }
+}
+
+pub(crate) fn entry_request(key: &KeyPair, message: &[u8]) -> String {
+    let digest = HashAlgorithm::Sha256.digest(message);
+    json!({"hashedRekordRequestV002": {
+        "digest": base64_encode(digest.as_bytes()),
+        "signature": {
+            "content": base64_encode(&key.sign_digest(&digest).unwrap()),
+            "verifier": {
+                "publicKey": {"rawBytes": base64_encode(key.public_key().spki_der())},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            },
+        },
+    }})
+    .to_string()
+}
