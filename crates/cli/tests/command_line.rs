@@ -12,6 +12,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 

@@ -58,7 +58,7 @@ pub(crate) fn golden(name: &str, found: &str) {
 
 /// A running instance, ended when dropped.
 pub(crate) struct Instance {
-    child: Child,
+    pub(crate) child: Child,
     pub(crate) url: String,
 }
 
