@@ -4,6 +4,7 @@ Each client has a folder whose name holds its version, or the hash of its lock f
 final name only when the installation is complete, so an interrupted one is done again.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -38,15 +39,18 @@ def _run(command, **options):
 
 
 def _install(name: str, into) -> Path:
-    """Runs `into(folder)` unless the folder `name` is complete."""
+    """Runs `into(folder)` unless the folder `name` is complete. Two runs at once install it one after the other."""
     final = cache() / name
     if (final / ".complete").exists():
         return final
-    print(f"installing {name}", file=sys.stderr, flush=True)
-    shutil.rmtree(final, ignore_errors=True)
-    final.mkdir(parents=True)
-    into(final)
-    (final / ".complete").write_text("")
+    with (cache() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (final / ".complete").exists():
+            print(f"installing {name}", file=sys.stderr, flush=True)
+            shutil.rmtree(final, ignore_errors=True)
+            final.mkdir(parents=True)
+            into(final)
+            (final / ".complete").write_text("")
     return final
 
 
