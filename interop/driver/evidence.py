@@ -14,8 +14,8 @@ TAGS = {"signature": "sig", "attestation": "att"}
 
 @dataclass(frozen=True)
 class Case:
-    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end. `known`: whether others
-    refuse it too."""
+    """An image and what a verifier is asked about it. `codes`: how Countersign's refusal may end. `known`: whether
+    others refuse it too."""
 
     what: str
     reference: str

@@ -176,8 +176,8 @@ class GhImages:
 
 
 class Skopeo:
-    """The library of skopeo (`go/policy-copy`) copies an image only if a policy lets it: here, one that wants a signature
-    of the older form by a key."""
+    """The library of skopeo (`go/policy-copy`) copies an image only if a policy lets it: here, one that wants a
+    signature of the older form by a key."""
 
     name = "skopeo"
     reads_annotations = annotates_bundles = False

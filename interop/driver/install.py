@@ -4,6 +4,7 @@ Each client has a folder whose name holds its version, or the hash of its lock f
 final name only when the installation is complete, so an interrupted one is done again.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -38,15 +39,18 @@ def _run(command, **options):
 
 
 def _install(name: str, into) -> Path:
-    """Runs `into(folder)` unless the folder `name` is complete."""
+    """Runs `into(folder)` unless the folder `name` is complete. Two runs at once install it one after the other."""
     final = cache() / name
     if (final / ".complete").exists():
         return final
-    print(f"installing {name}", file=sys.stderr, flush=True)
-    shutil.rmtree(final, ignore_errors=True)
-    final.mkdir(parents=True)
-    into(final)
-    (final / ".complete").write_text("")
+    with (cache() / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (final / ".complete").exists():
+            print(f"installing {name}", file=sys.stderr, flush=True)
+            shutil.rmtree(final, ignore_errors=True)
+            final.mkdir(parents=True)
+            into(final)
+            (final / ".complete").write_text("")
     return final
 
 
@@ -70,6 +74,16 @@ def go_here(name: str) -> Path:
              cwd=source)
 
     return _install(f"{name}-{_hash(*(source / part for part in ('main.go', 'go.mod', 'go.sum')))}", into) / name
+
+
+def go_pinned(name: str) -> Path:
+    """A program of others, built from the module in `go/NAME`."""
+    source = HERE / "go" / name
+
+    def into(folder: Path):
+        _run(["nice", "go", "build", "-trimpath", "-o", str(folder / name), pins.GO_PINNED[name]], cwd=source)
+
+    return _install(f"{name}-{_hash(source / 'go.mod', source / 'go.sum')}", into) / name
 
 
 def _hash(*files: Path) -> str:
@@ -123,6 +137,7 @@ def everything() -> dict:
     found = {}
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
     jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
+    jobs += [(name, lambda name=name: go_pinned(name)) for name in pins.GO_PINNED]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
     jobs += [("js", javascript), ("transit", transit)]
     for name, job in jobs:

@@ -183,8 +183,8 @@ jwks_file = "{self.actions.key_set}"
         return [base64.b64decode(certificate["rawBytes"]) for certificate in certificates]
 
     def parts(self):
-        """Files in PEM with the CA's chain, the timestamp authority's chain, and the CT log's key: what the trusted root
-        says, for who cannot read it."""
+        """Files in PEM with the CA's chain, the timestamp authority's chain, and the CT log's key: what the trusted
+        root says, for who cannot read it."""
         key = base64.b64decode(self.root_document["ctlogs"][0]["publicKey"]["rawBytes"])
         parts = {
             "ca.pem": "".join(map(pem, self.chain("certificateAuthorities"))),

@@ -96,8 +96,8 @@ def tree(cast, registry) -> str:
 def downloaded(cast, registry) -> str:
     evidence = full(cast, registry, "download")
     attestations, signatures = (
-        [json.loads(line) for line in cast.ours.run("download", kind, evidence.reference).splitlines() if line[:1] == "{"]
-        for kind in ("attestation", "signature"))
+        [json.loads(line) for line in cast.ours.run("download", kind, evidence.reference).splitlines()
+         if line.startswith("{")] for kind in ("attestation", "signature"))
     statements = []
     for document in attestations:
         envelope = document.get("dsseEnvelope", document)

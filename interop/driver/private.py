@@ -8,7 +8,6 @@ import subprocess
 import tarfile
 
 from .clients import Refused
-from .evidence import Evidence
 from .proxy import Proxy
 from .registries import docker_registry
 from .table import Fail, Table

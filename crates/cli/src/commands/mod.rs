@@ -14,6 +14,7 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod notary;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
 pub(crate) mod quickstart;
