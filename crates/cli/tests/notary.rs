@@ -1,6 +1,7 @@
 //! `countersign notary`: files signed and verified, and for each option a run in which it alone makes the answer no.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+#[expect(dead_code, reason = "shared with the tests of the command line, which need more of it")]
 mod support;
 
 use support::Home;

@@ -7,6 +7,7 @@
     reason = "helpers of tests"
 )]
 
+#[expect(dead_code, reason = "shared with the tests of the command line, which need more of it")]
 mod support;
 
 use support::{Home, Instance};
