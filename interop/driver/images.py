@@ -257,6 +257,10 @@ def elsewhere(cast: Cast, signer, verifier, registry) -> str:
 
 
 def rows(table: Table, cast: Cast, registries: list):
+    for name, reason in cast.missing.items():
+        def absent(reason=reason):
+            raise reason
+        table.row(name, "both", "images", absent)
     for client in (cast.cosign3, cast.ours):
         if client is not None:
             table.row(client.name, "generate-key-pair", "with a password", lambda client=client: cast.generate(client))

@@ -31,5 +31,8 @@ TRANSIT = {
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
+# Those that are needed for images alone.
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE]
+
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]
