@@ -76,6 +76,16 @@ def go_here(name: str) -> Path:
     return _install(f"{name}-{_hash(*(source / part for part in ('main.go', 'go.mod', 'go.sum')))}", into) / name
 
 
+def go_pinned(name: str) -> Path:
+    """A program of others, built from the module in `go/NAME`."""
+    source = HERE / "go" / name
+
+    def into(folder: Path):
+        _run(["nice", "go", "build", "-trimpath", "-o", str(folder / name), pins.GO_PINNED[name]], cwd=source)
+
+    return _install(f"{name}-{_hash(source / 'go.mod', source / 'go.sum')}", into) / name
+
+
 def _hash(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
@@ -127,6 +137,7 @@ def everything(part: str | None = None) -> dict:
     found = {}
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
     jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
+    jobs += [(name, lambda name=name: go_pinned(name)) for name in pins.GO_PINNED]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
     jobs += [("js", javascript), ("transit", transit)]
     for name, job in jobs:

@@ -28,6 +28,9 @@ TRANSIT = {
     "github.com/hashicorp/vault/sdk": "v0.25.1",
 }
 
+# Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
+GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
+
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 

@@ -215,6 +215,11 @@ impl Bundle {
         if self.content.signature().is_empty() {
             return Err(shape("the signature is empty"));
         }
+        if let Content::StoredDsse { envelope, text } = &self.content
+            && Envelope::from_json(text).as_ref() != Ok(envelope)
+        {
+            return Err(shape("the envelope is another than the text that it is said to be read from"));
+        }
         Ok(())
     }
 

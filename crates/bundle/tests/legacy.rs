@@ -120,6 +120,10 @@ fn an_envelope_keeps_its_text_and_has_one_signature() {
     assert_eq!(bundle.content.signature(), [0]);
     assert_eq!(legacy::to_annotations(&bundle, &[]), annotations);
     assert!(bundle.to_json().is_err(), "no bundle can say this");
+    let mut other = bundle.clone();
+    let Content::StoredDsse { text, .. } = &mut other.content else { panic!() };
+    *text = br#"{"payloadType":"t","payload":"e30=","signatures":[{"sig":"AQ=="}]}"#.to_vec();
+    assert!(other.check_shape().is_err(), "what is stamped is what is signed");
     let two = br#"{"payloadType":"t","payload":"e30=","signatures":[{"sig":"AA=="},{"sig":"AQ=="}]}"#;
     assert!(legacy::from_attestation_layer(two, &annotations).is_err());
     for junk in [&b""[..], b"null", b"{}", br#"{"payloadType":"t","payload":"e30=","signatures":[]}"#] {

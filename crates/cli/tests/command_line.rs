@@ -414,9 +414,7 @@ fn an_instance_is_made_served_trusted_and_signed_with_and_not_needed_to_verify()
 fn r25_the_order_to_stop_ends_the_server_well() {
     let home = Home::new();
     let mut instance = Instance::start(&home);
-    let id = instance.child.id().to_string();
-    assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-    assert_eq!(instance.child.wait().unwrap().code(), Some(0));
+    assert_eq!(instance.stop(), Some(0));
     let checkpoint = home.path("instance/log/checkpoint");
     assert!(checkpoint.exists(), "the log is where it was");
 }

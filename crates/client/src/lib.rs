@@ -5,6 +5,7 @@ mod error;
 pub mod fulcio;
 pub mod image;
 pub mod log;
+pub mod notary;
 pub mod oidc;
 pub mod rekor;
 pub mod services;

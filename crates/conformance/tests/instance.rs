@@ -212,7 +212,10 @@ async fn without_a_file_trusted_instances_decide_and_staging_is_one_of_its_own()
     };
     default("production");
     assert!(served.run(&staging).await.status.success());
-    assert_eq!(served.run(&plain).await.status.code(), Some(2));
+    // The default one trusts nobody, and the other does not stand in for it.
+    let output = served.run(&plain).await;
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a.txt: refused: "), "{output:?}");
     let sign = [
         "sign-bundle",
         "--staging",

@@ -147,11 +147,11 @@ impl ReadyKey {
 }
 
 /// A key under another scheme than the default of its type.
-fn unparsed<'a>(
+fn unparsed(
     key: KeyType,
     scheme: Scheme,
-    ready: &'a lc::ParsedPublicKey,
-) -> Result<lc::UnparsedPublicKey<&'a [u8]>, CryptoError> {
+    ready: &lc::ParsedPublicKey,
+) -> Result<lc::UnparsedPublicKey<&[u8]>, CryptoError> {
     let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
     Ok(lc::UnparsedPublicKey::new(algorithm, ready.as_ref()))
 }

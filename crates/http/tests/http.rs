@@ -12,7 +12,7 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use axum::routing::{get, post};
-use countersign_http::{Http, HttpError, HttpOptions, Method, Request};
+use countersign_http::{ClientIdentity, Http, HttpError, HttpOptions, Method, Request};
 use url::Url;
 
 async fn serve(router: Router) -> SocketAddr {
@@ -266,6 +266,30 @@ async fn authorities_that_are_no_certificates_are_refused() {
         let error = Http::new(options).send(Request::get("test", &url)).await.unwrap_err();
         assert!(error.to_string().contains("expected certificates of authorities"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_is_none_is_refused_and_never_shown() {
+    let url = Url::parse("https://127.0.0.1:1/").unwrap();
+    let identity = ClientIdentity::from(zeroize::Zeroizing::new(b"hunter2".to_vec()));
+    let options = HttpOptions { identity: Some(identity), ..HttpOptions::default() };
+    assert!(!format!("{options:?}").contains("hunter2") && !format!("{options:?}").contains("104"));
+    let error = Http::new(options).send(Request::get("test", &url)).await.unwrap_err().to_string();
+    assert!(error.contains("client certificate") && !error.contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+async fn secrets_in_headers_arrive_and_are_never_shown() {
+    let router = Router::new().route(
+        "/",
+        get(|headers: HeaderMap| async move { headers["x-secret"].to_str().unwrap().to_owned() }),
+    );
+    let url = url(serve(router).await, "/");
+    let request = Request::get("test", &url).secret_header("x-secret", "hunter2").unwrap();
+    assert!(!format!("{request:?}").contains("hunter2"), "{request:?}");
+    assert_eq!(http().send(request).await.unwrap().body, b"hunter2");
+    let error = Request::get("test", &url).secret_header("x-secret", "hunter2\n").unwrap_err().to_string();
+    assert!(error.contains("x-secret") && !error.contains("hunter2"), "{error}");
 }
 
 #[tokio::test]

@@ -235,7 +235,7 @@ mod tests {
             let value = Value::List(vec![
                 Value::Integer(number),
                 Value::Bytes(content),
-                Value::Tagged(u64::from(number.unsigned_abs() as u32), Box::new(Value::Text(&words))),
+                Value::Tagged(number.unsigned_abs(), Box::new(Value::Text(&words))),
             ]);
             let written = write(&value);
             prop_assert_eq!(read(&written).unwrap(), value);

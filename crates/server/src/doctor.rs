@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::config::Role;
 use crate::instance::{Instance, InstanceKey, paths};
+use crate::retired;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -236,30 +237,10 @@ fn trust_root(instance: &Instance, now: Timestamp, findings: &mut Findings) {
 
 fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)] {
-        let path = instance.directory.join(sub).join("checkpoint");
-        match std::fs::read_to_string(&path) {
-            Ok(text) => {
-                let checkpoint = Note::parse(text.as_bytes()).and_then(|note| Checkpoint::parse(note.text()));
-                match checkpoint {
-                    Ok(checkpoint) => findings.good(what, format!("{} entries", checkpoint.size)),
-                    Err(e) => findings.problem(
-                        what,
-                        format!("{} is not a checkpoint: {e}", path.display()),
-                        "restore the directory from a backup, or start the server, which repairs what it can",
-                    ),
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
-                findings.good(what, "not started yet");
-            }
-            Err(e) => findings.problem(
-                what,
-                format!("{}: {e}", path.display()),
-                "restore the directory from a backup",
-            ),
-        }
-        if let Some(modified) = std::fs::metadata(&path).ok().and_then(|m| m.modified().ok())
-            && let Ok(modified) = Timestamp::try_from(modified)
+        let directory = instance.directory.join(sub);
+        log(what, &directory, "", findings);
+        let written = std::fs::metadata(directory.join("checkpoint")).and_then(|m| m.modified());
+        if let Ok(Ok(modified)) = written.map(Timestamp::try_from)
             && modified.as_second() > now.as_second() + 60
         {
             findings.problem(
@@ -267,6 +248,33 @@ fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
                 format!("it shows {now}, and the {what} was written at {modified}"),
                 "set the machine's clock: a log must not go back in time",
             );
+        }
+    }
+    for (name, tree) in retired::find(&instance.directory, instance.config.roles.iter().copied()) {
+        let address = retired::address(&instance.config.base_url(), &name);
+        log(&format!("retired log {name}"), &tree, &format!(", readable at {address}"), findings);
+    }
+}
+
+fn log(what: &str, directory: &Path, more: &str, findings: &mut Findings) {
+    let path = directory.join("checkpoint");
+    match std::fs::read_to_string(&path) {
+        Ok(text) => {
+            let checkpoint = Note::parse(text.as_bytes()).and_then(|note| Checkpoint::parse(note.text()));
+            match checkpoint {
+                Ok(checkpoint) => findings.good(what, format!("{} entries{more}", checkpoint.size)),
+                Err(e) => findings.problem(
+                    what,
+                    format!("{} is not a checkpoint: {e}", path.display()),
+                    "restore the directory from a backup, or start the server, which repairs what it can",
+                ),
+            }
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && directory.is_dir() => {
+            findings.good(what, "not started yet");
+        }
+        Err(e) => {
+            findings.problem(what, format!("{}: {e}", path.display()), "restore the directory from a backup")
         }
     }
 }

@@ -17,6 +17,7 @@ mod listen;
 mod metrics;
 mod rate_limit;
 mod remote_key;
+mod retired;
 pub mod rotate;
 pub mod serve;
 

@@ -163,7 +163,7 @@ impl Signer for RemoteKey {
     }
 
     fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
-        let digest = digest.clone();
+        let digest = *digest;
         self.attempt(move |signer| signer.sign_digest(&digest))
     }
 }

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::ServerError;
 use crate::config::{self, FILE_NAME};
 use crate::instance::{Instance, InstanceKey, create, paths};
+use crate::retired;
 
 /// What to rotate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +90,8 @@ impl NewKeys {
 pub struct RotateReport {
     /// Where the old key and, of a log, the old tree were put.
     pub retired: PathBuf,
+    /// Where the old log stays readable, when a log was rotated.
+    pub readable_at: Option<String>,
     /// SHA-256 of the new public key, in hexadecimal.
     pub fingerprint: String,
 }
@@ -130,15 +133,23 @@ pub fn rotate(
         end(&log)?;
     }
     let retired = retired_directory(&instance, target, now)?;
+    let readable_at = match key {
+        InstanceKey::Log | InstanceKey::Ct => {
+            let name = retired.file_name().unwrap_or_default().to_string_lossy();
+            Some(retired::address(&instance.config.base_url(), &name))
+        }
+        _ => None,
+    };
     let mut moves = Moves::default();
     let done = replace(&instance, key, new, &retired, &source, now, &mut moves)
-        .and_then(|instance| publish(&instance, &source, &tuf_root, now));
+        .and_then(|instance| publish(&instance, &source, &tuf_root, readable_at.as_deref(), now));
     if let Err(e) = done {
         moves.undo();
         return Err(e);
     }
     let public = key.load_public(directory)?;
-    Ok(RotateReport { retired, fingerprint: countersign_crypto::encoding::hex_encode(&public.fingerprint()) })
+    let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
+    Ok(RotateReport { retired, readable_at, fingerprint })
 }
 
 /// Opens both logs, which nobody else can while we do.
@@ -185,8 +196,9 @@ fn end(log: &Log) -> Result<(), ServerError> {
 
 fn retired_directory(instance: &Instance, target: Target, now: Timestamp) -> Result<PathBuf, ServerError> {
     let name = format!("{target:?}-{}", now.strftime("%Y%m%dT%H%M%SZ")).to_lowercase();
-    let path = instance.directory.join("retired").join(name);
-    countersign_keys::file::create_private_dir(&instance.directory.join("retired"))
+    let all = instance.directory.join(retired::RETIRED);
+    let path = all.join(name);
+    countersign_keys::file::create_private_dir(&all)
         .and_then(|()| countersign_keys::file::create_private_dir(&path))
         .map_err(|e| ServerError::File { path: path.clone(), message: e.to_string() })?;
     Ok(path)
@@ -301,11 +313,13 @@ fn replace(
     Ok(instance)
 }
 
-/// Publishes a trust root which knows the old and the new.
+/// Publishes a trust root which knows the old and the new. A log that has just been retired is named by the address at
+/// which it stays readable; its host name, which is the log's own name, is the same.
 fn publish(
     instance: &Instance,
     password: &PasswordSource,
     tuf_root: &Arc<dyn Signer>,
+    readable_at: Option<&str>,
     now: Timestamp,
 ) -> Result<(), ServerError> {
     let bad = |e: &dyn std::fmt::Display| ServerError::Trust(e.to_string());
@@ -318,7 +332,17 @@ fn publish(
     let description = instance.description()?;
     // The old key may have signed up to this second; the new one from this second on.
     let window = Window { starts: now, retires: now };
-    let root = documents::rotate_trusted_root(&old_root, &description, window).map_err(|e| bad(&e))?;
+    let mut root = documents::rotate_trusted_root(&old_root, &description, window).map_err(|e| bad(&e))?;
+    if let Some(address) = readable_at {
+        for (logs, url) in
+            [(&mut root.tlogs, &description.log.url), (&mut root.ctlogs, &description.ct_log.url)]
+        {
+            for log in logs.iter_mut().filter(|l| l.base_url == *url && l.public_key.valid_for.end.is_some())
+            {
+                address.clone_into(&mut log.base_url);
+            }
+        }
+    }
     let config = documents::rotate_signing_config(&old_config, &description, window).map_err(|e| bad(&e))?;
     let targets = documents::targets(&root, &config).map_err(|e| bad(&e))?;
     let online = instance.load_key(InstanceKey::TufOnline, password)?;
@@ -353,7 +377,7 @@ fn rotate_tuf(
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };
     match steps() {
-        Ok(fingerprint) => Ok(RotateReport { retired, fingerprint }),
+        Ok(fingerprint) => Ok(RotateReport { retired, readable_at: None, fingerprint }),
         Err(e) => {
             moves.undo();
             Err(e)

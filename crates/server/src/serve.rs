@@ -1,6 +1,6 @@
 //! Running an instance's roles in this process.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -98,6 +98,8 @@ pub(crate) struct Services {
     pub(crate) log: Option<LogRole>,
     pub(crate) tsa: Option<Tsa>,
     pub(crate) trust: Option<TrustRole>,
+    /// The directories of logs that were rotated out, by their names.
+    pub(crate) retired: BTreeMap<String, PathBuf>,
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
     pub(crate) limiter: Option<RateLimiter>,
     pub(crate) metrics: Arc<Metrics>,

@@ -4,27 +4,27 @@ use clap::Args;
 
 use crate::failure::Failure;
 
-/// Declares flags which are taken with or without a value, and refused with a reason.
+/// Declares flags which are taken with or without a value, and refused; those of one reason together.
 macro_rules! refused {
-    ($(#[$doc:meta])* $name:ident { $($field:ident = $flag:literal: $why:literal),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident { $($($field:ident = $flag:literal),+: $why:literal;)* }) => {
         $(#[$doc])*
         #[derive(Debug, Args)]
         pub(crate) struct $name {
-            $(
+            $($(
                 #[arg(long = $flag, hide = true, num_args = 0..=1, default_missing_value = "", value_name = "VALUE")]
                 $field: Option<String>,
-            )*
+            )+)*
         }
 
         impl $name {
             /// Refuses whichever of these flags was given.
             pub(crate) fn check(&self) -> Result<(), Failure> {
-                $(
+                $($(
                     // `--flag=false` asks for what is the case anyhow.
                     if self.$field.as_deref().is_some_and(|value| value != "false") {
                         return Err(Failure::usage(concat!("--", $flag, " is not taken: ", $why)));
                     }
-                )*
+                )+)*
                 Ok(())
             }
         }
@@ -34,46 +34,58 @@ macro_rules! refused {
 refused! {
     /// Refused when signing.
     SignRefused {
-        sk = "sk": "keys on security tokens are not in this build; use a key file or sign with an identity",
-        slot = "slot": "keys on security tokens are not in this build; use a key file or sign with an identity",
-        issue_certificate = "issue-certificate": "a certificate is issued for a key made for it and thrown away; a long-lived key signs without one",
-        insecure_skip_verify = "insecure-skip-verify": "the certificate is always checked before it is used",
-        client_cacert = "timestamp-client-cacert": "name the authority in SSL_CERT_FILE, for all services",
-        client_cert = "timestamp-client-cert": "TLS client certificates are not in this build",
-        client_key = "timestamp-client-key": "TLS client certificates are not in this build",
-        server_name = "timestamp-server-name": "the server must present a certificate for the name in its address",
+        sk = "sk", slot = "slot":
+            "keys on security tokens are not in this build; use a key file or sign with an identity";
+        issue_certificate = "issue-certificate":
+            "a certificate is issued for a key made for it and thrown away; a long-lived key signs without one";
+        insecure_skip_verify = "insecure-skip-verify":
+            "the certificate is always checked before it is used";
+        client_cacert = "timestamp-client-cacert":
+            "name the authority in SSL_CERT_FILE, for all services";
+        client_cert = "timestamp-client-cert", client_key = "timestamp-client-key":
+            "TLS client certificates are not in this build";
+        server_name = "timestamp-server-name":
+            "the server must present a certificate for the name in its address";
     }
 }
 
 refused! {
     /// Refused when verifying.
     VerifyRefused {
-        sk = "sk": "keys on security tokens are not in this build; give the public key with --key",
-        slot = "slot": "keys on security tokens are not in this build; give the public key with --key",
-        sct = "sct": "the SCT is read from the certificate; detached ones are not in this build",
-        rekor_url = "rekor-url": "verification asks nobody; the entry and its proof are in the bundle",
-        allow_chain = "allow-certificate-chain": "bundles of version 0.3 carry the one certificate; the chain comes from the trust root",
-        policy = "policy": "policies in CUE or Rego are not in this build",
+        sk = "sk", slot = "slot":
+            "keys on security tokens are not in this build; give the public key with --key";
+        sct = "sct":
+            "the SCT is read from the certificate; detached ones are not in this build";
+        rekor_url = "rekor-url":
+            "verification asks nobody; the entry and its proof are in the bundle";
+        allow_chain = "allow-certificate-chain":
+            "bundles of version 0.3 carry the one certificate; the chain comes from the trust root";
+        policy = "policy":
+            "policies in CUE or Rego are not in this build";
     }
 }
 
 refused! {
     /// Refused where registries are reached.
     RegistryRefused {
-        registry_client_cert = "registry-client-cert": "TLS client certificates are not in this build",
-        registry_client_key = "registry-client-key": "TLS client certificates are not in this build",
-        registry_server_name = "registry-server-name": "the registry must present a certificate for the name in its address",
-        k8s_keychain = "k8s-keychain": "the clouds' own credentials come through Docker's credential helpers",
-        prefix = "attachment-tag-prefix": "verifiers look under one name only",
-        docker_media_types = "docker-media-types": "evidence is written as OCI manifests, which every registry takes",
+        registry_client_cert = "registry-client-cert", registry_client_key = "registry-client-key":
+            "TLS client certificates are not in this build";
+        registry_server_name = "registry-server-name":
+            "the registry must present a certificate for the name in its address";
+        k8s_keychain = "k8s-keychain":
+            "the clouds' own credentials come through Docker's credential helpers";
+        prefix = "attachment-tag-prefix":
+            "verifiers look under one name only";
+        docker_media_types = "docker-media-types":
+            "evidence is written as OCI manifests, which every registry takes";
     }
 }
 
 refused! {
     /// Refused when making documents.
     DefaultsRefused {
-        defaults = "with-default-services": "no public instance is built in; start from its own document with --base-config, or trust it by name",
-        rekor_v2 = "with-default-rekor-v2": "no public instance is built in; start from its own document with --base-config, or trust it by name",
+        defaults = "with-default-services", rekor_v2 = "with-default-rekor-v2":
+            "no public instance is built in; start from its own document with --base-config, or trust it by name";
     }
 }
 

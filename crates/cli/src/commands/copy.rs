@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use countersign_registry::copy::{CopyOptions, Plan, execute, plan, save};
 use countersign_registry::evidence::{Form, Search, list, remove};
-use countersign_registry::{Archive, DryRun, Layout, Name, Reference, Store};
+use countersign_registry::{Archive, DryRun, Layout, Name, Reference, RegistryError, Store};
 
 use crate::args::refused::RegistryRefused;
 use crate::args::registry::{RegistryArgs, image};
@@ -31,8 +31,8 @@ pub(crate) struct Copy {
     /// Without the evidence
     #[arg(long)]
     only_image: bool,
-    /// As cosign has it: replace what is there (a copy never does: digests are what they are, and tags move)
-    #[arg(short, long, hide = true)]
+    /// Move a tag that names another image
+    #[arg(short, long)]
     force: bool,
     /// Copy nothing: show what would be copied
     #[arg(long)]
@@ -53,11 +53,9 @@ impl Copy {
         let images = self.registry.images([&from, &to])?;
         let source = images.home(&from);
         let target = images.home(&to);
-        // `repository` alone means `latest` to everyone else; here it means the tag of the first.
+        // A repository alone means `latest` to everyone else; here it means the tag of the first.
         let named = self.to.rsplit('/').next().is_some_and(|name| name.contains(':'));
-        let tag =
-            if named || from.digest().is_some() && from.tag().is_none() { to.tag() } else { from.tag() };
-        let tag = if !named && from.tag().is_none() { None } else { tag };
+        let tag = if named { to.tag() } else { from.tag() };
         let bar = Bar::new(terminal);
         let options =
             CopyOptions { only_image: self.only_image, progress: Some(&bar), ..CopyOptions::default() };
@@ -66,6 +64,21 @@ impl Copy {
             if self.dry_run {
                 show_plan(terminal, &plan, &target.place())?;
                 return Ok(Vec::new());
+            }
+            if let (Some(tag), Some(image), false) = (tag, plan.image(), self.force) {
+                match target.resolve(&Name::Tag(tag.clone())).await {
+                    Err(RegistryError::NotFound { .. }) => {}
+                    Ok(there) if there.digest == image.digest => {}
+                    Ok(there) => {
+                        let digest = there.digest;
+                        let place = target.place();
+                        return Err(Failure::usage(format!(
+                            "{place}:{tag} is there already, and is {digest}"
+                        ))
+                        .next("to move the tag: --force"));
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             Ok(execute(&plan, &source, &target, tag, &options).await?)
         })?;

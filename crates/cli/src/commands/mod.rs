@@ -14,9 +14,11 @@ pub(crate) mod keys;
 pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod man;
+pub(crate) mod notary;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
 pub(crate) mod quickstart;
+pub(crate) mod references;
 pub(crate) mod rotate;
 pub(crate) mod serve;
 pub(crate) mod sign;

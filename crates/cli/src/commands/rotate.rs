@@ -42,6 +42,9 @@ impl Rotate {
             rotate(&self.directory, self.target, &new, None, &clock).map_err(|e| server_failure(&e))?;
         terminal.line(&format!("{} new key sha256:{}", terminal.yes(), report.fingerprint))?;
         terminal.talk(&format!("the old one is in {}", report.retired.display()));
+        if let Some(address) = &report.readable_at {
+            terminal.talk(&format!("the old log stays readable: countersign log checkpoint --log {address}"));
+        }
         terminal.talk("next: start the server; clients learn of it with `countersign trust update`");
         Ok(0)
     }

@@ -1,6 +1,6 @@
 //! `countersign verify`: a checklist for each file or image, the verdict in its last line. For files no socket is opened.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_client::ClientError;
@@ -149,10 +149,33 @@ pub(crate) struct Verify {
 
 impl Verify {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        if self.bundle.is_some() && self.artifacts.len() > 1 {
+        self.each(terminal, &self.artifacts)
+    }
+
+    /// Takes the arguments for files, and verifies the images that are read from them.
+    pub(crate) fn of_files(
+        &self,
+        terminal: &Terminal,
+        read: impl Fn(&Path) -> Result<Vec<String>, Failure>,
+    ) -> Outcome {
+        if self.images.is_local() {
+            return Err(Failure::usage("--local-image: the images that are named here are in registries"));
+        }
+        let mut images = Vec::new();
+        for file in &self.artifacts {
+            images.extend(read(Path::new(file))?.into_iter().map(|name| format!("oci:{name}")));
+        }
+        if images.is_empty() {
+            return Err(Failure::usage("no image is named, so there is nothing to verify"));
+        }
+        self.each(terminal, &images)
+    }
+
+    fn each(&self, terminal: &Terminal, artifacts: &[String]) -> Outcome {
+        if self.bundle.is_some() && artifacts.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be verified"));
         }
-        let named = self.artifacts.iter().map(|text| Named::read(text)).collect::<Result<Vec<_>, _>>()?;
+        let named = artifacts.iter().map(|text| Named::read(text)).collect::<Result<Vec<_>, _>>()?;
         let has_images = named.iter().any(|n| matches!(n, Named::Image(_))) || self.images.is_local();
         if has_images && self.bundle.is_some() {
             return Err(Failure::usage(
@@ -175,7 +198,7 @@ impl Verify {
             Checks { wanted, predicate_types: kind.as_slice(), trust: &trust, requirements: &for_images };
         let mut code = 0;
         let mut documents = Vec::new();
-        for (text, named) in self.artifacts.iter().zip(&named) {
+        for (text, named) in artifacts.iter().zip(&named) {
             let (found, document) = match named {
                 Named::File(_) if !self.images.is_local() => {
                     let text = text.strip_prefix("file:").unwrap_or(text);

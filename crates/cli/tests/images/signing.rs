@@ -437,6 +437,8 @@ async fn every_line_of_the_page_on_images_runs() {
     for name in ["sbom.spdx.json", "provenance.json"] {
         std::fs::write(home.path(name), r#"{"ok":true}"#).unwrap();
     }
+    std::fs::write(home.path("pod.yaml"), format!("spec:\n  containers:\n  - image: {}\n", bench.image))
+        .unwrap();
     let instance = Instance::start(home);
     home.good(&["trust", "add", &instance.url, "--yes"]);
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images.md")).unwrap();

@@ -126,6 +126,13 @@ async fn an_image_is_copied_saved_and_loaded_with_all_its_evidence() {
     assert!(plan.contains("would copy") && !old.has("mirror", "v1"), "{plan}");
     bench.home.good(&["copy", &bench.image, &mirror]);
     assert_eq!(bench.verified(&mirror, &[]), [0, 0]);
+    images::image(&bench.fake.app(), "v2", "another image").await;
+    let other = format!("{}/app:v2", bench.fake.host);
+    let (code, _, err) = bench.home.text(&["copy", &other, &mirror]);
+    assert_eq!(code, 1, "a tag is not moved unasked: {err}");
+    bench.home.good(&["copy", "--force", &other, &mirror]);
+    bench.home.good(&["copy", "-f", &bench.image, &mirror]);
+    assert_eq!(bench.verified(&mirror, &[]), [0, 0]);
     let bare = format!("{}/bare:v1", old.host);
     bench.home.good(&["copy", "--only-image", &bench.image, &bare]);
     assert_eq!(bench.verified(&bare, &[]), [3, 3]);
@@ -163,6 +170,31 @@ async fn triangulate_says_where_the_older_form_lies() {
     assert!(tag.contains("/app:sha256-") && tag.ends_with(".sig\n"), "{tag}");
     let digest = bench.home.good(&["triangulate", "--type", "digest", &bench.image]);
     assert!(digest.contains("/app@sha256:"), "{digest}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_named_in_files_are_verified_and_one_bad_one_is_enough() {
+    let bench = Bench::new(Fake::start().await).await;
+    images::image(&bench.fake.app(), "v2", "unsigned").await;
+    let unsigned = format!("{}/app:v2", bench.fake.host);
+    let verify = |kind: &str, more: &[&str]| {
+        let verify = [kind, "verify", "file", "--key", "cosign.pub", "--insecure-ignore-tlog"];
+        bench.home.text(&[&verify[..], more].concat()).0
+    };
+    let write = |text: String| std::fs::write(bench.home.path("file"), text).unwrap();
+    write(format!("FROM {} AS a\nFROM a\n", bench.image));
+    assert_eq!(verify("dockerfile", &[]), 0);
+    write(format!("ARG TAG=v2\nFROM {}/app:$TAG\nFROM {}\n", bench.fake.host, bench.image));
+    assert_eq!(verify("dockerfile", &[]), 3);
+    assert_eq!(verify("dockerfile", &["--base-image-only"]), 0);
+    assert_eq!(verify("dockerfile", &["--build-arg", "TAG=v1"]), 0);
+    let pod = |image: &str| format!("spec:\n  containers:\n  - image: {image}\n");
+    write(pod(&bench.image));
+    assert_eq!(verify("manifest", &[]), 0);
+    write(format!("{}---\n{}", pod(&bench.image), pod(&unsigned)));
+    assert_eq!(verify("manifest", &[]), 3);
+    write("kind: ConfigMap\n".into());
+    assert_eq!(verify("manifest", &[]), 1, "nothing to verify is not everything verified");
 }
 
 #[test]

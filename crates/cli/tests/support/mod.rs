@@ -65,6 +65,11 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn start(home: &Home) -> Self {
         home.good(&["init", "instance", "--dev"]);
+        Self::start_again(home)
+    }
+
+    /// Serves the instance that was made before, at the address it has.
+    pub(crate) fn start_again(home: &Home) -> Self {
         let mut child = home
             .command(&["serve", "instance", "--dev"])
             .stdout(Stdio::piped())
@@ -75,6 +80,13 @@ impl Instance {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let url = line.split(' ').nth(1).expect("the address").to_owned();
         Self { child, url }
+    }
+
+    /// Orders the end as an operator does, and gives the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
     }
 
     pub(crate) fn token(&self) -> String {

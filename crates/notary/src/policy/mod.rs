@@ -184,8 +184,8 @@ impl OciPolicy {
             let statement = statement(
                 wire.name,
                 &wire.signature_verification,
-                wire.trust_stores.0,
-                wire.trusted_identities.0,
+                &wire.trust_stores.0,
+                &wire.trusted_identities.0,
             )?;
             let name = statement.name.clone();
             let bad = |expected: &str, found: String| Err(in_statement(&name, &malformed(expected, found)));
@@ -241,8 +241,8 @@ impl BlobPolicy {
             let statement = statement(
                 wire.name,
                 &wire.signature_verification,
-                wire.trust_stores.0,
-                wire.trusted_identities.0,
+                &wire.trust_stores.0,
+                &wire.trusted_identities.0,
             )?;
             if wire.global_policy {
                 let bad = |expected: &str, found: &str| {
@@ -322,8 +322,8 @@ fn check_names<'a>(statements: impl Iterator<Item = &'a Statement>) -> Result<()
 fn statement(
     name: String,
     verification: &WireVerification,
-    stores: Vec<String>,
-    identities: Vec<String>,
+    stores: &[String],
+    identities: &[String],
 ) -> Result<Statement, Refusal> {
     if name.is_empty() {
         return Err(malformed("a name for each statement", "none"));
@@ -347,7 +347,7 @@ fn statement(
                 return Err(inside(malformed("at least one trust store", "none")));
             }
             let stores: Result<Vec<_>, _> = stores.iter().map(|text| StoreName::parse(text)).collect();
-            let identities = TrustedIdentities::parse(&identities).map_err(inside)?;
+            let identities = TrustedIdentities::parse(identities).map_err(inside)?;
             Some(Rules { actions, verify_timestamp, stores: stores.map_err(inside)?, identities })
         }
     };

@@ -5,6 +5,7 @@
 
 mod attach;
 mod discover;
+mod notary;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ pub use attach::{
 };
 pub(crate) use attach::{add_layers, keeps_list};
 pub use discover::{discover, list};
+pub use notary::attach_notary;
 
 /// What a piece of evidence is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

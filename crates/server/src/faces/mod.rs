@@ -5,10 +5,12 @@ mod development;
 mod fulcio;
 mod operations;
 mod rekor;
+mod retired;
 mod tiles;
 mod timestamp;
 mod trust;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -33,6 +35,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     if services.log.is_some() {
         router = router.merge(rekor::routes());
     }
+    if services.ca.is_some() || services.log.is_some() {
+        router = router.merge(retired::routes());
+    }
     if services.tsa.is_some() {
         router = router.merge(timestamp::routes());
     }
@@ -48,6 +53,15 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
         .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn_with_state(Arc::clone(&services), guard))
         .with_state(services)
+}
+
+/// A file of at most `limit` bytes; a link or a directory is none.
+async fn plain_file(path: PathBuf, limit: u64) -> Option<Vec<u8>> {
+    let read = tokio::task::spawn_blocking(move || {
+        let metadata = std::fs::symlink_metadata(&path).ok()?;
+        if metadata.is_file() && metadata.len() <= limit { std::fs::read(&path).ok() } else { None }
+    });
+    read.await.ok().flatten()
 }
 
 async fn not_found() -> HttpError {

@@ -55,17 +55,7 @@ async fn file(State(services): State<Arc<Services>>, path: String) -> Result<Res
         return Err(missing());
     }
     let full = services.trust()?.repository.join(relative);
-    let bytes = tokio::task::spawn_blocking(move || {
-        let metadata = std::fs::symlink_metadata(&full).ok()?;
-        if !metadata.is_file() || metadata.len() > LIMIT {
-            return None;
-        }
-        std::fs::read(&full).ok()
-    })
-    .await
-    .ok()
-    .flatten()
-    .ok_or_else(missing)?;
+    let bytes = super::plain_file(full, LIMIT).await.ok_or_else(missing)?;
     let mut response = respond(StatusCode::OK, "application/json", bytes);
     // timestamp.json changes in place; everything else is named by version or digest.
     let cache =

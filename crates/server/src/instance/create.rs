@@ -248,6 +248,38 @@ fn parse(der: &[u8]) -> Result<Certificate, ServerError> {
         .map_err(|e| ServerError::Trust(format!("a new certificate cannot be read: {e}")))
 }
 
+fn unmade(error: &countersign_x509::issue::IssueError) -> ServerError {
+    ServerError::Trust(format!("no certificate was made: {error}"))
+}
+
+fn new_root(
+    organization: &str,
+    name: &str,
+    path_len: u8,
+    signer: &dyn Signer,
+    now: Timestamp,
+) -> Result<Certificate, ServerError> {
+    let profile = profile(organization, name, now, ROOT_DAYS)?;
+    parse(&root_ca(&profile, Some(path_len), signer).map_err(|e| unmade(&e))?)
+}
+
+/// The profile of what a root issues: valid no longer than the root itself.
+fn below(
+    root: &Certificate,
+    organization: &str,
+    name: &str,
+    now: Timestamp,
+) -> Result<AuthorityProfile, ServerError> {
+    let mut own = profile(organization, name, now, ISSUING_DAYS)?;
+    own.not_before = own.not_before.max(root.not_before());
+    own.not_after = own.not_after.min(root.not_after());
+    Ok(own)
+}
+
+fn write_chain(path: &Path, issued: &[u8], root: &Certificate) -> Result<(), ServerError> {
+    write_public(path, (parse(issued)?.to_pem() + &root.to_pem()).as_bytes())
+}
+
 /// Writes the chain of the certificate authority: intermediate, then root.
 pub(crate) fn make_ca_chain(
     directory: &Path,
@@ -256,21 +288,15 @@ pub(crate) fn make_ca_chain(
     now: Timestamp,
     old_root: Option<Certificate>,
 ) -> Result<(), ServerError> {
-    let bad =
-        |e: countersign_x509::issue::IssueError| ServerError::Trust(format!("no certificate was made: {e}"));
     let root = match old_root {
         Some(root) => root,
-        None => parse(
-            &root_ca(&profile(organization, "root", now, ROOT_DAYS)?, Some(1), root_signer).map_err(bad)?,
-        )?,
+        None => new_root(organization, "root", 1, root_signer, now)?,
     };
     let key = InstanceKey::Ca.load_public(directory)?;
-    let mut own = profile(organization, "intermediate", now, ISSUING_DAYS)?;
-    own.not_before = own.not_before.max(root.not_before());
-    own.not_after = own.not_after.min(root.not_after());
-    let intermediate =
-        parse(&intermediate_ca(&own, &key, Purpose::CodeSigning, &root, root_signer).map_err(bad)?)?;
-    write_public(&directory.join(paths::CA_CHAIN), (intermediate.to_pem() + &root.to_pem()).as_bytes())
+    let own = below(&root, organization, "intermediate", now)?;
+    let issued =
+        intermediate_ca(&own, &key, Purpose::CodeSigning, &root, root_signer).map_err(|e| unmade(&e))?;
+    write_chain(&directory.join(paths::CA_CHAIN), &issued, &root)
 }
 
 /// Writes the chain of the timestamp authority: its own certificate, then the root.
@@ -281,21 +307,14 @@ pub(crate) fn make_tsa_chain(
     now: Timestamp,
     old_root: Option<Certificate>,
 ) -> Result<(), ServerError> {
-    let bad =
-        |e: countersign_x509::issue::IssueError| ServerError::Trust(format!("no certificate was made: {e}"));
     let root = match old_root {
         Some(root) => root,
-        None => {
-            let profile = profile(organization, "timestamp root", now, ROOT_DAYS)?;
-            parse(&root_ca(&profile, Some(0), root_signer).map_err(bad)?)?
-        }
+        None => new_root(organization, "timestamp root", 0, root_signer, now)?,
     };
     let key = InstanceKey::Tsa.load_public(directory)?;
-    let mut own = profile(organization, "timestamp authority", now, ISSUING_DAYS)?;
-    own.not_before = own.not_before.max(root.not_before());
-    own.not_after = own.not_after.min(root.not_after());
-    let leaf = parse(&tsa_leaf(&own, &key, &root, root_signer).map_err(bad)?)?;
-    write_public(&directory.join(paths::TSA_CHAIN), (leaf.to_pem() + &root.to_pem()).as_bytes())
+    let own = below(&root, organization, "timestamp authority", now)?;
+    let issued = tsa_leaf(&own, &key, &root, root_signer).map_err(|e| unmade(&e))?;
+    write_chain(&directory.join(paths::TSA_CHAIN), &issued, &root)
 }
 
 fn make_certificates(

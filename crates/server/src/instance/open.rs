@@ -159,6 +159,7 @@ impl Instance {
             log: None,
             tsa: None,
             trust: None,
+            retired: crate::retired::find(&self.directory, roles.iter().copied()),
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),

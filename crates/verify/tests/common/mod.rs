@@ -1,5 +1,6 @@
 //! A Sigstore of one's own, in memory, with any fault one likes: authority, CT logs, timestamp authorities,
 //! transparency logs, witness.
+#![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::sync::Arc;
 
@@ -15,7 +16,10 @@ use countersign_tlog::{Checkpoint, NoteKind, NoteSigner, merkle};
 use countersign_verify::{
     Identities, Identity, Reason, Report, Requirements, RequirementsBuilder, Subject, TrustMaterial, verify,
 };
-use countersign_x509::issue::{AuthorityProfile, LeafProfile, Precertificate, root_ca, tsa_leaf};
+use countersign_x509::chain::Purpose;
+use countersign_x509::issue::{
+    AuthorityProfile, LeafProfile, Precertificate, intermediate_ca, root_ca, tsa_leaf,
+};
 use countersign_x509::sct::{Sct, signed_data};
 use countersign_x509::timestamp::{Responder, TimestampRequest, respond};
 use countersign_x509::{Certificate, FulcioExtensions, Name, San, oid};
@@ -75,6 +79,8 @@ impl Tsa {
 pub(crate) struct World {
     ca_key: KeyPair,
     ca: Certificate,
+    /// What the SCTs made say beyond their time.
+    pub(crate) sct_extensions: Vec<u8>,
     pub(crate) ct: [KeyPair; 2],
     pub(crate) tsa: [Tsa; 2],
     pub(crate) logs: [Arc<KeyPair>; 2],
@@ -140,7 +146,27 @@ impl World {
                 .map(|t| authority(vec![t.leaf.der().to_vec(), t.root.der().to_vec()]))
                 .collect(),
         };
-        Self { ca_key, ca, ct, tsa, logs, witness: ed(), root, signing: p256() }
+        let sct_extensions = Vec::new();
+        Self { ca_key, ca, sct_extensions, ct, tsa, logs, witness: ed(), root, signing: p256() }
+    }
+
+    /// Puts an intermediate between the authority and its leaves. Returns how to make certificates for any key under
+    /// its name, valid until some second, and the root.
+    pub(crate) fn under_an_intermediate(&mut self) -> (impl Fn(&KeyPair, i64) -> Vec<u8> + use<>, Vec<u8>) {
+        let root_key = std::mem::replace(&mut self.ca_key, p256());
+        let root = self.ca.clone();
+        let root_der = root.der().to_vec();
+        let make = move |key: &KeyPair, until: i64| {
+            let profile = AuthorityProfile { not_after: at(until), ..profile("intermediate") };
+            intermediate_ca(&profile, key.public_key(), Purpose::CodeSigning, &root, &root_key).unwrap()
+        };
+        self.ca = Certificate::from_der(&make(&self.ca_key, T + 50_000)).unwrap();
+        (make, root_der)
+    }
+
+    /// The key that signs certificates.
+    pub(crate) fn issuing_key(&self) -> &KeyPair {
+        &self.ca_key
     }
 
     /// A certificate with an SCT of each of these CT logs.
@@ -159,13 +185,13 @@ impl World {
         };
         let precertificate = Precertificate::build(&profile, &self.ca, &self.ca_key).unwrap();
         let timestamp_ms = u64::try_from(T - 60).unwrap() * 1000;
-        let data = signed_data(timestamp_ms, precertificate.entry(), &[]).unwrap();
+        let data = signed_data(timestamp_ms, precertificate.entry(), &self.sct_extensions).unwrap();
         let scts: Vec<Sct> = ct
             .iter()
             .map(|i| Sct {
                 log_id: self.ct[*i].public_key().fingerprint(),
                 timestamp_ms,
-                extensions: vec![],
+                extensions: self.sct_extensions.clone(),
                 scheme: self.ct[*i].scheme(),
                 signature: self.ct[*i].sign(&data).unwrap(),
             })

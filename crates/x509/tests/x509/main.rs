@@ -10,6 +10,7 @@
 
 mod certificate;
 mod chain;
+mod crl;
 mod issue;
 mod sct_vectors;
 mod support;

@@ -1,0 +1,60 @@
+//! Logs that were rotated out: nothing is added to them any more, and they stay readable, so that old proofs can be
+//! compared with them for as long as somebody keeps one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::config::Role;
+
+/// The directory of an instance with what was rotated out, and the path at which its logs are served.
+pub(crate) const RETIRED: &str = "retired";
+
+/// The address of a retired log of an instance, as its trust root names it.
+pub(crate) fn address(base_url: &str, name: &str) -> String {
+    format!("{base_url}/{RETIRED}/{name}")
+}
+
+/// The retired logs that go with these roles: the directory with the tiles of each, by its name.
+pub(crate) fn find(instance: &Path, roles: impl IntoIterator<Item = Role>) -> BTreeMap<String, PathBuf> {
+    let prefixes: Vec<&str> = roles
+        .into_iter()
+        .filter_map(|role| match role {
+            Role::Ca => Some("ct-"),
+            Role::Log => Some("log-"),
+            Role::Tsa | Role::Trust => None,
+        })
+        .collect();
+    let mut found = BTreeMap::new();
+    // An instance that never rotated has no such directory.
+    for entry in std::fs::read_dir(instance.join(RETIRED)).into_iter().flatten().flatten() {
+        let tree = entry.path().join("tree");
+        if let Ok(name) = entry.file_name().into_string()
+            && prefixes.iter().any(|prefix| name.starts_with(prefix))
+            && tree.is_dir()
+        {
+            found.insert(name, tree);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_trees_of_the_roles_own_logs_are_found() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(find(directory.path(), Role::ALL).is_empty());
+        for name in ["log-1/tree", "log-2", "ct-1/tree", "tuf-1/tree", "ca-1"] {
+            std::fs::create_dir_all(directory.path().join(RETIRED).join(name)).unwrap();
+        }
+        let names = |roles: &[Role]| {
+            find(directory.path(), roles.iter().copied()).into_keys().collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&[Role::Log]), "log-1");
+        assert_eq!(names(&[Role::Ca, Role::Log]), "ct-1 log-1");
+        assert_eq!(names(&[Role::Tsa, Role::Trust]), "");
+        assert_eq!(address("https://a.example", "log-1"), "https://a.example/retired/log-1");
+    }
+}

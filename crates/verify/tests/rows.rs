@@ -1,0 +1,159 @@
+//! Further rows of the list of past mistakes of verifiers, by their ids: chains, SCTs, and evidence that is there and
+//! is about something else.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "code of tests")]
+
+mod common;
+
+use common::{ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, reason, subject};
+use countersign_bundle::{Bundle, BundleVersion, CertificateAuthority, Content, KeyMaterial};
+use countersign_crypto::{KeyPair, KeyType, Signer as _};
+use countersign_verify::{Identity, Reason, Report, Requirements, Subject, TrustMaterial, verify};
+
+fn expect(world: &World, bundle: &Bundle, expected: Option<Reason>) {
+    let report = world.judge(bundle, &alice().build());
+    assert_eq!(reason(&report), expected, "{:?}", report.verified().err());
+}
+
+/// The authority of the trust root with other certificates: the issuing one first, the root last.
+fn authority(world: &World, certificates: Vec<Vec<u8>>) -> CertificateAuthority {
+    CertificateAuthority { certificates, ..world.root.certificate_authorities[0].clone() }
+}
+
+#[test]
+fn v02_of_good_statements_none_of_the_wanted_type_is_none() {
+    let world = World::new();
+    let attested = world.attested(&subject());
+    let wanted = |uri| alice().predicate_type(uri).unwrap().build();
+    assert_eq!(reason(&world.judge(&attested, &wanted(PREDICATE_TYPE))), None);
+    let other = world.judge(&attested, &wanted("https://slsa.dev/provenance/v1"));
+    assert_eq!((reason(&other), other.exit_code()), (Some(Reason::PredicateTypeMismatch), 4));
+}
+
+#[test]
+fn v04_a_signature_that_is_not_the_bundles_another_identity_and_junk_for_a_log_are_refused() {
+    let world = World::new();
+    let mut swapped = world.signed();
+    let Content::MessageSignature { signature, .. } = &mut swapped.content else { panic!() };
+    *signature = world.signing.sign(ARTIFACT).unwrap();
+    assert!(world.judge(&swapped, &alice().build()).verified().is_err(), "another signature by the same key");
+
+    let somebody =
+        Requirements::builder().identity(Identity::exact("bob@example.com", ISSUER).unwrap()).build();
+    assert_eq!(reason(&world.judge(&world.signed(), &somebody)), Some(Reason::IdentityMismatch));
+
+    let mut junk = world.signed();
+    junk.verification_material.tlog_entries[0].canonicalized_body = b"junk".to_vec();
+    expect(&world, &junk, Some(Reason::InclusionProofInvalid));
+    let mut unproven = world.signed();
+    unproven.verification_material.tlog_entries[0].inclusion_proof = None;
+    assert!(world.judge(&unproven, &alice().build()).verified().is_err());
+}
+
+#[test]
+fn v06_an_intermediate_or_root_that_expired_before_the_signing_is_refused_though_the_leaf_was_valid() {
+    let mut world = World::new();
+    let (certificate, root) = world.under_an_intermediate();
+    let bundle = world.signed();
+    let with = |world: &mut World, until: i64| {
+        let intermediate = certificate(world.issuing_key(), until);
+        world.root.certificate_authorities = vec![authority(world, vec![intermediate, root.clone()])];
+    };
+    with(&mut world, T);
+    expect(&world, &bundle, None);
+    // The leaf is valid from T - 60 to T + 540; the signature is of T.
+    for until in [T - 1, T - 59] {
+        with(&mut world, until);
+        expect(&world, &bundle, Some(Reason::CertificateNotValid));
+    }
+
+    // The same of an intermediate that came with the bundle.
+    let mut sent = bundle;
+    sent.version = BundleVersion::V0_2;
+    let KeyMaterial::Certificate(leaf) = sent.verification_material.content.clone() else { panic!() };
+    world.root.certificate_authorities = vec![authority(&world, vec![root.clone()])];
+    for (until, expected) in [(T, None), (T - 1, Some(Reason::CertificateNotValid))] {
+        let intermediate = certificate(world.issuing_key(), until);
+        sent.verification_material.content = KeyMaterial::CertificateChain(vec![leaf.clone(), intermediate]);
+        expect(&world, &sent, expected);
+    }
+}
+
+#[test]
+fn v30_a_junk_checkpoint_is_a_reason_and_never_a_crash() {
+    let world = World::new();
+    for junk in [
+        "junk",
+        "\n",
+        "log0.example\n1\n",
+        "log0.example\n1\nAAAA\n\n\u{2014} log0.example AAAAAAE=\n",
+        "\u{2014}\n\n",
+    ] {
+        let mut bundle = world.signed();
+        bundle.verification_material.tlog_entries[0].inclusion_proof.as_mut().unwrap().checkpoint =
+            junk.into();
+        expect(&world, &bundle, Some(Reason::CheckpointMalformed));
+    }
+}
+
+#[test]
+fn v31_an_sct_with_extensions_is_good_and_its_extensions_are_signed() {
+    let mut world = World::new();
+    world.sct_extensions = vec![0, 0, 5, 0, 0, 0, 0, 7];
+    let bundle = world.signed();
+    expect(&world, &bundle, None);
+    // The same SCT with another extension: a certificate of the same authority that no CT log has seen.
+    let KeyMaterial::Certificate(der) = &bundle.verification_material.content else { panic!() };
+    let at = der.windows(8).position(|w| w == [0, 0, 5, 0, 0, 0, 0, 7]).unwrap();
+    let mut changed = bundle.clone();
+    let mut other = der.clone();
+    other[at + 7] = 8;
+    changed.verification_material.content = KeyMaterial::Certificate(other);
+    assert!(world.judge(&changed, &alice().build()).verified().is_err());
+}
+
+#[test]
+fn v44_of_two_intermediates_with_one_name_the_verified_parent_issues_the_scts() {
+    let mut world = World::new();
+    let (certificate, root) = world.under_an_intermediate();
+    let bundle = world.signed();
+    let twin_key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let own = vec![certificate(world.issuing_key(), T + 50_000), root.clone()];
+    let twin = vec![certificate(&twin_key, T + 50_000), root.clone()];
+    for order in [[own.clone(), twin.clone()], [twin.clone(), own.clone()]] {
+        world.root.certificate_authorities = order.map(|chain| authority(&world, chain)).to_vec();
+        let report = world.judge(&bundle, &alice().scts(1).unwrap().build());
+        assert_eq!(reason(&report), None, "{:?}", report.verified().err());
+    }
+    world.root.certificate_authorities = vec![authority(&world, twin.clone())];
+    expect(&world, &bundle, Some(Reason::CertificateUntrusted));
+
+    // Both sent along, the wrong one first.
+    let mut sent = bundle;
+    sent.version = BundleVersion::V0_2;
+    let KeyMaterial::Certificate(leaf) = sent.verification_material.content.clone() else { panic!() };
+    world.root.certificate_authorities = vec![authority(&world, vec![root])];
+    let both = [leaf, twin[0].clone(), own[0].clone()].to_vec();
+    sent.verification_material.content = KeyMaterial::CertificateChain(both);
+    expect(&world, &sent, None);
+}
+
+#[test]
+fn v49_evidence_that_is_empty_is_a_refusal_with_an_exit_code() {
+    let world = World::new();
+    let judge = |bundle: &Bundle| -> Report {
+        verify(&Subject::from_bytes(ARTIFACT), bundle, &TrustMaterial::empty(), &alice().build(), at(T))
+    };
+    let mut bundle = world.signed();
+    assert_ne!(judge(&bundle).exit_code(), 0);
+    bundle.verification_material.rfc3161_timestamps = vec![Vec::new()];
+    for material in [KeyMaterial::Certificate(Vec::new()), KeyMaterial::CertificateChain(Vec::new())] {
+        bundle.verification_material.content = material;
+        for version in [BundleVersion::V0_2, BundleVersion::V0_3] {
+            bundle.version = version;
+            let report = world.judge(&bundle, &alice().build());
+            assert_ne!(report.exit_code(), 0);
+            assert!(report.verified().is_err());
+        }
+    }
+}
