@@ -10,7 +10,6 @@
 )]
 
 #[path = "../../../registry/tests/it/images.rs"]
-#[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
