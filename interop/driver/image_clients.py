@@ -89,6 +89,16 @@ class ImageClient:
         return None
 
 
+def _as_before(instance, trust):
+    """How cosign was told of its services before there were signing configurations."""
+    who = ["--key", trust.private] if trust.name == "key" else [
+        "--identity-token", trust.token, "--fulcio-url", instance.url,
+        "--timestamp-server-url", f"{instance.url}/api/v1/timestamp", "--trusted-root", instance.trusted_root,
+    ]
+    # Its own way to the log is Rekor v1, and the instance's log is v2.
+    return [*who, "--yes", "--tlog-upload=false"]
+
+
 def _annotations(annotations):
     return [part for pair in (annotations or {}).items() for part in ("-a", "=".join(pair))]
 
@@ -98,7 +108,11 @@ def _list(references):
 
 
 class Cosign3(ImageClient):
-    pass
+    forms = ("bundle", "older")
+
+    def signing(self, trust, form):
+        return super().signing(trust, form) if form == "bundle" else [
+            *_as_before(self.instance, trust), "--new-bundle-format=false", "--use-signing-config=false"]
 
 
 class Cosign2(ImageClient):
@@ -110,13 +124,7 @@ class Cosign2(ImageClient):
     def signing(self, trust, form):
         if form == "bundle":
             return [*super().signing(trust, form), "--new-bundle-format"]
-        who = ["--key", trust.private] if trust.name == "key" else [
-            "--identity-token", trust.token, "--fulcio-url", self.instance.url,
-            "--timestamp-server-url", f"{self.instance.url}/api/v1/timestamp",
-            "--trusted-root", self.instance.trusted_root,
-        ]
-        # Its own way to the log is Rekor v1, and the instance's log is v2.
-        return [*who, "--yes", "--tlog-upload=false"]
+        return _as_before(self.instance, trust)
 
     def verify_attestation(self, reference, trust, form, kind=TYPE):
         if (trust.name, form) != ("keyless", "older"):

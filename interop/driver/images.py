@@ -9,9 +9,14 @@ from .evidence import ANNOTATIONS, Case, Evidence
 from .image_clients import Cosign2, Cosign3, CountersignImages, GhImages, Oras, Skopeo, Trust
 from .instance import EMAIL, WORKFLOW_URI
 from .oci import BUNDLE, INDEX, Repository
-from .table import Fail, Skip, Table
+from .table import DoesNotApply, Fail, Skip, Table
 
 KINDS = ("signature", "attestation")
+# What no client accepts, its own signer included: (signer, kind, form, trust).
+NOBODYS = {
+    ("cosign 3", "attestation", "older", "keyless"):
+        "cosign 3 refuses its own: it has the signature timestamped and looks for a timestamp of the envelope",
+}
 
 
 class Cast:
@@ -144,6 +149,9 @@ def judged(table: Table, cast: Cast, signer, evidence: Evidence, what: str):
     made = []
 
     def judge(verifier):
+        reason = NOBODYS.get((signer.name, evidence.kind, evidence.form, evidence.trust.name))
+        if reason is not None:
+            raise DoesNotApply(reason)
         if not made:
             # The older form alone, for readers who would take the bundle first.
             both = signer is cast.ours and evidence.form == "older"
@@ -257,6 +265,10 @@ def elsewhere(cast: Cast, signer, verifier, registry) -> str:
 
 
 def rows(table: Table, cast: Cast, registries: list):
+    for name, reason in cast.missing.items():
+        def absent(reason=reason):
+            raise reason
+        table.row(name, "both", "images", absent)
     for client in (cast.cosign3, cast.ours):
         if client is not None:
             table.row(client.name, "generate-key-pair", "with a password", lambda client=client: cast.generate(client))

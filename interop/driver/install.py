@@ -132,8 +132,8 @@ def javascript() -> Path:
     return _install(f"js-{_hash(*files)}", into) / "node_modules"
 
 
-def everything() -> dict:
-    """Installs all clients. The values are paths, or the reason why a client is not available."""
+def everything(part: str | None = None) -> dict:
+    """Installs all clients, or those of one part. The values are paths, or the reason why a client is not available."""
     found = {}
     jobs = [(name, lambda name=name: go(name)) for name in pins.GO]
     jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
@@ -141,6 +141,8 @@ def everything() -> dict:
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
     jobs += [("js", javascript), ("transit", transit)]
     for name, job in jobs:
+        if part == "images" and name not in pins.IMAGES:
+            continue
         try:
             found[name] = job()
         except Unavailable as reason:

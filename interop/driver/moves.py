@@ -80,23 +80,25 @@ def layouts(cast, registry, writer, reader) -> str:
     return "signature of the older form, verified by cosign 2 where it was loaded"
 
 
-def tree(cast, registry) -> str:
-    evidence = full(cast, registry, "tree")
-    said = cast.ours.run("tree", evidence.repository.at("v1"))
+def tree(cast, registry, client) -> str:
+    """`tree`, of what Countersign has attached."""
+    evidence = full(cast, registry, f"tree-{client.name}".replace(" ", ""))
+    said = client.run("tree", evidence.repository.at("v1"))
     bundles = [manifest["layers"][0]["digest"] for manifest, _ in evidence.repository.bundles(evidence.image["digest"])]
     missing = [bundle for bundle in bundles if bundle not in said]
     if missing:
         raise Fail(f"expected {missing} in\n{said}")
-    bare = cast.ours.run("tree", evidence.repository.at("v2"))
+    bare = client.run("tree", evidence.repository.at("v2"))
     if any(bundle in bare for bundle in bundles):
         raise Fail(f"shows the evidence of another image:\n{bare}")
     return "both bundles, and none of them at another image"
 
 
-def downloaded(cast, registry) -> str:
-    evidence = full(cast, registry, "download")
+def downloaded(cast, registry, client) -> str:
+    """`download attestation` and `download signature`, of what Countersign has attached."""
+    evidence = full(cast, registry, f"download-{client.name}".replace(" ", ""))
     attestations, signatures = (
-        [json.loads(line) for line in cast.ours.run("download", kind, evidence.reference).splitlines()
+        [json.loads(line) for line in client.run("download", kind, evidence.reference).splitlines()
          if line.startswith("{")] for kind in ("attestation", "signature"))
     statements = []
     for document in attestations:
@@ -169,12 +171,16 @@ def rows(table: Table, cast, registries: list):
         for what, body in [
             (f"copy, {here} to {other.name}", lambda: copied(cast, registry, other)),
             (f"save and load, {here} to {other.name}", lambda: saved(cast, registry, other)),
-            (f"tree, {here}", lambda: tree(cast, registry)),
-            (f"download, {here}", lambda: downloaded(cast, registry)),
+            (f"tree, {here}", lambda: tree(cast, registry, cast.ours)),
+            (f"download, {here}", lambda: downloaded(cast, registry, cast.ours)),
             (f"clean, {here}", lambda: cleaned(cast, registry)),
             (f"four signers at once, {here}", lambda: concurrent(cast, registry)),
         ]:
             table.row("countersign", "moves evidence", what, body)
+        if cast.cosign3 is not None:
+            for what, body in [(f"tree, {here}", lambda: tree(cast, registry, cast.cosign3)),
+                               (f"download, {here}", lambda: downloaded(cast, registry, cast.cosign3))]:
+                table.row("cosign 3", "shows what countersign attached", what, body)
         if cast.cosign2 is None:
             continue
         for what, body in [

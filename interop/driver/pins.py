@@ -34,5 +34,8 @@ GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
+# Those that are needed for images alone.
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE]
+
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]

@@ -98,8 +98,12 @@ refused! {
 refused! {
     /// Refused when signing images.
     SignImageRefused {
-        output_signature = "output-signature", output_certificate = "output-certificate", output_payload = "output-payload":
-            "write the bundle, which has all of it, with --bundle FILE; --dry-run shows what is signed";
+        output_signature = "output-signature":
+            "write the bundle, which has all of it, with --bundle FILE";
+        output_certificate = "output-certificate":
+            "write the bundle, which has all of it, with --bundle FILE";
+        output_payload = "output-payload":
+            "see what is signed with --dry-run, or write the bundle with --bundle FILE";
         payload = "payload":
             "what is signed names the image and is made from it; for a file of your own: sign-blob";
         attachment = "attachment":
