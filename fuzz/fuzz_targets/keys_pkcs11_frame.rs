@@ -9,7 +9,10 @@ fuzz_target!(|data: &[u8]| {
     while let Ok(Some(reply)) = read::<Reply>(&mut from) {
         let mut frame = Vec::new();
         if write(&mut frame, &reply).is_ok() {
-            assert_eq!(read::<Reply>(&mut frame.as_slice()).expect("what is written reads back"), Some(reply));
+            assert_eq!(
+                read::<Reply>(&mut frame.as_slice()).expect("what is written reads back"),
+                Some(reply)
+            );
         }
     }
     let mut from = data;

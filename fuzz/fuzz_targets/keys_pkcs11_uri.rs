@@ -8,7 +8,8 @@ fuzz_target!(|data: &[u8]| {
     let Ok(text) = std::str::from_utf8(data) else { return };
     if let Ok(uri) = Pkcs11Uri::parse(text) {
         let written = uri.to_string();
-        assert!(!written.contains("pin-value"));
+        // In values the equals sign is encoded.
+        assert!(!written.contains("pin-value="));
         assert_eq!(Pkcs11Uri::parse(&written).expect("what is written reads back"), uri);
     }
 });

@@ -324,7 +324,7 @@ impl WirePromise {
             signed_entry_timestamp: Base64(entry.inclusion_promise.clone()?),
             payload: WirePayload {
                 body: Base64(entry.canonicalized_body.clone()),
-                integrated_time: u32::try_from(entry.integrated_time?).ok()?,
+                integrated_time: u32::try_from(entry.integrated_time.unwrap_or(0)).ok()?,
                 log_index: entry.log_index,
                 log_id: encoding::hex_encode(&entry.log_id),
             },

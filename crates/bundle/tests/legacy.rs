@@ -44,6 +44,10 @@ fn every_annotation_is_read_and_written_again_as_it_was() {
     assert_eq!(entry.canonicalized_body, BODY.as_bytes());
     assert_eq!(material.rfc3161_timestamps, [[4, 5, 6]]);
     assert_eq!(legacy::to_annotations(&bundle, &[]), good());
+    let mut untimed = good();
+    untimed.insert(BUNDLE.into(), promise().replace("1700000000", "0"));
+    let bundle = legacy::from_signature_layer(b"payload", &untimed).unwrap();
+    assert_eq!(legacy::to_annotations(&bundle, &[]), untimed, "a promise without a time is still one");
 }
 
 #[test]

@@ -82,6 +82,38 @@ refused! {
 }
 
 refused! {
+    /// Refused when verifying images.
+    VerifyImageRefused {
+        signature = "signature":
+            "the signatures of an image are in its registry; for a file: verify sha256:… --bundle FILE";
+        payload = "payload":
+            "the payload is the one that was signed, and is read with its signature";
+        attachment = "attachment":
+            "name what is attached by its own digest";
+        max_workers = "max-workers":
+            "the evidence of an image is judged in a thousandth of a second; there is nothing to share out";
+    }
+}
+
+refused! {
+    /// Refused when signing images.
+    SignImageRefused {
+        output_signature = "output-signature":
+            "write the bundle, which has all of it, with --bundle FILE";
+        output_certificate = "output-certificate":
+            "write the bundle, which has all of it, with --bundle FILE";
+        output_payload = "output-payload":
+            "see what is signed with --dry-run, or write the bundle with --bundle FILE";
+        payload = "payload":
+            "what is signed names the image and is made from it; for a file of your own: sign-blob";
+        attachment = "attachment":
+            "name what is attached by its own digest";
+        creation = "record-creation-timestamp":
+            "a time that the signer writes says nothing; timestamp authorities and logs say when";
+    }
+}
+
+refused! {
     /// Refused when making documents.
     DefaultsRefused {
         defaults = "with-default-services", rekor_v2 = "with-default-rekor-v2":

@@ -13,7 +13,7 @@ use countersign_crypto::encoding;
 use countersign_registry::evidence::OlderTag;
 use countersign_registry::{Reference, RemoteRepository, Store};
 
-use crate::args::refused::RegistryRefused;
+use crate::args::refused::{RegistryRefused, SignImageRefused};
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
 use crate::commands::sign::SigningArgs;
@@ -91,11 +91,14 @@ pub(crate) struct SignImageArgs {
     sign_container_identity: Option<String>,
     #[command(flatten)]
     form: FormArgs,
+    #[command(flatten)]
+    refused: SignImageRefused,
 }
 
 impl SignImageArgs {
     /// Options for images are refused where there are none, so that nobody believes that they took effect.
     pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
+        self.refused.check()?;
         let given = !self.annotations.is_empty()
             || self.recursive
             || !self.upload

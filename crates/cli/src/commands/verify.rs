@@ -47,6 +47,9 @@ pub(crate) struct ThresholdArgs {
     /// Accepted: verification never asks anyone
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     offline: Option<bool>,
+    /// Accepted: that a signature is of this artifact is always checked
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
+    check_claims: Option<bool>,
 }
 
 /// What all commands that verify take.
@@ -77,6 +80,11 @@ impl VerifyingArgs {
         if t.offline == Some(false) {
             return Err(Failure::usage(
                 "--offline=false is not taken: verification asks nobody, whatever is said",
+            ));
+        }
+        if t.check_claims == Some(false) {
+            return Err(Failure::usage(
+                "--check-claims=false is not taken: a signature of something else says nothing about this artifact",
             ));
         }
         let unlogged = t.insecure_ignore_tlog == Some(true);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
 use crate::args::authority::certificates;
-use crate::args::refused::RegistryRefused;
+use crate::args::refused::{RegistryRefused, VerifyImageRefused};
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify::VerifyingArgs;
@@ -40,6 +40,8 @@ pub(crate) struct ImageArgs {
     pub(crate) registry: RegistryArgs,
     #[command(flatten)]
     refused: RegistryRefused,
+    #[command(flatten)]
+    refused_here: VerifyImageRefused,
 }
 
 /// What an image is judged by.
@@ -86,6 +88,7 @@ impl ImageArgs {
         checks: &Checks<'_>,
     ) -> Result<Verdict, Failure> {
         self.refused.check()?;
+        self.refused_here.check()?;
         let certificate = match &self.certificate {
             None => None,
             Some(path) => certificates(path)?.first().map(|certificate| certificate.der().to_vec()),

@@ -356,6 +356,17 @@ async fn names_that_could_be_files_or_images_are_refused_and_forced() {
     let (code, _, err) =
         bench.home.text(&["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", "file:app:v1"]);
     assert_eq!(code, 3, "{err}");
+    for refused in ["--check-claims=false", "--max-workers=3", "--signature=s", "--registry-client-cert=c"] {
+        let (code, _, err) = bench.verify(&[refused]);
+        assert_eq!(code, 1, "{refused}");
+        assert!(err.contains("is not taken: "), "{err}");
+    }
+    assert_eq!(bench.verify(&["--check-claims=true"]).0, 0);
+    for refused in ["--output-signature=s", "--payload=p", "--record-creation-timestamp=true"] {
+        let (code, _, err) = bench.home.text(&["sign", "--key", "cosign.key", refused, &bench.image]);
+        assert_eq!(code, 1, "{refused}");
+        assert!(err.contains("is not taken: "), "{err}");
+    }
     for option in ["-r", "--also-legacy", "--upload=false"] {
         let sign = ["sign", "--key", "cosign.key", "--no-tlog", option, "file:app:v1"];
         assert_eq!(bench.home.text(&sign).0, 1, "{option} is for images");

@@ -1,15 +1,5 @@
 //! A whole instance on loopback, spoken to as its clients speak to it.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
-
-mod common;
-
-use common::{Served, entry_request};
+use crate::common::{Served, entry_request};
 use countersign_bundle::TlogEntry;
 use countersign_crypto::encoding::{base64_decode, base64_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};

@@ -1,13 +1,4 @@
 //! What operators meet: a full disk, an order to stop under load, TLS, roles apart.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
-
-mod common;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -16,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use common::{Served, entry_request, make, socket};
+use crate::common::{Served, entry_request, make, socket};
 use countersign_bundle::TlogEntry;
 use countersign_crypto::{KeyPair, KeyType};
 use countersign_server::config::Role;
@@ -50,7 +41,7 @@ fn r5_a_full_disk_refuses_writes_serves_reads_and_recovers_without_loss() {
         return;
     }
     let own = std::env::current_exe().unwrap();
-    let name = "r5_a_full_disk_refuses_writes_serves_reads_and_recovers_without_loss";
+    let name = "operating::r5_a_full_disk_refuses_writes_serves_reads_and_recovers_without_loss";
     let output = mounted(&format!("'{}' --exact {name} --nocapture", own.display())).unwrap();
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);

@@ -2,23 +2,14 @@
 //! of an instance: made, served, trusted, signed with, verified without it.
 //!
 //! `UPDATE_GOLDEN=1 cargo test -p countersign` writes the kept texts anew.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
-
-mod support;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use crate::support::{Home, Instance, golden, settled};
 use countersign_crypto::{KeyPair, KeyType, encoding};
 use countersign_tlog::{NoteKind, NoteSigner};
-use support::{Home, Instance, golden, settled};
 
 /// A trusted root that trusts nobody but has the form of one: keys alone decide.
 const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;

@@ -1,9 +1,6 @@
 //! `countersign notary`: files signed and verified, and for each option a run in which it alone makes the answer no.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-mod support;
-
-use support::Home;
+use crate::support::Home;
 
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../client/tests/data/notary");
 const ACME: &str = r#""trustStores":["ca:acme"],"trustedIdentities":["x509.subject: C=US, ST=WA, O=acme"]"#;

@@ -1,11 +1,7 @@
 //! Images: cosign's older forms beside bundles, what is signed along with an image, and several signatures of one.
 //! Names that begin with v and a number are rows of the list of past mistakes of verifiers.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "code of tests")]
-
-mod common;
-
-use common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject};
+use crate::common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject};
 use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
 use countersign_attestation::{Envelope, SimpleSigning};
 use countersign_bundle::{

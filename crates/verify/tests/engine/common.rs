@@ -1,6 +1,5 @@
 //! A Sigstore of one's own, in memory, with any fault one likes: authority, CT logs, timestamp authorities,
 //! transparency logs, witness.
-#![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::sync::Arc;
 

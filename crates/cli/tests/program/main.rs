@@ -1,5 +1,5 @@
-//! The program with images: against a registry in the test, of the kind that lists referrers and of the kind that does
-//! not. The registry is the one with which the client of registries is tested.
+//! The program as its users run it. The images of these tests lie in a registry in the test, the one with which the
+//! client of registries is tested, of the kind that lists referrers and of the kind that does not.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,14 +9,14 @@
     reason = "helpers of tests"
 )]
 
+mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
-#[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
+mod notary;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
+mod rotation;
 mod signing;
-#[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of the command line, which need more of it")]
 mod support;
 mod tools;

@@ -1,5 +1,4 @@
 //! An instance on loopback for a test, and what its clients send.
-#![allow(dead_code, reason = "each file of tests uses a part")]
 
 use std::path::{Path, PathBuf};
 

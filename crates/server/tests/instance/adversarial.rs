@@ -1,18 +1,9 @@
 //! A running instance against those who mean it harm. Names begin with the row of the list of past mistakes (s) or of
 //! the figures to hold (r) they are of.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Served, entry_request};
+use crate::common::{Served, entry_request};
 use countersign_crypto::encoding::{base64_encode, base64url_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_server::serve::{Patience, ServeOptions};

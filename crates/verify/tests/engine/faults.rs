@@ -1,11 +1,7 @@
 //! The engine against bundles of a Sigstore of our own, one fault at a time. Names that begin with v and a number
 //! are rows of the list of past mistakes of verifiers.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "code of tests")]
-
-mod common;
-
-use common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject, window};
+use crate::common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject, window};
 use countersign_bundle::{Bundle, Content, KeyMaterial};
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
 use countersign_verify::{

@@ -1,15 +1,6 @@
 //! An instance whose logs are rotated: what was signed in each epoch verifies, and the retired log can be read.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests"
-)]
 
-mod support;
-
-use support::{Home, Instance};
+use crate::support::{Home, Instance};
 
 #[test]
 fn r20_bundles_of_each_epoch_verify_and_the_retired_log_stays_readable() {

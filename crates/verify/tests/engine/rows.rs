@@ -1,11 +1,7 @@
 //! Further rows of the list of past mistakes of verifiers, by their ids: chains, SCTs, and evidence that is there and
 //! is about something else.
 
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "code of tests")]
-
-mod common;
-
-use common::{ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, reason, subject};
+use crate::common::{ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, reason, subject};
 use countersign_bundle::{Bundle, BundleVersion, CertificateAuthority, Content, KeyMaterial};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_verify::{Identity, Reason, Report, Requirements, Subject, TrustMaterial, verify};
