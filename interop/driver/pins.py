@@ -35,7 +35,7 @@ GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Those that are needed for images alone.
-IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE]
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE, *GO_PINNED]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]
