@@ -1,5 +1,7 @@
 //! The command line as a whole: names, order and examples. Each command's arguments stand with the command.
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 use crate::args::Global;
@@ -133,6 +135,19 @@ impl Command {
     }
 }
 
+/// `sign --notary …` and `verify --notary …` are other spellings of `notary sign …` and `notary verify …`: the flag
+/// chooses a kind of signature with flags of its own.
+pub(crate) fn respelled(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<OsString> = arguments.into_iter().collect();
+    let flags = words.iter().take_while(|word| *word != "--");
+    let flag = flags.skip(2).position(|word| word == "--notary").map(|at| at + 2);
+    if let (Some(at), Some("sign" | "verify")) = (flag, words.get(1).and_then(|verb| verb.to_str())) {
+        words.remove(at);
+        words.insert(1, "notary".into());
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,6 +156,26 @@ mod tests {
     #[test]
     fn the_definitions_do_not_contradict_each_other() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_flag_notary_is_the_command_notary() {
+        let respelled = |line: &str| {
+            let words = respelled(line.split(' ').map(Into::into));
+            words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        for (line, expected) in [
+            ("countersign verify --notary a/b:c", "countersign notary verify a/b:c"),
+            ("countersign verify --trust-store s --notary a", "countersign notary verify --trust-store s a"),
+            ("countersign sign a --notary", "countersign notary sign a"),
+            ("countersign verify -- --notary", "countersign verify -- --notary"),
+            ("countersign verify a", "countersign verify a"),
+            ("countersign tree --notary a", "countersign tree --notary a"),
+            ("countersign --notary", "countersign --notary"),
+            ("countersign", "countersign"),
+        ] {
+            assert_eq!(respelled(line), expected);
+        }
     }
 
     #[test]

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let cli = match cli::Cli::try_parse() {
+    let cli = match cli::Cli::try_parse_from(cli::respelled(std::env::args_os())) {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);

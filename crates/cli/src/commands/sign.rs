@@ -136,7 +136,8 @@ impl SigningArgs {
   countersign sign --key release.key app.tar     with a key
   countersign sign --login device app.tar        without a browser on this machine
   countersign sign -a env=prod registry.example/app:v1    an image, with an annotation
-  countersign sign -r --key release.key registry.example/app:v1    every platform of it")]
+  countersign sign -r --key release.key registry.example/app:v1    every platform of it
+  countersign sign --notary --help                                 the Notary Project's signatures")]
 pub(crate) struct Sign {
     /// Files and images; file: and oci: in front force which it is
     #[arg(required = true, value_name = "FILE|IMAGE")]
