@@ -219,7 +219,7 @@ def listed(cast: Cast, made: dict) -> str:
     return "one bundle, by its type and with its annotations"
 
 
-def platforms(cast: Cast, signer, verifier, registry, recursive: bool) -> str:
+def platforms(cast: Cast, signer, verifier, registry, form: str, recursive: bool) -> str:
     """An index of two images, signed with and without `-r`."""
     name = f"acme/platforms-{signer.name.replace(' ', '')}-{verifier.name.replace(' ', '')}-{int(recursive)}"
     repository = Repository(registry.host, name)
@@ -228,11 +228,11 @@ def platforms(cast: Cast, signer, verifier, registry, recursive: bool) -> str:
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": children}
     whole = repository.put_manifest(json.dumps(index).encode(), INDEX, "v1")
     trust = cast.key_for(signer)
-    signer.sign(repository.at("v1"), trust, "bundle", recursive=recursive)
-    verifier.verify(repository.at("v1"), trust, "bundle")
+    signer.sign(repository.at("v1"), trust, form, recursive=recursive)
+    verifier.verify(repository.at("v1"), trust, form)
     for child in children:
         try:
-            verifier.verify(repository.at(child["digest"]), trust, "bundle")
+            verifier.verify(repository.at(child["digest"]), trust, form)
             if not recursive:
                 raise Fail(f"accepted {child['platform']['architecture']}, which nobody signed")
         except Refused as problem:
@@ -282,11 +282,19 @@ def rows(table: Table, cast: Cast, registries: list):
         if cast.oras is not None:
             table.row("oras", "countersign attests, oras discovers", registry.name, lambda: listed(cast, made))
         for signer, verifier in pairs:
-            direction = f"{signer.name} signs, {verifier.name} verifies"
+            several_platforms(table, cast, signer, verifier, registry, "bundle")
             client = verifier.name if signer is cast.ours else signer.name
-            for recursive in (True, False):
-                which = "-r" if recursive else "only the index"
-                table.row(client, direction, f"two platforms, {which}, {registry.name}",
-                          lambda: platforms(cast, signer, verifier, registry, recursive))
-            table.row(client, direction, f"COSIGN_REPOSITORY, {registry.name}",
+            table.row(client, f"{signer.name} signs, {verifier.name} verifies", f"COSIGN_REPOSITORY, {registry.name}",
                       lambda: elsewhere(cast, signer, verifier, registry))
+        if cast.cosign2 is not None:
+            for signer, verifier in [(cast.ours, cast.cosign2), (cast.cosign2, cast.ours)]:
+                several_platforms(table, cast, signer, verifier, registry, "older")
+
+
+def several_platforms(table: Table, cast: Cast, signer, verifier, registry, form: str):
+    client = verifier.name if signer is cast.ours else signer.name
+    for recursive in (True, False):
+        which = "-r" if recursive else "only the index"
+        table.row(client, f"{signer.name} signs, {verifier.name} verifies",
+                  f"two platforms, {which}, {form}, {registry.name}",
+                  lambda: platforms(cast, signer, verifier, registry, form, recursive))
