@@ -132,6 +132,16 @@ impl RegistryError {
     }
 }
 
+/// What a registry says that it has must be there: that it is not is the registry's fault, and no absence of evidence.
+pub(crate) fn listed<T>(result: Result<T, RegistryError>) -> Result<T, RegistryError> {
+    match result {
+        Err(RegistryError::NotFound { what, .. }) => {
+            Err(RegistryError::malformed(what, "the registry lists it, and does not have it"))
+        }
+        other => other,
+    }
+}
+
 /// `Some` for what is there, `None` only when the registry says that it is not.
 pub(crate) fn optional<T>(result: Result<T, RegistryError>) -> Result<Option<T>, RegistryError> {
     match result {

@@ -51,6 +51,9 @@ pub(crate) struct RegistryArgs {
     /// A token that is sent to the registry as it is
     #[arg(long, value_name = "TOKEN", hide_short_help = true, conflicts_with = "registry_username")]
     registry_token: Option<String>,
+    /// A host, with its port, that gives out the tokens of the registries named in this command: it gets their login
+    #[arg(long, value_name = "HOST", hide_short_help = true)]
+    registry_token_server: Vec<String>,
 }
 
 impl RegistryArgs {
@@ -77,10 +80,13 @@ impl RegistryArgs {
             _ => None,
         };
         let mut credentials = Credentials::from_environment()?;
-        if let Some(given) = given {
-            for host in hosts {
+        let mut token_servers = Vec::new();
+        for host in hosts {
+            if let Some(given) = &given {
                 credentials = credentials.with(host, given.clone());
             }
+            token_servers
+                .extend(self.registry_token_server.iter().map(|server| (host.to_owned(), server.clone())));
         }
         let authorities = match &self.registry_cacert {
             None => Vec::new(),
@@ -93,7 +99,7 @@ impl RegistryArgs {
             authorities,
             ..HttpOptions::default()
         };
-        Ok(Registry::new(RegistryOptions { http, credentials, ..RegistryOptions::default() }))
+        Ok(Registry::new(RegistryOptions { http, credentials, token_servers, ..RegistryOptions::default() }))
     }
 }
 

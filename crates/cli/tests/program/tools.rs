@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use crate::images;
-use crate::registry::Fake;
+use crate::registry::{Fake, answer};
 use crate::support::{Home, golden};
 use countersign_crypto::{HashAlgorithm, PublicKey};
 use serde_json::Value;
@@ -308,4 +308,27 @@ async fn certificates_of_ones_own_authority_sign_and_verify_with_nobody_else() {
     let (code, _, err) = home.text(&[&wrong[..], &["--no-tlog", &image]].concat());
     assert_eq!(code, 1, "{err}");
     assert!(err.contains("for another key"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_goes_to_a_token_server_elsewhere_only_when_it_is_named() {
+    let bench = Bench::new(Fake::start().await).await;
+    let elsewhere = Fake::start().await;
+    let realm = format!("Bearer realm=\"http://{}/token\"", elsewhere.host);
+    bench.fake.lie(move |seen| {
+        let known = seen.header("authorization") == Some("Bearer of-alice");
+        (!known).then(|| answer(401, &[("www-authenticate", realm.as_str())], "{}"))
+    });
+    elsewhere.lie(|seen| {
+        let known = seen.header("authorization").is_some_and(|login| login.starts_with("Basic "));
+        Some(if known { answer(200, &[], r#"{"token":"of-alice"}"#) } else { answer(401, &[], "{}") })
+    });
+    let verify = ["verify", "--key", "cosign.pub", "--insecure-ignore-tlog", bench.image.as_str()];
+    let login = ["--registry-username", "alice", "--registry-password", "secret"];
+    let (code, _, err) = bench.home.text(&[&verify[..], &login].concat());
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("--registry-token-server"), "{err}");
+    assert!(elsewhere.seen().iter().all(|seen| seen.header("authorization").is_none()));
+    let named = ["--registry-token-server", elsewhere.host.as_str()];
+    bench.home.good(&[&verify[..], &login, &named].concat());
 }

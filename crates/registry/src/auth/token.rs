@@ -91,7 +91,7 @@ impl TokenServer {
                     what,
                     message: format!(
                         "{message}; its token server {host} is another host and was asked without a login; if it \
-                         belongs to {registry}, name it as its token server"
+                         belongs to {registry}, name it with --registry-token-server"
                     ),
                 };
             }

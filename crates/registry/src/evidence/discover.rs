@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Form, Found, Listed, OlderTag, Origin, Search};
 use crate::descriptor::media_type;
-use crate::error::optional;
+use crate::error::{listed, optional};
 use crate::manifest::{ImageManifest, Kind, Manifest};
 use crate::reference::Name;
 use crate::store::{ReferrersFrom, Store};
@@ -29,20 +29,20 @@ pub async fn discover(
     image: &Digest,
     search: &Search,
 ) -> Result<Vec<Found>, RegistryError> {
-    let listed = list(store, image, search).await?;
+    let pieces = list(store, image, search).await?;
     let mut left = search.max_bytes;
-    for piece in &listed {
+    for piece in &pieces {
         left = left.checked_sub(piece.layer.size).ok_or_else(|| {
             let what = format!("the evidence of {image} in {}", store.place());
             RegistryError::too_large(what, format!("{} bytes", search.max_bytes))
         })?;
     }
     let read = |piece: Listed| async move {
-        let bytes = store.blob(&piece.layer, search.max_bytes).await?;
+        let bytes = listed(store.blob(&piece.layer, search.max_bytes).await)?;
         let Listed { form, origin, manifest, layer, annotations } = piece;
         Ok(Found { form, origin, manifest, layer, annotations, bytes })
     };
-    stream::iter(listed.into_iter().map(read)).buffered(AT_ONCE).try_collect().await
+    stream::iter(pieces.into_iter().map(read)).buffered(AT_ONCE).try_collect().await
 }
 
 /// Finds the evidence of an image, without reading it.
@@ -140,7 +140,7 @@ async fn referrers(store: &dyn Store, image: &Digest, search: &Search) -> Result
         list.descriptors.into_iter().filter(|entry| may_be_wanted(entry, search)).collect();
     check_count(store, image, wanted.len(), search)?;
     let read = |entry: Descriptor| async move {
-        let manifest = store.fetch(&Name::Digest(entry.digest)).await?;
+        let manifest = listed(store.fetch(&Name::Digest(entry.digest)).await)?;
         if manifest.subject().map(|subject| subject.digest) != Some(*image) {
             let what = format!("{} in {}", entry.digest, store.place());
             let message = format!("it is listed as a referrer of {image} and refers to something else");
@@ -207,7 +207,7 @@ async fn buildkit(store: &dyn Store, image: &Digest, search: &Search) -> Result<
     check_count(store, image, entries.len(), search)?;
     let mut found = Vec::new();
     for entry in entries {
-        let manifest = store.fetch(&Name::Digest(entry.digest)).await?;
+        let manifest = listed(store.fetch(&Name::Digest(entry.digest)).await)?;
         let Kind::Image(document) = manifest.kind else { continue };
         for layer in document.layers.into_iter().filter(|layer| layer.media_type == media_type::IN_TOTO) {
             let mut annotations = entry.annotations.clone();
