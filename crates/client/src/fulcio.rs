@@ -70,8 +70,8 @@ impl Fulcio {
     /// are given, that it leads to one of them, through the authority's or our own intermediates.
     ///
     /// # Errors
-    /// [`ClientError::Status`] with the authority's words, [`ClientError::WrongAnswer`] for a certificate that is
-    /// not ours or not trusted, [`ClientError::Network`] and its kin.
+    /// [`ClientError::Http`] with the authority's words, and for a certificate that is
+    /// not ours or not trusted.
     pub async fn certificate(
         &self,
         http: &Http,

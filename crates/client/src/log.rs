@@ -115,7 +115,7 @@ impl<'a> LogReader<'a> {
     /// The newest checkpoint, with its signature and the cosignatures demanded verified.
     ///
     /// # Errors
-    /// [`ClientError::Network`] and its kin, [`ClientError::Proof`] when a signature or the origin is wrong, or too
+    /// [`ClientError::Http`], [`ClientError::Proof`] when a signature or the origin is wrong, or too
     /// few witnesses cosigned.
     pub async fn checkpoint(&self) -> Result<VerifiedCheckpoint, ClientError> {
         let bytes = self
@@ -195,7 +195,7 @@ impl<'a> LogReader<'a> {
     /// The entry at an index and its inclusion proof, both verified against the checkpoint.
     ///
     /// # Errors
-    /// [`ClientError::Proof`] when the log cannot prove it, [`ClientError::Network`] and its kin.
+    /// [`ClientError::Proof`] when the log cannot prove it, [`ClientError::Http`].
     pub async fn entry(
         &self,
         index: u64,

@@ -83,8 +83,8 @@ impl Rekor {
     /// The proof in the answer is checked with the rest of the bundle, by the engine.
     ///
     /// # Errors
-    /// [`ClientError::Status`] with the log's words, [`ClientError::WrongAnswer`] for an entry about something
-    /// else, [`ClientError::Network`] and its kin.
+    /// [`ClientError::Http`] with the log's words, and for an entry about something
+    /// else.
     pub async fn submit(
         &self,
         http: &Http,

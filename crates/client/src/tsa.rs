@@ -14,8 +14,8 @@ const SERVICE: &str = "the timestamp authority";
 /// this question, and, when authorities are given, one of them signed it.
 ///
 /// # Errors
-/// [`ClientError::Status`] with the authority's words, [`ClientError::WrongAnswer`] for a token which is not what
-/// was asked for or not of a trusted authority, [`ClientError::Network`] and its kin.
+/// [`ClientError::Http`] with the authority's words, and for a token which is not what
+/// was asked for or not of a trusted authority.
 pub async fn timestamp(
     http: &Http,
     url: &Url,

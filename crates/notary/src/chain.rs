@@ -2,7 +2,7 @@
 //! trust store: one whole chain in order, each certificate made for its place.
 //!
 //! Only basic constraints, key usage and extended key usage are honoured; the specification says that other extensions
-//! must not be evaluated, critical or not. [`ignored_extensions`] names those that are critical, so that a report can.
+//! must not be evaluated, critical or not. `ignored_extensions` names those that are critical, so that a report can.
 
 use countersign_x509::{Certificate, oid};
 use jiff::Timestamp;

@@ -140,7 +140,7 @@ impl Ambient {
     /// fails is an error: another identity is not used in its place.
     ///
     /// # Errors
-    /// [`ClientError::Identity`], [`ClientError::Network`] and its kin.
+    /// [`ClientError::Identity`], [`ClientError::Http`].
     pub async fn token(&self, http: &Http) -> Result<Option<IdToken>, ClientError> {
         for provider in AmbientProvider::ALL {
             if self.offers(provider) {
@@ -169,7 +169,7 @@ impl Ambient {
     /// The token of one provider.
     ///
     /// # Errors
-    /// [`ClientError::Identity`] saying what is missing, [`ClientError::Network`] and its kin.
+    /// [`ClientError::Identity`] saying what is missing, [`ClientError::Http`].
     pub async fn token_of(&self, http: &Http, provider: AmbientProvider) -> Result<IdToken, ClientError> {
         match provider {
             AmbientProvider::Buildkite => self.buildkite(http).await,

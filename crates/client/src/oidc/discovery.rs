@@ -41,7 +41,7 @@ impl Provider {
     /// Asks an issuer for its description.
     ///
     /// # Errors
-    /// [`ClientError::Network`] and its kin; [`ClientError::WrongAnswer`] when the description names another
+    /// [`ClientError::Http`], also when the description names another
     /// issuer or lacks a token endpoint, or an endpoint is plain http on another machine.
     pub async fn discover(http: &Http, issuer: &Url) -> Result<Self, ClientError> {
         let url = join(issuer, "/.well-known/openid-configuration");

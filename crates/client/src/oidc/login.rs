@@ -146,7 +146,7 @@ impl Login {
     /// A token that is still good for a while.
     ///
     /// # Errors
-    /// [`ClientError::Identity`] saying why there is none and what to do, [`ClientError::Network`] and its kin.
+    /// [`ClientError::Identity`] saying why there is none and what to do, [`ClientError::Http`].
     pub async fn token(&mut self, http: &Http, now: Timestamp) -> Result<IdToken, ClientError> {
         if let Some(token) = self.kept.as_ref().filter(|t| t.is_fresh(now, MARGIN)) {
             return Ok(token.clone());
