@@ -53,6 +53,10 @@ impl Repository {
         }
         let path =
             if registry == DOCKER_HUB && !path.contains('/') { format!("library/{path}") } else { path };
+        // As it is written, with the registry that a short name leaves out.
+        if registry.len() + 1 + path.len() > LONGEST_NAME {
+            return Err(wrong("it is too long"));
+        }
         if !path.split('/').all(is_path_component) {
             return Err(wrong("a path has small letters, digits and single separators"));
         }
@@ -195,7 +199,7 @@ impl Reference {
         let (name, tag) = match rest.get(name_start..).and_then(|name| name.find(':')) {
             Some(at) => {
                 let (name, tag) = rest.split_at(name_start + at);
-                (name, Some(Tag::parse(tag.trim_start_matches(':'))?))
+                (name, Some(Tag::parse(tag.strip_prefix(':').unwrap_or(tag))?))
             }
             None => (rest, None),
         };
@@ -356,6 +360,9 @@ mod tests {
             "a/",
             "/a",
             "a//b",
+            "a::v1",
+            // Fits only until the registry that it leaves out is written.
+            &format!("acme/{}", "a/".repeat(120) + "a"),
             "r.example/A",
             "r.example/../b",
             "r.example/a/..",
