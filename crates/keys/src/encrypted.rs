@@ -27,7 +27,7 @@ const KDF: &str = "scrypt";
 const CIPHER: &str = "nacl/secretbox";
 /// The cost that is written; 2^17 and 2^15 are read as well.
 const COST: u32 = 65_536;
-const SALT_LEN: usize = 32;
+pub(crate) const SALT_LEN: usize = 32;
 const NONCE_LEN: usize = 24;
 /// Poly1305's tag: no ciphertext is shorter.
 const TAG_LEN: usize = 16;
@@ -77,9 +77,19 @@ struct Cipher {
 pub fn encrypt(pkcs8: &[u8], password: &[u8]) -> Result<String, KeyError> {
     let mut salt = [0; SALT_LEN];
     random(&mut salt)?;
+    encrypt_with(pkcs8, &salt, |salt, n| derive(password, salt, n))
+}
+
+/// The same, with a salt and a derivation of the caller's. The nonce is new for each file, so files under one salt
+/// share a key and no keystream.
+pub(crate) fn encrypt_with(
+    pkcs8: &[u8],
+    salt: &[u8; SALT_LEN],
+    derive: impl FnOnce(&[u8], u32) -> Result<DerivedKey, KeyError>,
+) -> Result<String, KeyError> {
     let mut nonce = [0; NONCE_LEN];
     random(&mut nonce)?;
-    let key = derive(password, &salt, COST)?;
+    let key = derive(salt, COST)?;
     let ciphertext = XSalsa20Poly1305::new(key.as_slice().into())
         .encrypt(Nonce::from_slice(&nonce), pkcs8)
         .map_err(|_| KeyError::Malformed("the key is too large to encrypt".into()))?;
@@ -87,7 +97,7 @@ pub fn encrypt(pkcs8: &[u8], password: &[u8]) -> Result<String, KeyError> {
         kdf: Kdf {
             name: KDF.into(),
             params: Params { n: COST, r: 8, p: 1 },
-            salt: encoding::base64_encode(&salt),
+            salt: encoding::base64_encode(salt),
         },
         cipher: Cipher { name: CIPHER.into(), nonce: encoding::base64_encode(&nonce) },
         ciphertext: encoding::base64_encode(&ciphertext),
@@ -106,7 +116,9 @@ pub fn decrypt(pem: &str, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyErro
         return Err(KeyError::TooLarge { what: "the key file".into(), limit: MAX_FILE });
     }
     match encoding::pem_decode(pem)?.as_slice() {
-        [block] if block.label == LABEL || block.label == LEGACY_LABEL => decrypt_body(&block.der, password),
+        [block] if block.label == LABEL || block.label == LEGACY_LABEL => {
+            decrypt_with(&block.der, |salt, n| derive(password, salt, n))
+        }
         [block] => Err(KeyError::Malformed(format!(
             "expected a PEM block \"{LABEL}\", found \"{}\"",
             printable(&block.label)
@@ -115,8 +127,11 @@ pub fn decrypt(pem: &str, password: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyErro
     }
 }
 
-/// The same for the content of the PEM block.
-pub(crate) fn decrypt_body(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// The same for the content of the PEM block, with a derivation of the caller's.
+pub(crate) fn decrypt_with(
+    json: &[u8],
+    derive: impl FnOnce(&[u8], u32) -> Result<DerivedKey, KeyError>,
+) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let sealed: Sealed =
         serde_json::from_slice(json).map_err(|e| KeyError::Malformed(format!("encrypted key: {e}")))?;
     let Params { n, r, p } = sealed.kdf.params;
@@ -145,14 +160,18 @@ pub(crate) fn decrypt_body(json: &[u8], password: &[u8]) -> Result<Zeroizing<Vec
             ciphertext.len()
         )));
     }
-    let key = derive(password, &salt, n)?;
+    let key = derive(&salt, n)?;
     XSalsa20Poly1305::new(key.as_slice().into())
         .decrypt(Nonce::from_slice(&nonce), ciphertext.as_slice())
         .map(Zeroizing::new)
         .map_err(|_| KeyError::WrongPassword)
 }
 
-fn derive(password: &[u8], salt: &[u8], n: u32) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+/// What scrypt makes of a password: a key for the box.
+pub(crate) type DerivedKey = Zeroizing<[u8; 32]>;
+
+/// Derives the key of a box. Takes a tenth of a second and 64 MiB, on purpose.
+pub(crate) fn derive(password: &[u8], salt: &[u8], n: u32) -> Result<DerivedKey, KeyError> {
     let failed = || KeyError::Malformed("scrypt refuses the parameters".into());
     // Only powers of two come here, so the logarithm is exact.
     let log_n = u8::try_from(n.ilog2()).map_err(|_| failed())?;
@@ -259,7 +278,7 @@ mod tests {
         /// Noise in the JSON never panics and never opens.
         #[test]
         fn noise_is_refused(json in proptest::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert!(decrypt_body(&json, b"").is_err());
+            prop_assert!(decrypt_with(&json, |salt, n| derive(b"", salt, n)).is_err());
         }
     }
 }

@@ -43,6 +43,7 @@ mod hashivault;
 mod kubeconfig;
 mod kubernetes;
 mod load;
+mod once;
 mod password;
 pub mod pkcs11;
 mod plugin;
@@ -61,6 +62,7 @@ pub use load::{
     Created, KeyFiles, change_password, create_key, create_key_pair, key_pair_from_pem, load_artifact_signer,
     load_key_pair, load_public_key, load_signer, save_encrypted,
 };
+pub use once::OnePassword;
 pub use password::{PASSWORD_VARIABLE, PasswordSource, PromptFn};
 pub use plugin::PluginAnswer;
 pub use reference::KeyRef;

@@ -229,7 +229,7 @@ pub(crate) fn create(
 pub fn change_password(path: &Path, old: &PasswordSource, new: &PasswordSource) -> Result<(), KeyError> {
     let name = path.display().to_string();
     let pair = key_pair_from_pem(&file::read_private(path, MAX_FILE)?, &name, old)?;
-    let pem = encrypted::encrypt(&pair.to_pkcs8()?, &new.get(&name)?)?;
+    let pem = new.encrypt(&name, &pair.to_pkcs8()?)?;
     file::replace(path, pem.as_bytes(), file::PRIVATE)
 }
 
@@ -258,8 +258,7 @@ pub fn key_pair_from_pem(text: &str, name: &str, password: &PasswordSource) -> R
     let der = Zeroizing::new(block.der);
     match block.label.as_str() {
         encrypted::LABEL | encrypted::LEGACY_LABEL => {
-            let password = password.get(name)?;
-            Ok(KeyPair::from_pkcs8(&encrypted::decrypt_body(&der, &password)?)?)
+            Ok(KeyPair::from_pkcs8(&password.decrypt(name, &der)?)?)
         }
         "PRIVATE KEY" => Ok(KeyPair::from_pkcs8(&der)?),
         "EC PRIVATE KEY" | "RSA PRIVATE KEY" => Ok(KeyPair::from_traditional_der(&der)?),
@@ -322,8 +321,7 @@ pub fn create_key_pair(
 /// # Errors
 /// [`KeyError::Exists`], [`KeyError::Io`], [`KeyError::Password`], [`KeyError::Crypto`].
 pub fn save_encrypted(path: &Path, key: &KeyPair, password: &PasswordSource) -> Result<(), KeyError> {
-    let password = password.get(&path.display().to_string())?;
-    let pem = encrypted::encrypt(&key.to_pkcs8()?, &password)?;
+    let pem = password.encrypt(&path.display().to_string(), &key.to_pkcs8()?)?;
     file::write_new(path, pem.as_bytes(), file::PRIVATE)
 }
 

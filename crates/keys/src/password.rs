@@ -9,6 +9,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
+use crate::encrypted;
+use crate::once::OnePassword;
 
 /// The environment variable cosign reads the password from.
 pub const PASSWORD_VARIABLE: &str = "COSIGN_PASSWORD";
@@ -38,6 +40,8 @@ pub enum PasswordSource {
     Literal(Zeroizing<String>),
     /// A question to a person.
     Prompt(Arc<PromptFn>),
+    /// One password for several keys: see [`PasswordSource::once`].
+    Once(Arc<OnePassword>),
     /// The first of these that has one: an [`PasswordSource::Env`] whose variable is not set is passed over.
     FirstSet(Vec<PasswordSource>),
 }
@@ -53,6 +57,31 @@ impl PasswordSource {
     #[must_use]
     pub fn literal(password: &str) -> Self {
         Self::Literal(Zeroizing::new(password.to_owned()))
+    }
+
+    /// The same password for several keys: it is had once, and what is derived from it is kept while this value lives.
+    /// Keys written under it share a salt, so that loading all of them costs one derivation instead of one for each.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Self::Once(Arc::new(OnePassword::new(self)))
+    }
+
+    /// Encrypts a key under this password into the text of a key file.
+    pub(crate) fn encrypt(&self, purpose: &str, pkcs8: &[u8]) -> Result<String, KeyError> {
+        match self {
+            Self::Once(one) => {
+                encrypted::encrypt_with(pkcs8, &one.salt()?, |salt, n| one.derive(purpose, salt, n))
+            }
+            other => encrypted::encrypt(pkcs8, &other.get(purpose)?),
+        }
+    }
+
+    /// Decrypts the content of a key file.
+    pub(crate) fn decrypt(&self, purpose: &str, body: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        encrypted::decrypt_with(body, |salt, n| match self {
+            Self::Once(one) => one.derive(purpose, salt, n),
+            other => encrypted::derive(&other.get(purpose)?, salt, n),
+        })
     }
 
     /// A password that lay beside its key.
@@ -77,6 +106,7 @@ impl PasswordSource {
         match self {
             Self::Prompt(ask) => Some(ask.as_ref()),
             Self::FirstSet(sources) => sources.iter().find_map(Self::prompt),
+            Self::Once(one) => one.source().prompt(),
             _ => None,
         }
     }
@@ -112,6 +142,7 @@ impl PasswordSource {
                 Ok(bytes)
             }
             Self::Literal(password) => Ok(Zeroizing::new(password.as_bytes().to_vec())),
+            Self::Once(one) => one.password(purpose),
             Self::Prompt(ask) => ask(purpose)
                 .map(|password| Zeroizing::new(password.as_bytes().to_vec()))
                 .map_err(|e| KeyError::Password(format!("asking for it failed: {e}"))),
@@ -134,6 +165,7 @@ impl fmt::Debug for PasswordSource {
             Self::Env(name) => write!(f, "Env({name})"),
             Self::File(path) => write!(f, "File({})", path.display()),
             Self::Literal(_) => f.write_str("Literal(…)"),
+            Self::Once(one) => one.fmt(f),
             Self::Prompt(_) => f.write_str("Prompt"),
             Self::FirstSet(sources) => f.debug_list().entries(sources).finish(),
         }

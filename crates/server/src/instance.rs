@@ -244,11 +244,12 @@ impl Instance {
 
     /// Where the password of this instance's keys comes from: the caller, the configured file, or the environment.
     pub(crate) fn password(&self, given: Option<&Zeroizing<String>>) -> PasswordSource {
-        match (given, &self.config.keys.password_file) {
+        let source = match (given, &self.config.keys.password_file) {
             (Some(password), _) => PasswordSource::Literal(password.clone()),
             (None, Some(path)) => PasswordSource::File(self.directory.join(path)),
             (None, None) => PasswordSource::Env(PASSWORD_VARIABLE.into()),
-        }
+        };
+        source.once()
     }
 
     /// Reads a certificate chain file, issuing or signing certificate first.

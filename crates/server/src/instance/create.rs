@@ -191,7 +191,7 @@ fn create(
     write_public(&path, text.as_bytes())?;
 
     let now = options.clock.now();
-    let source = PasswordSource::Literal(password);
+    let source = PasswordSource::Literal(password).once();
     let instance = Instance::open(draft)?;
     let origins = make_keys(&instance, &source)?;
     make_certificates(&instance, &source, now)?;
