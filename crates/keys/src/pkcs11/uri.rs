@@ -130,6 +130,10 @@ impl Pkcs11Uri {
         if uri.key.label.is_none() && uri.key.id.is_none() {
             return Err(bad("must name the key with object= (its label), id= or both"));
         }
+        // Written, what stands plain here may be encoded; it must be read back then too.
+        if uri.to_string().len() > MAX_URI {
+            return Err(bad(format_args!("has at most {MAX_URI} bytes with its values encoded")));
+        }
         Ok(uri)
     }
 
@@ -405,6 +409,8 @@ mod tests {
         }
         let long = format!("pkcs11:object={}", "a".repeat(MAX_URI));
         assert!(Pkcs11Uri::parse(&long).unwrap_err().to_string().contains("at most"));
+        let longer_when_written = format!("pkcs11:object={}", "=".repeat(MAX_URI / 2));
+        assert!(Pkcs11Uri::parse(&longer_when_written).is_err());
         let id = format!("pkcs11:id={}", "%00".repeat(MAX_ID + 1));
         assert!(Pkcs11Uri::parse(&id).unwrap_err().to_string().contains("at most"));
     }
