@@ -24,7 +24,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::commands::init::{free_port, server_failure};
-use crate::commands::serve::{run_until_told, server_runtime};
+use crate::commands::serve::{run_until_told, server_runtime, told_to_end};
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -198,6 +198,8 @@ impl Quickstart {
         let base = url.as_str().trim_end_matches('/');
         let file = self.files.first().map(|f| quoted(&f.display().to_string())).unwrap_or_default();
         let root = quoted(&place.join("trusted_root.json").display().to_string());
+        // Before anything is printed, so that a Ctrl-C from here on removes the instance too.
+        let told = told_to_end()?;
         let signing = quoted(&place.join("signing_config.v0.2.json").display().to_string());
         let config = quoted(&place.join("trust_config.json").display().to_string());
         let issuer = format!("{base}/development-identity-provider");
@@ -223,7 +225,7 @@ impl Quickstart {
                  --predicate-type https://example.com/predicate --cert-identity {EMAIL} --cert-oidc-issuer {issuer} --owner you\n"
         ))?;
         terminal.talk("It ends, and is removed, with Ctrl-C.");
-        run_until_told(running).await
+        run_until_told(running, told).await
     }
 }
 

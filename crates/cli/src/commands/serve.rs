@@ -86,8 +86,7 @@ pub(crate) fn server_runtime() -> Result<tokio::runtime::Runtime, Failure> {
 }
 
 /// Waits until the process is told to end, then ends the server; or until it ends by itself.
-pub(crate) async fn run_until_told(running: Running) -> Result<(), Failure> {
-    let told = told_to_end()?;
+pub(crate) async fn run_until_told(running: Running, told: impl Future<Output = ()>) -> Result<(), Failure> {
     let stop = running.stopper();
     let waiting = running.wait();
     tokio::pin!(waiting);
@@ -99,8 +98,10 @@ pub(crate) async fn run_until_told(running: Running) -> Result<(), Failure> {
     ended.map_err(|e| server_failure(&e))
 }
 
+/// The order to end. Taken before a server starts: from the call on, an order that comes early is kept and no longer ends
+/// the process on the spot.
 #[cfg(unix)]
-fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
     use tokio::signal::unix::{SignalKind, signal};
     let failed = |e: std::io::Error| Failure::internal(format!("signals cannot be received: {e}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
@@ -113,8 +114,9 @@ fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
     })
 }
 
+/// The order to end. Taken before a server starts.
 #[cfg(not(unix))]
-fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
+pub(crate) fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
     Ok(async {
         // Without a signal to wait for, the process ends when it is ended.
         if tokio::signal::ctrl_c().await.is_err() {
@@ -135,9 +137,15 @@ impl Serve {
         };
         let directory = self.directory.path();
         server_runtime()?.block_on(async {
-            let running = start(&directory, options).await.map_err(|e| server_failure(&e))?;
+            let told = told_to_end()?;
+            tokio::pin!(told);
+            // A start may wait for a key's home; an order to end does not.
+            let running = tokio::select! {
+                () = &mut told => return Ok(()),
+                started = start(&directory, options) => started.map_err(|e| server_failure(&e))?,
+            };
             terminal.line(&format!("serving {} (listening on {})", running.url, running.address))?;
-            run_until_told(running).await
+            run_until_told(running, told).await
         })?;
         Ok(0)
     }
