@@ -21,7 +21,6 @@ const MAX_CONFIG: usize = 1 << 20;
 /// How Docker calls its own registry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 
-/// Keep the credential for a registry, where Docker and podman look for it too
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -183,7 +182,6 @@ const VARIABLES: &[(&str, &str, bool)] = &[
     ("HOME", "where trusted instances and Docker's configuration are kept", false),
 ];
 
-/// Show the variables of the environment that are read
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign env\n  countersign env --show-descriptions=false")]
 pub(crate) struct Env {
