@@ -1,0 +1,254 @@
+//! Judging the evidence of an image by an authority: the one place where a policy meets the engines.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use countersign_crypto::encoding::pem_decode;
+use countersign_crypto::{Digest, PublicKey};
+use countersign_registry::Reference;
+use countersign_registry::evidence::{Form, Found};
+use countersign_verify::{
+    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, Subject, Verified, nearest, verify,
+};
+use countersign_x509::Certificate;
+
+use crate::access::Access;
+use crate::ask::{Ask, Stop};
+use crate::authority::{Authority, Forms, IdentityRule, KeySource, Who};
+use crate::evidence::bundle_of;
+use crate::pattern::PatternError;
+use crate::question::{CouldNot, CouldNotReason, EvidenceQuestion};
+
+/// What is looked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum What {
+    /// A signature of the image itself.
+    Signature,
+    /// A statement about it of one of these types; of any type when there are none.
+    Statement(Vec<String>),
+}
+
+/// A piece of evidence that holds.
+#[derive(Debug, Clone)]
+pub struct Fact {
+    /// What the engine says of it: who signed, when, and what.
+    pub verified: Arc<Verified>,
+    /// The digest of the document it is in.
+    pub evidence: Digest,
+}
+
+/// What came of the evidence of one image by one authority.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    /// The image.
+    pub image: Digest,
+    /// What holds. None means no.
+    pub facts: Vec<Fact>,
+    /// The report that tells most: of what holds, else of what came nearest, else that there is no signature.
+    pub report: Report,
+    /// The types of statements that lie there and were not asked for. Nobody vouches for these.
+    pub passed_over: BTreeSet<String>,
+}
+
+impl Judgement {
+    /// Whether something holds.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        !self.facts.is_empty()
+    }
+}
+
+impl Ask<'_> {
+    /// Judges the evidence beside an image: all of it, so that every verified statement is there.
+    ///
+    /// Signatures of the Notary Project are judged by [`Ask::judge_notary`].
+    ///
+    /// # Errors
+    /// [`Stop`]: something is not known yet or cannot be had. The policy itself being unusable is one of these.
+    pub fn judge(&self, image: &Reference, authority: &Authority, what: &What) -> Result<Judgement, Stop> {
+        let digest = self.digest(image)?;
+        let question = EvidenceQuestion {
+            image: digest,
+            repository: authority.repository.clone().unwrap_or_else(|| image.repository().clone()),
+            forms: forms(authority.forms, what),
+            access: Arc::new(Access::default()),
+        };
+        // All that is open is asked for at once.
+        let (evidence, material, requirements) =
+            (self.evidence(question), authority.trust.material(self), self.requirements(authority, what));
+        let (evidence, material, requirements) = (evidence?, material?, requirements?);
+
+        let subject = Subject::from_digest(digest);
+        let mut judged: Vec<(Digest, Report)> = Vec::new();
+        let mut passed_over = BTreeSet::new();
+        for piece in &evidence.found {
+            let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
+            if seen || other_kind(piece, what, &mut passed_over) {
+                continue;
+            }
+            let report = match bundle_of(piece) {
+                None => continue,
+                Some(Err(error)) => Report::malformed(&error),
+                Some(Ok(bundle)) => verify(&subject, &bundle, &material, &requirements, self.now()),
+            };
+            judged.push((piece.layer.digest, report));
+        }
+        let report =
+            nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
+        let facts = judged
+            .into_iter()
+            .filter_map(|(evidence, report)| {
+                report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
+            })
+            .collect();
+        Ok(Judgement { image: digest, facts, report, passed_over })
+    }
+
+    fn requirements(&self, authority: &Authority, what: &What) -> Result<Requirements, Stop> {
+        let requirements = match &authority.who {
+            Who::Key(source) => {
+                let keys = self.public_keys(source)?;
+                let mut keys = keys.iter().cloned();
+                let first = keys.next().ok_or_else(|| unusable(authority, "no key is named"))?;
+                let builder = keys.fold(Requirements::builder().key(first), RequirementsBuilder::<Keys>::key);
+                common(builder, authority, what)?.build()
+            }
+            Who::Identities(rules) => {
+                let mut identities = Vec::new();
+                for rule in rules {
+                    identities.push(identity(rule).map_err(|e| unusable(authority, e))?);
+                }
+                let mut identities = identities.into_iter();
+                let first = identities.next().ok_or_else(|| unusable(authority, "no identity is named"))?;
+                let builder = identities.fold(
+                    Requirements::builder().identity(first),
+                    RequirementsBuilder::<Identities>::identity,
+                );
+                with_certificate(builder, authority, what)?
+            }
+            Who::AnyIdentity => {
+                with_certificate(Requirements::builder().dangerous_any_identity(), authority, what)?
+            }
+            Who::Notary { .. } => {
+                return Err(unusable(
+                    authority,
+                    "a signer of the Notary Project, asked for as one of Sigstore",
+                ));
+            }
+        };
+        Ok(requirements)
+    }
+
+    /// The keys of a source; at least one.
+    fn public_keys(&self, source: &KeySource) -> Result<Vec<PublicKey>, Stop> {
+        match source {
+            KeySource::Reference(reference) => Ok(self.keys(reference)?.to_vec()),
+            KeySource::Pem(pem) => keys_from_pem(pem).map_err(|e| {
+                CouldNot::new(CouldNotReason::Unusable, format!("the public key in the policy: {e}")).into()
+            }),
+        }
+    }
+}
+
+/// The keys in a PEM text: of public keys and of certificates.
+///
+/// # Errors
+/// In words, what cannot be read. A text without a key is an error.
+fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
+    let blocks = pem_decode(pem).map_err(|e| e.to_string())?;
+    let read = |block: &countersign_crypto::encoding::PemBlock| match block.label.as_str() {
+        "PUBLIC KEY" => PublicKey::from_spki_der(&block.der).map_err(|e| e.to_string()),
+        "CERTIFICATE" => {
+            Certificate::from_der(&block.der).map(|c| c.public_key().clone()).map_err(|e| e.to_string())
+        }
+        other => Err(format!("expected a PEM block \"PUBLIC KEY\" or \"CERTIFICATE\", found \"{other}\"")),
+    };
+    blocks.iter().map(read).collect()
+}
+
+fn unusable(authority: &Authority, detail: impl std::fmt::Display) -> Stop {
+    CouldNot::new(CouldNotReason::Unusable, format!("\"{}\": {detail}", authority.name)).into()
+}
+
+fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
+    let mut issuers = Vec::new();
+    for pattern in &rule.issuer {
+        issuers.push(pattern.compile()?);
+    }
+    let issuer = issuers.into_iter().reduce(countersign_verify::Matcher::and).ok_or(PatternError::Empty)?;
+    let mut identity = Identity::new(rule.subject.compile()?, issuer);
+    for (name, pattern) in &rule.extensions {
+        identity = identity
+            .extension(name, pattern.compile()?)
+            .map_err(|e| PatternError::Malformed { pattern: name.clone(), detail: e.to_string() })?;
+    }
+    Ok(identity)
+}
+
+fn with_certificate(
+    builder: RequirementsBuilder<Identities>,
+    authority: &Authority,
+    what: &What,
+) -> Result<Requirements, Stop> {
+    let builder = common(builder, authority, what)?;
+    Ok(if authority.demands.sct { builder } else { builder.dangerous_without_sct() }.build())
+}
+
+/// What is required whoever signs.
+fn common<State>(
+    mut builder: RequirementsBuilder<State>,
+    authority: &Authority,
+    what: &What,
+) -> Result<RequirementsBuilder<State>, Stop> {
+    let wrong = |e: countersign_verify::RequirementsError| unusable(authority, e);
+    if !authority.demands.log {
+        builder = builder.dangerous_without_log();
+    }
+    if authority.demands.timestamp {
+        builder = builder.timestamps(1).map_err(wrong)?;
+    }
+    match what {
+        What::Signature => builder = builder.signature_of_artifact(),
+        What::Statement(types) => {
+            for uri in types {
+                builder = builder.predicate_type(uri).map_err(wrong)?;
+            }
+        }
+    }
+    for (key, value) in &authority.annotations {
+        builder = builder.annotation(key, value).map_err(wrong)?;
+    }
+    Ok(builder)
+}
+
+fn forms(forms: Forms, what: &What) -> BTreeSet<Form> {
+    let mut wanted = BTreeSet::new();
+    match what {
+        _ if !forms.older => {}
+        What::Signature => wanted.extend([Form::CosignSignature]),
+        What::Statement(_) => wanted.extend([Form::InToto, Form::CosignAttestation]),
+    }
+    if forms.bundles {
+        wanted.insert(Form::Bundle);
+    }
+    wanted
+}
+
+/// Whether a piece, by its own words, is a statement of a type that is not asked for. What does not say so is judged,
+/// and the engine checks the type again on what was verified.
+fn other_kind(piece: &Found, what: &What, passed_over: &mut BTreeSet<String>) -> bool {
+    let Some(Ok(bundle)) = bundle_of(piece) else { return false };
+    let Some(envelope) = bundle.content.envelope() else { return matches!(what, What::Statement(_)) };
+    let Ok(statement) = countersign_attestation::Statement::from_json(&envelope.payload) else {
+        return false;
+    };
+    let kind = statement.predicate_type;
+    let other = match what {
+        What::Signature => kind != countersign_verify::SIGN_PREDICATE_TYPE,
+        What::Statement(types) => !types.is_empty() && !types.contains(&kind),
+    };
+    if other {
+        passed_over.insert(kind);
+    }
+    other
+}
