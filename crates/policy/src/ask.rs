@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use countersign_bundle::TrustedRoot;
 use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::Reference;
 use jiff::Timestamp;
 
 use crate::access::{Access, ObjectName};
+use crate::memo::Memo;
 use crate::question::{
-    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question,
+    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
 };
 
 /// Why an evaluation cannot go on here.
@@ -50,6 +50,11 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub const fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Where judgements are kept, if anywhere.
+    pub(crate) fn memo(&self) -> Option<&'a Memo> {
+        self.known.memo()
     }
 
     /// Whether a question is open.
@@ -120,7 +125,7 @@ impl<'a> Ask<'a> {
     ///
     /// # Errors
     /// [`Stop`].
-    pub fn trust(&self, name: Option<&str>) -> Result<Arc<TrustedRoot>, Stop> {
+    pub fn trust(&self, name: Option<&str>) -> Result<Arc<TrustRoot>, Stop> {
         match self.answer(Question::Trust(name.map(str::to_owned)))? {
             Answer::Trust(root) => Ok(root),
             _ => Err(of_another_kind("a trust root")),

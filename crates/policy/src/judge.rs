@@ -11,13 +11,16 @@ use countersign_verify::{
     Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, Subject, Verified, nearest, verify,
 };
 use countersign_x509::Certificate;
+use jiff::Timestamp;
 
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::authority::{Authority, Forms, IdentityRule, KeySource, Who};
 use crate::evidence::bundle_of;
+use crate::memo::JudgementKey;
 use crate::pattern::PatternError;
-use crate::question::{CouldNot, CouldNotReason, EvidenceQuestion};
+use crate::question::{CouldNot, CouldNotReason, Evidence, EvidenceQuestion};
+use crate::trust::Material;
 
 /// What is looked for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +68,12 @@ impl Ask<'_> {
     ///
     /// # Errors
     /// [`Stop`]: something is not known yet or cannot be had. The policy itself being unusable is one of these.
-    pub fn judge(&self, image: &Reference, authority: &Authority, what: &What) -> Result<Judgement, Stop> {
+    pub fn judge(
+        &self,
+        image: &Reference,
+        authority: &Authority,
+        what: &What,
+    ) -> Result<Arc<Judgement>, Stop> {
         let digest = self.digest(image)?;
         let question = EvidenceQuestion {
             image: digest,
@@ -78,30 +86,20 @@ impl Ask<'_> {
             (self.evidence(question), authority.trust.material(self), self.requirements(authority, what));
         let (evidence, material, requirements) = (evidence?, material?, requirements?);
 
-        let subject = Subject::from_digest(digest);
-        let mut judged: Vec<(Digest, Report)> = Vec::new();
-        let mut passed_over = BTreeSet::new();
-        for piece in &evidence.found {
-            let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
-            if seen || other_kind(piece, what, &mut passed_over) {
-                continue;
+        let judge = || judge(digest, &evidence, &material, &requirements, what, self.now());
+        Ok(match self.memo() {
+            None => Arc::new(judge()),
+            Some(memo) => {
+                let (image, evidence, trust) = (digest, *evidence.id(), material.base_id);
+                let key =
+                    JudgementKey { image, evidence, trust, authority: authority.clone(), what: what.clone() };
+                // What a key's reference names may change while the reference does not.
+                match &authority.who {
+                    Who::Key(KeySource::Reference(_)) => Arc::new(judge()),
+                    _ => memo.judgement(key, self.now(), judge),
+                }
             }
-            let report = match bundle_of(piece) {
-                None => continue,
-                Some(Err(error)) => Report::malformed(&error),
-                Some(Ok(bundle)) => verify(&subject, &bundle, &material, &requirements, self.now()),
-            };
-            judged.push((piece.layer.digest, report));
-        }
-        let report =
-            nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
-        let facts = judged
-            .into_iter()
-            .filter_map(|(evidence, report)| {
-                report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
-            })
-            .collect();
-        Ok(Judgement { image: digest, facts, report, passed_over })
+        })
     }
 
     fn requirements(&self, authority: &Authority, what: &What) -> Result<Requirements, Stop> {
@@ -148,6 +146,41 @@ impl Ask<'_> {
             }),
         }
     }
+}
+
+/// All of the evidence, judged. Pure: the same answer at any time at which the same windows of validity are open.
+fn judge(
+    digest: Digest,
+    evidence: &Evidence,
+    material: &Material,
+    requirements: &Requirements,
+    what: &What,
+    now: Timestamp,
+) -> Judgement {
+    let subject = Subject::from_digest(digest);
+    let mut judged: Vec<(Digest, Report)> = Vec::new();
+    let mut passed_over = BTreeSet::new();
+    for piece in evidence.found() {
+        let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
+        if seen || other_kind(piece, what, &mut passed_over) {
+            continue;
+        }
+        let report = match bundle_of(piece) {
+            None => continue,
+            Some(Err(error)) => Report::malformed(&error),
+            Some(Ok(bundle)) => verify(&subject, &bundle, &material.trust, requirements, now),
+        };
+        judged.push((piece.layer.digest, report));
+    }
+    let report =
+        nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
+    let facts = judged
+        .into_iter()
+        .filter_map(|(evidence, report)| {
+            report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
+        })
+        .collect();
+    Judgement { image: digest, facts, report, passed_over }
 }
 
 /// The keys in a PEM text: of public keys and of certificates.

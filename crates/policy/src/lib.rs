@@ -19,6 +19,7 @@ mod evaluate;
 mod evidence;
 pub mod images;
 mod judge;
+mod memo;
 mod pattern;
 mod question;
 mod request;
@@ -32,9 +33,10 @@ pub use evaluate::{Policy, PolicySet};
 pub use evidence::bundle_of;
 pub use images::{ContainerKind, ImageUse};
 pub use judge::{Fact, Judgement, What};
+pub use memo::Memo;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
     Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question,
 };
 pub use request::{GroupVersionKind, Operation, Request, User};
-pub use trust::{TrustBase, TrustSpec};
+pub use trust::{Material, TrustBase, TrustSpec};

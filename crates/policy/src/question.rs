@@ -5,11 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use countersign_bundle::TrustedRoot;
-use countersign_crypto::{Digest, PublicKey};
+use countersign_crypto::{Digest, PublicKey, sha256};
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Descriptor, Reference, Repository};
 
 use crate::access::{Access, ObjectName};
+use crate::memo::Memo;
 
 /// A question to the outside.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -65,7 +66,7 @@ pub enum Answer {
     /// To [`Question::Image`].
     Image(Arc<ImageData>),
     /// To [`Question::Trust`].
-    Trust(Arc<TrustedRoot>),
+    Trust(Arc<TrustRoot>),
     /// To [`Question::Keys`].
     Keys(Arc<Vec<PublicKey>>),
     /// To [`Question::ConfigMap`].
@@ -75,10 +76,67 @@ pub enum Answer {
 }
 
 /// The evidence beside an image, unverified. An empty list means that the registry was asked and has none.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Evidence {
+    found: Vec<Found>,
+    id: [u8; 32],
+}
+
+impl Evidence {
+    /// These pieces.
+    #[must_use]
+    pub fn new(found: Vec<Found>) -> Self {
+        let mut all = Vec::new();
+        for piece in &found {
+            // The annotations of cosign's older forms hold what is signed and by whom.
+            all.extend(
+                format!("{:?}\n{}\n{:?}\n", piece.form, piece.layer.digest, piece.annotations).into_bytes(),
+            );
+        }
+        Self { id: sha256(&all), found }
+    }
+
     /// The pieces.
-    pub found: Vec<Found>,
+    #[must_use]
+    pub fn found(&self) -> &[Found] {
+        &self.found
+    }
+
+    /// Tells this evidence from other evidence.
+    #[must_use]
+    pub const fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
+}
+
+/// A trust root, and what tells it from others.
+#[derive(Debug, Clone)]
+pub struct TrustRoot {
+    document: TrustedRoot,
+    id: [u8; 32],
+}
+
+impl TrustRoot {
+    /// This document.
+    ///
+    /// # Errors
+    /// [`CouldNot`] when the document cannot be written, which one that was read always can.
+    pub fn new(document: TrustedRoot) -> Result<Self, CouldNot> {
+        let json = document.to_json().map_err(|e| CouldNot::new(CouldNotReason::Unusable, e.to_string()))?;
+        Ok(Self { id: sha256(&json), document })
+    }
+
+    /// The document.
+    #[must_use]
+    pub const fn document(&self) -> &TrustedRoot {
+        &self.document
+    }
+
+    /// Tells this trust root from other ones.
+    #[must_use]
+    pub const fn id(&self) -> &[u8; 32] {
+        &self.id
+    }
 }
 
 /// What is in an image.
@@ -147,6 +205,11 @@ impl CouldNot {
 pub trait Known {
     /// The answer to a question, if it has one by now.
     fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>>;
+
+    /// Where judgements are kept, if anywhere: the same evidence is judged by the same authority once.
+    fn memo(&self) -> Option<&Memo> {
+        None
+    }
 }
 
 impl Known for std::collections::HashMap<Question, Result<Answer, CouldNot>> {

@@ -1,5 +1,7 @@
 //! Whom a policy trusts, as data; and as the engine takes it.
 
+use std::sync::Arc;
+
 use countersign_bundle::{CertificateAuthority, LogKey, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_crypto::encoding::pem_decode;
 use countersign_crypto::{HashAlgorithm, PublicKey};
@@ -9,7 +11,7 @@ use countersign_x509::Certificate;
 use jiff::Timestamp;
 
 use crate::ask::{Ask, Stop};
-use crate::question::{CouldNot, CouldNotReason};
+use crate::question::{CouldNot, CouldNotReason, TrustRoot};
 
 /// Where trust begins.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -40,23 +42,47 @@ pub struct TrustSpec {
     pub log_url: Option<String>,
 }
 
+/// Trust as the engine takes it.
+#[derive(Debug)]
+pub struct Material {
+    /// For the engine.
+    pub trust: TrustMaterial,
+    /// The base it was made from; zeros for none.
+    pub(crate) base_id: [u8; 32],
+}
+
 impl TrustSpec {
-    /// As the engine takes it.
+    /// As the engine takes it, and what tells it from other trust.
     ///
     /// # Errors
     /// [`Stop`]: the base is not known yet, cannot be had, or something in it cannot be read. A trust root that
     /// cannot be read is never an empty one.
-    pub fn material(&self, ask: &Ask<'_>) -> Result<TrustMaterial, Stop> {
-        let unusable = |text: String| Stop::from(CouldNot::new(CouldNotReason::Unusable, text));
-        let mut root = match &self.base {
-            TrustBase::Installation if self.is_whole() => TrustedRoot::default(),
-            TrustBase::Installation => TrustedRoot::clone(&*ask.trust(None)?),
-            TrustBase::Named(name) => TrustedRoot::clone(&*ask.trust(Some(name))?),
-            TrustBase::Document(text) => TrustedRoot::from_json(text.as_bytes())
-                .map_err(|e| unusable(format!("the trust root: {e}")))?,
+    pub fn material(&self, ask: &Ask<'_>) -> Result<Arc<Material>, Stop> {
+        let base = match &self.base {
+            TrustBase::Installation if self.is_whole() => None,
+            TrustBase::Installation => Some(ask.trust(None)?),
+            TrustBase::Named(name) => Some(ask.trust(Some(name))?),
+            TrustBase::Document(_) => None,
         };
-        self.apply(&mut root).map_err(unusable)?;
-        TrustMaterial::from_trusted_root(&root).map_err(|e| unusable(e.to_string()))
+        let id = base.as_ref().map_or([0; 32], |base| *base.id());
+        match ask.memo() {
+            Some(memo) => memo.material(self, id, || self.build(base.as_deref(), id)),
+            None => self.build(base.as_deref(), id).map(Arc::new),
+        }
+        .map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
+    }
+
+    fn build(&self, base: Option<&TrustRoot>, base_id: [u8; 32]) -> Result<Material, String> {
+        let mut root = match (&self.base, base) {
+            (TrustBase::Document(text), _) => {
+                TrustedRoot::from_json(text.as_bytes()).map_err(|e| format!("the trust root: {e}"))?
+            }
+            (_, Some(base)) => base.document().clone(),
+            (_, None) => TrustedRoot::default(),
+        };
+        self.apply(&mut root)?;
+        let trust = TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string())?;
+        Ok(Material { trust, base_id })
     }
 
     /// Whether nothing of the base is left.
