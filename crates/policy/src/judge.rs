@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use countersign_crypto::encoding::pem_decode;
 use countersign_crypto::{Digest, PublicKey};
-use countersign_registry::Reference;
 use countersign_registry::evidence::{Form, Found};
+use countersign_registry::{Reference, Repository};
 use countersign_verify::{
-    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, Subject, Verified, nearest, verify,
+    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE, Subject,
+    Verified, nearest, verify,
 };
 use countersign_x509::Certificate;
 use jiff::Timestamp;
@@ -62,9 +63,8 @@ impl Judgement {
 }
 
 impl Ask<'_> {
-    /// Judges the evidence beside an image: all of it, so that every verified statement is there.
-    ///
-    /// Signatures of the Notary Project are judged by [`Ask::judge_notary`].
+    /// Judges the evidence beside an image. For a signature, what holds is enough, and then the older forms are not asked
+    /// for; of statements all are there that lie in any form.
     ///
     /// # Errors
     /// [`Stop`]: something is not known yet or cannot be had. The policy itself being unusable is one of these.
@@ -75,31 +75,56 @@ impl Ask<'_> {
         what: &What,
     ) -> Result<Arc<Judgement>, Stop> {
         let digest = self.digest(image)?;
-        let question = EvidenceQuestion {
-            image: digest,
-            repository: authority.repository.clone().unwrap_or_else(|| image.repository().clone()),
-            forms: forms(authority.forms, what),
-            access: Arc::new(Access::default()),
-        };
         // All that is open is asked for at once.
-        let (evidence, material, requirements) =
-            (self.evidence(question), authority.trust.material(self), self.requirements(authority, what));
-        let (evidence, material, requirements) = (evidence?, material?, requirements?);
-
-        let judge = || judge(digest, &evidence, &material, &requirements, what, self.now());
-        Ok(match self.memo() {
-            None => Arc::new(judge()),
-            Some(memo) => {
-                let (image, evidence, trust) = (digest, *evidence.id(), material.base_id);
-                let key =
-                    JudgementKey { image, evidence, trust, authority: authority.clone(), what: what.clone() };
-                // What a key's reference names may change while the reference does not.
-                match &authority.who {
-                    Who::Key(KeySource::Reference(_)) => Arc::new(judge()),
-                    _ => memo.judgement(key, self.now(), judge),
+        let (material, requirements) = (authority.trust.material(self), self.requirements(authority, what));
+        let repository = authority.repository.as_ref().unwrap_or_else(|| image.repository());
+        let of = Of { digest, repository, authority, what };
+        let mut rounds = Vec::new();
+        let mut stopped = None;
+        for round in of.rounds() {
+            // A registry may answer one question and not the other. What holds is enough; if nothing does, the first
+            // question that was not answered is the answer.
+            match (self.evidence(of.question(&round)), &material, &requirements) {
+                (Ok(evidence), Ok(material), Ok(requirements)) => {
+                    rounds.push(self.judge_evidence(&of, &evidence, material, requirements));
                 }
+                (Err(Stop::CouldNot(stop)), Ok(_), Ok(_)) => stopped = stopped.or(Some(stop)),
+                (Err(stop), ..) => return Err(stop),
+                (_, Err(stop), _) | (_, _, Err(stop)) => return Err(stop.clone()),
             }
-        })
+            let holds = rounds.iter().any(|judgement| judgement.holds());
+            if holds && (round.last || *what == What::Signature) {
+                break;
+            }
+        }
+        match (merged(digest, rounds), stopped) {
+            (judgement, Some(stop)) if !judgement.holds() => Err(stop.into()),
+            (judgement, _) => Ok(judgement),
+        }
+    }
+
+    fn judge_evidence(
+        &self,
+        of: &Of<'_>,
+        evidence: &Evidence,
+        material: &Material,
+        requirements: &Requirements,
+    ) -> Arc<Judgement> {
+        let judge = || judge(of, evidence, material, requirements, self.now());
+        match (self.memo(), &of.authority.who) {
+            // What a reference to a key names may change while the reference does not.
+            (None, _) | (_, Who::Key(KeySource::Reference(_))) => Arc::new(judge()),
+            (Some(memo), _) => {
+                let key = JudgementKey {
+                    image: of.digest,
+                    evidence: *evidence.id(),
+                    trust: material.base_id,
+                    authority: of.authority.clone(),
+                    what: of.what.clone(),
+                };
+                memo.judgement(key, self.now(), judge)
+            }
+        }
     }
 
     fn requirements(&self, authority: &Authority, what: &What) -> Result<Requirements, Stop> {
@@ -148,21 +173,78 @@ impl Ask<'_> {
     }
 }
 
-/// All of the evidence, judged. Pure: the same answer at any time at which the same windows of validity are open.
-fn judge(
+/// What is judged by what.
+struct Of<'a> {
     digest: Digest,
+    repository: &'a Repository,
+    authority: &'a Authority,
+    what: &'a What,
+}
+
+/// A part of the evidence that is asked for by itself.
+struct Round {
+    forms: BTreeSet<Form>,
+    predicate_types: BTreeSet<String>,
+    /// After this one, what holds is enough.
+    last: bool,
+}
+
+impl Of<'_> {
+    /// First bundles which are listed under the type that is asked for; then the older forms; then, if nothing holds,
+    /// bundles whatever they are listed under.
+    fn rounds(&self) -> Vec<Round> {
+        let (older, types) = match self.what {
+            What::Signature => {
+                ([Form::CosignSignature].as_slice(), BTreeSet::from([SIGN_PREDICATE_TYPE.to_owned()]))
+            }
+            What::Statement(types) => {
+                ([Form::InToto, Form::CosignAttestation].as_slice(), types.iter().cloned().collect())
+            }
+        };
+        let Forms { bundles, older: reads_older } = self.authority.forms;
+        let bundle = || BTreeSet::from([Form::Bundle]);
+        let mut rounds = Vec::new();
+        if bundles {
+            rounds.push(Round { forms: bundle(), predicate_types: types.clone(), last: !reads_older });
+        }
+        if reads_older {
+            rounds.push(Round {
+                forms: older.iter().copied().collect(),
+                predicate_types: BTreeSet::new(),
+                last: true,
+            });
+        }
+        if bundles && !types.is_empty() {
+            rounds.push(Round { forms: bundle(), predicate_types: BTreeSet::new(), last: true });
+        }
+        rounds
+    }
+
+    fn question(&self, round: &Round) -> EvidenceQuestion {
+        EvidenceQuestion {
+            image: self.digest,
+            repository: self.repository.clone(),
+            forms: round.forms.clone(),
+            predicate_types: round.predicate_types.clone(),
+            access: Arc::new(Access::default()),
+        }
+    }
+}
+
+/// The evidence of one question, judged. Pure: the same answer at any time at which the same windows of validity are open.
+fn judge(
+    of: &Of<'_>,
     evidence: &Evidence,
     material: &Material,
     requirements: &Requirements,
-    what: &What,
     now: Timestamp,
 ) -> Judgement {
-    let subject = Subject::from_digest(digest);
+    let subject = Subject::from_digest(of.digest);
     let mut judged: Vec<(Digest, Report)> = Vec::new();
     let mut passed_over = BTreeSet::new();
     for piece in evidence.found() {
         let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
-        if seen || other_kind(piece, what, &mut passed_over) {
+        if seen || other_kind(piece, of.what, &mut passed_over) {
             continue;
         }
         let report = match bundle_of(piece) {
@@ -180,7 +262,28 @@ fn judge(
             report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
         })
         .collect();
-    Judgement { image: digest, facts, report, passed_over }
+    Judgement { image: of.digest, facts, report, passed_over }
+}
+
+/// Several judgements of one image as one. A document that was judged twice counts once.
+fn merged(image: Digest, judgements: Vec<Arc<Judgement>>) -> Arc<Judgement> {
+    if let [only] = judgements.as_slice() {
+        return only.clone();
+    }
+    let mut all =
+        Judgement { image, facts: Vec::new(), report: Report::no_signature(), passed_over: BTreeSet::new() };
+    for judgement in &judgements {
+        for fact in &judgement.facts {
+            if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
+                all.facts.push(fact.clone());
+            }
+        }
+        all.passed_over.extend(judgement.passed_over.iter().cloned());
+    }
+    if let Some(report) = nearest(judgements.iter().map(|judgement| &judgement.report)) {
+        all.report = report.clone();
+    }
+    Arc::new(all)
 }
 
 /// The keys in a PEM text: of public keys and of certificates.
@@ -254,19 +357,6 @@ fn common<State>(
     Ok(builder)
 }
 
-fn forms(forms: Forms, what: &What) -> BTreeSet<Form> {
-    let mut wanted = BTreeSet::new();
-    match what {
-        _ if !forms.older => {}
-        What::Signature => wanted.extend([Form::CosignSignature]),
-        What::Statement(_) => wanted.extend([Form::InToto, Form::CosignAttestation]),
-    }
-    if forms.bundles {
-        wanted.insert(Form::Bundle);
-    }
-    wanted
-}
-
 /// Whether a piece, by its own words, is a statement of a type that is not asked for. What does not say so is judged,
 /// and the engine checks the type again on what was verified.
 fn other_kind(piece: &Found, what: &What, passed_over: &mut BTreeSet<String>) -> bool {
@@ -277,7 +367,7 @@ fn other_kind(piece: &Found, what: &What, passed_over: &mut BTreeSet<String>) ->
     };
     let kind = statement.predicate_type;
     let other = match what {
-        What::Signature => kind != countersign_verify::SIGN_PREDICATE_TYPE,
+        What::Signature => kind != SIGN_PREDICATE_TYPE,
         What::Statement(types) => !types.is_empty() && !types.contains(&kind),
     };
     if other {

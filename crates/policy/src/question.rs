@@ -51,6 +51,8 @@ pub struct EvidenceQuestion {
     pub repository: Repository,
     /// Which forms are wanted.
     pub forms: BTreeSet<Form>,
+    /// The types of statements; none for any. What is listed under another type need not be read.
+    pub predicate_types: BTreeSet<String>,
     /// How to ask.
     pub access: Arc<Access>,
 }
