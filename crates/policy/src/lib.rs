@@ -36,7 +36,7 @@ pub use judge::{Fact, Judgement, What};
 pub use memo::Memo;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
-    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question,
+    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
 };
 pub use request::{GroupVersionKind, Operation, Request, User};
 pub use trust::{Material, TrustBase, TrustSpec};
