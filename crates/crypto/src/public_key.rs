@@ -55,7 +55,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`CryptoError::PublicKey`] for anything malformed, a point that is compressed or has the wrong length, an
-    /// RSA modulus other than 2048, 3072 or 4096 bits, an RSA exponent which is even or below 3 or above 2^32,
+    /// RSA modulus other than 2048, 3072 or 4096 bits, an RSA exponent which is even, below 3 or of more than 33 bits,
     /// stray parameters and trailing bytes.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, CryptoError> {
         let bad = |what: &str| CryptoError::PublicKey(what.to_owned());
