@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::dsse::MAX_ENVELOPE_LEN;
 use crate::json::{self, Bounded, JsonError, UniqueMap};
 
-/// The largest statement read, in bytes.
-pub const MAX_STATEMENT_LEN: usize = 16 * 1024 * 1024;
+/// The largest statement read, in bytes: in base64 it leaves a MiB of the largest envelope, and bundle, for the rest.
+pub const MAX_STATEMENT_LEN: usize = (MAX_ENVELOPE_LEN - 1024 * 1024) / 4 * 3;
 /// The most subjects of one statement.
 pub const MAX_SUBJECTS: usize = 1024;
 /// The most digests of one subject.
@@ -175,6 +176,7 @@ mod tests {
     use countersign_crypto::HashAlgorithm;
 
     use super::*;
+    use crate::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, Signature};
 
     fn with_subject(subject: &str) -> String {
         format!(
@@ -198,6 +200,27 @@ mod tests {
         let many = |n: usize| with_subject(&format!("[{}]", vec!["{}"; n].join(",")));
         assert!(Statement::from_json(many(MAX_SUBJECTS).as_bytes()).is_ok());
         assert!(Statement::from_json(many(MAX_SUBJECTS + 1).as_bytes()).is_err());
+    }
+
+    /// What can be signed can be read again: else the log would have an entry for a statement that nobody can verify.
+    #[test]
+    fn a_statement_of_the_largest_size_fits_an_envelope_and_a_larger_one_is_not_written() {
+        let written = |len: usize| {
+            let statement = Statement {
+                version: StatementVersion::V1,
+                subjects: vec![],
+                predicate_type: "t".into(),
+                predicate: Some(RawValue::from_string(format!("\"{}\"", "x".repeat(len))).unwrap()),
+            };
+            statement.to_json()
+        };
+        let around = written(0).unwrap().len();
+        let payload = written(MAX_STATEMENT_LEN - around).unwrap();
+        assert_eq!(payload.len(), MAX_STATEMENT_LEN);
+        let signatures = vec![Signature { sig: vec![0; 512], keyid: String::new() }];
+        let envelope = Envelope { payload_type: IN_TOTO_PAYLOAD_TYPE.into(), payload, signatures };
+        assert!(envelope.to_json().len() <= MAX_ENVELOPE_LEN - 1024 * 1024 + 2048);
+        assert!(matches!(written(MAX_STATEMENT_LEN - around + 1), Err(JsonError::TooLarge { .. })));
     }
 
     #[test]
