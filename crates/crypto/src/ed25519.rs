@@ -14,6 +14,9 @@ impl Ed25519Key {
     pub(crate) fn new(raw: &[u8]) -> Result<Self, CryptoError> {
         let bad = |what: &str| CryptoError::PublicKey(what.to_owned());
         let bytes: [u8; 32] = raw.try_into().map_err(|_| bad("an Ed25519 key has 32 bytes"))?;
+        if !is_canonical(&bytes) {
+            return Err(bad("the Ed25519 key is not in its one spelling"));
+        }
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| bad("not a valid Ed25519 key"))?;
         if key.is_weak() {
             return Err(bad("the Ed25519 key is of small order"));
@@ -32,6 +35,13 @@ impl Ed25519Key {
             .verify_prehashed_strict(Prehashed::new(digest)?, None, &read(signature)?)
             .map_err(|_| CryptoError::SignatureInvalid)
     }
+}
+
+/// Whether the number in a key is below the prime, 2^255 - 19 (RFC 8032 section 5.1.3). dalek takes it modulo the prime;
+/// of a signature's parts it checks this itself.
+fn is_canonical(key: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = key;
+    *first < 0xed || middle.iter().any(|b| *b != 0xff) || last & 0x7f != 0x7f
 }
 
 fn read(signature: &[u8]) -> Result<Signature, CryptoError> {

@@ -333,4 +333,27 @@ mod tests {
         small.extend([1].into_iter().chain([0; 31]));
         assert!(PublicKey::from_spki_der(&small).is_err(), "the identity point");
     }
+
+    /// Keys are counted by their bytes, so each has one spelling.
+    #[test]
+    fn v34_a_key_has_one_spelling() {
+        // A number of 2^255 - 19 and above stands for one below 19.
+        for first in 0xed_u8..=0xff {
+            for last in [0x7f, 0xff] {
+                let raw = [&[first][..], &[0xff; 30], &[last]].concat();
+                assert!(PublicKey::from_ed25519(&raw).is_err(), "{first:x} {last:x}");
+            }
+        }
+        let key = KeyPair::generate(KeyType::Rsa { bits: 3072 }).unwrap();
+        let good = key.public_key().spki_der().to_vec();
+        let null = good.windows(2).position(|w| w == [5, 0]).unwrap();
+        let mut without = good.clone();
+        without.drain(null..null + 2);
+        // The lengths around it: of the identifier, one byte, and of the whole, two.
+        without[5] -= 2;
+        let whole = u16::from_be_bytes([good[2], good[3]]) - 2;
+        without[2..4].copy_from_slice(&whole.to_be_bytes());
+        let error = PublicKey::from_spki_der(&without).unwrap_err().to_string();
+        assert!(error.contains("NULL"), "{error}");
+    }
 }
