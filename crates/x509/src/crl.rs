@@ -292,17 +292,24 @@ impl Scope {
             // A part of the certificates, under a name that cannot be compared here.
             scope.partial = scope.addresses.is_empty();
         }
-        let mut flag = |n: u32| -> Result<bool, X509Error> {
-            Ok(fields.optional(primitive(n))?.is_some_and(|tlv| tlv.value != [0]))
-        };
-        scope.only_users = flag(1)?;
-        scope.only_authorities = flag(2)?;
-        let some_reasons = flag(3)?;
-        let indirect = flag(4)?;
-        let attributes = flag(5)?;
+        scope.only_users = flag(&mut fields, 1)?;
+        scope.only_authorities = flag(&mut fields, 2)?;
+        // A set of reasons, whichever they are.
+        let some_reasons = fields.optional(primitive(3))?.is_some();
+        let indirect = flag(&mut fields, 4)?;
+        let attributes = flag(&mut fields, 5)?;
         scope.partial |= some_reasons || indirect || attributes;
         fields.finish()?;
         Ok(scope)
+    }
+}
+
+/// `[n] IMPLICIT BOOLEAN`, false when it is not there.
+fn flag(fields: &mut Cursor<'_>, n: u32) -> Result<bool, X509Error> {
+    match fields.optional(primitive(n))?.map(|tlv| tlv.value) {
+        None | Some([0]) => Ok(false),
+        Some([0xff]) => Ok(true),
+        Some(_) => Err(X509Error::malformed(WHAT, "a BOOLEAN that is neither true nor false")),
     }
 }
 

@@ -121,7 +121,14 @@ fn a_list_covers_the_certificates_of_its_scope_and_no_others() {
         assert_eq!(list.covers(&leaf), Ok(covers_leaf), "{what}");
         assert_eq!(list.covers(&authority), Ok(covers_authority), "{what}");
     }
-    for bad in [full_name(&address(b"")), full_name(&address(&[0xff])), tlv(0xa0, &[]), vec![0x86, 1, 0xff]] {
+    for bad in [
+        full_name(&address(b"")),
+        full_name(&address(&[0xff])),
+        tlv(0xa0, &[]),
+        vec![0x86, 1, 0xff],
+        vec![0x84, 1, 1],
+        vec![0x84, 0],
+    ] {
         let scope = extension(SCOPE, true, &tlv(0x30, &[&bad]));
         assert!(RevocationList::from_der(&list(&ca_key, &[], &[scope])).is_err(), "{bad:02x?}");
     }
