@@ -132,6 +132,8 @@ impl From<&Envelope> for WireEnvelope {
 
 #[cfg(test)]
 mod tests {
+    use countersign_crypto::encoding::hex_decode;
+    use countersign_crypto::{KeyType, PublicKey, Scheme, ecdsa};
     use proptest::prelude::*;
 
     use super::*;
@@ -143,6 +145,22 @@ mod tests {
             "DSSEv1 14 application/\u{fc} 4 \u{1f511}".as_bytes()
         );
         assert_eq!(pae("", b""), b"DSSEv1 0  0 ");
+    }
+
+    /// The vector of secure-systems-lab/dsse, `protocol.md`.
+    #[test]
+    fn the_vector_of_the_specification_verifies_in_either_alphabet() {
+        let x = hex_decode("67cd390f77aa359cb08c2235f652270493a9ed832b0abcc01f70954c0390d238").unwrap();
+        let y = hex_decode("0c782bd54e269125a44f4433aff1432ce94e12bca73aa67ac80cea12608ddf74").unwrap();
+        let key = PublicKey::from_coordinates(KeyType::EcdsaP256, &x, &y).unwrap();
+        let sig = "A3JqsQGtVsJ2O2xqrI5IcnXip5GToJ3F+FnZ+O88SjtR6rDAajabZKciJTfUiHqJPcIAriEGAHTVeCUjW2JIZA==";
+        for sig in [sig.to_owned(), sig.replace('+', "-")] {
+            let json = serde_json::json!({"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld",
+                "signatures": [{"sig": sig}]});
+            let envelope = Envelope::from_json(json.to_string().as_bytes()).unwrap();
+            let der = ecdsa::der_from_fixed(KeyType::EcdsaP256, &envelope.signatures[0].sig).unwrap();
+            key.verify(Scheme::ECDSA_SHA256, &envelope.pae(), &der).unwrap();
+        }
     }
 
     #[test]
