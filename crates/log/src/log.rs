@@ -323,9 +323,12 @@ impl Log {
         }
         // Before the look-up, which may then know more than this but not less.
         let checked_up_to = shared.index.as_ref().map_or(0, |index| index.upto());
-        if let Some((index, stored)) = shared.duplicate(&entry.dedup_key) {
-            let head = shared.head();
-            return self.receipt(Committed { index, stored: Some(stored), head, duplicate: true });
+        if let Some(index) = shared.indexed(&entry.dedup_key) {
+            let key = entry.dedup_key;
+            if let Some(stored) = self.blocking(move |shared| shared.vouched(index, &key)).await.flatten() {
+                let (stored, head) = (Some(stored), shared.head());
+                return self.receipt(Committed { index, stored, head, duplicate: true }).await;
+            }
         }
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key: entry.dedup_key, leaf: entry.leaf, checked_up_to, reply };
@@ -335,9 +338,18 @@ impl Log {
             Err(TrySendError::Disconnected(_)) => return Err(self.stopped()),
         }
         match answer.await {
-            Ok(result) => self.receipt(result?),
+            Ok(result) => self.receipt(result?).await,
             Err(_) => Err(self.stopped()),
         }
+    }
+
+    /// Does what may take a while where it keeps nobody else from being served.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Option<T> {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || work(&shared)).await.ok()
     }
 
     /// Why nothing answers any more.
@@ -349,14 +361,17 @@ impl Log {
         }
     }
 
-    fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
+    async fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
         let Committed { index, stored, head, duplicate } = committed;
         let failed = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
         let source = TreeAt { tree: &self.shared.tree, size: head.size };
         let proof = proof::inclusion(&source, index, head.size).map_err(|e| failed(&e))?;
         let leaf = match stored {
             Some(stored) => stored,
-            None => self.shared.entry(index).map_err(|e| failed(&e))?,
+            None => match self.blocking(move |shared| shared.entry(index)).await {
+                Some(entry) => entry.map_err(|e| failed(&e))?,
+                None => return Err(failed(&"reading the entry failed")),
+            },
         };
         let checkpoint = head.checkpoint.clone();
         Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })

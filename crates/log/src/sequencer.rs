@@ -217,7 +217,8 @@ impl Sequencer {
         }
         // Between the look-up before queueing and now, keys may have left memory for the index.
         if entry.checked_up_to < self.recent.floor {
-            return self.shared.duplicate(&entry.key).map(|(index, _)| index);
+            let index = self.shared.indexed(&entry.key)?;
+            return self.shared.vouched(index, &entry.key).map(|_| index);
         }
         None
     }

@@ -55,19 +55,21 @@ impl Shared {
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
-    /// The entry that the index of duplicates has for a key, and its bytes.
-    ///
-    /// The index is no part of the signed tree, so what it says is believed only if the entry bears it out: a damaged
-    /// one must not answer a request with somebody else's entry. Finding duplicates is a courtesy and an entry twice
-    /// is no harm to the log, so whatever goes wrong here means that there is none.
-    pub(crate) fn duplicate(&self, key: &Key) -> Option<(u64, Bytes)> {
-        let position = match self.index.as_ref()?.lookup(key) {
-            Ok(found) => found.filter(|position| *position < self.head().size)?,
+    /// Where the index of duplicates has a key. Finding duplicates is a courtesy and an entry twice is no harm to the
+    /// log, so whatever goes wrong here and in [`Shared::vouched`] means that there is none.
+    pub(crate) fn indexed(&self, key: &Key) -> Option<u64> {
+        match self.index.as_ref()?.lookup(key) {
+            Ok(found) => found.filter(|position| *position < self.head().size),
             Err(error) => {
                 tracing::warn!(%error, "looking a duplicate up failed");
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// The entry at a position, if it is the one of this key. The index is no part of the signed tree: a damaged one
+    /// must not answer a request with somebody else's entry. Blocks: a bundle may have 16 MiB.
+    pub(crate) fn vouched(&self, position: u64, key: &Key) -> Option<Bytes> {
         let entry = match self.entry(position) {
             Ok(entry) => entry,
             Err(error) => {
@@ -83,7 +85,7 @@ impl Shared {
             );
             return None;
         }
-        Some((position, entry))
+        Some(entry)
     }
 
     /// A file of the log as it is served.
