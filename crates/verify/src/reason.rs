@@ -56,6 +56,9 @@ reasons! {
     KeyExpected = "key_expected", 4;
     /// Another key than the required ones signed.
     WrongKey = "wrong_key", 4;
+    /// No required key verifies the signature, and nothing says by which key it is: another one signed, or what was
+    /// signed has been changed.
+    NoKeyVerifies = "no_key_verifies", 2;
     /// The required key was not valid at the time of signing.
     KeyNotValid = "key_not_valid_at_time", 2;
 

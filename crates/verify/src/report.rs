@@ -201,7 +201,8 @@ pub struct VerifiedEntry {
     pub log: String,
     /// The log's id.
     pub log_id: Vec<u8>,
-    /// The entry's index in the log.
+    /// The entry's index, as the log vouches for it: that of its promise, which counts the log as a whole, or without
+    /// one that of its proof, which counts the tree (for Rekor v1: the shard).
     pub index: u64,
 }
 

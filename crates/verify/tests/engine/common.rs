@@ -88,6 +88,22 @@ pub(crate) struct World {
     pub(crate) signing: KeyPair,
 }
 
+/// The same certificate with another path length than 0, signed again.
+fn with_path_length(der: &[u8], limit: u8, issuer_key: &KeyPair) -> Vec<u8> {
+    let zero = [0x30, 6, 1, 1, 0xff, 2, 1, 0];
+    let at = der.windows(zero.len()).position(|w| w == zero).unwrap();
+    let mut der = der.to_vec();
+    der[at + 7] = limit;
+    let length = |at: usize| usize::from(u16::from_be_bytes([der[at + 2], der[at + 3]])) + 4;
+    assert_eq!((der[1], der[5]), (0x82, 0x82), "lengths of two bytes");
+    let tbs = &der[4..4 + length(4)];
+    let algorithm = issuer_key.scheme().x509_algorithm().unwrap();
+    let signature = issuer_key.sign(tbs).unwrap();
+    let bits = [&[3, u8::try_from(signature.len() + 1).unwrap(), 0], &signature[..]].concat();
+    let content = [tbs, &algorithm, &bits].concat();
+    [&[0x30, 0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), &content].concat()
+}
+
 fn p256() -> KeyPair {
     KeyPair::generate(KeyType::EcdsaP256).unwrap()
 }
@@ -163,6 +179,24 @@ impl World {
         (make, root_der)
     }
 
+    /// Puts two intermediates between a root, with this limit of path length, and its leaves. Returns their certificates:
+    /// the one that issues leaves, the one above it, which sets no limit that matters, and the root.
+    pub(crate) fn under_two_intermediates(&mut self, limit: u8) -> [Vec<u8>; 3] {
+        let [root_key, upper_key, lower_key] = [p256(), p256(), p256()];
+        let root = root_ca(&profile("deep root"), Some(limit), &root_key).unwrap();
+        let root = Certificate::from_der(&root).unwrap();
+        let issue = |name: &str, key: &KeyPair, issuer: &Certificate, issuer_key: &KeyPair| {
+            let purpose = Purpose::CodeSigning;
+            intermediate_ca(&profile(name), key.public_key(), purpose, issuer, issuer_key).unwrap()
+        };
+        let upper = with_path_length(&issue("upper", &upper_key, &root, &root_key), 5, &root_key);
+        let upper = Certificate::from_der(&upper).unwrap();
+        let lower = issue("lower", &lower_key, &upper, &upper_key);
+        self.ca = Certificate::from_der(&lower).unwrap();
+        self.ca_key = lower_key;
+        [lower, upper.der().to_vec(), root.der().to_vec()]
+    }
+
     /// The key that signs certificates.
     pub(crate) fn issuing_key(&self) -> &KeyPair {
         &self.ca_key
@@ -214,18 +248,29 @@ impl World {
         let key_details = self.signing.public_key().key_details();
         let signature = content.signature().to_vec();
         let body = HashedRekordV2 { digest, signature, verifier, key_details }.canonical_body();
-        let root = merkle::leaf_hash(&body);
         let signer = NoteSigner::rekor_v2(&log_name(log), self.logs[log].clone()).unwrap();
+        self.only_leaf(log, signer, ("hashedrekord", "0.0.2"), body)
+    }
+
+    /// The entry of a body that is the only leaf of its log, whose checkpoint the log and the witness sign.
+    pub(crate) fn only_leaf(
+        &self,
+        log: usize,
+        signer: NoteSigner,
+        (kind, version): (&str, &str),
+        body: Vec<u8>,
+    ) -> TlogEntry {
+        let root = merkle::leaf_hash(&body);
         let witness =
             NoteSigner::new(NoteKind::CosignatureV1, "witness.example", self.witness.clone()).unwrap();
-        let log_id = signer.verifier().key_id.to_vec();
+        let log_id = self.root.tlogs[log].log_id.clone();
         let checkpoint = Checkpoint { origin: log_name(log), size: 1, root, extensions: vec![] };
         let time = u64::try_from(T).unwrap() * 1000;
         TlogEntry {
             log_index: 0,
             log_id,
-            kind: "hashedrekord".into(),
-            version: "0.0.2".into(),
+            kind: kind.into(),
+            version: version.into(),
             integrated_time: None,
             inclusion_promise: None,
             inclusion_proof: Some(InclusionProof {
