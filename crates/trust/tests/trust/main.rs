@@ -7,3 +7,4 @@ mod documents;
 mod instances;
 mod repository;
 mod rotation;
+mod verifiers;
