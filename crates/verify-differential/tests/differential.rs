@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::judges::{Other, Own};
 use support::mutate::mutations;
-use support::vectors::{self, Case};
+use support::vectors::{Case, load};
 
 /// How many mutations of each bundle that verifies. There are 21 of those.
 const EACH: usize = 250;
@@ -129,14 +129,6 @@ impl Counts {
         );
         assert!(self.problems.is_empty(), "{} differ:\n{}", self.problems.len(), self.problems.join("\n"));
     }
-}
-
-fn load() -> Option<Vec<Case>> {
-    let directory = vectors::directory();
-    if directory.is_none() {
-        println!("skipped: the public vectors are not there");
-    }
-    directory.map(|d| vectors::load(&d))
 }
 
 #[test]
