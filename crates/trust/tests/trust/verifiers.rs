@@ -1,4 +1,4 @@
-//! Rows about TUF in the table of past mistakes of verifiers (V39, V45); those of TUF's own table are in `adversarial`.
+//! Rows about TUF in the table of past mistakes of verifiers (V39, V40, V45); those of TUF's own table are in `adversarial`.
 
 use crate::common::*;
 use countersign_trust::tuf::TufError;
@@ -79,4 +79,21 @@ async fn v45_metadata_past_its_date_is_a_floor_all_the_same() {
     world.snapshot(11, &listed);
     world.timestamp(8, 11);
     world.client().refresh(now()).await.unwrap();
+}
+
+/// A delegation of one directory is none of what lies below it.
+#[tokio::test]
+async fn v40_a_wildcard_does_not_cross_a_slash() {
+    let world = World::new();
+    let online = &world.online;
+    let mut top = targets(2, &[]);
+    delegate(&mut top, &[online], vec![delegation("a", &[online], 1, &["a/*"], false)]);
+    let a = targets(1, &[("a/b", b"in it"), ("a/b/c", b"below it")]);
+    world.delegated(&top, &[("a", &a, online)]);
+    world.target("a/b", b"in it");
+    world.target("a/b/c", b"below it");
+    let mut client = world.client();
+    client.refresh(now()).await.unwrap();
+    assert_eq!(client.target("a/b").await.unwrap(), b"in it");
+    assert!(matches!(client.target("a/b/c").await, Err(TufError::NoSuchTarget(_))));
 }
