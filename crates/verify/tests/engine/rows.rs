@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::common::{ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, log_name, reason, subject};
+use crate::common::{
+    ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, deep_timestamp, log_name, reason, subject,
+};
 use crate::images::hashed_rekord;
 use countersign_bundle::{Bundle, BundleVersion, CertificateAuthority, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _, encoding};
@@ -168,6 +170,18 @@ fn an_authority_that_was_sent_along_needs_room_in_every_path_length_above_it() {
         let KeyMaterial::Certificate(leaf) = bundle.verification_material.content.clone() else { panic!() };
         bundle.verification_material.content = KeyMaterial::CertificateChain(vec![leaf, lower]);
         world.root.certificate_authorities = vec![authority(&world, vec![upper, root])];
+        expect(&world, &bundle, expected);
+    }
+}
+
+#[test]
+fn what_a_timestamp_brings_along_needs_that_room_too() {
+    for (limit, expected) in [(2, None), (1, Some(Reason::TimestampUntrusted))] {
+        let mut world = World::new();
+        let mut bundle = world.signed();
+        let (token, above) = deep_timestamp(limit, bundle.content.signature());
+        bundle.verification_material.rfc3161_timestamps = vec![token];
+        world.root.timestamp_authorities[0].certificates = above;
         expect(&world, &bundle, expected);
     }
 }
