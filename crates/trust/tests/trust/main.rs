@@ -8,3 +8,4 @@ mod instances;
 mod neighbours;
 mod repository;
 mod rotation;
+mod verifiers;
