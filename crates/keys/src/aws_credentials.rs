@@ -283,11 +283,12 @@ impl AwsLogin {
         const FORM: &str = "application/x-www-form-urlencoded";
         let body = url::form_urlencoded::Serializer::new("Version=2011-06-15&".to_owned())
             .extend_pairs(fields)
-            .finish()
-            .into_bytes();
+            .finish();
+        let body = Zeroizing::new(body.into_bytes());
         let mut url = self.sts.clone();
         url.set_path("/");
-        let mut request = Request::post("AWS STS", &url, FORM, body.clone()).limit(1 << 16);
+        let mut request =
+            Request::post("AWS STS", &url, FORM, Vec::new()).secret_body(body.clone()).limit(1 << 16);
         if let Some(credentials) = signed_by {
             let now = SystemClock.now();
             let date = amz_date(now);
