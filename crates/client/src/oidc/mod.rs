@@ -171,6 +171,13 @@ pub(crate) fn unpredictable() -> Result<String, ClientError> {
     Ok(encoding::base64url_encode(&bytes))
 }
 
+/// A token with another nonce than ours.
+pub(crate) fn another_login() -> ClientError {
+    ClientError::Identity(
+        "the token was not made for this login (its nonce differs), so it is not used".into(),
+    )
+}
+
 /// The PKCE challenge of a verifier, method S256 (RFC 7636 section 4.2).
 pub(crate) fn pkce_challenge(verifier: &str) -> String {
     encoding::base64url_encode(&countersign_crypto::sha256(verifier.as_bytes()))
