@@ -396,7 +396,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s15_no_spelling_of_this_machine_or_its_link_is_a_place_for_a_stranger_to_send_us_to() {
+    fn no_spelling_of_this_machine_or_its_link_is_a_place_for_a_stranger_to_send_us_to() {
         for host in [
             "localhost",
             "localhost.",

@@ -22,6 +22,7 @@ pub use ambient::{Ambient, AmbientProvider};
 pub use device::DevicePrompt;
 pub use discovery::Provider;
 pub use login::{Flow, Login, LoginOptions, Nobody, TokenFrom, Ui};
+pub use spiffe::first_svid;
 
 /// The audience the certificate authority expects, and the public client's name at identity providers.
 pub const AUDIENCE: &str = "sigstore";
