@@ -326,7 +326,7 @@ async fn what_is_waited_for_is_told_while_it_is_waited_for() {
 
 #[tokio::test]
 async fn who_has_not_answered_is_told() {
-    let router = Router::new().fallback(|| std::future::pending::<()>());
+    let router = Router::new().fallback(std::future::pending::<()>);
     let url = url(serve(router).await, "/");
     let http = http();
     let mut sending = Box::pin(http.send(Request::get("the test", &url)));
