@@ -157,14 +157,22 @@ pub(crate) fn block_on<T>(
     let result = runtime.block_on(async {
         match terminal.timeout {
             None => work.await,
-            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-                Err(Failure::new(6, format!("not done within {} s (--timeout)", limit.as_secs())))
-            }),
+            Some(limit) => {
+                // Kept until it is known what it was waiting for.
+                let mut work = std::pin::pin!(work);
+                tokio::time::timeout(limit, &mut work).await.unwrap_or_else(|_| Err(late(limit)))
+            }
         }
     });
     // Nothing that still waits for the network or a terminal holds the program up.
     runtime.shutdown_background();
     result
+}
+
+/// The time is up, with what was waited for.
+fn late(limit: Duration) -> Failure {
+    let waited = countersign_http::waiting().first().map(|what| format!(": {what}")).unwrap_or_default();
+    Failure::new(6, format!("not done within {} s (--timeout){waited}", limit.as_secs()))
 }
 
 /// A length of time as cosign's `--timeout` takes it: `90s`, `3m`, `1m30s`, `1.5h`, or plain seconds.
