@@ -13,7 +13,7 @@ use crate::client::{Action, Answer, Ask, Payload, Place, Registry};
 use crate::descriptor::media_type;
 use crate::manifest::{Kind, MAX_MANIFEST_LEN, Manifest};
 use crate::reference::{Name, Repository, Tag, parse_digest};
-use crate::store::{Linked, Pending, Store};
+use crate::store::{Linked, Pending, Store, Turn};
 use crate::{Descriptor, RegistryError};
 
 /// What manifests are understood, in one header.
@@ -285,6 +285,10 @@ impl Store for RemoteRepository {
 
     fn put_manifest<'a>(&'a self, name: &'a Name, manifest: &'a Manifest) -> Pending<'a, Linked> {
         Box::pin(self.upload_manifest(name, manifest))
+    }
+
+    fn turn<'a>(&'a self, tag: &'a Tag) -> Pending<'a, Turn> {
+        Box::pin(async { Ok(self.registry.turn(&self.repository, tag).await) })
     }
 
     fn delete<'a>(&'a self, name: &'a Name) -> Pending<'a, ()> {

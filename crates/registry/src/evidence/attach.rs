@@ -185,7 +185,8 @@ pub(crate) async fn add_layers(
 ) -> Result<Written, RegistryError> {
     let tag = tag.of(image);
     let what = format!("the tag {tag} in {}", store.place());
-    update_tag(store, &tag, |present| next_version(&what, present, layers)).await
+    let written = update_tag(store, &tag, |present| next_version(&what, present, layers)).await?;
+    written.ok_or_else(|| RegistryError::Usage(format!("nothing to write at {tag}")))
 }
 
 /// The document with these layers too; `None` when it has them.
