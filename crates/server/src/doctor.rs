@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use countersign_clock::{Clock, Timestamp};
-use countersign_keys::PasswordSource;
+use countersign_keys::{KeyRef, PasswordSource};
 use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::config::Role;
-use crate::instance::{Instance, InstanceKey, paths};
+use crate::instance::{self, Instance, InstanceKey, paths};
 use crate::retired;
 
 /// How bad a finding is.
@@ -108,46 +108,17 @@ fn exposure(instance: &Instance, findings: &mut Findings) {
 }
 
 fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings) {
+    let needed: Vec<InstanceKey> =
+        instance.config.roles.iter().flat_map(|role| instance::keys_of(*role)).copied().collect();
     let mut offline = Vec::new();
     for key in InstanceKey::ALL {
         let path = key.private(&instance.directory);
-        let reference = instance.reference(key);
         if key.is_offline() {
-            if reference.is_none() && path.exists() {
+            if instance.reference(key).is_none() && path.exists() {
                 offline.push(path.display().to_string());
             }
-            continue;
-        }
-        let name = format!("key {}", key.stem());
-        let found = (instance.load_key(key, password), key.load_public(&instance.directory));
-        match (found, &reference) {
-            ((Ok(private), Ok(public)), None) if *private.public_key() == public => {
-                findings.good(name, format!("{}, readable, mode as it should be", public.key_type()));
-            }
-            ((Ok(private), Ok(public)), Some(at)) if *private.public_key() == public => {
-                findings.good(name, format!("{}, reached at {at}", public.key_type()));
-            }
-            ((Ok(_), Ok(public)), Some(at)) => findings.problem(
-                name,
-                format!("another key is at {at}: expected the one of {}.pub, {public:?}", key.stem()),
-                format!("name the right key as keys.{} in countersign.toml", key.name()),
-            ),
-            ((Err(e), _), Some(_)) => findings.problem(
-                name,
-                e.to_string(),
-                "plug the token in; check the module's path and the PIN (pin-source, COUNTERSIGN_PKCS11_PIN). A \
-                 server that runs finds the key again by itself, within seconds",
-            ),
-            ((Ok(_), Ok(_)), None) => findings.problem(
-                name,
-                "the private and the public file are of different keys",
-                "restore both from the same backup",
-            ),
-            ((Err(e), _) | (_, Err(e)), _) => findings.problem(
-                name,
-                e.to_string(),
-                "check the password (keys.password_file, COUNTERSIGN_PASSWORD) and the file",
-            ),
+        } else if needed.contains(&key) {
+            findings.0.push(key_finding(instance, key, password));
         }
     }
     if !offline.is_empty() {
@@ -158,6 +129,78 @@ fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings)
             "move them to a safe place; they are needed for rotations only",
         );
     }
+}
+
+fn key_finding(instance: &Instance, key: InstanceKey, password: &PasswordSource) -> Finding {
+    let reference = instance.reference(key);
+    let problem = |found: String, next: String| (Level::Problem, found, next);
+    let (level, found, next) = match (instance.load_key(key, password), key.load_public(&instance.directory))
+    {
+        (Ok(private), Ok(public)) if *private.public_key() == public => {
+            let how = match &reference {
+                Some(at) => format!("reached at {at}"),
+                None => "readable, mode as it should be".into(),
+            };
+            (Level::Good, format!("{}, {how}", public.key_type()), String::new())
+        }
+        (Ok(_), Ok(public)) => match &reference {
+            Some(at) => problem(
+                format!("another key is at {at}: expected the one of {}.pub, {public:?}", key.stem()),
+                format!("name the right key as keys.{} in countersign.toml", key.name()),
+            ),
+            None => problem(
+                "the private and the public file are of different keys".into(),
+                "restore both from the same backup".into(),
+            ),
+        },
+        (Err(e), _) => problem(e.to_string(), advice(key, reference.as_ref())),
+        (Ok(_), Err(e)) => problem(e.to_string(), format!("restore {}.pub from a backup", key.stem())),
+    };
+    Finding { level, what: format!("key {}", key.stem()), found, next }
+}
+
+/// What to look at when a private key cannot be had, by where it lives.
+fn advice(key: InstanceKey, home: Option<&KeyRef>) -> String {
+    let look = match home {
+        None | Some(KeyRef::File(_)) => {
+            return "check the file and the password (keys.password_file, COUNTERSIGN_PASSWORD)".into();
+        }
+        Some(KeyRef::Env(variable)) => {
+            return format!("give {variable} to the server and to this command: the private key in PEM");
+        }
+        Some(KeyRef::Pkcs11(_)) => {
+            "plug the token in; check the module's path and the PIN (pin-source, COUNTERSIGN_PKCS11_PIN)".into()
+        }
+        Some(KeyRef::HashiVault { key }) => format!(
+            "check that Vault answers and is unsealed (VAULT_ADDR, VAULT_CACERT), and that the token (VAULT_TOKEN, or \
+             ~/.vault-token) is valid and may sign with the transit key {key} (TRANSIT_SECRET_ENGINE_PATH)"
+        ),
+        Some(KeyRef::AwsKms { .. }) => "check the region (AWS_REGION), the credentials (AWS_ACCESS_KEY_ID, \
+             AWS_PROFILE, or the machine's role), and that they may kms:Sign, kms:GetPublicKey and kms:DescribeKey"
+            .into(),
+        Some(KeyRef::GcpKms { .. }) => "check the credentials (GOOGLE_APPLICATION_CREDENTIALS, or the machine's \
+             service account), and that they have the role cloudkms.signerVerifier"
+            .into(),
+        Some(KeyRef::AzureKms { vault, .. }) => format!(
+            "check the credentials (AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or token, or the managed identity), and \
+             that they may get and sign with keys of {vault}"
+        ),
+        Some(KeyRef::Kubernetes { namespace, secret }) => format!(
+            "check that the cluster answers (KUBECONFIG, or the pod's service account) and lets the secret {secret} in \
+             the namespace {namespace} be read"
+        ),
+        Some(KeyRef::GitLab { project }) => format!(
+            "check GITLAB_HOST, and that GITLAB_TOKEN (scope api, role Maintainer) may read the variables of {project}"
+        ),
+        Some(KeyRef::Plugin { scheme, .. }) => {
+            format!("check that the program sigstore-kms-{scheme} is on the PATH, and what it needs itself")
+        }
+        // Public keys only, secrets that nobody can read back, and homes that are not known here.
+        Some(_) => {
+            return format!("a key there cannot sign: name another one as keys.{} in countersign.toml", key.name());
+        }
+    };
+    format!("{look}. A server that runs finds the key again by itself, within seconds")
 }
 
 /// Whole days from now to the end; negative after it.
@@ -322,6 +365,34 @@ mod tests {
     }
 
     #[test]
+    fn advice_about_a_key_is_of_its_home_and_of_no_other() {
+        let words =
+            ["PIN", "Vault", "AWS_", "GOOGLE_", "AZURE_", "KUBECONFIG", "GITLAB_", "sigstore-kms-", "PEM"];
+        for (home, own) in [
+            ("pkcs11:token=a;object=ca", "PIN"),
+            ("hashivault://ca", "Vault"),
+            ("openbao://ca", "Vault"),
+            ("awskms:///alias/ca", "AWS_"),
+            ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "GOOGLE_"),
+            ("azurekms://x.vault.azure.net/ca", "AZURE_"),
+            ("k8s://signing/ca", "KUBECONFIG"),
+            ("gitlab://group/project", "GITLAB_"),
+            ("other://ca", "sigstore-kms-"),
+            ("env://THE_KEY", "PEM"),
+            ("keys/ca.key", "password"),
+            ("https://r.example/ca.pub", "cannot sign"),
+        ] {
+            let advice = advice(InstanceKey::Ca, Some(&KeyRef::parse(home).unwrap()));
+            assert!(advice.contains(own), "{home}: {advice}");
+            for other in words.iter().filter(|word| **word != own) {
+                assert!(!advice.contains(other), "{home}: {advice}");
+            }
+            let far = !["env://THE_KEY", "keys/ca.key", "https://r.example/ca.pub"].contains(&home);
+            assert_eq!(advice.contains("by itself"), far, "{home}: {advice}");
+        }
+    }
+
+    #[test]
     fn a_new_instance_is_well_and_each_fault_is_named_with_a_next_step() {
         let temporary = tempfile::tempdir().unwrap();
         let directory = temporary.path().join("instance");
@@ -347,6 +418,26 @@ mod tests {
         assert_eq!(problems.len(), 5, "{problems:?}");
         let findings = run(&directory, Some(&wrong), &SystemClock);
         assert!(findings.iter().filter(|f| f.level != Level::Good).all(|f| !f.next.is_empty()));
+
+        // A public half that is gone is not a question of passwords.
+        let public = InstanceKey::Ca.public(&directory);
+        let kept = std::fs::read(&public).unwrap();
+        std::fs::remove_file(&public).unwrap();
+        let findings = run(&directory, None, &SystemClock);
+        let next: Vec<&str> =
+            findings.iter().filter(|f| f.what == "key keys/ca").map(|f| f.next.as_str()).collect();
+        assert_eq!(next, ["restore keys/ca.pub from a backup"]);
+        std::fs::write(&public, kept).unwrap();
+
+        // Keys of roles that are run elsewhere may be elsewhere.
+        std::fs::remove_file(InstanceKey::Ca.private(&directory)).unwrap();
+        assert_eq!(levels(&run(&directory, None, &SystemClock), Level::Problem).len(), 1);
+        let file = directory.join(crate::config::FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let roles = "roles = [\"ca\", \"log\", \"tsa\", \"trust\"]";
+        assert!(text.contains(roles));
+        std::fs::write(&file, text.replace(roles, "roles = [\"log\", \"tsa\", \"trust\"]")).unwrap();
+        assert_eq!(levels(&run(&directory, None, &SystemClock), Level::Problem), Vec::<String>::new());
 
         let nothing = run(temporary.path(), None, &SystemClock);
         assert_eq!(nothing.len(), 1);
