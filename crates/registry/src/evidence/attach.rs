@@ -16,7 +16,7 @@ use crate::reference::Name;
 use crate::referrers::{
     Next, Written, push, put_referrer, remove_referrer, to_manifest, to_value, update_tag,
 };
-use crate::store::{ReferrersFrom, Store};
+use crate::store::Store;
 
 /// The annotations of cosign's older forms.
 mod annotation {
@@ -277,5 +277,5 @@ pub async fn remove(
 
 /// Whether a store keeps the list of referrers itself, as far as can be told by asking.
 pub(crate) async fn keeps_list(store: &dyn Store, image: &Digest) -> Result<bool, RegistryError> {
-    Ok(store.referrers(image).await?.from == ReferrersFrom::Api)
+    Ok(store.listed_referrers(image).await?.is_some())
 }

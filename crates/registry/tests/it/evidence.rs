@@ -332,6 +332,13 @@ async fn a_search_asks_only_where_and_for_what_it_is_told() {
     let found = discover(&store, &image.digest, &older).await.unwrap();
     assert_eq!(found.len(), 3);
     assert!(fake.seen().iter().all(|seen| !seen.is(&Method::GET, "/referrers/")));
+    // What the registry did not list itself is not from its list.
+    let old = Fake::old().await.app();
+    attach_all(&old, &crate::images::image(&old, "v1", "content").await).await;
+    for (origin, expected) in [(Origin::ReferrersApi, 0), (Origin::ReferrersTag, 1)] {
+        let search = Search { origins: [origin].into(), ..Search::default() };
+        assert_eq!(discover(&old, &image.digest, &search).await.unwrap().len(), expected, "{origin:?}");
+    }
     for (kind, expected) in [(PREDICATE, (1, 3)), ("https://example.com/other", (0, 1))] {
         let search = Search { predicate_types: [kind.to_owned()].into(), ..Search::of([Form::Bundle]) };
         let found = discover(&store, &image.digest, &search).await.unwrap();
