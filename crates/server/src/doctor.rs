@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
+use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_clock::{Clock, Timestamp};
+use countersign_crypto::PublicKey;
 use countersign_keys::{KeyRef, PasswordSource};
 use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
@@ -81,6 +83,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     keys(&instance, &instance.password(password), &mut findings);
     certificates(&instance, now, &mut findings);
     trust_root(&instance, now, &mut findings);
+    published(&instance, now, &mut findings);
     logs(&instance, now, &mut findings);
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
@@ -278,6 +281,54 @@ fn trust_root(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     }
 }
 
+/// Whether clients know the keys that sign here: a rotation that was cut off leaves one which nobody knows.
+fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    let what = "published keys";
+    let root = instance.repository(now).and_then(|repository| {
+        let bad = |e: &dyn std::fmt::Display| crate::ServerError::Trust(format!("the TUF repository: {e}"));
+        let bytes = repository.target("trusted_root.json", now).map_err(|e| bad(&e))?;
+        TrustedRoot::from_json(&bytes).map_err(|e| bad(&e))
+    });
+    // That the repository cannot be read is told already.
+    let Ok(root) = root else { return };
+    let in_use = |valid: &ValidFor| valid.end.is_none_or(|end| end > now);
+    let log = |logs: &[TransparencyLog], key: InstanceKey| {
+        let own = key.load_public(&instance.directory).ok()?;
+        let names = |l: &TransparencyLog| {
+            PublicKey::from_spki_der(&l.public_key.raw_bytes).is_ok_and(|public| public == own)
+        };
+        Some(logs.iter().any(|l| in_use(&l.public_key.valid_for) && names(l)))
+    };
+    let authority = |authorities: &[CertificateAuthority], file: &str| {
+        let chain = instance.chain(file).ok()?;
+        let own = chain.first()?.der();
+        let names = |a: &CertificateAuthority| a.certificates.first().is_some_and(|der| der == own);
+        Some(authorities.iter().any(|a| in_use(&a.valid_for) && names(a)))
+    };
+    let mut all = true;
+    for (name, known) in [
+        ("ca", authority(&root.certificate_authorities, paths::CA_CHAIN)),
+        ("ct", log(&root.ctlogs, InstanceKey::Ct)),
+        ("tsa", authority(&root.timestamp_authorities, paths::TSA_CHAIN)),
+        ("log", log(&root.tlogs, InstanceKey::Log)),
+    ] {
+        // A file that cannot be read is told already, too.
+        if known == Some(false) {
+            all = false;
+            findings.problem(
+                what,
+                format!("the trust root does not name the present key of {name}: a rotation was cut off"),
+                format!(
+                    "stop the server, bring back keys/offline and run `countersign rotate {name}` once more"
+                ),
+            );
+        }
+    }
+    if all {
+        findings.good(what, "the trust root names those that sign here");
+    }
+}
+
 fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)] {
         let directory = instance.directory.join(sub);
@@ -359,6 +410,7 @@ mod tests {
     use super::*;
     use crate::instance::{InitOptions, init};
     use countersign_clock::{ManualClock, SystemClock};
+    use countersign_crypto::Signer as _;
 
     fn levels(findings: &[Finding], level: Level) -> Vec<String> {
         findings.iter().filter(|f| f.level == level).map(|f| format!("{}: {}", f.what, f.found)).collect()
@@ -418,6 +470,15 @@ mod tests {
         assert_eq!(problems.len(), 5, "{problems:?}");
         let findings = run(&directory, Some(&wrong), &SystemClock);
         assert!(findings.iter().filter(|f| f.level != Level::Good).all(|f| !f.next.is_empty()));
+
+        // A rotation that was cut off before the trust root was published.
+        let log = InstanceKey::Log.public(&directory);
+        let kept = std::fs::read(&log).unwrap();
+        let other = countersign_crypto::KeyPair::generate(InstanceKey::Log.key_type()).unwrap();
+        std::fs::write(&log, other.public_key().to_pem()).unwrap();
+        let problems = levels(&run(&directory, None, &SystemClock), Level::Problem).join("\n");
+        assert!(problems.contains("does not name the present key of log"), "{problems}");
+        std::fs::write(&log, kept).unwrap();
 
         // A public half that is gone is not a question of passwords.
         let public = InstanceKey::Ca.public(&directory);
