@@ -135,6 +135,11 @@ impl Terminal {
     }
 }
 
+/// A line about a part that failed, while the rest goes on: on standard error, however quiet.
+pub(crate) fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// A failure, on standard error.
 pub(crate) fn report(failure: &Failure) {
     let mut out = std::io::stderr().lock();

@@ -293,7 +293,8 @@ fn elsewhere(request: &Request<'_>, answer: &Streaming) -> Result<Option<Url>, H
 }
 
 /// Whether an address names this machine or one that only it can reach: no stranger may send us there.
-fn is_near(url: &Url) -> bool {
+#[must_use]
+pub fn is_near(url: &Url) -> bool {
     is_loopback(url)
         || match url.host() {
             Some(Host::Ipv4(ip)) => ip.is_link_local() || ip.is_unspecified(),

@@ -11,7 +11,7 @@ use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::ServerError;
-use crate::config::{Config, FILE_NAME};
+use crate::config::{Config, FILE_NAME, Role};
 
 pub(crate) mod create;
 mod open;
@@ -122,6 +122,16 @@ impl InstanceKey {
         let path = self.public(directory);
         load_public_key(&KeyRef::File(path.clone()))
             .map_err(|e| ServerError::Key { path, message: e.to_string() })
+    }
+}
+
+/// The keys that a role signs with while it runs.
+pub(crate) const fn keys_of(role: Role) -> &'static [InstanceKey] {
+    match role {
+        Role::Ca => &[InstanceKey::Ca, InstanceKey::Ct],
+        Role::Log => &[InstanceKey::Log],
+        Role::Tsa => &[InstanceKey::Tsa],
+        Role::Trust => &[InstanceKey::TufOnline],
     }
 }
 

@@ -107,7 +107,7 @@ pub(crate) struct SignBlob {
 impl SignBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.results.check()?;
-        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+        let signed = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
             Ok(session.sign_file(&self.blob).await?)
         })?;
         self.results.write(terminal, &signed)?;
@@ -152,7 +152,7 @@ impl AttestBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.results.check()?;
         let payload = self.payload()?;
-        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+        let signed = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
             Ok(session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?)
         })?;
         self.results.write(terminal, &signed)?;

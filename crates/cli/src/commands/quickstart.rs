@@ -128,7 +128,7 @@ impl Quickstart {
         let config =
             trust.signing.as_ref().ok_or_else(|| Failure::internal("no signing configuration was served"))?;
         let services = Services::choose(config, SystemClock.now())?;
-        let mut session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
+        let session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
         let mut signed = Vec::new();
         for (number, file) in self.files.iter().enumerate() {
             // In a directory of its own each, so that two files of one name do not meet.

@@ -75,7 +75,7 @@ impl SigningArgs {
     pub(crate) fn with_session<T>(
         &self,
         terminal: &Terminal,
-        work: impl AsyncFnOnce(&mut Session<'_>, &Trust) -> Result<T, Failure>,
+        work: impl AsyncFnOnce(&Session<'_>, &Trust) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.refused.check()?;
         let trust = match self.trust.load(self.services.signing_config.clone()) {
@@ -100,8 +100,8 @@ impl SigningArgs {
         };
         let http = self.http.http();
         block_on(terminal, async {
-            let mut session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
-            work(&mut session, &trust).await
+            let session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
+            work(&session, &trust).await
         })
     }
 
@@ -195,19 +195,19 @@ impl Sign {
             run.plan(terminal)?;
             return Ok(0);
         }
-        let written =
-            self.signing.with_session(terminal, async |session: &mut Session<'_>, trust: &Trust| {
+        let (written, failure) =
+            self.signing.with_session(terminal, async |session: &Session<'_>, trust: &Trust| {
                 // Likewise an image.
                 let targets = run.targets().await?;
                 let mut written = Vec::with_capacity(self.names.len());
                 for file in &files {
                     written.push(self.sign_file(terminal, session, trust, file).await?);
                 }
-                for target in &targets {
-                    let made = run.sign(terminal, session, target).await?;
-                    written.push(self.describe_image(terminal, target, &made, trust));
-                }
-                Ok(written)
+                let describe = |target: &Target, made: &Made| {
+                    written.push(self.describe_image(terminal, target, made, trust));
+                };
+                let failure = run.sign(terminal, session, &targets, describe).await?;
+                Ok((written, failure))
             })?;
         if self.output.is_json() {
             terminal.json("sign", 1, &serde_json::json!({ "signed": written }))?;
@@ -219,13 +219,13 @@ impl Sign {
                 terminal.line(&entry.verify)?;
             }
         }
-        Ok(0)
+        failure.map_or(Ok(0), Err)
     }
 
     async fn sign_file(
         &self,
         terminal: &Terminal,
-        session: &mut Session<'_>,
+        session: &Session<'_>,
         trust: &Trust,
         file: &Path,
     ) -> Result<Written, Failure> {

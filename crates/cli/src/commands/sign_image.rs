@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use countersign_attestation::predicate;
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::image::{Attesting, Forms, Images, Made, Signing, Target, attest, sign, targets};
+use countersign_client::image::{
+    Attesting, Forms, Images, Made, Signing, Target, attest, each, sign, targets,
+};
 use countersign_client::sign::Session;
 use countersign_client::trust::Trust;
 use countersign_clock::{Clock as _, SystemClock};
@@ -156,28 +158,49 @@ impl Run<'_> {
         Ok(targets(&self.images, self.references, self.arguments.recursive).await?)
     }
 
+    /// Signs the images, several at once, and tells of each in their order. Gives the failure of those that were not
+    /// signed, if there were any.
     pub(crate) async fn sign(
         &self,
         terminal: &Terminal,
-        session: &mut Session<'_>,
-        target: &Target,
-    ) -> Result<Made, Failure> {
+        session: &Session<'_>,
+        targets: &[Target],
+        mut tell: impl FnMut(&Target, &Made),
+    ) -> Result<Option<Failure>, Failure> {
+        session.prepare().await?;
+        let mut failed = Failed::new(terminal, targets, "signed");
+        let signed = |target: &Target, made| {
+            if let Some(made) = failed.take(target, made) {
+                self.signed(terminal, target, &made)?;
+                tell(target, &made);
+            }
+            Ok::<(), Failure>(())
+        };
+        each(targets, async |target| self.sign_one(session, target).await, signed).await?;
+        Ok(failed.end())
+    }
+
+    async fn sign_one(&self, session: &Session<'_>, target: &Target) -> Result<Made, Failure> {
+        let store = self.images.evidence(&target.reference);
+        let store: Option<&dyn Store> = if self.arguments.upload { Some(&store) } else { None };
+        Ok(sign(session, store, target, &self.signing, SystemClock.now()).await?)
+    }
+
+    /// What is done with a signature beside writing it to the registry.
+    fn signed(&self, terminal: &Terminal, target: &Target, made: &Made) -> Result<(), Failure> {
         if target.reference.digest().is_some()
             && self.references.iter().any(|r| r.digest().is_none())
             && terminal.verbose
         {
             terminal.talk(&format!("a tag was resolved; what is signed is {}", target.reference));
         }
-        let store = self.images.evidence(&target.reference);
-        let store: Option<&dyn Store> = if self.arguments.upload { Some(&store) } else { None };
-        let made = sign(session, store, target, &self.signing, SystemClock.now()).await?;
         if let (Some(path), Some(signed)) = (self.bundle, &made.signed) {
             write_atomically(path, &signed.json)?;
         }
         if !self.arguments.upload && self.bundle.is_none() {
-            print(terminal, &made)?;
+            print(terminal, made)?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// What would be signed, and written where. Asks the registry for the images, and nobody else for anything.
@@ -203,6 +226,51 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The images with which something could not be done, while it is done with the others.
+struct Failed<'a> {
+    terminal: &'a Terminal,
+    /// How many there are in all, and what is done with them.
+    all: usize,
+    done: &'static str,
+    first: Option<Failure>,
+    count: usize,
+}
+
+impl<'a> Failed<'a> {
+    fn new(terminal: &'a Terminal, targets: &[Target], done: &'static str) -> Self {
+        Self { terminal, all: targets.len(), done, first: None, count: 0 }
+    }
+
+    /// What came out for an image; of a failure is told at once, when there are other images to tell it from.
+    fn take<T>(&mut self, target: &Target, result: Result<T, Failure>) -> Option<T> {
+        match result {
+            Ok(done) => Some(done),
+            Err(failure) => {
+                if self.all > 1 {
+                    let no = self.terminal.no();
+                    crate::out::complain(&format!(
+                        "{no} not {}: {}: {}",
+                        self.done, target.reference, failure.message
+                    ));
+                }
+                self.count += 1;
+                self.first.get_or_insert(failure);
+                None
+            }
+        }
+    }
+
+    /// The failure of the whole: the only one, or the code of the first.
+    fn end(self) -> Option<Failure> {
+        let first = self.first?;
+        if self.all == 1 {
+            return Some(first);
+        }
+        let message = format!("{} of {} images were not {}", self.count, self.all, self.done);
+        Some(Failure { code: first.code, message, next: first.next })
     }
 }
 
@@ -300,28 +368,38 @@ impl Attest {
             }
             return Ok(0);
         }
-        self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &Trust| {
-            for target in &targets(&images, &references, false).await? {
+        self.signing.with_session(terminal, async |session: &Session<'_>, _: &Trust| {
+            let targets = targets(&images, &references, false).await?;
+            session.prepare().await?;
+            let mut failed = Failed::new(terminal, &targets, "attested");
+            let one = async |target: &Target| {
                 let attesting = make(target)?;
                 let store = images.evidence(&target.reference);
                 let store: Option<&dyn Store> = if self.no_upload { None } else { Some(&store) };
                 let made = attest(session, store, target, &attesting, SystemClock.now()).await?;
-                if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
-                    write_atomically(path, &signed.json)?;
-                } else if self.no_upload {
-                    print(terminal, &made)?;
-                }
-                let kind = &attesting.predicate_type;
-                terminal.talk(&format!("{} attested: {} ({kind})", terminal.yes(), target.reference));
-                if terminal.verbose {
-                    made.places
-                        .iter()
-                        .for_each(|w| terminal.talk(&format!("    wrote {} {}", w.place, w.name)));
-                }
-            }
-            Ok(())
-        })?;
-        Ok(0)
+                Ok::<_, Failure>((made, attesting.predicate_type))
+            };
+            let attested = |target: &Target, made: Result<(Made, String), Failure>| {
+                let Some((made, kind)) = failed.take(target, made) else { return Ok(()) };
+                self.attested(terminal, target, &made, &kind)
+            };
+            each(&targets, one, attested).await?;
+            failed.end().map_or(Ok(0), Err)
+        })
+    }
+
+    /// What is done with a signed statement beside writing it to the registry.
+    fn attested(&self, terminal: &Terminal, target: &Target, made: &Made, kind: &str) -> Result<(), Failure> {
+        if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
+            write_atomically(path, &signed.json)?;
+        } else if self.no_upload {
+            print(terminal, made)?;
+        }
+        terminal.talk(&format!("{} attested: {} ({kind})", terminal.yes(), target.reference));
+        if terminal.verbose {
+            made.places.iter().for_each(|w| terminal.talk(&format!("    wrote {} {}", w.place, w.name)));
+        }
+        Ok(())
     }
 
     fn attesting(

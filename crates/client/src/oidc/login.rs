@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -146,26 +147,28 @@ pub struct Login {
     options: LoginOptions,
     ambient: Ambient,
     ui: Arc<dyn Ui>,
-    kept: Option<IdToken>,
+    kept: Mutex<Option<IdToken>>,
 }
 
 impl Login {
     /// A login that has not happened yet.
     #[must_use]
     pub fn new(options: LoginOptions, ambient: Ambient, ui: Arc<dyn Ui>) -> Self {
-        Self { options, ambient, ui, kept: None }
+        Self { options, ambient, ui, kept: Mutex::default() }
     }
 
     /// A token that is still good for a while.
     ///
     /// # Errors
     /// [`ClientError::Identity`] saying why there is none and what to do, [`ClientError::Http`].
-    pub async fn token(&mut self, http: &Http, now: Timestamp) -> Result<IdToken, ClientError> {
-        if let Some(token) = self.kept.as_ref().filter(|t| t.is_fresh(now, MARGIN)) {
+    pub async fn token(&self, http: &Http, now: Timestamp) -> Result<IdToken, ClientError> {
+        // Held while asking: whoever comes meanwhile waits for the same login.
+        let mut kept = self.kept.lock().await;
+        if let Some(token) = kept.as_ref().filter(|t| t.is_fresh(now, MARGIN)) {
             return Ok(token.clone());
         }
         // Standard input is read once; what came from it cannot be had again.
-        if self.kept.is_some() && matches!(self.options.token, Some(TokenFrom::StandardInput)) {
+        if kept.is_some() && matches!(self.options.token, Some(TokenFrom::StandardInput)) {
             return Err(ClientError::Identity("the token from standard input has expired".into()));
         }
         let token = self.ask(http).await?;
@@ -174,7 +177,7 @@ impl Login {
                 "the token has expired; get a new one, or check this machine's clock".into(),
             ));
         }
-        self.kept = Some(token.clone());
+        *kept = Some(token.clone());
         Ok(token)
     }
 
