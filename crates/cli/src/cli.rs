@@ -139,11 +139,17 @@ impl Command {
 /// chooses a kind of signature with flags of its own.
 pub(crate) fn respelled(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = arguments.into_iter().collect();
+    // Options of every command may stand in front of the verb, some with a word behind them.
+    let mut verb = 1;
+    while let Some(word) = words.get(verb).and_then(|word| word.to_str()).filter(|word| word.starts_with('-'))
+    {
+        verb += if matches!(word, "--color" | "--timeout" | "-t") { 2 } else { 1 };
+    }
     let flags = words.iter().take_while(|word| *word != "--");
-    let flag = flags.skip(2).position(|word| word == "--notary").map(|at| at + 2);
-    if let (Some(at), Some("sign" | "verify")) = (flag, words.get(1).and_then(|verb| verb.to_str())) {
+    let flag = flags.skip(verb + 1).position(|word| word == "--notary").map(|at| at + verb + 1);
+    if let (Some(at), Some("sign" | "verify")) = (flag, words.get(verb).and_then(|verb| verb.to_str())) {
         words.remove(at);
-        words.insert(1, "notary".into());
+        words.insert(verb, "notary".into());
     }
     words
 }
@@ -169,6 +175,11 @@ mod tests {
             ("countersign verify --trust-store s --notary a", "countersign notary verify --trust-store s a"),
             ("countersign sign a --notary", "countersign notary sign a"),
             ("countersign verify -- --notary", "countersign verify -- --notary"),
+            (
+                "countersign -q --color never verify --notary a",
+                "countersign -q --color never notary verify a",
+            ),
+            ("countersign --color sign verify --notary a", "countersign --color sign notary verify a"),
             ("countersign verify a", "countersign verify a"),
             ("countersign tree --notary a", "countersign tree --notary a"),
             ("countersign --notary", "countersign --notary"),
@@ -193,5 +204,87 @@ mod tests {
             }
         }
         check(&Cli::command());
+    }
+
+    /// cosign's flags by command, as its third version has them: each is taken, or refused with a reason.
+    #[test]
+    fn every_flag_of_cosign_is_known() {
+        const REGISTRY: &str = "allow-http-registry allow-insecure-registry registry-username registry-password \
+             registry-token registry-cacert registry-client-cert registry-client-key registry-server-name k8s-keychain \
+             attachment-tag-prefix";
+        const SIGN: &str = "identity-token fulcio-auth-flow oidc-provider oidc-client-id oidc-disable-ambient-providers \
+             oidc-issuer fulcio-url rekor-url oidc-client-secret-file oidc-redirect-url signing-config trusted-root \
+             use-signing-config timestamp-server-url timestamp-client-cacert timestamp-client-cert timestamp-client-key \
+             timestamp-server-name key yes bundle tlog-upload sk slot issue-certificate certificate certificate-chain";
+        const VERIFY: &str = "certificate-identity certificate-identity-regexp certificate-oidc-issuer \
+             certificate-oidc-issuer-regexp certificate-github-workflow-trigger certificate-github-workflow-sha \
+             certificate-github-workflow-name certificate-github-workflow-repository certificate-github-workflow-ref \
+             key trusted-root insecure-ignore-tlog insecure-ignore-sct use-signed-timestamps check-claims offline \
+             allow-certificate-chain certificate-chain ca-roots ca-intermediates timestamp-certificate-chain sct \
+             private-infrastructure sk slot rekor-url new-bundle-format";
+        let all: [(&[&str], &[&str]); 18] = [
+            (
+                &["sign"],
+                &[
+                    REGISTRY,
+                    SIGN,
+                    "annotations recursive upload registry-referrers-mode new-bundle-format output-signature \
+                     output-certificate output-payload payload attachment sign-container-identity \
+                     record-creation-timestamp",
+                ],
+            ),
+            (
+                &["verify"],
+                &[
+                    REGISTRY,
+                    VERIFY,
+                    "annotations output local-image signature payload attachment max-workers experimental-oci11 certificate",
+                ],
+            ),
+            (
+                &["sign-blob"],
+                &[SIGN, "signing-algorithm output-signature output-certificate output b64 rfc3161-timestamp"],
+            ),
+            (&["verify-blob"], &[VERIFY, "bundle signature certificate rfc3161-timestamp"]),
+            (
+                &["attest"],
+                &[
+                    REGISTRY,
+                    SIGN,
+                    "predicate type no-upload statement replace rekor-entry-type record-creation-timestamp",
+                ],
+            ),
+            (&["attest-blob"], &[SIGN, "predicate type statement hash"]),
+            (
+                &["verify-attestation"],
+                &[REGISTRY, VERIFY, "type output policy local-image max-workers experimental-oci11"],
+            ),
+            (&["verify-blob-attestation"], &[VERIFY, "bundle type digest digestAlg"]),
+            (&["generate-key-pair"], &["output-key-prefix kms"]),
+            (&["public-key"], &["key outfile sk slot"]),
+            (&["import-key-pair"], &["key output-key-prefix yes"]),
+            (&["initialize"], &["mirror root root-checksum staging"]),
+            (&["tree"], &[REGISTRY, "registry-referrers-mode"]),
+            (&["download", "attestation"], &[REGISTRY, "predicate-type platform"]),
+            (&["save"], &[REGISTRY, "dir"]),
+            (&["clean"], &[REGISTRY, "type force"]),
+            (&["copy"], &[REGISTRY, "only sig-only force platform"]),
+            (
+                &["attach", "signature"],
+                &[REGISTRY, "signature payload certificate certificate-chain tsr rekor-response"],
+            ),
+        ];
+        let mut cli = Cli::command();
+        cli.build();
+        for (path, flags) in all {
+            let command = path.iter().fold(&cli, |command, name| command.find_subcommand(name).unwrap());
+            let known: Vec<&str> = command
+                .get_arguments()
+                .flat_map(|a| a.get_long_and_visible_aliases().unwrap_or_default())
+                .collect();
+            for flag in flags.iter().flat_map(|list| list.split_whitespace()) {
+                assert!(known.contains(&flag), "{path:?} does not know --{flag}");
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! 5 trust root, 6 network, 7 a fault of the program. No other way out gives 0.
 
 mod args;
+mod checklist;
 mod cli;
 mod commands;
 mod failure;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         return match countersign_keys::pkcs11::run_worker() {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
-                eprintln!("error: {message}");
+                out::say(&format!("error: {message}"));
                 ExitCode::from(USAGE)
             }
         };
@@ -37,7 +38,10 @@ fn main() -> ExitCode {
     // back with a code is a fault.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        eprintln!("error: a fault in countersign itself, at {place}; please report it with the command line");
+        // Not by `eprintln!`: where standard error is gone, that would be a panic within a panic.
+        out::say(&format!(
+            "error: a fault in countersign itself, at {place}; please report it with the command line"
+        ));
     }));
     let code = std::thread::Builder::new()
         .name("countersign".into())
@@ -64,7 +68,7 @@ fn run() -> u8 {
         }
     };
     let terminal = cli.global.terminal();
-    match cli.command.run(&terminal) {
+    match out::end_in_time(&terminal).and_then(|()| cli.command.run(&terminal)) {
         Ok(code) => code,
         Err(failure) => {
             out::report(&failure);

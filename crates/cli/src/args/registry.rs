@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use countersign_client::artifact::read_limited;
 use countersign_client::image::Images;
 use countersign_crypto::Digest;
 use countersign_http::HttpOptions;
@@ -13,12 +12,12 @@ use countersign_registry::auth::{Credential, Credentials};
 use countersign_registry::{Reference, Registry, RegistryError, RegistryOptions, Repository};
 use zeroize::Zeroizing;
 
+use crate::args::authority::certificates;
+use crate::args::refused::RegistryRefused;
 use crate::failure::Failure;
 
 /// The variable with which cosign names one repository for all evidence.
 const REPOSITORY_VARIABLE: &str = "COSIGN_REPOSITORY";
-/// The largest file of certificates, in bytes.
-const MAX_CERTIFICATES: usize = 1 << 20;
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
@@ -27,7 +26,7 @@ impl From<RegistryError> for Failure {
 }
 
 /// Arguments about registries, by cosign's names.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryArgs {
     /// One repository for the evidence of all images, instead of each image's own; else COSIGN_REPOSITORY
@@ -54,9 +53,16 @@ pub(crate) struct RegistryArgs {
     /// A host, with its port, that gives out the tokens of the registries named in this command: it gets their login
     #[arg(long, value_name = "HOST", hide_short_help = true)]
     registry_token_server: Vec<String>,
+    #[command(flatten)]
+    refused: RegistryRefused,
 }
 
 impl RegistryArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.refused.check()
+    }
+
     /// A client for these images. Given credentials go to the registries of these names and to no other.
     pub(crate) fn images<'a>(
         &self,
@@ -74,6 +80,7 @@ impl RegistryArgs {
 
     /// A client for registries. Given credentials go to these hosts and to no other.
     pub(crate) fn registry<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<Registry, Failure> {
+        self.check()?;
         let given = match (&self.registry_username, &self.registry_password, &self.registry_token) {
             (Some(user), Some(password), _) => Some(Credential::password(user, password)),
             (_, _, Some(token)) => Some(Credential::Token(Zeroizing::new(token.clone()))),
@@ -90,7 +97,7 @@ impl RegistryArgs {
         }
         let authorities = match &self.registry_cacert {
             None => Vec::new(),
-            Some(path) => vec![read_limited(path, MAX_CERTIFICATES)?],
+            Some(path) => certificates(path)?.iter().map(|found| found.to_pem().into_bytes()).collect(),
         };
         let plain = self.allow_http_registry == Some(true) || self.allow_insecure_registry == Some(true);
         let http = HttpOptions {

@@ -11,9 +11,7 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_registry::evidence::{self, Material, SimpleSigned};
 use countersign_registry::{Descriptor, DryRun, Store, Written};
 use countersign_verify::SIGN_PREDICATE_TYPE;
-use serde_json::json;
 
-use crate::args::refused::RegistryRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
@@ -46,8 +44,6 @@ struct Where {
     dry_run: bool,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 /// Attach a signature: a bundle, or cosign's older parts
@@ -130,7 +126,7 @@ impl Where {
         terminal: &Terminal,
         work: impl AsyncFnOnce(&dyn Store, &Descriptor) -> Result<Vec<Written>, Failure>,
     ) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let written = block_on(terminal, async {
@@ -305,8 +301,8 @@ impl AttachSbom {
             ("cyclonedx", None | Some("xml")) => "application/vnd.cyclonedx+xml",
             ("syft", None | Some("json")) => "application/vnd.syft+json",
             (kind, form) => {
-                let text = json!({ "type": kind, "form": form });
-                return Err(Failure::usage(format!("--type and --input-format do not go together: {text}")));
+                let form = form.unwrap_or("none");
+                return Err(Failure::usage(format!("--type {kind} has no form --input-format {form}")));
             }
         };
         terminal

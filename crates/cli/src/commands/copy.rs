@@ -9,7 +9,7 @@ use countersign_registry::copy::{CopyOptions, Plan, execute, plan, save};
 use countersign_registry::evidence::{Form, Search, list, remove};
 use countersign_registry::{Archive, DryRun, Layout, Name, Reference, RegistryError, Store};
 
-use crate::args::refused::RegistryRefused;
+use crate::args::refused::CopyRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::attach::show;
 use crate::failure::{Failure, Outcome};
@@ -40,12 +40,13 @@ pub(crate) struct Copy {
     #[command(flatten)]
     registry: RegistryArgs,
     #[command(flatten)]
-    refused: RegistryRefused,
+    refused: CopyRefused,
 }
 
 impl Copy {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.refused.check()?;
+        self.registry.check()?;
         let (from, to) = (image(&self.from)?, image(&self.to)?);
         if to.digest().is_some() {
             return Err(Failure::usage("the copy has the digest it has; name a repository, or a tag in it"));
@@ -81,8 +82,9 @@ impl Copy {
                 }
             }
             Ok(execute(&plan, &source, &target, tag, &options).await?)
-        })?;
+        });
         bar.end();
+        let written = written?;
         if !self.dry_run {
             conclude(terminal, &written, &target.place())?;
         }
@@ -123,22 +125,20 @@ pub(crate) struct Save {
     dir: PathBuf,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Save {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let bar = Bar::new(terminal);
         let options = CopyOptions { progress: Some(&bar), ..CopyOptions::default() };
         let source = images.home(&reference);
         let written =
-            block_on(terminal, async { Ok(save(&source, &reference.name(), &self.dir, &options).await?) })?;
+            block_on(terminal, async { Ok(save(&source, &reference.name(), &self.dir, &options).await?) });
         bar.end();
-        conclude(terminal, &written, &self.dir.display().to_string())?;
+        conclude(terminal, &written?, &self.dir.display().to_string())?;
         Ok(0)
     }
 }
@@ -157,13 +157,11 @@ pub(crate) struct Load {
     dir: PathBuf,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Load {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let target = images.home(&reference);
@@ -181,9 +179,9 @@ impl Load {
                 ));
             }
             Ok(execute(&plan, source.as_ref(), &target, reference.tag(), &options).await?)
-        })?;
+        });
         bar.end();
-        conclude(terminal, &written, &target.place())?;
+        conclude(terminal, &written?, &target.place())?;
         Ok(0)
     }
 }
@@ -233,13 +231,11 @@ pub(crate) struct Clean {
     dry_run: bool,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Clean {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference: Reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let (home, store) = (images.home(&reference), images.evidence(&reference));

@@ -107,6 +107,7 @@ pub(crate) struct SignBlob {
 
 impl SignBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
         self.results.check()?;
         let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
             Ok(session.sign_file(&self.blob).await?)
@@ -152,6 +153,7 @@ pub(crate) fn predicate_type(name: &str) -> Result<String, Failure> {
 
 impl AttestBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
         self.results.check()?;
         let payload = self.payload()?;
         let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {

@@ -108,12 +108,12 @@ struct CreateConfig {
     /// A timestamp authority: url= (the whole address),api-version=,start-time=[,end-time=],operator=
     #[arg(long, value_name = "KEY=VALUE,…")]
     tsa: Vec<String>,
-    /// How many logs: ANY, ALL or EXACT:<count>
-    #[arg(long, value_name = "SELECTOR", default_value = "ANY")]
-    rekor_config: String,
-    /// How many timestamp authorities: ANY, ALL or EXACT:<count>
-    #[arg(long, value_name = "SELECTOR", default_value = "ANY")]
-    tsa_config: String,
+    /// How many logs: ANY, ALL or EXACT:<count>; else what --base-config says, else ANY
+    #[arg(long, value_name = "SELECTOR")]
+    rekor_config: Option<String>,
+    /// How many timestamp authorities: the same
+    #[arg(long, value_name = "SELECTOR")]
+    tsa_config: Option<String>,
     /// A signing configuration to add to
     #[arg(long, value_name = "FILE")]
     base_config: Option<PathBuf>,
@@ -302,17 +302,31 @@ impl CreateConfig {
     fn run(&self, terminal: &Terminal) -> Outcome {
         self.refused.check()?;
         const SERVICE: &[&str] = &["url", "api-version", "start-time", "end-time", "operator"];
+        let base = match &self.base_config {
+            None => None,
+            Some(path) => Some(
+                SigningConfig::from_json(&read_limited(path, MAX_FILE)?)
+                    .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?,
+            ),
+        };
+        let any = ServiceConfiguration { selector: Selector::Any };
+        let chosen = |flag: &str, given: &Option<String>, base: Option<ServiceConfiguration>| match given {
+            Some(text) => selector(flag, text),
+            None => Ok(base.unwrap_or(any)),
+        };
         let mut config = SigningConfig {
             ca_urls: each("--fulcio", &self.fulcio, SERVICE, |f| f.service())?,
             oidc_urls: each("--oidc-provider", &self.oidc_provider, SERVICE, |f| f.service())?,
             rekor_tlog_urls: each("--rekor", &self.rekor, SERVICE, |f| f.service())?,
-            rekor_tlog_config: selector("--rekor-config", &self.rekor_config)?,
+            rekor_tlog_config: chosen(
+                "--rekor-config",
+                &self.rekor_config,
+                base.as_ref().map(|b| b.rekor_tlog_config),
+            )?,
             tsa_urls: each("--tsa", &self.tsa, SERVICE, |f| f.service())?,
-            tsa_config: selector("--tsa-config", &self.tsa_config)?,
+            tsa_config: chosen("--tsa-config", &self.tsa_config, base.as_ref().map(|b| b.tsa_config))?,
         };
-        if let Some(path) = &self.base_config {
-            let base = SigningConfig::from_json(&read_limited(path, MAX_FILE)?)
-                .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        if let Some(base) = base {
             config.ca_urls.extend(base.ca_urls);
             config.oidc_urls.extend(base.oidc_urls);
             config.rekor_tlog_urls.extend(base.rekor_tlog_urls);

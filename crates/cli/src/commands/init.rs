@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use countersign_clock::SystemClock;
-use countersign_http::parse_url;
+use countersign_http::{is_loopback, parse_url};
 use countersign_keys::KeyRef;
 use countersign_server::instance::{InitOptions, InstanceKey, KeyOrigin, PASSWORD_VARIABLE, init};
 use serde_json::json;
@@ -189,8 +189,14 @@ impl Init {
             let made = if *origin == KeyOrigin::Made { "made" } else { "found" };
             terminal.talk(&format!("  {:<14} {made} at {reference}", format!("{} key", key.name())));
         }
-        let dev = if self.oidc.is_none() { " --dev" } else { "" };
-        terminal.talk(&format!("next: countersign serve {directory}{dev}"));
+        let next = match (&self.oidc, is_loopback(&parse_url(&report.url)?)) {
+            (Some(_), _) => format!("countersign serve {directory}"),
+            (None, true) => format!("countersign serve {directory} --dev"),
+            (None, false) => format!(
+                "name your identity provider under [[ca.issuers]] in {directory}/countersign.toml; then: countersign serve {directory}"
+            ),
+        };
+        terminal.talk(&format!("next: {next}"));
         Ok(0)
     }
 }

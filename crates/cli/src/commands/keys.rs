@@ -13,6 +13,7 @@ use countersign_keys::{
 };
 use zeroize::Zeroizing;
 
+use crate::args::refused::PublicKeyRefused;
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -245,7 +246,7 @@ pub(crate) struct ImportKeyPair {
     /// The files are <PREFIX>.key and <PREFIX>.pub
     #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
     output_key_prefix: PathBuf,
-    /// Ask nothing
+    /// Ask for the new password once, not twice
     #[arg(short, long)]
     yes: bool,
 }
@@ -305,16 +306,20 @@ impl ChangePassword {
   countersign public-key --key gcpkms://projects/p/locations/global/keyRings/r/cryptoKeys/k")]
 pub(crate) struct PublicKeyCommand {
     /// The key: a file, env://VARIABLE, or a reference as in docs/keys.md
-    #[arg(short, long, value_name = "KEY")]
-    key: String,
+    #[arg(short, long, value_name = "KEY", required_unless_present_any = ["sk", "slot"])]
+    key: Option<String>,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     outfile: Option<PathBuf>,
+    #[command(flatten)]
+    refused: PublicKeyRefused,
 }
 
 impl PublicKeyCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let reference = KeyRef::parse(&self.key)?;
+        self.refused.check()?;
+        let key = self.key.as_deref().ok_or_else(|| Failure::usage("expected --key"))?;
+        let reference = KeyRef::parse(key)?;
         let public = match (load_public_key(&reference), &reference) {
             (Ok(public), _) => public,
             // A file or a variable may hold the private key; a public one is its own public key, and no password is

@@ -27,7 +27,7 @@ use crate::commands::init::{free_port, server_failure};
 use crate::commands::serve::{run_until_told, server_runtime, told_to_end};
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
-use crate::out::Terminal;
+use crate::out::{Terminal, within};
 use crate::view::checklist;
 
 /// Who signs: a name of the development identity provider, which believes everyone.
@@ -91,7 +91,7 @@ impl Quickstart {
         let report = init(&directory, &options).map_err(|e| server_failure(&e))?;
         terminal.line(&format!("   made in {}", directory.display()))?;
         terminal.line(&format!("   root of trust sha256:{}", report.root_fingerprint))?;
-        server_runtime()?.block_on(async {
+        server_runtime()?.block_on(within(terminal, async {
             let serve = ServeOptions { development: true, ..ServeOptions::default() };
             let running = start(&directory, serve).await.map_err(|e| server_failure(&e))?;
             terminal.line(&format!(
@@ -106,7 +106,7 @@ impl Quickstart {
                     next(terminal)
                 }
             }
-        })?;
+        }))?;
         Ok(0)
     }
 

@@ -172,6 +172,8 @@ struct Written {
 
 impl Sign {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
+        self.images.refuse()?;
         if self.bundle.is_some() && self.names.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be signed"));
         }

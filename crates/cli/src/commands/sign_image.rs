@@ -13,7 +13,7 @@ use countersign_crypto::encoding;
 use countersign_registry::evidence::OlderTag;
 use countersign_registry::{Reference, RemoteRepository, Store};
 
-use crate::args::refused::{RegistryRefused, SignImageRefused};
+use crate::args::refused::{AttestRefused, SignImageRefused};
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
 use crate::commands::sign::SigningArgs;
@@ -47,13 +47,10 @@ pub(crate) struct FormArgs {
     registry_referrers_mode: Option<ReferrersMode>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl FormArgs {
     pub(crate) fn forms(&self) -> Result<Forms, Failure> {
-        self.refused.check()?;
         let older_only = self.new_bundle_format == Some(false)
             || self.registry_referrers_mode == Some(ReferrersMode::Legacy);
         if older_only && self.registry_referrers_mode == Some(ReferrersMode::Oci11) {
@@ -96,9 +93,14 @@ pub(crate) struct SignImageArgs {
 }
 
 impl SignImageArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn refuse(&self) -> Result<(), Failure> {
+        self.refused.check()?;
+        self.form.registry.check()
+    }
+
     /// Options for images are refused where there are none, so that nobody believes that they took effect.
     pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
-        self.refused.check()?;
         let given = !self.annotations.is_empty()
             || self.recursive
             || !self.upload
@@ -270,10 +272,15 @@ pub(crate) struct Attest {
     form: FormArgs,
     #[command(flatten)]
     signing: SigningArgs,
+    #[command(flatten)]
+    refused: AttestRefused,
 }
 
 impl Attest {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.refused.check()?;
+        self.signing.refused.check()?;
+        self.form.registry.check()?;
         if self.bundle.is_some() && self.images.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several images are named"));
         }

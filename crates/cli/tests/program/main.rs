@@ -12,6 +12,8 @@
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
+mod mistakes;
+mod network;
 mod notary;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]

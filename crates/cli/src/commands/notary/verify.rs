@@ -19,6 +19,7 @@ use super::view::{checklist, report_json};
 use super::{image_in, metadata};
 use crate::args::OutputArgs;
 use crate::args::registry::{Named, RegistryArgs};
+use crate::checklist::others;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
 
@@ -101,11 +102,9 @@ impl Verify {
             terminal.json("notary.verify", 1, &document)?;
         } else {
             terminal.data(&checklist(terminal, &answer.title, &answer.report, self.explain))?;
-            if answer.report.rejection().is_some() && answer.others.len() > 1 {
-                let more = answer.others.len() - 1;
-                terminal.talk(&format!(
-                    "{more} more signatures were looked at and do not fit either (--output json)"
-                ));
+            let more = others(answer.others.len().saturating_sub(1), "signature");
+            if let Some(line) = more.filter(|_| answer.report.rejection().is_some()) {
+                terminal.talk(&line);
             }
         }
         Ok(answer.report.exit_code())
