@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Dockerfile(commands::references::DockerfileCommand),
     Manifest(commands::references::ManifestCommand),
     Login(commands::login::Login),
-    Env(commands::login::Env),
+    Env(commands::env::Env),
     Initialize(commands::trust::Initialize),
     Bundle(commands::inspect::BundleCommand),
     TrustedRoot(commands::create::TrustedRootCommand),
