@@ -9,13 +9,16 @@ use crate::commands;
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
+/// How wide a line of help is at most, in characters.
+const WIDTH: usize = 100;
+
 const EXAMPLES: &str = "\
 Examples:
-  countersign quickstart README.md                     try everything on this machine
-  countersign sign app.tar                             sign with your identity; writes app.tar.sigstore.json
+  countersign quickstart README.md                 try everything on this machine
+  countersign sign app.tar                         sign with your identity; writes app.tar.sigstore.json
   countersign verify app.tar --email a@example.com --issuer https://idp.example.com
   countersign trust add https://sigstore.example.com   use a private instance
-  countersign init && countersign serve                run one";
+  countersign init && countersign serve            run one";
 
 const CODES: &str = "\
 Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 another identity or policy,
@@ -30,7 +33,7 @@ Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 anot
     after_help = CODES,
     disable_help_subcommand = true,
     infer_long_args = false,
-    max_term_width = 100
+    max_term_width = WIDTH
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -200,6 +203,10 @@ mod tests {
                 } else {
                     let before = sub.get_before_help().map(ToString::to_string).unwrap_or_default();
                     assert!(before.contains(sub.get_name()), "{} has no example", sub.get_name());
+                    // One that is wrapped cannot be copied.
+                    for line in before.lines().filter(|line| line.chars().count() > WIDTH) {
+                        panic!("{}: this example is wider than {WIDTH}: {line}", sub.get_name());
+                    }
                 }
             }
         }

@@ -7,6 +7,8 @@ mod args;
 mod checklist;
 mod cli;
 mod commands;
+#[cfg(test)]
+mod documents;
 mod failure;
 mod out;
 mod progress;

@@ -142,6 +142,11 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// A number of things, in words that fit it.
+pub(crate) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A failure, on standard error. What files and servers say may stand in it.
 pub(crate) fn report(failure: &Failure) {
     say(&format!("error: {}", printable_lines(&failure.message)));

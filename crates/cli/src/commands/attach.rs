@@ -50,10 +50,8 @@ struct Where {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign attach signature --bundle app.sigstore.json registry.example/app:v1
-  countersign attach signature --payload payload.json --signature payload.sig registry.example/app:v1")]
+  countersign attach signature --payload app.json --signature app.sig registry.example/app:v1")]
 struct AttachSignature {
-    #[command(flatten)]
-    place: Where,
     /// A bundle, as `countersign sign --upload=false --bundle FILE` writes it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["signature", "payload"], required_unless_present = "signature")]
     bundle: Option<PathBuf>,
@@ -75,6 +73,8 @@ struct AttachSignature {
     /// The log's promise, as cosign's annotation has it (JSON with SignedEntryTimestamp and Payload)
     #[arg(long, value_name = "FILE", requires = "signature")]
     rekor_response: Option<PathBuf>,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Attach statements: bundles, or DSSE envelopes, one JSON document on each line
@@ -83,21 +83,19 @@ struct AttachSignature {
     before_help = "Examples:\n  countersign attach attestation --attestation statement.sigstore.json registry.example/app:v1"
 )]
 struct AttachAttestation {
-    #[command(flatten)]
-    place: Where,
     /// The file with the statements
     #[arg(long, value_name = "FILE", required = true)]
     attestation: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Attach a bill of materials, unsigned
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign attach sbom --sbom app.spdx.json --type spdx --input-format json registry.example/app:v1"
+    before_help = "Examples:\n  countersign attach sbom --sbom app.json --type spdx --input-format json registry.example/app:v1"
 )]
 struct AttachSbom {
-    #[command(flatten)]
-    place: Where,
     /// The file
     #[arg(long, value_name = "FILE")]
     sbom: PathBuf,
@@ -107,6 +105,8 @@ struct AttachSbom {
     /// In which notation: json, xml or text
     #[arg(long, value_name = "FORM", value_parser = ["json", "xml", "text"])]
     input_format: Option<String>,
+    #[command(flatten)]
+    place: Where,
 }
 
 impl Attach {

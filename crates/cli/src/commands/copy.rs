@@ -13,7 +13,7 @@ use crate::args::refused::CopyRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::attach::show;
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, counted};
 use crate::progress::Bar;
 
 /// Copy an image with every platform and all its evidence, and read the copy back
@@ -100,14 +100,16 @@ fn show_plan(terminal: &Terminal, plan: &Plan, to: &str) -> Result<(), Failure> 
     for (tag, manifest) in plan.older() {
         terminal.line(&format!("would copy the tag {tag} ({})", manifest.digest))?;
     }
-    terminal.line(&format!("would copy {} blobs of {bytes} bytes to {to}", plan.blobs().count()))
+    let blobs = counted(plan.blobs().count() as u64, "blob", "blobs");
+    terminal.line(&format!("would copy {blobs} of {bytes} bytes to {to}"))
 }
 
 fn conclude(terminal: &Terminal, written: &[countersign_registry::Written], to: &str) -> Result<(), Failure> {
     if terminal.verbose {
         show(terminal, written, false)?;
     }
-    terminal.talk(&format!("{} copied to {to} and read back: {} documents", terminal.yes(), written.len()));
+    let documents = counted(written.len() as u64, "document", "documents");
+    terminal.talk(&format!("{} copied to {to} and read back: {documents}", terminal.yes()));
     Ok(())
 }
 

@@ -109,6 +109,7 @@ impl SignBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.signing.refused.check()?;
         self.results.check()?;
+        there(&self.blob)?;
         let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
             Ok(session.sign_file(&self.blob).await?)
         })?;
@@ -207,6 +208,14 @@ impl AttestBlob {
         };
         statement.to_json().map_err(|e| Failure::usage(e.to_string()))
     }
+}
+
+/// A file that is not there is told before anyone logs in or gives a password.
+pub(crate) fn there(file: &Path) -> Result<(), ClientError> {
+    if file != Path::new("-") {
+        std::fs::File::open(file).map_err(ClientError::file("open", file))?;
+    }
+    Ok(())
 }
 
 fn file_name(path: &Path) -> String {

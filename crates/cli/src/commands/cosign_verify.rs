@@ -36,7 +36,8 @@ fn conclude(terminal: &Terminal, title: &str, report: &Report) -> Outcome {
 /// Verify a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign verify-blob --bundle app.tar.sigstore.json --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar
+  countersign verify-blob --bundle app.tar.sigstore.json --certificate-identity a@example.com \\
+    --certificate-oidc-issuer https://idp.example.com app.tar
   countersign verify-blob --key cosign.pub --bundle out.json app.tar")]
 pub(crate) struct VerifyBlob {
     /// The file, or a digest such as sha256:9f86…
@@ -126,7 +127,8 @@ impl VerifyBlob {
 /// Verify a statement about a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign verify-blob-attestation --bundle out.json --type spdxjson --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar")]
+  countersign verify-blob-attestation --bundle out.json --type spdxjson \\
+    --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar")]
 pub(crate) struct VerifyBlobAttestation {
     /// The file the statement is about
     #[arg(value_name = "BLOB", required_unless_present = "digest", conflicts_with = "digest")]

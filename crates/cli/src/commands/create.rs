@@ -64,10 +64,10 @@ impl SigningConfigCommand {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign trusted-root create --out trusted_root.json \\
-    --fulcio url=https://ca.example.com,certificate-chain=ca.pem \\
-    --ctfe url=https://ct.example.com,public-key=ct.pub,start-time=2026-01-01T00:00:00Z \\
-    --rekor url=https://log.example.com,public-key=log.pub,start-time=2026-01-01T00:00:00Z,origin=log.example.com \\
-    --tsa url=https://tsa.example.com/api/v1/timestamp,certificate-chain=tsa.pem")]
+  --fulcio url=https://s.example,certificate-chain=ca.pem \\
+  --ctfe url=https://s.example,public-key=ct.pub,start-time=2026-01-01T00:00:00Z \\
+  --rekor url=https://s.example,origin=s.example,public-key=l.pub,start-time=2026-01-01T00:00:00Z \\
+  --tsa url=https://s.example/api/v1/timestamp,certificate-chain=tsa.pem")]
 struct CreateRoot {
     /// A certificate authority: url=,certificate-chain=[,start-time=][,end-time=]
     #[arg(long, value_name = "KEY=VALUE,…")]
@@ -92,9 +92,10 @@ struct CreateRoot {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign signing-config create --out signing_config.json \\
-    --fulcio url=https://ca.example.com,api-version=1,operator=example,start-time=2026-01-01T00:00:00Z \\
-    --rekor url=https://log.example.com,api-version=2,operator=example,start-time=2026-01-01T00:00:00Z --rekor-config ANY \\
-    --tsa url=https://tsa.example.com/api/v1/timestamp,api-version=1,operator=example,start-time=2026-01-01T00:00:00Z --tsa-config ANY")]
+  --fulcio url=https://s.example,api-version=1,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --rekor url=https://s.example,api-version=2,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --tsa url=https://t.example/timestamp,api-version=1,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --rekor-config ANY --tsa-config ANY")]
 struct CreateConfig {
     /// A certificate authority: url=,api-version=,start-time=[,end-time=],operator=
     #[arg(long, value_name = "KEY=VALUE,…")]

@@ -37,7 +37,8 @@ pub(crate) fn server_failure(error: &countersign_server::ServerError) -> Failure
 #[command(
     before_help = "Examples:
   countersign init                                            for trying, on this machine
-  countersign init /srv/countersign --url https://sigstore.example.com --oidc https://idp.example.com
+  countersign init /srv/countersign --url https://sigstore.example.com \\
+    --oidc https://idp.example.com
   countersign init --ca-key 'pkcs11:token=hsm;object=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'",
     after_help = "The password of the private keys is taken from COUNTERSIGN_PASSWORD; without it, one is made and put \
                   into keys/password. The PIN of a hardware token is taken from COUNTERSIGN_PKCS11_PIN or the file that \

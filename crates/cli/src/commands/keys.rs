@@ -129,11 +129,11 @@ fn stty(mode: &str) {
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign generate-key-pair                                   cosign.key (encrypted) and cosign.pub
+  countersign generate-key-pair                                   cosign.key and cosign.pub
   COSIGN_PASSWORD=… countersign generate-key-pair --output-key-prefix release
   countersign generate-key-pair --kms awskms:///alias/release     the key never leaves AWS KMS
   countersign generate-key-pair --kms hashivault://release
-  countersign generate-key-pair --kms 'pkcs11:token=release;object=signing?module-path=/usr/lib/hsm.so'
+  countersign generate-key-pair --kms 'pkcs11:token=release;object=signing'
   countersign generate-key-pair k8s://release/signing             a Kubernetes secret
   countersign generate-key-pair github://owner/repo               secrets for GitHub Actions",
     after_help = "The password comes from COSIGN_PASSWORD, else from the terminal, else from standard input. Existing \

@@ -20,7 +20,7 @@ use crate::args::OutputArgs;
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, counted};
 
 const MAX_FILE: usize = 16 << 20;
 
@@ -164,8 +164,7 @@ impl CheckpointCommand {
             // The note itself, byte for byte, so that it can be kept; unless it would speak to a terminal.
             let shown = printable_lines(&found.note);
             terminal.data(&shown)?;
-            let size = found.checkpoint.size;
-            terminal.talk(&format!("{} signature verified; {size} entries", terminal.yes()));
+            terminal.talk(&format!("{} signature verified; {}", terminal.yes(), entries(&found.checkpoint)));
             if let Some(line) = witnessed(&found) {
                 terminal.talk(&format!("{} {line}", terminal.yes()));
             }
@@ -190,15 +189,15 @@ struct Get {
 
 impl Get {
     fn run(&self, terminal: &Terminal) -> Outcome {
-        let (entry, size) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+        let (entry, tree) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let checkpoint = reader.checkpoint().await?.checkpoint;
-            Ok((reader.entry(self.index, &checkpoint).await?.0, checkpoint.size))
+            Ok((reader.entry(self.index, &checkpoint).await?.0, entries(&checkpoint)))
         })?;
         match &self.out {
             Some(path) => write_atomically(path, &entry)?,
             None => terminal.line(&printable_lines(&String::from_utf8_lossy(&entry)))?,
         }
-        terminal.talk(&format!("{} entry {} is in the tree of {size} entries", terminal.yes(), self.index));
+        terminal.talk(&format!("{} entry {} is in the tree of {tree}", terminal.yes(), self.index));
         Ok(0)
     }
 }
@@ -247,6 +246,11 @@ impl Proof {
     }
 }
 
+/// How large a tree is.
+fn entries(tree: &Checkpoint) -> String {
+    counted(tree.size, "entry", "entries")
+}
+
 /// Who cosigned, when anybody was asked for.
 fn witnessed(found: &VerifiedCheckpoint) -> Option<String> {
     (!found.witnesses.is_empty()).then(|| format!("cosigned by {}", printable(&found.witnesses.join(", "))))
@@ -290,9 +294,9 @@ impl Verify {
         self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let now = reader.checkpoint().await?;
             terminal.line(&format!(
-                "{} checkpoint    {} entries, signed by {}",
+                "{} checkpoint    {}, signed by {}",
                 terminal.yes(),
-                now.checkpoint.size,
+                entries(&now.checkpoint),
                 printable(&now.checkpoint.origin)
             ))?;
             if let Some(line) = witnessed(&now) {
@@ -302,9 +306,9 @@ impl Verify {
                 let old = kept(reader, path)?;
                 reader.consistency(&old, &now.checkpoint).await?;
                 terminal.line(&format!(
-                    "{} consistency   continues the tree of {} entries",
+                    "{} consistency   continues the tree of {}",
                     terminal.yes(),
-                    old.size
+                    entries(&old)
                 ))?;
                 if self.update {
                     write_atomically(path, now.note.as_bytes())?;

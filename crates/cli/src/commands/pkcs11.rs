@@ -58,7 +58,7 @@ struct ListTokens {
 /// List the private keys of a token with the references that name them
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign pkcs11-tool list-keys-uris --slot-id 1722837645\n  countersign sign FILE --key 'pkcs11:token=release;object=signing?module-path=/usr/lib/softhsm/libsofthsm2.so'",
+    before_help = "Examples:\n  countersign pkcs11-tool list-keys-uris --slot-id 1722837645\n  countersign sign FILE --key 'pkcs11:token=release;object=signing?module-path=/usr/lib/hsm.so'",
     after_help = "The PIN comes from COUNTERSIGN_PKCS11_PIN or COSIGN_PKCS11_PIN, else from the terminal; never from an argument."
 )]
 struct ListKeysUris {

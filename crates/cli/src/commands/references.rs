@@ -33,6 +33,8 @@ enum DockerfileAction {
 #[command(before_help = "Examples:
   countersign dockerfile verify Dockerfile --key cosign.pub
   countersign dockerfile verify --base-image-only Dockerfile --repo owner/name")]
+#[command(mut_arg("bundle", |a| a.hide(true)), mut_arg("local_image", |a| a.hide(true)))]
+#[command(mut_arg("artifacts", |a| a.value_name("DOCKERFILE").help("The Dockerfiles")))]
 struct DockerfileVerify {
     /// Only the image of the last stage
     #[arg(long)]
@@ -59,6 +61,8 @@ enum ManifestAction {
 /// Verify the images of all containers in files of Kubernetes objects (YAML or JSON)
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign manifest verify deployment.yaml --key cosign.pub")]
+#[command(mut_arg("bundle", |a| a.hide(true)), mut_arg("local_image", |a| a.hide(true)))]
+#[command(mut_arg("artifacts", |a| a.value_name("FILE").help("The files with the objects")))]
 struct ManifestVerify {
     #[command(flatten)]
     verify: Verify,

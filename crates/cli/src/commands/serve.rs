@@ -36,7 +36,7 @@ impl DirectoryArgs {
     before_help = "Examples:
   countersign serve                               all of ./countersign-data
   countersign serve /srv/countersign --roles ca,tsa
-  countersign serve --dev                         with an identity provider for trying, on loopback only",
+  countersign serve --dev                         with an identity provider for trying",
     after_help = "SIGTERM and SIGINT end it: running requests finish, nothing is lost. Logs go to standard error; \
                   RUST_LOG sets what is logged."
 )]

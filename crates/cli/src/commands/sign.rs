@@ -22,6 +22,7 @@ use crate::args::login::LoginArgs;
 use crate::args::refused::SignRefused;
 use crate::args::registry::Named;
 use crate::args::services::{HttpArgs, ServiceArgs, TrustArgs};
+use crate::commands::cosign_sign::there;
 use crate::commands::keys::{Algorithm, password};
 use crate::commands::sign_image::SignImageArgs;
 use crate::failure::{Failure, Outcome};
@@ -82,6 +83,11 @@ impl SigningArgs {
             Ok(trust) => trust,
             // A key that nobody else takes part in needs nobody to be trusted.
             Err(failure) if self.alone() && failure.code == crate::failure::TRUST => Trust::nobody(),
+            Err(failure) if self.key.is_some() && failure.code == crate::failure::TRUST => {
+                return Err(
+                    failure.next("a key can also sign for itself, with neither instance nor log: --no-tlog")
+                );
+            }
             Err(failure) => return Err(failure),
         };
         let services = self.services.services(&trust, self.key.is_some())?;
@@ -185,9 +191,8 @@ impl Sign {
             }
         }
         self.images.check(images.is_empty())?;
-        // A file that is not there is told before anyone logs in.
-        for file in files.iter().filter(|f| f.as_path() != Path::new("-")) {
-            std::fs::File::open(file).map_err(countersign_client::ClientError::file("open", file))?;
+        for file in &files {
+            there(file)?;
         }
         let run = self.images.run(&images, self.bundle.as_deref())?;
         if self.images.dry_run {

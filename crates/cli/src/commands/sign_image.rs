@@ -243,8 +243,8 @@ fn print(terminal: &Terminal, made: &Made) -> Result<(), Failure> {
 /// Sign a statement about an image, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign attest --predicate sbom.spdx.json --type spdxjson --key cosign.key registry.example/app:v1
-  countersign attest --predicate provenance.json --type slsaprovenance1 registry.example/app@sha256:9f86…
+  countersign attest --predicate sbom.json --type spdxjson --key cosign.key registry.example/app:v1
+  countersign attest --predicate slsa.json --type slsaprovenance1 registry.example/app@sha256:9f86…
   countersign attest --statement statement.json --key cosign.key registry.example/app:v1")]
 pub(crate) struct Attest {
     /// The images the statement is about

@@ -337,7 +337,8 @@ impl Default_ {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign initialize --mirror https://sigstore.example.com/tuf --root root.json
-  countersign initialize --mirror https://sigstore.example.com/tuf --root https://sigstore.example.com/root.json --root-checksum 9f86…")]
+  countersign initialize --mirror https://sigstore.example.com/tuf \\
+    --root https://sigstore.example.com/root.json --root-checksum 9f86…")]
 pub(crate) struct Initialize {
     /// The address of the repository
     #[arg(long, value_name = "URL", env = "TUF_MIRROR")]

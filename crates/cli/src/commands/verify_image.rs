@@ -232,8 +232,8 @@ fn simple_signing(image: &str, verified: &Verified) -> Value {
 #[command(
     before_help = "Examples:
   countersign verify-attestation --type spdxjson --key cosign.pub registry.example/app:v1
-  countersign verify-attestation --type slsaprovenance1 --certificate-identity-regexp 'https://github.com/acme/.*' \\
-      --certificate-oidc-issuer https://token.actions.githubusercontent.com registry.example/app:v1 | jq -r .payload | base64 -d",
+  countersign verify-attestation --type slsaprovenance1 --repo acme/app registry.example/app:v1 \\
+    | jq -r .payload | base64 -d",
     after_help = "Prints the envelopes of the statements that are verified, one JSON document on each line. When none is left, nothing is \
 printed and the exit code says why."
 )]

@@ -5,6 +5,18 @@ use std::process::Stdio;
 
 use crate::support::Home;
 
+#[test]
+fn a_file_that_is_not_there_is_told_before_a_password_is_asked_for() {
+    let home = signed();
+    for command in ["sign", "sign-blob"] {
+        let mut command = home.command(&[command, "./not-there", "--key", "cosign.key", "--no-tlog"]);
+        let output = command.env("COSIGN_PASSWORD", "wrong").output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(err.contains("not-there"), "{err}");
+    }
+}
+
 /// A home with a key pair, a file, and its signature by that key in no log.
 fn signed() -> Home {
     let home = Home::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::images;
 use crate::registry::Fake;
-use crate::support::Home;
+use crate::support::{Home, left_out};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -100,9 +100,7 @@ async fn behind_tls(home: &Home, fake: &Fake) -> String {
 async fn a_private_authority_of_a_registry_is_trusted_only_when_it_is_named() {
     let (fake, home) = signed().await;
     if !authority(&home, "own") || !authority(&home, "other") {
-        assert!(std::env::var_os("CI").is_none(), "openssl is not installed");
-        eprintln!("skipped: openssl is not installed");
-        return;
+        return left_out("openssl");
     }
     let host = behind_tls(&home, &fake).await;
     let (code, err) = verify(&home, &host, &["--registry-cacert", "own.pem"]);

@@ -49,6 +49,12 @@ impl Home {
     }
 }
 
+/// Says that a test is left out because a program is not installed here; with CI=true that is a failure.
+pub(crate) fn left_out(program: &str) {
+    assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "{program} is not installed");
+    eprintln!("skipped: {program} is not installed");
+}
+
 pub(crate) fn golden(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {

@@ -35,9 +35,10 @@ enum SignatureFormat {
 /// Sign an image or a file as the Notary Project does, with a key and its certificates
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example.com/app@sha256:9f86…
-  countersign notary sign --key signer.key --certificate-chain chain.pem --signature-format cose -m build=42 IMAGE
-  countersign notary sign --key signer.key --certificate-chain chain.pem app.tar      writes app.tar.jws.sig")]
+  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example/app:v1
+  countersign notary sign --key signer.key --certificate-chain chain.pem \\
+    --signature-format cose -m build=42 registry.example/app@sha256:9f86…
+  countersign notary sign --key signer.key --certificate-chain chain.pem app.tar")]
 pub(crate) struct Sign {
     /// The image, or the file
     #[arg(value_name = "IMAGE|FILE")]

@@ -27,8 +27,8 @@ use crate::out::{Terminal, block_on};
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign notary verify registry.example.com/app@sha256:9f86…        by notation's trust policy and trust store
-  countersign notary verify --trust-policy policy.json --trust-store ./truststore registry.example.com/app:v1
+  countersign notary verify registry.example/app@sha256:9f86…     by notation's own configuration
+  countersign notary verify --trust-policy policy.json --trust-store store registry.example/app:v1
   countersign notary verify --crl issuing-ca.crl registry.example.com/app:v1
   countersign notary verify --signature app.tar.jws.sig --trust-policy blob-policy.json app.tar",
     after_help = "Nothing is fetched but image and signatures: revocation is answered by the lists given with --crl."
