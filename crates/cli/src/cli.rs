@@ -204,9 +204,8 @@ mod tests {
                     let before = sub.get_before_help().map(ToString::to_string).unwrap_or_default();
                     assert!(before.contains(sub.get_name()), "{} has no example", sub.get_name());
                     // One that is wrapped cannot be copied.
-                    for line in before.lines().filter(|line| line.chars().count() > WIDTH) {
-                        panic!("{}: this example is wider than {WIDTH}: {line}", sub.get_name());
-                    }
+                    let wide = before.lines().find(|line| line.chars().count() > WIDTH);
+                    assert_eq!(wide, None, "{}: wider than {WIDTH}", sub.get_name());
                 }
             }
         }
@@ -229,6 +228,28 @@ mod tests {
              key trusted-root insecure-ignore-tlog insecure-ignore-sct use-signed-timestamps check-claims offline \
              allow-certificate-chain certificate-chain ca-roots ca-intermediates timestamp-certificate-chain sct \
              private-infrastructure sk slot rekor-url new-bundle-format";
+        const SWITCHES: &[&str] = &[
+            "yes",
+            "recursive",
+            "upload",
+            "no-upload",
+            "force",
+            "local-image",
+            "check-claims",
+            "offline",
+            "b64",
+            "insecure-ignore-tlog",
+            "insecure-ignore-sct",
+            "use-signed-timestamps",
+            "tlog-upload",
+            "sk",
+            "use-signing-config",
+            "allow-http-registry",
+            "allow-insecure-registry",
+            "new-bundle-format",
+            "oidc-disable-ambient-providers",
+            "k8s-keychain",
+        ];
         let all: [(&[&str], &[&str]); 18] = [
             (
                 &["sign"],
@@ -291,6 +312,13 @@ mod tests {
                 .collect();
             for flag in flags.iter().flat_map(|list| list.split_whitespace()) {
                 assert!(known.contains(&flag), "{path:?} does not know --{flag}");
+            }
+            // cosign's switches are also spelled with their value.
+            for argument in
+                command.get_arguments().filter(|a| a.get_long().is_some_and(|l| SWITCHES.contains(&l)))
+            {
+                let values = argument.get_num_args().unwrap();
+                assert_eq!((values.min_values(), values.max_values()), (0, 1), "{path:?} {argument}");
             }
         }
     }

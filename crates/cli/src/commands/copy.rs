@@ -32,7 +32,7 @@ pub(crate) struct Copy {
     #[arg(long)]
     only_image: bool,
     /// Move a tag that names another image
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     force: bool,
     /// Copy nothing: show what would be copied
     #[arg(long)]
@@ -226,7 +226,7 @@ pub(crate) struct Clean {
     #[arg(long = "type", value_enum, default_value = "all", value_name = "TYPE")]
     kind: CleanType,
     /// Do it; without this, it is only shown
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     force: bool,
     /// Only show what would be taken away
     #[arg(long, conflicts_with = "force")]

@@ -247,7 +247,7 @@ pub(crate) struct ImportKeyPair {
     #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
     output_key_prefix: PathBuf,
     /// Ask for the new password once, not twice
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     yes: bool,
 }
 

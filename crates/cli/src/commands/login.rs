@@ -40,7 +40,7 @@ pub(crate) struct Login {
     #[arg(short, long, value_name = "PASSWORD", hide_short_help = true, conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from standard input
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     password_stdin: bool,
 }
 

@@ -57,7 +57,7 @@ pub(crate) struct SigningArgs {
     )]
     pub(crate) signing_algorithm: Algorithm,
     /// Ask nothing (nothing is asked anyhow)
-    #[arg(short, long, hide_short_help = true)]
+    #[arg(short, long, hide_short_help = true, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) login: LoginArgs,

@@ -75,7 +75,7 @@ pub(crate) struct SignImageArgs {
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) annotations: Vec<String>,
     /// Sign every manifest below an index too: every platform
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     recursive: bool,
     /// Whether the signature is written to the registry; with false it is printed
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]

@@ -422,3 +422,28 @@ fn quickstart_ends_well_and_leaves_nothing() {
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     assert_eq!(std::fs::read(home.path("README.md")).unwrap(), b"real file");
 }
+
+#[test]
+#[cfg(unix)]
+fn quickstart_that_is_told_to_end_leaves_nothing() {
+    let home = Home::new();
+    std::fs::write(home.path("README.md"), "real file").unwrap();
+    let temporary = home.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    for keep in [&[][..], &["--keep"]] {
+        let mut command = home.command(&[&["quickstart", "README.md"], keep].concat());
+        command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        // Early, and late.
+        let cue = if keep.is_empty() { "root of trust" } else { "gh (statements only)" };
+        let mut lines = lines.map(Result::unwrap);
+        assert!(lines.any(|line| line.contains(cue)), "{cue}");
+        let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let rest = lines.count();
+        let code = child.wait().unwrap().code().expect("it ends by itself");
+        assert!(keep.is_empty() || code == 0, "{code} after {rest} more lines");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{keep:?}");
+    }
+}
