@@ -84,7 +84,8 @@ fn every_command_line_in_the_documents_is_one() {
 
 #[test]
 fn every_command_that_a_text_mentions_is_there() {
-    let cli = Cli::command();
+    let mut cli = Cli::command();
+    cli.build();
     let mut found = 0;
     for (page, text) in pages() {
         // Between backticks: every second part.

@@ -21,9 +21,6 @@ use clap::error::ErrorKind;
 
 use crate::failure::{INTERNAL, USAGE};
 
-/// The stack of the thread that works; a main thread's may be as small as the system likes.
-const STACK: usize = 16 << 20;
-
 fn main() -> ExitCode {
     // Started by this program itself, to load the module of a hardware token: see `countersign_keys::pkcs11`.
     #[cfg(all(unix, feature = "pkcs11"))]
@@ -36,8 +33,7 @@ fn main() -> ExitCode {
             }
         };
     }
-    // A panic must never look like success: the work is done on a thread of its own, and one that does not come
-    // back with a code is a fault.
+    // A panic must never look like success: one that reaches this place is a fault.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         // Not by `eprintln!`: where standard error is gone, that would be a panic within a panic.
@@ -45,14 +41,7 @@ fn main() -> ExitCode {
             "error: a fault in countersign itself, at {place}; please report it with the command line"
         ));
     }));
-    let code = std::thread::Builder::new()
-        .name("countersign".into())
-        .stack_size(STACK)
-        .spawn(run)
-        .ok()
-        .and_then(|worker| worker.join().ok())
-        .unwrap_or(INTERNAL);
-    ExitCode::from(code)
+    ExitCode::from(std::panic::catch_unwind(run).unwrap_or(INTERNAL))
 }
 
 fn run() -> u8 {

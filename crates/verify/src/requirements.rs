@@ -54,6 +54,7 @@ pub struct Matcher(Kind);
 enum Kind {
     Exact(String),
     Pattern { text: String, regex: Regex },
+    Both(Box<Matcher>, Box<Matcher>),
 }
 
 impl Matcher {
@@ -100,12 +101,19 @@ impl Matcher {
         Ok(Self(Kind::Pattern { text: pattern.to_owned(), regex }))
     }
 
+    /// Matches what both match.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(Kind::Both(Box::new(self), Box::new(other)))
+    }
+
     /// Whether a text matches.
     #[must_use]
     pub fn matches(&self, text: &str) -> bool {
         match &self.0 {
             Kind::Exact(own) => own == text,
             Kind::Pattern { regex, .. } => regex.is_match(text),
+            Kind::Both(one, other) => one.matches(text) && other.matches(text),
         }
     }
 }
@@ -115,6 +123,7 @@ impl std::fmt::Display for Matcher {
         match &self.0 {
             Kind::Exact(text) => f.write_str(text),
             Kind::Pattern { text, .. } => write!(f, "/{text}/"),
+            Kind::Both(one, other) => write!(f, "{one} and {other}"),
         }
     }
 }
@@ -500,6 +509,14 @@ mod tests {
         assert!(!matcher.matches(&"a".repeat(50_000)));
         assert!(Matcher::pattern("((a{1000}){1000}){1000}").is_err(), "too large when compiled");
         assert!(Matcher::pattern(&"a".repeat(MAX_PATTERN_LEN + 1)).is_err());
+    }
+
+    #[test]
+    fn both_of_two_must_match() {
+        let both = Matcher::pattern("a.*").unwrap().and(Matcher::pattern(".*b").unwrap());
+        assert!(both.matches("ab"));
+        assert!(!both.matches("a") && !both.matches("b"));
+        assert_eq!(both.to_string(), "/a.*/ and /.*b/");
     }
 
     #[test]

@@ -19,7 +19,6 @@ use crate::out::{Terminal, block_on};
 /// The largest document that is attached, in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
 
-/// Attach evidence that was made elsewhere
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
     #[command(subcommand)]

@@ -7,7 +7,6 @@ use crate::cli::Cli;
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
-/// Print the completions for a shell
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign completion bash > /etc/bash_completion.d/countersign\n  countersign completion zsh > \"${fpath[1]}/_countersign\""

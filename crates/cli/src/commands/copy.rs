@@ -16,7 +16,6 @@ use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 use crate::progress::Bar;
 
-/// Copy an image with every platform and all its evidence, and read the copy back
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign copy registry.example/app:v1 mirror.example/app:v1
@@ -113,7 +112,6 @@ fn conclude(terminal: &Terminal, written: &[countersign_registry::Written], to: 
     Ok(())
 }
 
-/// Write an image with all its evidence to a directory, for a machine without network
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign save --dir app-v1 registry.example/app:v1
@@ -145,7 +143,6 @@ impl Save {
     }
 }
 
-/// Bring an image with all its evidence from a directory or an archive into a registry
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign load --dir app-v1 mirror.example/app:v1
@@ -213,7 +210,6 @@ enum CleanType {
     Sbom,
 }
 
-/// Take evidence away from an image
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign clean --dry-run registry.example/app:v1

@@ -90,7 +90,6 @@ impl ResultArgs {
     }
 }
 
-/// Sign a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign sign-blob --bundle app.tar.sigstore.json app.tar
@@ -118,7 +117,6 @@ impl SignBlob {
     }
 }
 
-/// Sign a statement about a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign attest-blob --predicate sbom.json --type spdxjson --bundle app.tar.att.json app.tar

@@ -33,7 +33,6 @@ fn conclude(terminal: &Terminal, title: &str, report: &Report) -> Outcome {
     Ok(report.exit_code())
 }
 
-/// Verify a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign verify-blob --bundle app.tar.sigstore.json --certificate-identity a@example.com \\
@@ -124,7 +123,6 @@ impl VerifyBlob {
     }
 }
 
-/// Verify a statement about a file, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign verify-blob-attestation --bundle out.json --type spdxjson \\

@@ -20,7 +20,6 @@ use crate::out::Terminal;
 
 const MAX_FILE: usize = 1 << 20;
 
-/// Make a trusted root document
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign trusted-root create --help")]
 pub(crate) struct TrustedRootCommand {
@@ -33,7 +32,6 @@ enum RootAction {
     Create(CreateRoot),
 }
 
-/// Make a signing configuration document
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign signing-config create --help")]
 pub(crate) struct SigningConfigCommand {

@@ -10,7 +10,6 @@ use crate::commands::serve::DirectoryArgs;
 use crate::failure::{Outcome, USAGE};
 use crate::out::Terminal;
 
-/// Check an instance: keys, clock, disk, expiry, reachability; and say the next step
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign doctor\n  countersign doctor /srv/countersign --output json"

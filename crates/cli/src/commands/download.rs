@@ -14,7 +14,6 @@ use crate::args::registry::{RegistryArgs, image};
 use crate::failure::{Failure, NO_SIGNATURE, Outcome};
 use crate::out::{Terminal, block_on};
 
-/// Fetch the evidence of an image, unverified
 #[derive(Debug, Args)]
 pub(crate) struct Download {
     #[command(subcommand)]

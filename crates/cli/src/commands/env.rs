@@ -102,7 +102,6 @@ const VARIABLES: &[(&str, &str, Value)] = &[
     ("PATH", "where credential helpers and plugins for keys are looked for", Shown),
 ];
 
-/// Show the variables of the environment that are read
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign env\n  countersign env --show-descriptions=false")]
 pub(crate) struct Env {

@@ -32,7 +32,6 @@ pub(crate) fn server_failure(error: &countersign_server::ServerError) -> Failure
     Failure::new(code, error.to_string())
 }
 
-/// Make an instance: its keys, certificates, logs, trust root and configuration, in one directory
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -20,7 +20,6 @@ use crate::out::Terminal;
 
 const MAX_FILE: usize = 32 << 20;
 
-/// Show a bundle, a certificate or a trusted root in plain words
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign inspect app.tar.sigstore.json
@@ -32,7 +31,6 @@ pub(crate) struct Inspect {
     file: PathBuf,
 }
 
-/// Look into bundles, with cosign's names
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign bundle inspect app.tar.sigstore.json")]
 pub(crate) struct BundleCommand {
@@ -42,6 +40,7 @@ pub(crate) struct BundleCommand {
 
 #[derive(Debug, Subcommand)]
 enum BundleAction {
+    /// Show a bundle, a certificate or a trusted root in plain words
     Inspect(Inspect),
 }
 

@@ -125,7 +125,6 @@ fn stty(mode: &str) {
     let _ = std::process::Command::new("stty").arg(mode).status();
 }
 
-/// Make a key pair, in files or where the key is to live
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -234,7 +233,6 @@ fn not_there(path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Bring a key of another form (PKCS#1, SEC 1, PKCS#8) into cosign's encrypted form
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign import-key-pair --key openssl.pem --output-key-prefix release"
@@ -265,7 +263,6 @@ impl ImportKeyPair {
     }
 }
 
-/// Encrypt a key file anew, under another password
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -298,7 +295,6 @@ impl ChangePassword {
     }
 }
 
-/// Print the public key of a private one
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign public-key --key cosign.key

@@ -24,7 +24,6 @@ use crate::out::{Terminal, block_on, counted};
 
 const MAX_FILE: usize = 16 << 20;
 
-/// Read a transparency log and check its proofs
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign log checkpoint                     how large the log is, signed

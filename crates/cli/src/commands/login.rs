@@ -21,7 +21,6 @@ const MAX_CONFIG: usize = 1 << 20;
 /// How Docker calls its own registry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 
-/// Keep the credential for a registry, where Docker and podman look for it too
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -9,7 +9,6 @@ use crate::cli::Cli;
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
-/// Write the manual pages into a directory
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign man /usr/local/share/man/man1\n  man ./man/countersign-sign.1"

@@ -10,7 +10,6 @@ use crate::commands::keys::password;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
-/// List hardware tokens and the references of the keys on them
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign pkcs11-tool list-tokens --module-path /usr/lib/softhsm/libsofthsm2.so\n  countersign pkcs11-tool list-keys-uris --slot-id 1722837645"

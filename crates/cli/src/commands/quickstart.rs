@@ -33,7 +33,6 @@ use crate::view::checklist;
 /// Who signs: a name of the development identity provider, which believes everyone.
 const EMAIL: &str = "you@example.com";
 
-/// Try everything on this machine: a private instance, signatures of your files, their verification, a forgery refused
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -16,7 +16,6 @@ const MAX_FILE: usize = 4 << 20;
 /// The most documents in one file of Kubernetes objects.
 const MAX_DOCUMENTS: usize = 1000;
 
-/// Verify the images that a Dockerfile names
 #[derive(Debug, Args)]
 pub(crate) struct DockerfileCommand {
     #[command(subcommand)]
@@ -46,7 +45,6 @@ struct DockerfileVerify {
     verify: Verify,
 }
 
-/// Verify the images that Kubernetes objects name
 #[derive(Debug, Args)]
 pub(crate) struct ManifestCommand {
     #[command(subcommand)]

@@ -12,7 +12,6 @@ use crate::commands::init::{DIRECTORY, server_failure};
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
-/// Replace a key of an instance so that everything signed before stays valid
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign\n  countersign rotate ca --key 'pkcs11:token=hsm;object=ca-2027?module-path=/usr/lib/hsm.so'",

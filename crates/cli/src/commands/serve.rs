@@ -30,7 +30,6 @@ impl DirectoryArgs {
     }
 }
 
-/// Run an instance: certificate authority, CT log, transparency log, timestamp authority and trust root
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -134,7 +134,6 @@ impl SigningArgs {
     }
 }
 
-/// Sign files and images with your identity, or with a key
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign sign app.tar                       log in once, write app.tar.sigstore.json

@@ -240,7 +240,6 @@ fn print(terminal: &Terminal, made: &Made) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sign a statement about an image, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign attest --predicate sbom.json --type spdxjson --key cosign.key registry.example/app:v1

@@ -13,7 +13,6 @@ use crate::args::registry::{RegistryArgs, image};
 use crate::failure::Outcome;
 use crate::out::{Terminal, block_on};
 
-/// Show everything attached to an image: what it is, whether it is signed, and by whom it says it is
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -152,7 +151,6 @@ enum TagKind {
     Digest,
 }
 
-/// Print where the older form of an image's evidence lies
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign triangulate registry.example/app:v1

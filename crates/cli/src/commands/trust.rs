@@ -22,7 +22,6 @@ use crate::out::{Terminal, block_on, say};
 /// The largest trust document, in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
 
-/// Show and change which instances this machine trusts
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign trust add https://sigstore.example.com     shows the fingerprint and asks
@@ -333,7 +332,6 @@ impl Default_ {
     }
 }
 
-/// Trust a TUF repository, with cosign's flags
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign initialize --mirror https://sigstore.example.com/tuf --root root.json

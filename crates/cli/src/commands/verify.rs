@@ -140,7 +140,6 @@ impl VerifyingArgs {
     }
 }
 
-/// Verify files and images: who signed them, when, and that nothing has changed since
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -227,7 +227,6 @@ fn simple_signing(image: &str, verified: &Verified) -> Value {
     })
 }
 
-/// Verify statements about images, with cosign's flags
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:

@@ -7,7 +7,6 @@ use crate::args::OutputArgs;
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
-/// Print the version
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign version\n  countersign version --json")]
 pub(crate) struct Version {

@@ -7,11 +7,10 @@ mod claims;
 mod sign;
 mod verify;
 
-use countersign_bundle::{Bundle, BundleError, legacy};
-use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Reference, Registry, RemoteRepository, Repository};
 
 pub use claims::{Claims, claims};
+pub use countersign_policy::bundle_of;
 pub use sign::{Attesting, Forms, Made, Signing, Target, attest, sign, targets};
 pub use verify::{Checks, ImageReport, Piece, Place, Wanted, verify_image};
 
@@ -39,18 +38,5 @@ impl Images {
     #[must_use]
     pub fn evidence(&self, image: &Reference) -> RemoteRepository {
         self.registry.repository(self.evidence.as_ref().unwrap_or_else(|| image.repository()))
-    }
-}
-
-/// What was found as the engine wants it; `None` for forms that carry no signature, or one of another kind.
-#[must_use]
-pub fn bundle_of(found: &Found) -> Option<Result<Bundle, BundleError>> {
-    match found.form {
-        Form::Bundle => Some(Bundle::from_json(&found.bytes)),
-        Form::CosignSignature => Some(legacy::from_signature_layer(&found.bytes, &found.annotations)),
-        Form::CosignAttestation => Some(legacy::from_attestation_layer(&found.bytes, &found.annotations)),
-        // A bare statement, which nobody signed, is none.
-        Form::InToto => legacy::from_attestation_layer(&found.bytes, &found.annotations).ok().map(Ok),
-        _ => None,
     }
 }

@@ -10,6 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign"],
     &["countersign-server"],
     &["countersign-client"],
+    &["countersign-policy"],
     &["countersign-ca"],
     &["countersign-tsa"],
     &["countersign-log"],

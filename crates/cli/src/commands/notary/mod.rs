@@ -14,7 +14,6 @@ use countersign_registry::{Layout, Name, Reference, Store, Tag};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
-/// Sign, verify and look at signatures of the Notary Project (notation)
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign notary sign --key signer.key --certificate-chain chain.pem registry.example/app:v1

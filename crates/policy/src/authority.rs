@@ -1,0 +1,98 @@
+//! Who must have signed, as data: what all the languages of policies come down to.
+
+use std::collections::BTreeMap;
+
+use countersign_registry::Repository;
+
+use crate::pattern::Pattern;
+use crate::trust::TrustSpec;
+
+/// Somebody who must have signed. Equal authorities are asked and judged once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Authority {
+    /// What it is called in messages.
+    pub name: String,
+    /// Who it is.
+    pub who: Who,
+    /// Whom else to trust: certificate authorities, logs, timestamp authorities.
+    pub trust: TrustSpec,
+    /// How much evidence there must be.
+    pub demands: Demands,
+    /// Annotations that the one signature must carry.
+    pub annotations: BTreeMap<String, String>,
+    /// Where the evidence lies, if not beside the image.
+    pub repository: Option<Repository>,
+    /// Which forms of evidence are read.
+    pub forms: Forms,
+}
+
+/// Who must have signed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// The holder of a key; of several keys, one.
+    Key(KeySource),
+    /// One of these identities; never empty.
+    Identities(Vec<IdentityRule>),
+    /// Anybody with a certificate below the roots of the trust material. Sound only where these are one's own, or
+    /// what the certificate says is looked at afterwards.
+    AnyIdentity,
+    /// A signer of the Notary Project whose chain ends at one of these certificates.
+    Notary {
+        /// PEM.
+        certificates: String,
+        /// PEM of the timestamp authorities' roots; empty for none.
+        timestamp_certificates: String,
+    },
+}
+
+/// Where a public key is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// Here: PEM of one public key or certificate.
+    Pem(String),
+    /// Elsewhere: `k8s://namespace/secret`, `awskms://…`, and so on.
+    Reference(String),
+}
+
+/// An identity that may have signed. All that stands in it must match.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct IdentityRule {
+    /// The name in the certificate.
+    pub subject: Pattern,
+    /// Who vouched for it. All must match; never empty.
+    pub issuer: Vec<Pattern>,
+    /// Further extensions of the certificate, by name or OID.
+    pub extensions: BTreeMap<String, Pattern>,
+}
+
+/// How much evidence there must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Demands {
+    /// A transparency log has the signature.
+    pub log: bool,
+    /// A CT log has the certificate. Says nothing for keys.
+    pub sct: bool,
+    /// A timestamp authority has seen the signature.
+    pub timestamp: bool,
+}
+
+impl Default for Demands {
+    fn default() -> Self {
+        Self { log: true, sct: true, timestamp: false }
+    }
+}
+
+/// Which forms of evidence are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Forms {
+    /// Sigstore bundles.
+    pub bundles: bool,
+    /// cosign's older tags.
+    pub older: bool,
+}
+
+impl Default for Forms {
+    fn default() -> Self {
+        Self { bundles: true, older: true }
+    }
+}

@@ -1,0 +1,128 @@
+//! What is judged: an object on its way into a cluster, or one that is there.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::access::Access;
+
+/// The kind of an object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct GroupVersionKind {
+    /// The API group; empty for the core one.
+    pub group: String,
+    /// The version.
+    pub version: String,
+    /// The kind.
+    pub kind: String,
+}
+
+impl GroupVersionKind {
+    /// From `apiVersion` and `kind` of an object; empty where they are not there.
+    #[must_use]
+    pub fn of(object: &Value) -> Self {
+        let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+        let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
+        Self { group: group.to_owned(), version: version.to_owned(), kind: text("kind").to_owned() }
+    }
+}
+
+impl fmt::Display for GroupVersionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.group.is_empty() {
+            write!(f, "{}/{}", self.version, self.kind)
+        } else {
+            write!(f, "{}/{}/{}", self.group, self.version, self.kind)
+        }
+    }
+}
+
+/// What is being done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Operation {
+    /// An object is made, or is simply there.
+    Create,
+    /// An object is changed.
+    Update,
+    /// An object is taken away.
+    Delete,
+    /// A connection to an object is opened.
+    Connect,
+}
+
+impl Operation {
+    /// As Kubernetes spells it.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Create => "CREATE",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+            Self::Connect => "CONNECT",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// The name.
+    pub name: String,
+    /// The groups.
+    pub groups: Vec<String>,
+    /// The roles bound to it, as `namespace:name`.
+    pub roles: Vec<String>,
+    /// The cluster roles bound to it.
+    pub cluster_roles: Vec<String>,
+}
+
+/// What is judged.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The kind.
+    pub kind: GroupVersionKind,
+    /// The subresource, such as `ephemeralcontainers`; empty for none.
+    pub subresource: String,
+    /// The namespace; empty for objects of the cluster.
+    pub namespace: String,
+    /// The name; empty when the server is to make one.
+    pub name: String,
+    /// What is being done.
+    pub operation: Operation,
+    /// The object as it would be.
+    pub object: Value,
+    /// The object as it is, for an update.
+    pub old_object: Option<Value>,
+    /// Who asks; nobody for an object that is simply there.
+    pub user: User,
+    /// Whether it is only tried.
+    pub dry_run: bool,
+    /// What registries may be asked with for this object: its pull secrets and service account.
+    pub access: Access,
+}
+
+impl Request {
+    /// An object that is simply there, or in a file.
+    #[must_use]
+    pub fn of_object(object: Value) -> Self {
+        let text = |name: &str| {
+            object
+                .pointer(&format!("/metadata/{name}"))
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Self {
+            kind: GroupVersionKind::of(&object),
+            subresource: String::new(),
+            namespace: text("namespace"),
+            name: text("name"),
+            operation: Operation::Create,
+            old_object: None,
+            user: User::default(),
+            dry_run: false,
+            access: Access::default(),
+            object,
+        }
+    }
+}
