@@ -16,14 +16,14 @@ const WIDTH: usize = 100;
 const EXAMPLES: &str = "\
 Examples:
   countersign quickstart README.md                 try everything on this machine
-  countersign sign app.tar                         sign with your identity; writes app.tar.sigstore.json
+  countersign sign app.tar                         sign as yourself; writes app.tar.sigstore.json
   countersign verify app.tar --email a@example.com --issuer https://idp.example.com
   countersign trust add https://sigstore.example.com   use a private instance
   countersign init && countersign serve            run one";
 
 const CODES: &str = "\
-Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 another identity or policy,
-5 trust root missing or unusable, 6 network, 7 a fault of the program.";
+Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found,
+4 another identity or policy, 5 trust root missing or unusable, 6 network, 7 a fault of the program.";
 
 /// Signs, logs and verifies with an identity, and runs the services behind that
 #[derive(Debug, Parser)]
@@ -271,6 +271,8 @@ mod tests {
         let mut program = Cli::command();
         program.build();
         check(&program);
+        let wide = EXAMPLES.lines().chain(CODES.lines()).find(|line| line.chars().count() > WIDTH);
+        assert_eq!(wide, None, "wider than {WIDTH}");
     }
 
     /// cosign's flags by command, as its third version has them: each is taken, or refused with a reason.
