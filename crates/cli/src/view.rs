@@ -36,9 +36,10 @@ const fn label(name: CheckName) -> &'static str {
 /// Why a failed check matters, and what to do next. Never a weaker check.
 const fn meaning(reason: Reason) -> (&'static str, &'static str) {
     match reason {
-        Reason::NoSignature => {
-            ("an unsigned artifact could come from anyone", "ask the sender for the .sigstore.json file")
-        }
+        Reason::NoSignature => (
+            "an unsigned artifact could come from anyone",
+            "ask the sender for its signature; a file's is FILE.sigstore.json",
+        ),
         Reason::DigestMismatch | Reason::SubjectMismatch | Reason::EntryDigestMismatch => (
             "this is not the artifact that was signed: it was changed, or the signature is of another one",
             "fetch artifact and signature again from the sender and compare their digests",

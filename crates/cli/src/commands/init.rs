@@ -13,7 +13,7 @@ use countersign_server::instance::{InitOptions, InstanceKey, KeyOrigin, PASSWORD
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, INTERNAL, Outcome, TRUST, USAGE};
 use crate::out::Terminal;
@@ -60,7 +60,7 @@ pub(crate) struct Init {
     #[arg(long, visible_alias = "oidc-issuer", value_name = "URL")]
     oidc: Option<String>,
     /// Requests per second and client address; 0 for no limit
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u32>, default_value_t = 100)]
     requests_per_second: u32,
     #[command(flatten)]
     keys: InstanceKeyArgs,

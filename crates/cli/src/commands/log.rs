@@ -16,9 +16,9 @@ use countersign_tlog::{Checkpoint, NoteVerifier, merkle};
 use serde_json::json;
 use url::Url;
 
-use crate::args::OutputArgs;
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
+use crate::args::{OutputArgs, number};
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 
@@ -177,7 +177,7 @@ impl CheckpointCommand {
 #[command(before_help = "Examples:\n  countersign log get 42\n  countersign log get 42 --out entry.json")]
 struct Get {
     /// The entry's index
-    #[arg(value_name = "INDEX")]
+    #[arg(value_name = "INDEX", value_parser = number::<u64>)]
     index: u64,
     /// Write the entry to this file instead of standard output
     #[arg(long, value_name = "FILE")]
@@ -208,7 +208,7 @@ impl Get {
   countersign log proof --kept checkpoint.txt         that the tree continues the kept one")]
 struct Proof {
     /// The entry's index
-    #[arg(value_name = "INDEX", required_unless_present = "kept", conflicts_with = "kept")]
+    #[arg(value_name = "INDEX", value_parser = number::<u64>, required_unless_present = "kept", conflicts_with = "kept")]
     index: Option<u64>,
     /// A checkpoint kept from before
     #[arg(long, value_name = "FILE")]

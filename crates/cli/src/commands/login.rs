@@ -18,6 +18,8 @@ use crate::out::Terminal;
 
 /// The largest configuration, in bytes.
 const MAX_CONFIG: usize = 1 << 20;
+/// The longest password read from standard input, in bytes.
+const MAX_PASSWORD: u64 = 64 << 10;
 /// How Docker calls its own registry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 
@@ -92,7 +94,11 @@ impl Login {
         }
         let read = if self.password_stdin {
             let mut text = Zeroizing::new(String::new());
-            std::io::stdin().lock().take(64 << 10).read_to_string(&mut text).map(|_| text)
+            let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);
+            if text.len() as u64 > MAX_PASSWORD {
+                return Err(Failure::usage(format!("the password is longer than {MAX_PASSWORD} bytes")));
+            }
+            read.map(|_| text)
         } else if std::io::stdin().is_terminal() {
             ask(&self.registry, false)
         } else {

@@ -5,7 +5,7 @@ use countersign_keys::pkcs11::uri::{KeyMatch, TokenAttribute, TokenMatch};
 use countersign_keys::pkcs11::{Pkcs11Uri, default_module, list_keys, list_tokens};
 use serde_json::json;
 
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::keys::password;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -64,7 +64,7 @@ struct ListKeysUris {
     #[command(flatten)]
     module: ModuleArgs,
     /// The token's slot, as list-tokens shows it
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u64>)]
     slot_id: u64,
     /// Taken by cosign; refused here
     #[arg(long, value_name = "PIN", hide = true)]

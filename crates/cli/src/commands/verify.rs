@@ -12,13 +12,13 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_verify::{Report, Requirements, TrustMaterial};
 use serde_json::json;
 
-use crate::args::OutputArgs;
 use crate::args::authority::AuthorityArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
 use crate::args::registry::Named;
 use crate::args::services::TrustArgs;
 use crate::args::witness::WitnessArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify_image::{Checks, ImageArgs};
 use crate::failure::{Failure, Outcome};
@@ -30,13 +30,13 @@ use crate::view::{checklist, report_json};
 #[command(next_help_heading = "How much evidence")]
 pub(crate) struct ThresholdArgs {
     /// At least this many transparency logs; 1, unless said otherwise
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
     min_logs: Option<usize>,
     /// At least this many timestamp authorities
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, default_value_t = 0)]
     min_timestamps: usize,
     /// At least this many CT logs, for signatures by identity; 1, and none under an authority of your own
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
     min_scts: Option<usize>,
     /// Require a timestamp authority, as cosign spells it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]

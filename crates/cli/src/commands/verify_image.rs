@@ -10,10 +10,10 @@ use countersign_registry::Layout;
 use countersign_verify::{Payload, Report, Requirements, SIGN_PREDICATE_TYPE, TrustMaterial, Verified};
 use serde_json::{Value, json};
 
-use crate::args::OutputArgs;
 use crate::args::authority::certificates;
 use crate::args::refused::VerifyImageRefused;
 use crate::args::registry::{RegistryArgs, image};
+use crate::args::{OutputArgs, number};
 use crate::checklist::others;
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify::VerifyingArgs;
@@ -38,7 +38,7 @@ pub(crate) struct ImageArgs {
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     certificate: Option<PathBuf>,
     /// How many pieces of evidence are looked at, at most; more of them is an error [default: 100]
-    #[arg(long, value_name = "NUMBER", hide_short_help = true)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, hide_short_help = true)]
     max_evidence: Option<usize>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,

@@ -27,33 +27,34 @@ fn help_texts_are_as_kept() {
 fn mistakes_in_the_command_line_exit_with_1() {
     let home = Home::new();
     std::fs::write(home.path("f"), "x").unwrap();
-    for arguments in [
-        &[][..],
-        &["nonsense"],
-        &["sign"],
-        &["sign", "not-there"],
-        &["verify", "f"],
-        &["verify", "not-there", "--key", "k"],
-        &["verify", "f", "--email", "a@b.c"],
-        &["verify", "f", "--min-logs", "many", "--key", "k"],
-        &["verify-blob", "f", "--bundle", "b", "--key", "k", "--insecure-ignore-sct"],
-        &["sign-blob", "f", "--sk"],
-        &["sign-blob", "f", "--new-bundle-format=false"],
-        &["generate-key-pair", "--kms", "awskms:///x"],
-        &["generate-key-pair", "--kms", "k8s://ns/secret"],
-        &["generate-key-pair", "hashivault://k"],
-        &["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"],
-        &["generate-key-pair", "k8s://ns/secret"],
-        &["public-key", "--key", "hashivault://k"],
-        &["public-key", "--key", "no-such-plugin://k"],
-        &["public-key", "--key", "github://owner/repo"],
-        &["change-password", "--key", "not-there"],
-        &["completion", "tcsh"],
-        &["serve", "no-instance"],
+    for (arguments, told) in [
+        (&[][..], "Usage: countersign"),
+        (&["nonsense"], "unrecognized subcommand"),
+        (&["sign"], "<FILE|IMAGE>"),
+        (&["sign", "not-there"], "there is no file"),
+        (&["verify", "f"], "nobody is named"),
+        (&["verify", "not-there", "--key", "k"], "there is no file"),
+        (&["verify", "f", "--key", "k"], "k: open"),
+        (&["verify", "f", "--email", "a@b.c"], "no issuer is named"),
+        (&["verify", "f", "--min-logs", "many", "--key", "k"], "expected a number, found \"many\""),
+        (&["verify-blob", "f", "--bundle", "b", "--key", "k", "--insecure-ignore-sct"], "is not taken"),
+        (&["sign-blob", "f", "--sk"], "--sk is not taken"),
+        (&["sign-blob", "f", "--new-bundle-format=false"], "is not taken"),
+        (&["generate-key-pair", "--kms", "awskms:///x"], "awskms:///KEY"),
+        (&["generate-key-pair", "--kms", "k8s://ns/secret"], "expected a key service"),
+        (&["generate-key-pair", "hashivault://k"], "expected k8s://NAMESPACE/SECRET"),
+        (&["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"], "cannot be used with"),
+        (&["generate-key-pair", "k8s://ns/secret"], "KUBECONFIG"),
+        (&["public-key", "--key", "hashivault://k"], "VAULT_ADDR"),
+        (&["public-key", "--key", "no-such-plugin://k"], "sigstore-kms-no-such-plugin"),
+        (&["public-key", "--key", "github://owner/repo"], "nobody can read back"),
+        (&["change-password", "--key", "not-there"], "not-there"),
+        (&["completion", "tcsh"], "bash"),
+        (&["serve", "no-instance"], "countersign init no-instance"),
     ] {
         let (code, _, err) = home.text(arguments);
         assert_eq!(code, 1, "{arguments:?}: {err}");
-        assert!(!err.is_empty(), "{arguments:?} says nothing");
+        assert!(err.contains(told), "{arguments:?}: {err}");
     }
 }
 

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 
 use super::view::{checklist, report_json};
 use super::{image_in, metadata};
-use crate::args::OutputArgs;
 use crate::args::registry::{Named, RegistryArgs};
+use crate::args::{OutputArgs, number};
 use crate::checklist::others;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
@@ -56,7 +56,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     enforce_logged: bool,
     /// How many signatures are looked at, at most; more of them is an error
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, default_value_t = 100)]
     max_signatures: usize,
     /// The signature of a file, instead of FILE.jws.sig or FILE.cose.sig
     #[arg(long, value_name = "FILE")]
