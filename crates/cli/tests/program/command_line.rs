@@ -24,6 +24,19 @@ fn help_texts_are_as_kept() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_the_arguments_of_each_command() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let text = home.good(&["completion", shell]);
+        assert!(text.contains("min-logs") && text.contains("registry-cacert"), "{shell}");
+    }
+    home.good(&["man", "pages"]);
+    let page = std::fs::read_to_string(home.path("pages/countersign-verify.1")).unwrap();
+    assert!(page.contains("min\\-logs"), "{page}");
+    assert!(home.path("pages/countersign-log-checkpoint.1").exists());
+}
+
+#[test]
 fn mistakes_in_the_command_line_exit_with_1() {
     let home = Home::new();
     std::fs::write(home.path("f"), "x").unwrap();
