@@ -63,16 +63,32 @@ impl RegistryArgs {
         self.refused.check()
     }
 
+    /// The one repository for all evidence, when there is one.
+    pub(crate) fn evidence(&self) -> Option<String> {
+        let variable = || std::env::var(REPOSITORY_VARIABLE).ok().filter(|text| !text.is_empty());
+        self.repository.clone().or_else(variable)
+    }
+
+    /// Refuses to carry an image when its evidence is kept elsewhere: what is carried is what lies beside it, and evidence that
+    /// is left behind would look like none.
+    pub(crate) fn check_beside(&self) -> Result<(), Failure> {
+        self.check()?;
+        match self.evidence() {
+            None => Ok(()),
+            Some(place) => Err(Failure::usage(format!(
+                "all evidence is kept in {place} (--repository, {REPOSITORY_VARIABLE}), and only what lies beside an image is \
+                 carried along with it"
+            ))
+            .next(format!("unset {REPOSITORY_VARIABLE} to carry what lies beside the image"))),
+        }
+    }
+
     /// A client for these images. Given credentials go to the registries of these names and to no other.
     pub(crate) fn images<'a>(
         &self,
         references: impl IntoIterator<Item = &'a Reference>,
     ) -> Result<Images, Failure> {
-        let evidence = match &self.repository {
-            Some(text) => Some(text.clone()),
-            None => std::env::var(REPOSITORY_VARIABLE).ok().filter(|text| !text.is_empty()),
-        };
-        let evidence = evidence.map(|text| Repository::parse(&text)).transpose()?;
+        let evidence = self.evidence().map(|text| Repository::parse(&text)).transpose()?;
         let own = references.into_iter().map(Reference::registry).collect::<Vec<_>>();
         let hosts = own.into_iter().chain(evidence.as_ref().map(Repository::registry));
         Ok(Images::new(self.registry(hosts)?, evidence.clone()))

@@ -45,7 +45,11 @@ pub(crate) struct Copy {
 impl Copy {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.refused.check()?;
-        self.registry.check()?;
+        if self.only_image {
+            self.registry.check()?;
+        } else {
+            self.registry.check_beside()?;
+        }
         let (from, to) = (image(&self.from)?, image(&self.to)?);
         if to.digest().is_some() {
             return Err(Failure::usage("the copy has the digest it has; name a repository, or a tag in it"));
@@ -129,7 +133,7 @@ pub(crate) struct Save {
 
 impl Save {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.registry.check()?;
+        self.registry.check_beside()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let bar = Bar::new(terminal);
@@ -160,7 +164,7 @@ pub(crate) struct Load {
 
 impl Load {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.registry.check()?;
+        self.registry.check_beside()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let target = images.home(&reference);

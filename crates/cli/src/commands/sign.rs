@@ -270,6 +270,9 @@ impl Sign {
         for annotation in &self.images.annotations {
             verify.push_str(&format!(" -a {}", quoted(annotation)));
         }
+        if let Some(place) = self.images.evidence() {
+            verify.push_str(&format!(" --repository {}", quoted(&place)));
+        }
         let pem =
             made.older.as_ref().and_then(|o| o.annotations.get(countersign_bundle::legacy::CERTIFICATE));
         let older = pem.and_then(|pem| Certificate::from_pem(pem).ok());

@@ -99,6 +99,11 @@ impl SignImageArgs {
         self.form.registry.check()
     }
 
+    /// The one repository for all evidence, when there is one.
+    pub(crate) fn evidence(&self) -> Option<String> {
+        self.form.registry.evidence()
+    }
+
     /// Options for images are refused where there are none, so that nobody believes that they took effect.
     pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
         let given = !self.annotations.is_empty()

@@ -234,7 +234,7 @@ fn simple_signing(image: &str, verified: &Verified) -> Value {
   countersign verify-attestation --type slsaprovenance1 --repo acme/app registry.example/app:v1 \\
     | jq -r .payload | base64 -d",
     after_help = "Prints the envelopes of the statements that are verified, one JSON document on each line. When none is left, nothing is \
-printed and the exit code says why."
+printed (with --output json, the report of the refusal), and the exit code says why."
 )]
 pub(crate) struct VerifyAttestation {
     /// The images

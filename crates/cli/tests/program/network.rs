@@ -31,6 +31,18 @@ fn verify(home: &Home, host: &str, more: &[&str]) -> (i32, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_line_to_send_on_says_where_the_evidence_is() {
+    let (fake, home) = signed().await;
+    images::image(&fake.app(), "v2", "another").await;
+    let (image, place) = (format!("{}/app:v2", fake.host), format!("{}/evidence", fake.host));
+    let sign = ["sign", "--key", "cosign.key", "--no-tlog", &image];
+    let line = home.good(&[&sign[..], &["--repository", &place]].concat());
+    home.good(&line.trim_end().split(' ').skip(1).collect::<Vec<_>>());
+    let output = home.command(&sign).env("COSIGN_REPOSITORY", &place).output().unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), line, "the next one may not have the variable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_this_machine_is_reached_without_tls_only_when_that_is_said() {
     let (fake, home) = signed().await;
     // This address leads here, and does not say so.
