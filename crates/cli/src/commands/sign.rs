@@ -22,6 +22,7 @@ use crate::args::login::LoginArgs;
 use crate::args::refused::SignRefused;
 use crate::args::registry::Named;
 use crate::args::services::{HttpArgs, ServiceArgs, TrustArgs};
+use crate::commands::cosign_sign::there;
 use crate::commands::keys::{Algorithm, password};
 use crate::commands::sign_image::SignImageArgs;
 use crate::failure::{Failure, Outcome};
@@ -56,7 +57,7 @@ pub(crate) struct SigningArgs {
     )]
     pub(crate) signing_algorithm: Algorithm,
     /// Ask nothing (nothing is asked anyhow)
-    #[arg(short, long, hide_short_help = true)]
+    #[arg(short, long, hide_short_help = true, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
@@ -82,6 +83,11 @@ impl SigningArgs {
             Ok(trust) => trust,
             // A key that nobody else takes part in needs nobody to be trusted.
             Err(failure) if self.alone() && failure.code == crate::failure::TRUST => Trust::nobody(),
+            Err(failure) if self.key.is_some() && failure.code == crate::failure::TRUST => {
+                return Err(
+                    failure.next("a key can also sign for itself, with neither instance nor log: --no-tlog")
+                );
+            }
             Err(failure) => return Err(failure),
         };
         let services = self.services.services(&trust, self.key.is_some())?;
@@ -171,6 +177,8 @@ struct Written {
 
 impl Sign {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
+        self.images.refuse()?;
         if self.bundle.is_some() && self.names.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be signed"));
         }
@@ -182,9 +190,8 @@ impl Sign {
             }
         }
         self.images.check(images.is_empty())?;
-        // A file that is not there is told before anyone logs in.
-        for file in files.iter().filter(|f| f.as_path() != Path::new("-")) {
-            std::fs::File::open(file).map_err(countersign_client::ClientError::file("open", file))?;
+        for file in &files {
+            there(file)?;
         }
         let run = self.images.run(&images, self.bundle.as_deref())?;
         if self.images.dry_run {
@@ -262,6 +269,9 @@ impl Sign {
         let mut verify = format!("countersign verify {}", quoted(&shown));
         for annotation in &self.images.annotations {
             verify.push_str(&format!(" -a {}", quoted(annotation)));
+        }
+        if let Some(place) = self.images.evidence() {
+            verify.push_str(&format!(" --repository {}", quoted(&place)));
         }
         let pem =
             made.older.as_ref().and_then(|o| o.annotations.get(countersign_bundle::legacy::CERTIFICATE));

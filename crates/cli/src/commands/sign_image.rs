@@ -15,7 +15,7 @@ use countersign_crypto::encoding;
 use countersign_registry::evidence::OlderTag;
 use countersign_registry::{Reference, RemoteRepository, Store};
 
-use crate::args::refused::{RegistryRefused, SignImageRefused};
+use crate::args::refused::{AttestRefused, SignImageRefused};
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
 use crate::commands::sign::SigningArgs;
@@ -49,13 +49,10 @@ pub(crate) struct FormArgs {
     registry_referrers_mode: Option<ReferrersMode>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl FormArgs {
     pub(crate) fn forms(&self) -> Result<Forms, Failure> {
-        self.refused.check()?;
         let older_only = self.new_bundle_format == Some(false)
             || self.registry_referrers_mode == Some(ReferrersMode::Legacy);
         if older_only && self.registry_referrers_mode == Some(ReferrersMode::Oci11) {
@@ -80,7 +77,7 @@ pub(crate) struct SignImageArgs {
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) annotations: Vec<String>,
     /// Sign every manifest below an index too: every platform
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     recursive: bool,
     /// Whether the signature is written to the registry; with false it is printed
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
@@ -98,9 +95,19 @@ pub(crate) struct SignImageArgs {
 }
 
 impl SignImageArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn refuse(&self) -> Result<(), Failure> {
+        self.refused.check()?;
+        self.form.registry.check()
+    }
+
+    /// The one repository for all evidence, when there is one.
+    pub(crate) fn evidence(&self) -> Option<String> {
+        self.form.registry.evidence()
+    }
+
     /// Options for images are refused where there are none, so that nobody believes that they took effect.
     pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
-        self.refused.check()?;
         let given = !self.annotations.is_empty()
             || self.recursive
             || !self.upload
@@ -251,7 +258,7 @@ impl<'a> Failed<'a> {
             Err(failure) => {
                 if self.all > 1 {
                     let no = self.terminal.no();
-                    crate::out::complain(&format!(
+                    crate::out::say(&format!(
                         "{no} not {}: {}: {}",
                         self.done, target.reference, failure.message
                     ));
@@ -308,8 +315,8 @@ fn print(terminal: &Terminal, made: &Made) -> Result<(), Failure> {
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign attest --predicate sbom.spdx.json --type spdxjson --key cosign.key registry.example/app:v1
-  countersign attest --predicate provenance.json --type slsaprovenance1 registry.example/app@sha256:9f86…
+  countersign attest --predicate sbom.json --type spdxjson --key cosign.key registry.example/app:v1
+  countersign attest --predicate slsa.json --type slsaprovenance1 registry.example/app@sha256:9f86…
   countersign attest --statement statement.json --key cosign.key registry.example/app:v1")]
 pub(crate) struct Attest {
     /// The images the statement is about
@@ -337,10 +344,15 @@ pub(crate) struct Attest {
     form: FormArgs,
     #[command(flatten)]
     signing: SigningArgs,
+    #[command(flatten)]
+    refused: AttestRefused,
 }
 
 impl Attest {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.refused.check()?;
+        self.signing.refused.check()?;
+        self.form.registry.check()?;
         if self.bundle.is_some() && self.images.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several images are named"));
         }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::common::{Served, entry_request};
+use crate::common::Served;
+use crate::requests::entry_request;
 use countersign_crypto::encoding::{base64_encode, base64url_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_server::serve::{Patience, ServeOptions};
