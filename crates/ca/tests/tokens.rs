@@ -256,7 +256,7 @@ async fn s11_no_algorithm_and_hmac_with_the_public_key_are_refused() {
 }
 
 #[tokio::test]
-async fn s11_a_key_which_the_token_brings_along_is_not_used() {
+async fn s11_s12_a_key_which_the_token_brings_along_is_not_used() {
     let world = World::new(|_| ());
     let own = jwk(&OTHER_RSA, "mine");
     for header in [
