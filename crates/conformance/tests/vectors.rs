@@ -14,18 +14,18 @@ use vectors::{Case, load};
 /// The command the suite would give for a case.
 fn command(case: &Case, by_digest: bool) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign-conformance"));
-    command.env_clear().arg("verify-bundle").arg("--bundle").arg(&case.files.bundle);
-    match &case.files.key {
+    command.env_clear().arg("verify-bundle").arg("--bundle").arg(&case.bundle);
+    match &case.key {
         Some(key) => command.arg("--key").arg(key),
         None => command
             .args(["--certificate-identity", &case.identity])
             .args(["--certificate-oidc-issuer", &case.issuer]),
     };
-    command.arg("--trusted-root").arg(&case.files.trusted_root);
+    command.arg("--trusted-root").arg(&case.trusted_root);
     if by_digest {
-        command.arg(HashAlgorithm::Sha256.digest(&case.artifact).to_string());
+        command.arg(HashAlgorithm::Sha256.digest(&std::fs::read(&case.artifact).unwrap()).to_string());
     } else {
-        command.arg(&case.files.artifact);
+        command.arg(&case.artifact);
     }
     command
 }

@@ -5,6 +5,8 @@
 #[path = "support/vectors.rs"]
 mod vectors;
 
+use std::fs::{read, read_to_string};
+
 use countersign_bundle::{Bundle, TrustedRoot};
 use countersign_crypto::{HashAlgorithm, PublicKey};
 use countersign_verify::{Identity, Reason, Report, Requirements, Subject, TrustMaterial, verify};
@@ -82,20 +84,21 @@ const REFUSALS: &[(&str, &[Reason])] = {
 
 /// What a case comes to: the code of the reason, or `None` when it is accepted.
 fn judge(case: &Case, by_digest: bool) -> (Option<Reason>, Option<Report>) {
-    let Ok(root) = TrustedRoot::from_json(&case.trusted_root) else {
+    let Ok(root) = TrustedRoot::from_json(&read(&case.trusted_root).unwrap()) else {
         return (Some(Reason::TrustRootMalformed), None);
     };
     let material = match TrustMaterial::from_trusted_root(&root) {
         Ok(material) => material,
         Err(error) => return (Some(error.reason()), None),
     };
+    let artifact = read(&case.artifact).unwrap();
     let subject = if by_digest {
-        Subject::from_digest(HashAlgorithm::Sha256.digest(&case.artifact))
+        Subject::from_digest(HashAlgorithm::Sha256.digest(&artifact))
     } else {
-        Subject::from_bytes(&case.artifact)
+        Subject::from_bytes(&artifact)
     };
-    let requirements = match &case.key_pem {
-        Some(pem) => match PublicKey::from_pem(pem) {
+    let requirements = match &case.key {
+        Some(key) => match PublicKey::from_pem(&read_to_string(key).unwrap()) {
             Ok(key) => Requirements::builder().key(key).build(),
             // The wrong key of `managed-key-wrong-key_fail` is no key: its base64 has stray bits at its end.
             Err(_) => return (Some(Reason::WrongKey), None),
@@ -105,7 +108,7 @@ fn judge(case: &Case, by_digest: bool) -> (Option<Reason>, Option<Report>) {
         }
     };
     let now: Timestamp = NOW.parse().unwrap();
-    let report = match Bundle::from_json(&case.bundle) {
+    let report = match Bundle::from_json(&read(&case.bundle).unwrap()) {
         Ok(bundle) => verify(&subject, &bundle, &material, &requirements, now),
         Err(error) => Report::malformed(&error),
     };
