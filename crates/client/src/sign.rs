@@ -77,6 +77,9 @@ pub struct Older {
     pub annotations: Annotations,
 }
 
+/// A key made for a run, with its certificate.
+type Certified = (Arc<dyn Signer>, IssuedCertificate);
+
 /// One run of signing: of one thing after the other, or of several at once.
 #[derive(Debug)]
 pub struct Session<'a> {
@@ -87,7 +90,7 @@ pub struct Session<'a> {
     clock: Arc<dyn Clock>,
     /// The certificate in use, or why nobody logged in. Held while one is asked for: signatures made at once have one
     /// login, and one that failed is not tried again for each of them.
-    current: Mutex<Option<Result<(Arc<dyn Signer>, IssuedCertificate), String>>>,
+    current: Mutex<Option<Result<Certified, String>>>,
 }
 
 impl<'a> Session<'a> {

@@ -42,13 +42,16 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
+/// Held by whoever changes what lies at a tag.
+type Turns = HashMap<(Repository, Tag), Arc<Mutex<()>>>;
+
 #[derive(Debug)]
 struct Inner {
     http: Http,
     options: RegistryOptions,
     hosts: Mutex<HashMap<String, Arc<OnceCell<Arc<Host>>>>>,
     /// The tags that are being changed.
-    turns: Mutex<HashMap<(Repository, Tag), Arc<Mutex<()>>>>,
+    turns: Mutex<Turns>,
 }
 
 /// What is known of one registry.

@@ -369,7 +369,7 @@ mod tests {
             }
             order.lock().unwrap().push(n);
             ended[n].notify_one();
-            if n % 2 == 0 { Err(n) } else { Ok(n) }
+            if n.is_multiple_of(2) { Err(n) } else { Ok(n) }
         };
         let mut told = Vec::new();
         let tell = |target: &Target, result: Result<usize, usize>| {
