@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::decision::{Action, Decision, Pin, PolicyName, RuleResult, Status};
+use crate::lint::Lint;
 use crate::question::{CouldNotReason, Known, Question};
 use crate::request::Request;
 
@@ -19,6 +20,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// What registries may be asked with on its behalf.
     fn access(&self) -> Access {
         Access::default()
+    }
+
+    /// What a reader of it should know.
+    fn lints(&self) -> Vec<Lint> {
+        Vec::new()
     }
 
     /// What it says of a request. A request that it is not about has no results. What could not be checked is a result
