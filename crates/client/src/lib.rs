@@ -7,6 +7,7 @@ pub mod image;
 pub mod log;
 pub mod notary;
 pub mod oidc;
+pub mod policy;
 pub mod rekor;
 pub mod services;
 pub mod sign;

@@ -97,7 +97,7 @@ impl Ask<'_> {
                 break;
             }
         }
-        match (merged(digest, rounds), stopped) {
+        match (merged(digest, &rounds), stopped) {
             (judgement, Some(stop)) if !judgement.holds() => Err(stop.into()),
             (judgement, _) => Ok(judgement),
         }
@@ -266,13 +266,13 @@ fn judge(
 }
 
 /// Several judgements of one image as one. A document that was judged twice counts once.
-fn merged(image: Digest, judgements: Vec<Arc<Judgement>>) -> Arc<Judgement> {
-    if let [only] = judgements.as_slice() {
+fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
+    if let [only] = judgements {
         return only.clone();
     }
     let mut all =
         Judgement { image, facts: Vec::new(), report: Report::no_signature(), passed_over: BTreeSet::new() };
-    for judgement in &judgements {
+    for judgement in judgements {
         for fact in &judgement.facts {
             if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
                 all.facts.push(fact.clone());

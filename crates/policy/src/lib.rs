@@ -20,6 +20,7 @@ mod evidence;
 pub mod images;
 mod judge;
 mod judge_notary;
+pub mod kyverno;
 mod lint;
 mod memo;
 mod pattern;
@@ -41,7 +42,7 @@ pub use lint::Lint;
 pub use memo::Memo;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
-    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question,
+    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
 };
 pub use read::{ReadError, from_value};
 pub use request::{GroupVersionKind, Operation, Request, User};

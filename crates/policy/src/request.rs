@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::access::Access;
+use crate::images::{ImageUse, ImagesError, workload_images};
 
 /// The kind of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -104,6 +105,26 @@ pub struct Request {
 }
 
 impl Request {
+    /// The images that are to be judged: those of the object, and for a change only those that were not there before.
+    /// An object that is on its way out is judged like any other.
+    ///
+    /// # Errors
+    /// [`ImagesError`].
+    pub fn judged_images(&self) -> Result<Vec<ImageUse>, ImagesError> {
+        let images = workload_images(&self.object)?;
+        let Some(old) = self.old_object.as_ref().filter(|_| self.operation == Operation::Update) else {
+            return Ok(images);
+        };
+        // What was there and cannot be read counts as not there: then everything is judged.
+        let before = workload_images(old).unwrap_or_default();
+        let same = |image: &ImageUse| {
+            before
+                .iter()
+                .any(|old| (old.kind, &old.name, &old.image) == (image.kind, &image.name, &image.image))
+        };
+        Ok(images.into_iter().filter(|image| !same(image)).collect())
+    }
+
     /// An object that is simply there, or in a file.
     #[must_use]
     pub fn of_object(object: Value) -> Self {
@@ -127,5 +148,42 @@ impl Request {
             access: Access::default(),
             object,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn update(old: Value, new: Value) -> Vec<String> {
+        let mut request = Request::of_object(new);
+        request.operation = Operation::Update;
+        request.old_object = Some(old);
+        request.judged_images().unwrap().into_iter().map(|image| image.image).collect()
+    }
+
+    #[test]
+    fn only_what_a_change_changes_is_judged() {
+        let pod = |containers: Value| json!({"kind": "Pod", "spec": {"containers": containers}});
+        let a = json!({"name": "a", "image": "r.example/a:1"});
+        let b = json!({"name": "b", "image": "r.example/b:1"});
+        assert!(update(pod(json!([a, b])), pod(json!([b, a]))).is_empty(), "another order");
+        assert_eq!(update(pod(json!([a])), pod(json!([a, b]))), ["r.example/b:1"]);
+        let moved = json!({"name": "c", "image": "r.example/a:1"});
+        assert_eq!(update(pod(json!([a])), pod(json!([moved]))), ["r.example/a:1"], "another container");
+        assert_eq!(
+            update(json!({"kind": "Pod", "spec": {"containers": 1}}), pod(json!([a]))),
+            ["r.example/a:1"]
+        );
+    }
+
+    #[test]
+    fn cve_2023_34091_an_object_on_its_way_out_is_judged() {
+        let pod = |image: &str| {
+            json!({"kind": "Pod", "metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x"]},
+                   "spec": {"containers": [{"name": "a", "image": image}]}})
+        };
+        assert_eq!(update(pod("r.example/a:1"), pod("r.example/a:2")), ["r.example/a:2"]);
     }
 }

@@ -8,6 +8,7 @@ use crate::workspace::{Kind, Metadata};
 /// A crate moves or a new one is added here and in ARCHITECTURE.md together.
 const LAYERS: &[&[&str]] = &[
     &["countersign"],
+    &["countersign-kubernetes"],
     &["countersign-server"],
     &["countersign-client"],
     &["countersign-policy"],
