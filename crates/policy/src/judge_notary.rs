@@ -114,7 +114,10 @@ fn format_of(piece: &Found, all: &[Found]) -> Result<Format, Refusal> {
 }
 
 /// The trust policy and store that an authority comes to.
-fn trust(certificates: &str, timestamps: &str) -> Result<(Statement, TrustStore), String> {
+///
+/// # Errors
+/// In words, what cannot be read.
+pub(crate) fn trust(certificates: &str, timestamps: &str) -> Result<(Statement, TrustStore), String> {
     let mut store = TrustStore::new();
     let mut stores = Vec::new();
     for (name, pem) in [(SIGNERS, certificates), (TIMESTAMPS, timestamps)] {

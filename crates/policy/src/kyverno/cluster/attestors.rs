@@ -92,7 +92,10 @@ impl Reader<'_> {
     fn set(&mut self, set: &AttestorSet, path: &str, depth: usize) -> Result<Set, ReadError> {
         let wrong = |field: &str, message: String| Err(ReadError::new(format!("{path}.{field}"), message));
         if set.entries.is_empty() {
-            return wrong("entries", "expected at least one attestor, found none: nobody would have to sign".into());
+            return wrong(
+                "entries",
+                "expected at least one attestor, found none: nobody would have to sign".into(),
+            );
         }
         if depth > MAX_DEPTH {
             return wrong("entries", format!("expected at most {MAX_DEPTH} levels of attestors"));
@@ -100,7 +103,10 @@ impl Reader<'_> {
         // As Kyverno does it, before keys are taken apart.
         if let Some(count) = set.count.filter(|count| *count == 0 || *count > set.entries.len()) {
             let most = set.entries.len();
-            return wrong("count", format!("expected 1 to {most}, as many as there are entries, found {count}"));
+            return wrong(
+                "count",
+                format!("expected 1 to {most}, as many as there are entries, found {count}"),
+            );
         }
         let mut nodes: Vec<Node> = Vec::new();
         for (index, entry) in set.entries.iter().enumerate() {
@@ -175,7 +181,10 @@ impl Reader<'_> {
 
     fn keys(&mut self, keys: &KeysAttestor, path: &str) -> Result<Vec<Attested>, ReadError> {
         if self.kind == Kind::Notary {
-            return Err(ReadError::new(path, "expected certificates: signers of the Notary Project have them"));
+            return Err(ReadError::new(
+                path,
+                "expected certificates: signers of the Notary Project have them",
+            ));
         }
         self.algorithm(keys.signature_algorithm, path)?;
         let trust = trust(keys.rekor.as_ref(), keys.ctlog.as_ref(), "", path)?;
@@ -191,10 +200,12 @@ impl Reader<'_> {
                 vec![named(KeySource::Reference(kms.to_owned()), kms.to_owned())]
             }
             (pem, None, "") if pem.starts_with("-----BEGIN") => {
-                let keys = public_keys_of(pem).map_err(|e| ReadError::new(format!("{path}.publicKeys"), e))?;
+                let keys =
+                    public_keys_of(pem).map_err(|e| ReadError::new(format!("{path}.publicKeys"), e))?;
                 keys.into_iter()
                     .map(|key| {
-                        let name = format!("key {}", countersign_crypto::encoding::hex_encode(&key.fingerprint()));
+                        let name =
+                            format!("key {}", countersign_crypto::encoding::hex_encode(&key.fingerprint()));
                         named(KeySource::Pem(key.to_pem()), name)
                     })
                     .collect()
@@ -225,9 +236,8 @@ impl Reader<'_> {
     }
 
     fn certificates(&mut self, given: &CertificatesAttestor, path: &str) -> Result<Attested, ReadError> {
-        let wrong = |field: &str, e: &dyn std::fmt::Display| {
-            ReadError::new(format!("{path}.{field}"), e.to_string())
-        };
+        let wrong =
+            |field: &str, e: &dyn std::fmt::Display| ReadError::new(format!("{path}.{field}"), e.to_string());
         if given.cert.trim().is_empty() && given.cert_chain.trim().is_empty() {
             return Err(ReadError::new(path, "expected cert, certChain or both, found neither"));
         }
@@ -293,7 +303,10 @@ impl Reader<'_> {
 
     fn keyless(&mut self, keyless: &KeylessAttestor, path: &str) -> Result<Attested, ReadError> {
         if self.kind == Kind::Notary {
-            return Err(ReadError::new(path, "expected certificates: the Notary Project has no keyless signing"));
+            return Err(ReadError::new(
+                path,
+                "expected certificates: the Notary Project has no keyless signing",
+            ));
         }
         let roots = keyless.roots.trim();
         if keyless.rekor.is_none() && roots.is_empty() && !self.names_no_log {
@@ -415,7 +428,8 @@ fn trust(
         log_url: rekor.filter(|_| log).and_then(|rekor| given(&rekor.url)),
         ..TrustSpec::default()
     };
-    let alone = TrustSpec { log_url: spec.log_url.clone().filter(|_| spec.log_keys.is_some()), ..spec.clone() };
+    let alone =
+        TrustSpec { log_url: spec.log_url.clone().filter(|_| spec.log_keys.is_some()), ..spec.clone() };
     alone.apply(&mut TrustedRoot::default()).map_err(|e| ReadError::new(path, e))?;
     let demands = Demands {
         log,

@@ -56,14 +56,17 @@ fn is_pod(kind: &str) -> bool {
 /// What is selected by the pod's own name or labels, or beside pods, says nothing of templates.
 fn can_be_generated(rule: &Value) -> bool {
     let given = |resources: &Value, field: &str| {
-        resources.get(field).is_some_and(|value| !matches!(value, Value::Null) && *value != json!([]) && *value != json!(""))
+        resources
+            .get(field)
+            .is_some_and(|value| !matches!(value, Value::Null) && *value != json!([]) && *value != json!(""))
     };
     rule.get("generate").is_none_or(|generate| generate.is_null() || *generate == json!({}))
         && resources(rule).all(|resources| {
             let selected =
                 ["name", "names", "selector", "annotations"].iter().any(|field| given(resources, field));
             let kinds = kinds(resources);
-            !selected && !(kinds.len() > 1 && kinds.iter().any(|kind| is_pod(kind)))
+            let mixed = kinds.len() > 1 && kinds.iter().any(|kind| is_pod(kind));
+            !(selected || mixed)
         })
 }
 
@@ -75,18 +78,18 @@ fn is_for_pods(rule: &Value) -> bool {
 
 fn of_rule(rule: &Value, prefix: &str, kinds: &[&str], template: &str) -> Value {
     let mut made = replace(rule, template);
-    if let Some(name) = made.get("name").and_then(Value::as_str) {
-        let name: String = format!("{prefix}-{name}").chars().take(MAX_NAME).collect();
-        made["name"] = name.trim_end_matches('-').into();
+    if let Some(name) = made.get_mut("name") {
+        let made: String =
+            format!("{prefix}-{}", name.as_str().unwrap_or_default()).chars().take(MAX_NAME).collect();
+        *name = made.trim_end_matches('-').into();
     }
     for block in ["match", "exclude"] {
         if let Some(block) = made.get_mut(block) {
             for_controllers(block, kinds);
         }
     }
-    let wrap = |pattern: &Value| {
-        template.rsplit('.').fold(pattern.clone(), |inner, field| json!({ field: inner }))
-    };
+    let wrap =
+        |pattern: &Value| template.rsplit('.').fold(pattern.clone(), |inner, field| json!({ field: inner }));
     if let Some(Value::Object(validate)) = made.get_mut("validate") {
         if let Some(pattern) = validate.get_mut("pattern") {
             *pattern = wrap(pattern);
@@ -106,8 +109,9 @@ fn of_rule(rule: &Value, prefix: &str, kinds: &[&str], template: &str) -> Value 
 /// Pods become these kinds.
 fn for_controllers(block: &mut Value, controllers: &[&str]) {
     let of_pods = |resources: &mut Value| {
-        if kinds(resources).iter().any(|kind| is_pod(kind)) {
-            resources["kinds"] = controllers.into();
+        let is_for_pods = kinds(resources).iter().any(|kind| is_pod(kind));
+        if let Some(kinds) = resources.get_mut("kinds").filter(|_| is_for_pods) {
+            *kinds = controllers.into();
         }
     };
     for list in ["any", "all"] {
@@ -133,9 +137,9 @@ fn replace(value: &Value, template: &str) -> Value {
             Value::String(text)
         }
         Value::Array(items) => items.iter().map(|item| replace(item, template)).collect(),
-        Value::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, field)| (name.clone(), replace(field, template))).collect())
-        }
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(name, field)| (name.clone(), replace(field, template))).collect(),
+        ),
         other => other.clone(),
     }
 }
@@ -151,7 +155,8 @@ mod tests {
     }
 
     fn names(rules: &[Value], annotation: Option<&str>) -> Vec<String> {
-        let annotations = annotation.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
+        let annotations =
+            annotation.map(|value| (ANNOTATION.to_owned(), value.to_owned())).into_iter().collect();
         generated(rules, &annotations).iter().map(|rule| rule["name"].as_str().unwrap().to_owned()).collect()
     }
 

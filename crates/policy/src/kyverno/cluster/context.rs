@@ -15,7 +15,8 @@ use crate::read::ReadError;
 use crate::request::Request;
 
 /// Names that the request has, which a rule cannot take.
-const TAKEN: [&str; 6] = ["request", "images", "element", "elementIndex", "serviceAccountName", "serviceAccountNamespace"];
+const TAKEN: [&str; 6] =
+    ["request", "images", "element", "elementIndex", "serviceAccountName", "serviceAccountNamespace"];
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
 /// What is behind a name.
@@ -68,12 +69,16 @@ impl Names {
 
     fn value(&self, source: &Source, context: &Context, ask: &Ask<'_>) -> Result<Value, Stop> {
         match source {
-            Source::Variable { value, path, default } => variable(value.as_ref(), path, default.as_ref(), context),
+            Source::Variable { value, path, default } => {
+                variable(value.as_ref(), path, default.as_ref(), context)
+            }
             Source::ConfigMap { name, namespace } => {
                 let name = ObjectName { namespace: text(namespace, context)?, name: text(name, context)? };
                 if !self.namespace.is_empty() && name.namespace != self.namespace {
                     let own = &self.namespace;
-                    return Err(unusable(format!("expected a ConfigMap of the policy's own namespace {own}, found {name}")));
+                    return Err(unusable(format!(
+                        "expected a ConfigMap of the policy's own namespace {own}, found {name}"
+                    )));
                 }
                 let data = ask.config_map(&name)?;
                 Ok(json!({"data": *data, "metadata": {"name": name.name, "namespace": name.namespace}}))

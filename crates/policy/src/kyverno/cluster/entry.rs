@@ -1,12 +1,16 @@
 //! One entry of `verifyImages`, read: which images, who must have signed, what must be said of them.
 
-use countersign_registry::Repository;
+use std::borrow::Cow;
+
+use countersign_registry::{Reference, Repository};
 use serde_json::Value;
 
 use super::attestors::{Reader, Set, repository};
 use super::context::{has_variables, substituted};
 use super::references::References;
-use super::schema::{Attestation, Attestor, AttestorSet, FailureAction, Kind, RegistryCredentials, VerifyImages};
+use super::schema::{
+    Attestation, Attestor, AttestorSet, FailureAction, Kind, RegistryCredentials, VerifyImages,
+};
 use super::schema::{KeylessAttestor, KeysAttestor};
 use crate::access::{Access, ObjectName};
 use crate::ask::Stop;
@@ -28,6 +32,9 @@ pub(super) struct Written {
     references: Option<References>,
     ready: Option<Entry>,
 }
+
+/// What an entry is about, and what it asks.
+type Prepared<'a> = (Cow<'a, References>, Cow<'a, Entry>);
 
 /// An entry, ready for use.
 #[derive(Debug, Clone)]
@@ -70,11 +77,11 @@ impl Written {
         path: &str,
         lints: &mut Vec<Lint>,
     ) -> Result<Self, ReadError> {
-        let entry: VerifyImages = from_value(value)
-            .map_err(|e| ReadError::new(format!("{path}.{}", e.path).trim_end_matches(".document"), e.message))?;
+        let entry: VerifyImages = from_value(value).map_err(|e| e.within(path))?;
         let document = without_conditions(value);
         let names = has_variables(&Value::from(
-            [entry.image_references.clone(), entry.skip_image_references.clone(), vec![entry.image.clone()]].concat(),
+            [entry.image_references.clone(), entry.skip_image_references.clone(), vec![entry.image.clone()]]
+                .concat(),
         ));
         let references = match names {
             true => None,
@@ -87,12 +94,27 @@ impl Written {
         if ready.is_none() {
             check_shape(&entry, path)?;
         }
-        Ok(Self { path: path.to_owned(), namespace: namespace.to_owned(), entry, document, references, ready })
+        Ok(Self {
+            path: path.to_owned(),
+            namespace: namespace.to_owned(),
+            entry,
+            document,
+            references,
+            ready,
+        })
     }
 
-    /// What the entry is about, if that is known without a request.
-    pub(super) const fn references(&self) -> Option<&References> {
-        self.references.as_ref()
+    /// Another action than the policy's.
+    pub(super) const fn action(&self) -> Option<FailureAction> {
+        self.entry.failure_action
+    }
+
+    /// Whether it may be about an image.
+    pub(super) fn may_be_about(&self, name: &str) -> bool {
+        match (&self.references, Reference::parse(name)) {
+            (Some(references), Ok(image)) => references.matches(&image, name),
+            _ => true,
+        }
     }
 
     /// Whether it pins images.
@@ -106,20 +128,22 @@ impl Written {
     /// [`ReadError`].
     pub(super) fn access(&self) -> Result<Access, ReadError> {
         let path = format!("{}.imageRegistryCredentials", self.path);
-        self.entry.image_registry_credentials.as_ref().map_or(Ok(Access::default()), |given| {
-            access(given, &self.namespace, &path)
-        })
+        self.entry
+            .image_registry_credentials
+            .as_ref()
+            .map_or(Ok(Access::default()), |given| access(given, &self.namespace, &path))
     }
 
     /// The entry for a request.
     ///
     /// # Errors
     /// [`Stop`]: its variables have no value, or it cannot be used with the ones they have.
-    pub(super) fn prepare(&self, context: &Context) -> Result<(References, Entry), Stop> {
+    pub(super) fn prepare(&self, context: &Context) -> Result<Prepared<'_>, Stop> {
         if let (Some(references), Some(ready)) = (&self.references, &self.ready) {
-            return Ok((references.clone(), ready.clone()));
+            return Ok((Cow::Borrowed(references), Cow::Borrowed(ready)));
         }
-        let unusable = |error: ReadError| Stop::from(CouldNot::new(CouldNotReason::Unusable, error.to_string()));
+        let unusable =
+            |error: ReadError| Stop::from(CouldNot::new(CouldNotReason::Unusable, error.to_string()));
         let document = substituted(&self.document, context)?;
         let mut entry: VerifyImages = from_value(&document).map_err(unusable)?;
         for (entry, written) in entry.attestations.iter_mut().zip(&self.entry.attestations) {
@@ -129,7 +153,7 @@ impl Written {
         let mut lints = Vec::new();
         let references = References::read(&entry, &self.path, &mut lints).map_err(unusable)?;
         let ready = Entry::read(&entry, &self.namespace, &self.path, &mut lints).map_err(unusable)?;
-        Ok((references, ready))
+        Ok((Cow::Owned(references), Cow::Owned(ready)))
     }
 }
 
@@ -168,7 +192,8 @@ fn check_shape(entry: &VerifyImages, path: &str) -> Result<(), ReadError> {
     for (index, attestation) in entry.attestations.iter().enumerate() {
         if attestation.attestors.is_empty() && !has_older {
             let path = format!("{path}.attestations[{index}].attestors");
-            let message = "expected who must have said it, found nobody: Kyverno would believe anybody's statement";
+            let message =
+                "expected who must have said it, found nobody: Kyverno would believe anybody's statement";
             return Err(ReadError::new(path, message));
         }
         if entry.kind == Kind::Notary {
@@ -180,7 +205,8 @@ fn check_shape(entry: &VerifyImages, path: &str) -> Result<(), ReadError> {
     let has_sets = entry.attestors.iter().chain(entry.attestations.iter().flat_map(|said| &said.attestors));
     if let Some(empty) = has_sets.into_iter().find(|set| set.entries.is_empty()) {
         let found = empty.count.map_or_else(String::new, |count| format!(" for a count of {count}"));
-        let message = format!("expected entries in every attestor set, found none{found}: nobody would have to sign");
+        let message =
+            format!("expected entries in every attestor set, found none{found}: nobody would have to sign");
         return Err(ReadError::new(format!("{path}.attestors"), message));
     }
     Ok(())
@@ -240,7 +266,8 @@ impl Entry {
             attestations.push(read_said(&mut reader, said, older.as_ref(), &path)?);
         }
         lints.append(&mut reader.lints);
-        if !written.required && !(attestors.is_empty() && attestations.is_empty()) {
+        let asks_for_signers = !attestors.is_empty() || !attestations.is_empty();
+        if !written.required && asks_for_signers {
             lints.push(Lint::new(
                 format!("{path}.required"),
                 "always_required",
@@ -253,7 +280,9 @@ impl Entry {
         if written.validate.is_some() && deny.is_none() {
             return Err(ReadError::new(format!("{path}.validate"), "expected deny with conditions"));
         }
-        if let (Some(_), Some(path)) = (&deny, unnamed(written).map(|index| format!("{path}.attestations[{index}]"))) {
+        if let (Some(_), Some(path)) =
+            (&deny, unnamed(written).map(|index| format!("{path}.attestations[{index}]")))
+        {
             let message = "expected a name by which validate can speak of the attestation, found none or one that is taken";
             return Err(ReadError::new(format!("{path}.name"), message));
         }
@@ -292,7 +321,12 @@ fn read_said(
     };
     let mut attestors = reader.sets(&said.attestors, &format!("{path}.attestors"))?;
     attestors.extend(older.cloned());
-    Ok(Said { name: said.name.clone(), kind: kind.to_owned(), attestors, conditions: said.conditions.clone() })
+    Ok(Said {
+        name: said.name.clone(),
+        kind: kind.to_owned(),
+        attestors,
+        conditions: said.conditions.clone(),
+    })
 }
 
 /// What registries may be asked with. A Secret without a namespace is one of the namespace that this runs in, of a
@@ -310,7 +344,9 @@ pub(super) fn access(given: &RegistryCredentials, namespace: &str, path: &str) -
             return wrong(format!("expected the name of a Secret or namespace/name, found \"{secret}\""));
         }
         if !namespace.is_empty() && of != namespace {
-            return wrong(format!("expected a Secret of the policy's own namespace {namespace}, found {secret}"));
+            return wrong(format!(
+                "expected a Secret of the policy's own namespace {namespace}, found {secret}"
+            ));
         }
         access.secrets.insert(ObjectName { namespace: of.to_owned(), name: name.to_owned() });
     }

@@ -11,6 +11,7 @@ use super::schema::Extractor;
 use crate::images::{ContainerKind, ImageUse, ImagesError, MAX_IMAGES, workload_images};
 use crate::kyverno::jmespath::{Budget, Expression};
 use crate::read::ReadError;
+use crate::request::{Operation, Request};
 
 /// Extractors of a rule, by the kind of the objects they are for.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,21 @@ impl Extractors {
         self.0.values().flatten().any(|extractor| extractor.expression.is_some())
     }
 
+    /// The images of a request that are to be judged: for a change only those that were not there before.
+    ///
+    /// # Errors
+    /// As [`Extractors::images`].
+    pub(super) fn judged(&self, request: &Request, now: Timestamp) -> Result<Vec<Extracted>, String> {
+        let images = self.images(&request.object, now)?;
+        let Some(old) = request.old_object.as_ref().filter(|_| request.operation == Operation::Update) else {
+            return Ok(images);
+        };
+        // What was there and cannot be read counts as not there: then everything is judged.
+        let before = self.images(old, now).unwrap_or_default();
+        let is_new = |found: &Extracted| !before.iter().any(|old| old.is_same(found));
+        Ok(images.into_iter().filter(is_new).collect())
+    }
+
     /// The images of an object. What an extractor finds where a pod has an image takes that one's place.
     ///
     /// # Errors
@@ -70,7 +86,7 @@ impl Extractors {
         let mut found = Vec::new();
         for extractor in self.0.get(kind).into_iter().flatten() {
             let mut walk = Walk { extractor, now, found: &mut found };
-            walk.descend(object, &extractor.path, String::new())?;
+            walk.descend(object, &extractor.path, "")?;
         }
         for image in workload_images(object).map_err(|e| e.to_string())? {
             if !found.iter().any(|other: &Extracted| other.image.pointer == image.pointer) {
@@ -81,11 +97,21 @@ impl Extractors {
     }
 }
 
+impl Extracted {
+    fn is_same(&self, other: &Self) -> bool {
+        let of = |found: &Self| (found.list.clone(), found.image.name.clone(), found.image.image.clone());
+        of(self) == of(other)
+    }
+}
+
 impl Prepared {
     fn read(written: &Extractor, path: &str) -> Result<Self, ReadError> {
         let wrong = |field: &str, message: String| ReadError::new(format!("{path}.{field}"), message);
         let Some(rest) = written.path.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
-            return Err(wrong("path", format!("expected a path such as /spec/steps/*, found \"{}\"", written.path)));
+            return Err(wrong(
+                "path",
+                format!("expected a path such as /spec/steps/*, found \"{}\"", written.path),
+            ));
         };
         let mut fields: Vec<String> = rest.split('/').map(str::to_owned).collect();
         let value = match written.value.as_str() {
@@ -113,7 +139,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// What is not there has no images. What is there and is of another form is an error.
-    fn descend(&mut self, at: &Value, path: &[String], pointer: String) -> Result<(), String> {
+    fn descend(&mut self, at: &Value, path: &[String], pointer: &str) -> Result<(), String> {
         if at.is_null() {
             return Ok(());
         }
@@ -123,12 +149,12 @@ impl Walk<'_> {
             (Some((first, rest)), Value::Array(members)) if first == "*" => members
                 .iter()
                 .enumerate()
-                .try_for_each(|(index, member)| self.descend(member, rest, step(&index.to_string()))),
+                .try_for_each(|(index, member)| self.descend(member, rest, &step(&index.to_string()))),
             (Some((first, rest)), Value::Object(members)) if first == "*" => {
-                members.iter().try_for_each(|(name, member)| self.descend(member, rest, step(name)))
+                members.iter().try_for_each(|(name, member)| self.descend(member, rest, &step(name)))
             }
             (Some((first, rest)), Value::Object(members)) => {
-                members.get(first).map_or(Ok(()), |member| self.descend(member, rest, step(first)))
+                members.get(first).map_or(Ok(()), |member| self.descend(member, rest, &step(first)))
             }
             _ => Err(format!("{pointer}: expected an object for the image extractor, found another value")),
         }
@@ -226,8 +252,13 @@ mod tests {
         ];
         let expected = expected.map(|(pointer, image)| (pointer.to_owned(), image.to_owned()));
         assert_eq!(images(extractors.clone(), &task).unwrap(), expected);
-        for spoilt in [json!({"steps": [{"image": 1}]}), json!({"steps": "x"}), json!({"steps": [{"image": "a"}]})] {
-            assert!(images(extractors.clone(), &json!({"kind": "Task", "spec": spoilt})).is_err(), "{spoilt}");
+        for spoilt in
+            [json!({"steps": [{"image": 1}]}), json!({"steps": "x"}), json!({"steps": [{"image": "a"}]})]
+        {
+            assert!(
+                images(extractors.clone(), &json!({"kind": "Task", "spec": spoilt})).is_err(),
+                "{spoilt}"
+            );
         }
     }
 
@@ -235,7 +266,8 @@ mod tests {
     fn an_extractor_for_pods_hides_no_container() {
         let pod = json!({"kind": "Pod", "spec": {"containers": [{"name": "a", "image": "x://ghcr.io/a"}],
             "initContainers": [{"name": "b", "image": "ghcr.io/b"}]}});
-        let extractors = json!({"Pod": [{"path": "/spec/containers/*/image", "jmesPath": "trim_prefix(@,'x://')"}]});
+        let extractors =
+            json!({"Pod": [{"path": "/spec/containers/*/image", "jmesPath": "trim_prefix(@,'x://')"}]});
         let expected =
             [("/spec/containers/0/image", "ghcr.io/a"), ("/spec/initContainers/0/image", "ghcr.io/b")];
         let expected = expected.map(|(pointer, image)| (pointer.to_owned(), image.to_owned()));

@@ -74,11 +74,7 @@ impl Walk {
         Miss::Differs(format!("/{}: expected {expected}, found {found}", self.path.join("/")))
     }
 
-    fn within(
-        &mut self,
-        name: &str,
-        follow: impl FnOnce(&mut Self) -> Result<(), Miss>,
-    ) -> Result<(), Miss> {
+    fn within(&mut self, name: &str, follow: impl FnOnce(&mut Self) -> Result<(), Miss>) -> Result<(), Miss> {
         if self.path.len() >= MAX_DEPTH {
             return Err(self.differs(format!("at most {MAX_DEPTH} levels"), None));
         }
@@ -95,11 +91,9 @@ impl Walk {
             (Value::Array(pattern), Some(Value::Array(list))) => self.list(list, pattern),
             (Value::Array(_), other) => Err(self.differs("a list", other)),
             // A pattern of one value fits a list in which each has it.
-            (scalar, Some(Value::Array(list))) => {
-                list.iter().enumerate().try_for_each(|(index, element)| {
-                    self.within(&index.to_string(), |walk| walk.value(Some(element), scalar))
-                })
-            }
+            (scalar, Some(Value::Array(list))) => list.iter().enumerate().try_for_each(|(index, element)| {
+                self.within(&index.to_string(), |walk| walk.value(Some(element), scalar))
+            }),
             (scalar, found) if scalar_fits(found, scalar) => Ok(()),
             (scalar, found) => Err(self.differs(scalar, found)),
         }
@@ -191,14 +185,17 @@ fn scalar_fits(found: Option<&Value>, pattern: &Value) -> bool {
         (Value::Null, Some(Value::Number(number))) => number.as_f64() == Some(0.0),
         (Value::String(pattern), Some(found)) => text_of(found).is_some_and(|text| text_fits(&text, pattern)),
         (Value::Number(wanted), Some(Value::String(text))) => same_number(text, &wanted.to_string()),
-        (Value::Number(wanted), Some(Value::Number(found))) => same_number(&found.to_string(), &wanted.to_string()),
+        (Value::Number(wanted), Some(Value::Number(found))) => {
+            same_number(&found.to_string(), &wanted.to_string())
+        }
         (wanted, Some(found)) => wanted == found,
         (_, None) => false,
     }
 }
 
 fn same_number(one: &str, other: &str) -> bool {
-    one == other || matches!((one.parse::<f64>(), other.parse::<f64>()), (Ok(a), Ok(b)) if a.total_cmp(&b).is_eq())
+    one == other
+        || matches!((one.parse::<f64>(), other.parse::<f64>()), (Ok(a), Ok(b)) if a.total_cmp(&b).is_eq())
 }
 
 fn text_of(value: &Value) -> Option<String> {
@@ -235,10 +232,12 @@ fn operand_fits(text: &str, operand: &str) -> bool {
         return !equal(text, wanted.trim());
     }
     if let Some((low, high)) = range(operand, "!-") {
-        return compare(text, low).is_some_and(Ordering::is_lt) || compare(text, high).is_some_and(Ordering::is_gt);
+        return compare(text, low).is_some_and(Ordering::is_lt)
+            || compare(text, high).is_some_and(Ordering::is_gt);
     }
     if let Some((low, high)) = range(operand, "-") {
-        return compare(text, low).is_some_and(Ordering::is_ge) && compare(text, high).is_some_and(Ordering::is_le);
+        return compare(text, low).is_some_and(Ordering::is_ge)
+            && compare(text, high).is_some_and(Ordering::is_le);
     }
     equal(text, operand)
 }
@@ -272,7 +271,9 @@ mod tests {
     }
 
     fn images(names: &[&str]) -> Value {
-        pod(json!({"containers": names.iter().map(|name| json!({"name": "c", "image": name})).collect::<Vec<_>>()}))
+        pod(
+            json!({"containers": names.iter().map(|name| json!({"name": "c", "image": name})).collect::<Vec<_>>()}),
+        )
     }
 
     #[test]
@@ -294,7 +295,9 @@ mod tests {
     fn each_anchor_alone_decides() {
         let differs = |found: Result<(), Miss>| matches!(found, Err(Miss::Differs(_)));
         let pull = json!({"spec": {"containers": [{"(image)": "*:latest", "imagePullPolicy": "Always"}]}});
-        let with = |image: &str, policy: &str| pod(json!({"containers": [{"image": image, "imagePullPolicy": policy}]}));
+        let with = |image: &str, policy: &str| {
+            pod(json!({"containers": [{"image": image, "imagePullPolicy": policy}]}))
+        };
         assert_eq!(fits(&with("a:latest", "Always"), &pull), Ok(()));
         assert!(differs(fits(&with("a:latest", "Never"), &pull)));
         assert_eq!(fits(&with("a:v1", "Never"), &pull), Err(Miss::Skipped));

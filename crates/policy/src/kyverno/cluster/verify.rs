@@ -134,13 +134,18 @@ impl Judging<'_> {
             (false, _, Some(mut why)) => {
                 if set.nodes.len() > 1 {
                     let (need, all) = (set.need, set.nodes.len());
-                    why.text = format!("{need} of {all} attestors must hold, {held} do; the first that does not: {}", why.text);
+                    why.text = format!(
+                        "{need} of {all} attestors must hold, {held} do; the first that does not: {}",
+                        why.text
+                    );
                 }
                 Finding::No(why)
             }
             (false, Some(error), None) => Finding::CouldNot(error),
             // Sets are never empty and never need more than they have.
-            (false, None, None) => Finding::No(Why::new("no_attestor", "nobody is named who could have signed")),
+            (false, None, None) => {
+                Finding::No(Why::new("no_attestor", "nobody is named who could have signed"))
+            }
         }
     }
 
@@ -150,7 +155,9 @@ impl Judging<'_> {
                 Err(stop) => stop.into(),
                 Ok(judgement) if judgement.holds() => Finding::Holds(Vec::new()),
                 Ok(judgement) => Finding::No(match judgement.report.rejection() {
-                    Some(rejection) => Why::new(rejection.reason.code(), format!("{}: {rejection}", authority.name)),
+                    Some(rejection) => {
+                        Why::new(rejection.reason.code(), format!("{}: {rejection}", authority.name))
+                    }
                     None => Why::new("internal", "a report without a verdict"),
                 }),
             };
@@ -219,12 +226,16 @@ impl Judging<'_> {
             for fact in distinct(facts) {
                 match predicate(fact) {
                     Ok(predicate) => {
-                        next.extend(contexts.iter().map(|context| context.clone().with(name, predicate.clone())));
+                        next.extend(
+                            contexts.iter().map(|context| context.clone().with(name, predicate.clone())),
+                        );
                     }
                     Err(error) => return no(error),
                 }
                 if next.len() > MAX_COMBINATIONS {
-                    return no(format!("expected at most {MAX_COMBINATIONS} combinations of statements, found more"));
+                    return no(format!(
+                        "expected at most {MAX_COMBINATIONS} combinations of statements, found more"
+                    ));
                 }
             }
             contexts = next;
@@ -250,7 +261,10 @@ impl Judging<'_> {
 fn distinct(facts: &[Fact]) -> Vec<&Fact> {
     let mut found: Vec<&Fact> = Vec::new();
     for fact in facts {
-        if !found.iter().any(|other| Arc::ptr_eq(&other.verified, &fact.verified) || other.evidence == fact.evidence) {
+        if !found
+            .iter()
+            .any(|other| Arc::ptr_eq(&other.verified, &fact.verified) || other.evidence == fact.evidence)
+        {
             found.push(fact);
         }
     }

@@ -133,7 +133,10 @@ impl Resources {
 impl Selection {
     fn read(filter: &Filter, path: &str) -> Result<Self, ReadError> {
         if filter.is_empty() {
-            return Err(ReadError::new(path, "expected resources, roles, clusterRoles or subjects, found nothing"));
+            return Err(ReadError::new(
+                path,
+                "expected resources, roles, clusterRoles or subjects, found nothing",
+            ));
         }
         let resources = &filter.resources;
         let at = |field: &str| format!("{path}.resources.{field}");
@@ -144,9 +147,10 @@ impl Selection {
                 selector.check().map_err(|e| ReadError::new(at(field), e))?;
             }
         }
-        let kinds = resources.kinds.iter().map(|kind| {
-            KindSelector::parse(kind).map_err(|e| ReadError::new(at("kinds"), e))
-        });
+        let kinds = resources
+            .kinds
+            .iter()
+            .map(|kind| KindSelector::parse(kind).map_err(|e| ReadError::new(at("kinds"), e)));
         Ok(Self {
             kinds: kinds.collect::<Result<_, _>>()?,
             names: globs(&resources.names, &at("names"))?,
@@ -175,9 +179,7 @@ impl Selection {
     fn matches_object(&self, request: &Request) -> bool {
         let metadata = |field: &str| written(request).pointer(&format!("/metadata/{field}"));
         let texts = |field: &str| {
-            metadata(field)
-                .and_then(|found| serde_json::from_value(found.clone()).ok())
-                .unwrap_or_default()
+            metadata(field).and_then(|found| serde_json::from_value(found.clone()).ok()).unwrap_or_default()
         };
         let name = match request.name.as_str() {
             "" => metadata("generateName").and_then(serde_json::Value::as_str).unwrap_or_default(),
@@ -302,8 +304,7 @@ fn is_version(part: &str) -> bool {
 
 impl Subject {
     fn read(subject: &SubjectRef, path: &str) -> Result<Self, ReadError> {
-        let glob =
-            |text: &str| Glob::wildcard(text).map_err(|e| ReadError::new(path, e.to_string()));
+        let glob = |text: &str| Glob::wildcard(text).map_err(|e| ReadError::new(path, e.to_string()));
         Ok(match subject.kind {
             SubjectKind::User => Self::User(glob(&subject.name)?),
             SubjectKind::Group => Self::Group(glob(&subject.name)?),
@@ -327,6 +328,3 @@ impl From<OperationName> for Operation {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -190,7 +190,9 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_none() {
-        for text in ["", "-", ".", "Gi", "1gi", "1 Gi", "1.2.3", "1e", "1e+", "one", "1kk", "0x1", "1h", "1Ki1"] {
+        for text in
+            ["", "-", ".", "Gi", "1gi", "1 Gi", "1.2.3", "1e", "1e+", "one", "1kk", "0x1", "1h", "1Ki1"]
+        {
             assert_eq!(Quantity::parse(text), None, "{text}");
         }
     }

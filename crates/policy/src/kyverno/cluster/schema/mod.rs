@@ -60,7 +60,8 @@ pub(super) struct Spec {
     pub(super) admission: bool,
     #[serde(default)]
     pub(super) emit_warning: bool,
-    pub(super) rules: Vec<Rule>,
+    /// Read one by one, since rules are made of them as they are written.
+    pub(super) rules: Vec<Value>,
 }
 
 pub(super) const fn yes() -> bool {
