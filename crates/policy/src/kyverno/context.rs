@@ -70,7 +70,9 @@ mod tests {
     fn a_predicate_does_not_hide_what_is_known() {
         let context = Context::new(json!({"request": {"namespace": "prod"}}), Timestamp::UNIX_EPOCH)
             .with("allowed", json!(["a"]))
-            .merged_over(json!({"request": {"namespace": "test"}, "allowed": ["evil"], "builder": {"id": "b"}}));
+            .merged_over(
+                json!({"request": {"namespace": "test"}, "allowed": ["evil"], "builder": {"id": "b"}}),
+            );
         assert_eq!(
             *context.root(),
             json!({"request": {"namespace": "prod"}, "allowed": ["a"], "builder": {"id": "b"}})

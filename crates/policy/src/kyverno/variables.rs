@@ -10,8 +10,8 @@
 use serde_json::{Map, Value};
 
 use super::Context;
-use super::jmespath::{self, Budget, Expression, Piece};
 use super::jmespath::text_of;
+use super::jmespath::{self, Budget, Expression, Piece};
 
 /// How deep a document and variables within variables may be nested.
 const MAX_DEPTH: usize = 128;
@@ -43,10 +43,14 @@ pub enum Reason {
         error: jmespath::Error,
     },
     /// `$(…)`.
-    #[error("expected no reference to another field, found {0}; write its value here, or \\$( for the signs themselves")]
+    #[error(
+        "expected no reference to another field, found {0}; write its value here, or \\$( for the signs themselves"
+    )]
     Reference(String),
     /// `{{ @ }}`, which has a meaning only where objects are changed.
-    #[error("{{{{ @ }}}} has a meaning only in what changes an object; write a path such as request.object.metadata.name")]
+    #[error(
+        "{{{{ @ }}}} has a meaning only in what changes an object; write a path such as request.object.metadata.name"
+    )]
     At,
     /// A variable in the place of a key that is no text.
     #[error("expected a text in the place of the key \"{key}\", found {found}")]
@@ -74,8 +78,8 @@ impl VariableError {
 
     /// The same, further in.
     pub(super) fn within(mut self, path: &str) -> Self {
-        let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{path}{separator}{}", self.path);
+        let bare = path.is_empty() || self.path.is_empty() || self.path.starts_with('[');
+        self.path = format!("{path}{}{}", if bare { "" } else { "." }, self.path);
         self
     }
 }
@@ -92,7 +96,9 @@ pub fn substitute(document: &Value, context: &Context) -> Result<Value, Variable
 #[must_use]
 pub fn has_variables(document: &Value) -> bool {
     match document {
-        Value::String(text) => parts(text).map_or(true, |parts| parts.iter().any(|part| matches!(part, Part::Variable(_)))),
+        Value::String(text) => {
+            parts(text).map_or(true, |parts| parts.iter().any(|part| matches!(part, Part::Variable(_))))
+        }
         Value::Array(items) => items.iter().any(has_variables),
         Value::Object(fields) => fields
             .iter()
@@ -108,13 +114,12 @@ pub fn has_variables(document: &Value) -> bool {
 /// [`VariableError`].
 pub fn check(document: &Value) -> Result<(), VariableError> {
     match document {
-        Value::String(text) => {
-            check_parts(&parts(text).map_err(|reason| VariableError::at("", reason))?)
-                .map_err(|reason| VariableError::at("", reason))
-        }
-        Value::Array(items) => items.iter().enumerate().try_for_each(|(index, item)| {
-            check(item).map_err(|error| error.within(&format!("[{index}]")))
-        }),
+        Value::String(text) => check_parts(&parts(text).map_err(|reason| VariableError::at("", reason))?)
+            .map_err(|reason| VariableError::at("", reason)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| check(item).map_err(|error| error.within(&format!("[{index}]")))),
         Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
             check(&Value::String(key.clone()))?;
             check(value).map_err(|error| error.within(key))
@@ -184,7 +189,8 @@ fn parts(text: &str) -> Result<Vec<Part>, Reason> {
             if deep && character == '{' {
                 level.braces += 1;
             } else if deep && character == '}' {
-                level.braces = level.braces.checked_sub(1).ok_or_else(|| Reason::Unclosed(text.to_owned()))?;
+                level.braces =
+                    level.braces.checked_sub(1).ok_or_else(|| Reason::Unclosed(text.to_owned()))?;
             }
             push(&mut level.parts, character.encode_utf8(&mut [0; 4]));
             rest = rest.get(character.len_utf8()..).unwrap_or_default();
@@ -227,7 +233,12 @@ pub(super) struct Run<'a> {
 }
 
 impl Run<'_> {
-    pub(super) fn document(&self, document: &Value, path: &str, depth: usize) -> Result<Value, VariableError> {
+    pub(super) fn document(
+        &self,
+        document: &Value,
+        path: &str,
+        depth: usize,
+    ) -> Result<Value, VariableError> {
         if depth > MAX_DEPTH {
             return Err(VariableError::at(path, Reason::TooDeep));
         }
@@ -320,3 +331,6 @@ impl Run<'_> {
             .map_err(|error| self.failed(inner, error))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,9 @@ fn single(key: &str, value: &Value, sides: Sides) -> Option<bool> {
 fn several(membership: Membership, keys: &[String], value: &Value, sides: Sides) -> Option<bool> {
     let offer = match value {
         Value::Array(items) => Offer::Texts(items.iter().map(text_of).collect()),
-        Value::String(text) if keys.len() == 1 && keys.first() == Some(text) => Offer::Texts(vec![text.clone()]),
+        Value::String(text) if keys.len() == 1 && keys.first() == Some(text) => {
+            Offer::Texts(vec![text.clone()])
+        }
         Value::String(text) => offer(text)?,
         // A bare value is a list of one for the operators with "any".
         Value::Number(_) | Value::Bool(_) if matches!(membership, Membership::Any | Membership::AnyNot) => {
@@ -87,9 +89,8 @@ fn several(membership: Membership, keys: &[String], value: &Value, sides: Sides)
 
 /// What a text offers; nothing if it is JSON, and not a list of texts.
 fn offer(text: &str) -> Option<Offer> {
-    static RANGE: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"^([-+]?\d+(?:\.\d+)?[A-Za-z]*)-([-+]?\d+(?:\.\d+)?[A-Za-z]*)$").ok()
-    });
+    static RANGE: LazyLock<Option<Regex>> =
+        LazyLock::new(|| Regex::new(r"^([-+]?\d+(?:\.\d+)?[A-Za-z]*)-([-+]?\d+(?:\.\d+)?[A-Za-z]*)$").ok());
     if let Some(ends) = RANGE.as_ref().and_then(|range| range.captures(text)) {
         return Some(Offer::Range(ends.get(1)?.as_str().to_owned(), ends.get(2)?.as_str().to_owned()));
     }

@@ -76,7 +76,8 @@ impl Conditions {
         for block in &self.0 {
             for (name, conditions) in [("any", &block.any), ("all", &block.all)] {
                 for (index, condition) in conditions.iter().enumerate() {
-                    let within = |field| move |error: VariableError| error.within(&format!("{name}[{index}].{field}"));
+                    let within =
+                        |field| move |error: VariableError| error.within(&format!("{name}[{index}].{field}"));
                     check(&condition.key).map_err(within("key"))?;
                     check(&condition.value).map_err(within("value"))?;
                 }
@@ -92,7 +93,8 @@ impl Block {
         let (mut held, mut failed) = (Vec::new(), Vec::new());
         let mut any = self.any.is_empty();
         for (index, condition) in self.any.iter().enumerate() {
-            let (holds, words) = condition.hold(run).map_err(|error| error.within(&format!("any[{index}]")))?;
+            let (holds, words) =
+                condition.hold(run).map_err(|error| error.within(&format!("any[{index}]")))?;
             if holds {
                 any = true;
                 held.push(words);
@@ -102,7 +104,8 @@ impl Block {
         }
         let mut all = true;
         for (index, condition) in self.all.iter().enumerate() {
-            let (holds, words) = condition.hold(run).map_err(|error| error.within(&format!("all[{index}]")))?;
+            let (holds, words) =
+                condition.hold(run).map_err(|error| error.within(&format!("all[{index}]")))?;
             if !holds {
                 all = false;
                 failed.push(words);

@@ -119,7 +119,9 @@ pub(super) fn holds(operator: Operator, key: &Value, value: &Value, sides: Sides
         Operator::DurationGreaterThan
         | Operator::DurationGreaterThanOrEquals
         | Operator::DurationLessThan
-        | Operator::DurationLessThanOrEquals => length(key).zip(length(value)).map(|(key, value)| key.cmp(&value)),
+        | Operator::DurationLessThanOrEquals => {
+            length(key).zip(length(value)).map(|(key, value)| key.cmp(&value))
+        }
         _ => order(key, value),
     };
     Ok(order.is_some_and(is_longer))
@@ -136,7 +138,8 @@ fn length(value: &Value) -> Option<Duration> {
 
 /// Both as lengths of time, if one of them is written as one. A bare `0` is a number.
 fn lengths(key: &Value, value: &Value) -> Option<(Duration, Duration)> {
-    let written = |value: &Value| value.as_str().is_some_and(|text| text != "0" && Duration::parse(text).is_some());
+    let written =
+        |value: &Value| value.as_str().is_some_and(|text| text != "0" && Duration::parse(text).is_some());
     let either = written(key) || written(value);
     let usable = |value: &Value| if value.is_string() && !written(value) { None } else { length(value) };
     either.then(|| usable(key).zip(usable(value))).flatten()
@@ -200,7 +203,8 @@ fn order(key: &Value, value: &Value) -> Option<Ordering> {
     match key {
         Value::Number(_) => numeric(key)?.partial_cmp(&numeric(value)?),
         Value::String(text) => {
-            let quantities = value.as_str().and_then(|value| Quantity::parse(text).zip(Quantity::parse(value)));
+            let quantities =
+                value.as_str().and_then(|value| Quantity::parse(text).zip(Quantity::parse(value)));
             if let Some((key, value)) = quantities {
                 return Some(key.nanos.cmp(&value.nanos));
             }

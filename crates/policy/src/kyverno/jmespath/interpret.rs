@@ -188,9 +188,8 @@ impl Run<'_> {
         }
         let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let (lowest, highest) = if step > 0 { (0, length) } else { (-1, length - 1) };
-        let bound = |bound: i64| {
-            if bound < 0 { bound.saturating_add(length) } else { bound }.clamp(lowest, highest)
-        };
+        let bound =
+            |bound: i64| if bound < 0 { bound.saturating_add(length) } else { bound }.clamp(lowest, highest);
         let mut at = start.map_or(if step > 0 { lowest } else { highest }, bound);
         let stop = stop.map_or(if step > 0 { highest } else { lowest }, bound);
         let mut taken = Vec::new();

@@ -99,12 +99,7 @@ pub(super) fn tokens(pieces: &[Piece<'_>]) -> Result<Vec<(usize, Token)>, Error>
 }
 
 /// A value outside of quotes: an index, or a path. After a dot, a text that is no path is one key.
-fn spliced(
-    value: &Value,
-    after_dot: bool,
-    at: usize,
-    found: &mut Vec<(usize, Token)>,
-) -> Result<(), Error> {
+fn spliced(value: &Value, after_dot: bool, at: usize, found: &mut Vec<(usize, Token)>) -> Result<(), Error> {
     let detail = match value {
         Value::Number(number) => match number.as_i64() {
             Some(number) => {
@@ -182,7 +177,9 @@ impl Lexer<'_> {
 
     fn name(&mut self, first: char) -> Token {
         let mut name = String::from(first);
-        while let Some(Symbol::Char(c @ ('a'..='z' | 'A'..='Z' | '0'..='9' | '_'))) = self.symbols.get(self.at) {
+        while let Some(Symbol::Char(c @ ('a'..='z' | 'A'..='Z' | '0'..='9' | '_'))) =
+            self.symbols.get(self.at)
+        {
             name.push(*c);
             self.at += 1;
         }

@@ -16,8 +16,8 @@ use serde_json::Value;
 
 pub use budget::Budget;
 pub(super) use functions::kind_of;
-pub(super) use lexer::text_of;
 pub use lexer::Piece;
+pub(super) use lexer::text_of;
 
 /// The longest expression, in characters.
 pub const MAX_LENGTH: usize = 16 * 1024;

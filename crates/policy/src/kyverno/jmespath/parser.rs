@@ -12,7 +12,11 @@ pub(super) enum Node {
     Current,
     Field(String),
     Index(i64),
-    Slice { start: Option<i64>, stop: Option<i64>, step: Option<i64> },
+    Slice {
+        start: Option<i64>,
+        stop: Option<i64>,
+        step: Option<i64>,
+    },
     Literal(Value),
     /// The second on what the first gives.
     Then(Box<Node>, Box<Node>),
@@ -27,7 +31,11 @@ pub(super) enum Node {
     /// The second on each value of what the first gives.
     EachValue(Box<Node>, Box<Node>),
     /// The second on each item of what the first gives for which the condition holds.
-    EachWhere { list: Box<Node>, condition: Box<Node>, then: Box<Node> },
+    EachWhere {
+        list: Box<Node>,
+        condition: Box<Node>,
+        then: Box<Node>,
+    },
     Flatten(Box<Node>),
     List(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -274,11 +282,8 @@ impl Parser {
     fn filter(&mut self, list: Box<Node>) -> Parsed {
         let condition = self.boxed(0)?;
         self.expect(&Token::RightBracket, "\"]\"")?;
-        let then = if *self.peek() == Token::Flatten {
-            Box::new(Node::Current)
-        } else {
-            self.projected(FILTER)?
-        };
+        let then =
+            if *self.peek() == Token::Flatten { Box::new(Node::Current) } else { self.projected(FILTER)? };
         Ok(Node::EachWhere { list, condition, then })
     }
 

@@ -15,7 +15,17 @@ pub(in crate::kyverno) struct Moment {
 
 const RFC_3339: &str = "2006-01-02T15:04:05Z07:00";
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
@@ -174,7 +184,8 @@ impl<'l> Element<'l> {
         // "_2006" is an underscore and a year; a short name goes on in small letters only if it is something else.
         for (written, element) in ELEMENTS.iter().filter(|_| !layout.starts_with("_2006")) {
             let Some(rest) = layout.strip_prefix(written) else { continue };
-            let short = matches!(element, Element::MonthName { long: false } | Element::DayName { long: false });
+            let short =
+                matches!(element, Element::MonthName { long: false } | Element::DayName { long: false });
             if !(short && rest.starts_with(|c: char| c.is_ascii_lowercase())) {
                 return Some((*element, rest));
             }
@@ -182,7 +193,6 @@ impl<'l> Element<'l> {
         let end = layout.chars().next()?.len_utf8();
         Some((Element::Text(layout.get(..end)?), layout.get(end..)?))
     }
-
 }
 
 /// What was read.

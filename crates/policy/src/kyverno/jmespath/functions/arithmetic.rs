@@ -1,4 +1,5 @@
-//! Arithmetic on numbers, quantities and lengths of time. A text is a quantity if it can be one.
+//! Arithmetic on numbers, quantities and lengths of time. A text is a quantity if it can be one: `30m` is 0.03, not half an
+//! hour.
 
 use serde_json::Value;
 
@@ -28,9 +29,9 @@ impl Operand {
     fn of(value: &Value) -> Option<Self> {
         match value {
             Value::Number(number) => number.as_f64().map(Self::Number),
-            Value::String(text) => {
-                Quantity::parse(text).map(Self::Quantity).or_else(|| Duration::parse(text).map(Self::Duration))
-            }
+            Value::String(text) => Quantity::parse(text)
+                .map(Self::Quantity)
+                .or_else(|| Duration::parse(text).map(Self::Duration)),
             _ => None,
         }
     }
@@ -46,12 +47,15 @@ impl Operand {
 
 impl Call<'_> {
     fn operand(&self, position: usize) -> Result<Operand, Error> {
-        Operand::of(self.value(position)?)
-            .ok_or_else(|| self.expected(position, "a number, a quantity such as 1Gi, or a length of time such as 1h"))
+        Operand::of(self.value(position)?).ok_or_else(|| {
+            self.expected(position, "a number, a quantity such as 1Gi, or a length of time such as 1h")
+        })
     }
 
     fn mismatch(&self) -> Error {
-        self.error("expected two values that go together, found a number, a quantity and a length of time mixed")
+        self.error(
+            "expected two values that go together, found a number, a quantity and a length of time mixed",
+        )
     }
 
     fn zero(&self) -> Error {
@@ -101,7 +105,8 @@ fn add(call: &Call<'_>, left: Operand, right: Operand) -> Result<Operand, Error>
 /// The sum of a list with at least one item; of one item, the item.
 fn sum(call: &Call<'_>) -> Outcome {
     let items = call.list(0)?;
-    let (first, rest) = items.split_first().ok_or_else(|| call.error("expected at least one item, found none"))?;
+    let (first, rest) =
+        items.split_first().ok_or_else(|| call.error("expected at least one item, found none"))?;
     if rest.is_empty() {
         return call.budget().copy(first);
     }

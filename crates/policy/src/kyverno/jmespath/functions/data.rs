@@ -69,8 +69,9 @@ fn parse_yaml(call: &Call<'_>) -> Outcome {
 /// The fields that policies use are there: versions, names, times, the key, what it may do, alternative names. One that
 /// is not there is an unknown key, never an empty value.
 fn x509_decode(call: &Call<'_>) -> Outcome {
-    let certificate = Certificate::from_pem(call.text(0)?)
-        .map_err(|error| call.error(format!("expected a certificate in PEM, found something else: {error}")))?;
+    let certificate = Certificate::from_pem(call.text(0)?).map_err(|error| {
+        call.error(format!("expected a certificate in PEM, found something else: {error}"))
+    })?;
     let (modulus, exponent) = certificate
         .public_key()
         .rsa_numbers()
@@ -87,7 +88,7 @@ fn x509_decode(call: &Call<'_>) -> Outcome {
         "PublicKeyAlgorithm": 1,
         "PublicKey": {"N": decimal(&modulus), "E": exponent},
         "Version": 3,
-        "SerialNumber": decimal(certificate.serial()),
+        "SerialNumber": number(call, &decimal(certificate.serial()))?,
         "Issuer": name(call, certificate.issuer())?,
         "Subject": name(call, certificate.subject())?,
         "NotBefore": certificate.not_before().to_string(),
@@ -99,6 +100,16 @@ fn x509_decode(call: &Call<'_>) -> Outcome {
         "DNSNames": names(|san| if let San::Dns(name) = san { Some(name) } else { None }),
         "EmailAddresses": names(|san| if let San::Email(name) = san { Some(name) } else { None }),
     }))
+}
+
+/// A number as JSON has them: one that is too long for that loses its last digits, as in Kyverno.
+fn number(call: &Call<'_>, digits: &str) -> Outcome {
+    if let Ok(number) = digits.parse::<u64>() {
+        return Ok(Value::from(number));
+    }
+    digits
+        .parse()
+        .map_or_else(|_| Err(call.error("the serial number is no number")), |number| call.numeric(number))
 }
 
 /// A distinguished name under Go's names of its parts.
@@ -159,7 +170,8 @@ fn image_normalize(call: &Call<'_>) -> Outcome {
     });
     let full = if has_host { image.to_owned() } else { format!("docker.io/{image}") };
     Reference::parse(&full).map_err(|error| call.error(error.to_string()))?;
-    let (named, digest) = full.split_once('@').map_or((full.as_str(), None), |(named, digest)| (named, Some(digest)));
+    let (named, digest) =
+        full.split_once('@').map_or((full.as_str(), None), |(named, digest)| (named, Some(digest)));
     let slash = named.rfind('/').unwrap_or(0);
     let (path, tag) = match named.get(slash..).and_then(|last| last.rfind(':')) {
         Some(colon) => (named.get(..slash + colon), named.get(slash + colon + 1..)),
@@ -175,7 +187,8 @@ fn image_normalize(call: &Call<'_>) -> Outcome {
 /// `is_external_url(url)`: for an address. Kyverno asks DNS what a name means; an evaluation here asks nobody.
 fn is_external_url(call: &Call<'_>) -> Outcome {
     let text = call.text(0)?;
-    let url = Url::parse(text).map_err(|error| call.error(format!("expected a URL, found \"{text}\": {error}")))?;
+    let url =
+        Url::parse(text).map_err(|error| call.error(format!("expected a URL, found \"{text}\": {error}")))?;
     let address = match url.host() {
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(address.to_canonical()),

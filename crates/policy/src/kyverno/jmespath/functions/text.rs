@@ -4,7 +4,7 @@ use countersign_crypto::encoding;
 use regex::{NoExpand, Regex, RegexBuilder, Replacer};
 use serde_json::Value;
 
-use super::Kind::{Array, Any, Number, Object, Text, Texts};
+use super::Kind::{Any, Array, Number, Object, Text, Texts};
 use super::{Call, Error, Function, Outcome, function};
 use crate::kyverno::jmespath::lexer::text_of;
 use crate::kyverno::units::wildcard;
@@ -26,10 +26,16 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function("starts_with", &[&[Text], &[Text]], |call| {
         Ok(Value::Bool(call.text(0)?.starts_with(call.text(1)?)))
     }),
-    function("ends_with", &[&[Text], &[Text]], |call| Ok(Value::Bool(call.text(0)?.ends_with(call.text(1)?)))),
+    function("ends_with", &[&[Text], &[Text]], |call| {
+        Ok(Value::Bool(call.text(0)?.ends_with(call.text(1)?)))
+    }),
     function("regex_match", &[&[Text], &[Text, Number]], regex_match),
     function("regex_replace_all", &[&[Text], &[Text, Number], &[Text, Number]], regex_replace_all),
-    function("regex_replace_all_literal", &[&[Text], &[Text, Number], &[Text, Number]], regex_replace_literal),
+    function(
+        "regex_replace_all_literal",
+        &[&[Text], &[Text, Number], &[Text, Number]],
+        regex_replace_literal,
+    ),
     function("pattern_match", &[&[Text], &[Text, Number]], pattern_match),
     function("label_match", &[&[Object], &[Object]], label_match),
     function("to_boolean", &[&[Text]], to_boolean),
@@ -55,7 +61,11 @@ fn equal_fold(call: &Call<'_>) -> Outcome {
 /// `replace(text, old, new, count)`; a negative count is all.
 fn replace(call: &Call<'_>) -> Outcome {
     let count = call.number(3)?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is not negative"
+    )]
     let count = if count < 0.0 { usize::MAX } else { count as usize };
     replaced(call, count)
 }
@@ -99,7 +109,8 @@ fn split(call: &Call<'_>) -> Outcome {
 fn join(call: &Call<'_>) -> Outcome {
     let (glue, parts) = (call.text(0)?, call.list(1)?);
     let parts: Vec<&str> = parts.iter().filter_map(Value::as_str).collect();
-    let length = parts.iter().fold(parts.len().saturating_mul(glue.len()), |sum, part| sum.saturating_add(part.len()));
+    let length =
+        parts.iter().fold(parts.len().saturating_mul(glue.len()), |sum, part| sum.saturating_add(part.len()));
     call.budget().bytes(length)?;
     Ok(Value::from(parts.join(glue)))
 }
@@ -175,7 +186,11 @@ fn to_string(call: &Call<'_>) -> Outcome {
 
 /// `truncate(text, length)`, in characters.
 fn truncate(call: &Call<'_>) -> Outcome {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, and is not negative"
+    )]
     let length = call.number(1)?.max(0.0) as usize;
     Ok(Value::from(call.text(0)?.chars().take(length).collect::<String>()))
 }
