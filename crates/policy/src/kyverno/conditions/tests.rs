@@ -288,6 +288,24 @@ fn a_star_in_data_is_a_star() {
 }
 
 #[test]
+fn conditions_that_take_too_long_are_an_error() {
+    let many: Vec<String> = (0..20_000).map(|number| format!("item {number}")).collect();
+    let others: Vec<String> = many.iter().map(|item| format!("other {item}")).collect();
+    // What makes each of them look at everything.
+    for (operator, value) in
+        [("AnyIn", &others), ("AllNotIn", &others), ("AllIn", &many), ("AnyNotIn", &many), ("NotIn", &many)]
+    {
+        let found = one(json!(many), operator, json!(value));
+        if operator == "NotIn" {
+            assert_eq!(found, Ok(false), "exact texts are looked up, which is quick");
+        } else {
+            let error = found.unwrap_err().to_string();
+            assert!(error.contains("makes more than"), "{operator}: {error}");
+        }
+    }
+}
+
+#[test]
 fn a_variable_without_a_value_is_an_error_and_says_where() {
     let read = conditions(json!({"all": [
         {"key": "a", "operator": "Equals", "value": "a"},

@@ -121,13 +121,15 @@ fn when_an_object_is_taken_away_its_old_form_is_meant() {
 
 #[test]
 fn mistakes_are_found_without_evaluating() {
-    assert_eq!(check(&json!({"a": ["{{ not.there }}", "{{ x.{{ y }} }}"]})), Ok(()));
+    assert_eq!(check(&json!({"a": ["{{ not.there }}", "{{ x.{{ y }} }}", "{{- x }}"]})), Ok(()));
     for (document, path) in [
         (json!({"a": ["{{ a b }}"]}), "a[0]"),
         (json!({"a": {"b": "{{ x.{{ nope() }} }}"}}), "a.b"),
         (json!({"a": "$(./b)"}), "a"),
         (json!({"a": "{{ sha256() }}"}), "a"),
         (json!({"a": "{{"}), "a"),
+        (json!({"a": "{{}}"}), "a"),
+        (json!({"{{ a b }}": 1}), "{{ a b }}"),
     ] {
         assert_eq!(check(&document).unwrap_err().path, path, "{document}");
     }
