@@ -8,7 +8,7 @@ use crate::workspace::root;
 
 /// Crates that parse bytes from strangers.
 const PARSERS: &[&str] =
-    &["attestation", "bundle", "ca", "crypto", "keys", "notary", "registry", "tlog", "trust", "x509"];
+    &["attestation", "bundle", "ca", "crypto", "keys", "notary", "policy", "registry", "tlog", "trust", "x509"];
 
 fn targets() -> BTreeSet<String> {
     let folder = fs::read_dir(root().join("fuzz/fuzz_targets")).expect("fuzz/fuzz_targets exists");

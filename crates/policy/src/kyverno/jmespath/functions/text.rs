@@ -155,7 +155,9 @@ fn regex_replaced(call: &Call<'_>, mut replacement: impl Replacer, limit: usize)
 }
 
 fn pattern_match(call: &Call<'_>) -> Outcome {
-    Ok(Value::Bool(wildcard(call.text(0)?, &call.text_or_number(1)?)))
+    let matches = wildcard(call.text(0)?, &call.text_or_number(1)?, call.budget());
+    call.budget().bytes(1)?;
+    Ok(Value::Bool(matches))
 }
 
 /// `label_match(wanted, labels)`: all that is wanted is there.
