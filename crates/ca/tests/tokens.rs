@@ -365,6 +365,27 @@ async fn r30_an_issuer_that_never_answers_is_given_up() {
     }
 }
 
+/// R30: a stranger's token that names the issuer, and a connection that is gone before the keys are there.
+#[tokio::test]
+async fn r30_a_client_that_hangs_up_does_not_keep_the_keys_from_others() {
+    let world = Arc::new(World::new(|_| ()));
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let body = json!({"keys": [jwk(&RSA, "k1")]}).to_string().into_bytes();
+    world.network.set(KEYS, Answer::When(gate.clone(), body));
+    let gone = tokio::spawn({
+        let world = world.clone();
+        async move { world.verify(&token(&claims(ISSUER, START - 3600))).await.is_ok() }
+    });
+    while world.network.urls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    world.verify(&token(&world.claims())).await.unwrap();
+    assert_eq!(world.network.urls(), [DISCOVERY, KEYS], "the one fetch went on");
+}
+
 #[tokio::test]
 async fn many_who_wait_cause_one_fetch() {
     let world = Arc::new(World::new(|_| ()));

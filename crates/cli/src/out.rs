@@ -162,12 +162,18 @@ pub(crate) async fn within<T>(
 ) -> Result<T, Failure> {
     match terminal.timeout {
         None => work.await,
-        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(too_late(limit))),
+        Some(limit) => {
+            // Kept until it is known what it was waiting for.
+            let mut work = std::pin::pin!(work);
+            tokio::time::timeout(limit, &mut work).await.unwrap_or_else(|_| Err(too_late(limit)))
+        }
     }
 }
 
+/// The time is up, with what was waited for.
 fn too_late(limit: Duration) -> Failure {
-    Failure::new(NETWORK, format!("not done within {} s (--timeout)", limit.as_secs_f64()))
+    let waited = countersign_http::waiting().first().map(|what| format!(": {what}")).unwrap_or_default();
+    Failure::new(NETWORK, format!("not done within {} s (--timeout){waited}", limit.as_secs_f64()))
 }
 
 /// How much longer than it was given a command may take to end by itself.

@@ -199,8 +199,10 @@ impl Instance {
                 (signer.public_key().clone(), KeyOrigin::Found)
             }
             _ => {
-                // A plugin chooses the type itself.
-                let wanted = (!matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
+                // A plugin chooses the type itself. Where several will do, none is asked for, so that a key of any of
+                // them which is there is taken; a new one is of the usual type then.
+                let one = matches!(key, InstanceKey::Log | InstanceKey::Ct);
+                let wanted = (one && !matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
                 let created = create_key(&reference, wanted, password).map_err(failed)?;
                 (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
             }

@@ -461,3 +461,22 @@ fn quickstart_that_is_told_to_end_leaves_nothing() {
         assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{keep:?}");
     }
 }
+
+#[test]
+fn a_command_that_takes_too_long_says_what_it_waited_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let busy =
+                "HTTP/1.1 429 Busy\r\nretry-after: 600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // It comes in one piece, and there is nothing in it that decides.
+            std::io::Read::read(&mut stream, &mut [0; 4096]).unwrap();
+            stream.write_all(busy.as_bytes()).unwrap();
+        }
+    });
+    let (code, _, err) = Home::new().text(&["tree", &format!("{host}/r:v1"), "--timeout", "1s"]);
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("not done within 1 s (--timeout): "), "{err}");
+    assert!(err.contains(&host.to_string()) && err.contains("answered 429, asked again after"), "{err}");
+}

@@ -91,6 +91,7 @@ pub async fn targets(
     for reference in references {
         let home = images.home(reference);
         let mut open = vec![(reference.name(), 0, None)];
+        let before = all.len();
         while let Some((name, depth, platform)) = open.pop() {
             let manifest = home.fetch(&name).await?;
             let digest = manifest.descriptor.digest;
@@ -100,7 +101,9 @@ pub async fn targets(
             if let Kind::Index(index) = &manifest.kind
                 && recursive
             {
-                if depth >= MAX_DEPTH || index.manifests.len() + open.len() > MAX_CHILDREN {
+                // What was taken counts too: many small indexes in one make as much work as a large one.
+                let count = all.len() - before + open.len() + index.manifests.len();
+                if depth >= MAX_DEPTH || count > MAX_CHILDREN {
                     return Err(ClientError::Usage(format!(
                         "{reference} has more than {MAX_CHILDREN} manifests or {MAX_DEPTH} levels of them; sign the \
                          ones that matter by digest"

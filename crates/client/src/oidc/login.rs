@@ -1,6 +1,6 @@
 //! One login for many artifacts: the token is asked for once and kept until it runs out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +43,12 @@ impl TokenFrom {
     fn read(&self) -> Result<IdToken, ClientError> {
         match self {
             Self::Text(text) => IdToken::parse(text),
+            // What is neither a token nor a file's name may be a token with a fault: it is not repeated.
+            Self::File(path) if looks_like_token(path) => Err(ClientError::Identity(
+                "what was given as the token is neither a token (three parts in base64url with two dots between, with \
+                 the claim iss) nor the name of a file"
+                    .into(),
+            )),
             Self::File(path) => ambient::read_token(path),
             Self::StandardInput => {
                 use std::io::Read as _;
@@ -56,6 +62,13 @@ impl TokenFrom {
             }
         }
     }
+}
+
+/// Whether a file that is not there has the name of a token: JSON in base64 begins so, and few paths are as long as a
+/// token.
+fn looks_like_token(path: &Path) -> bool {
+    let text = path.as_os_str().to_string_lossy();
+    !path.exists() && (text.trim_start().starts_with("eyJ") || text.len() > 255)
 }
 
 /// How a person logs in.

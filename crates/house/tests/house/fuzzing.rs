@@ -7,8 +7,19 @@ use crate::assert_none;
 use crate::workspace::root;
 
 /// Crates that parse bytes from strangers.
-const PARSERS: &[&str] =
-    &["attestation", "bundle", "ca", "crypto", "keys", "notary", "registry", "tlog", "trust", "x509"];
+const PARSERS: &[&str] = &[
+    "attestation",
+    "bundle",
+    "ca",
+    "client",
+    "crypto",
+    "keys",
+    "notary",
+    "registry",
+    "tlog",
+    "trust",
+    "x509",
+];
 
 fn targets() -> BTreeSet<String> {
     let folder = fs::read_dir(root().join("fuzz/fuzz_targets")).expect("fuzz/fuzz_targets exists");
