@@ -3,7 +3,7 @@
 #![no_main]
 
 use countersign_x509::chain::{self, Purpose};
-use countersign_x509::{Certificate, San};
+use countersign_x509::{Certificate, San, crl};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -16,8 +16,10 @@ fuzz_target!(|data: &[u8]| {
     let tbs = certificate.tbs_for_sct().expect("the certificate was read");
     assert!(tbs.len() <= certificate.tbs_der().len());
     let _ = (certificate.scts(), certificate.describe(), format!("{certificate:?}"));
+    assert_eq!(certificate.subject().attributes().map(drop), Ok(()), "it was read before");
+    let _ = (crl::distribution_points(&certificate), crl::names_ocsp(&certificate));
     for san in certificate.sans() {
-        if !matches!(san, San::Other { .. }) {
+        if !matches!(san, San::OtherName { .. } | San::Other { .. }) {
             assert!(san.as_text().is_some());
         }
         assert!(!san.to_string().chars().any(char::is_control));

@@ -18,7 +18,15 @@ fuzz_target!(|data: &[u8]| {
         let authority = Authority::from_chain(&chain[1..]).expect("an authority");
         (authority, token.unverified_info().clone())
     });
+    if let Ok(token) = TimestampToken::parse_token(data) {
+        let imprint = token.unverified_info().imprint;
+        if let Ok(verified) = token.verify(Imprinted::Digest(&imprint), None, authority) {
+            assert_eq!(verified.info(), signed);
+        }
+    }
     if let Ok(token) = TimestampToken::parse(data) {
+        let bare = TimestampToken::token_of(data).expect("it was read");
+        assert_eq!(TimestampToken::parse_token(&bare).as_ref(), Ok(&token));
         let imprint = token.unverified_info().imprint;
         if let Ok(verified) = token.verify(Imprinted::Digest(&imprint), None, authority) {
             assert_eq!(verified.info(), signed);

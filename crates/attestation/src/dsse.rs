@@ -1,6 +1,5 @@
 //! DSSE: an envelope around a payload, and what of it is signed.
 
-use countersign_crypto::encoding;
 use serde::{Deserialize, Serialize};
 
 use crate::json::{self, Base64, Bounded, JsonError};
@@ -72,23 +71,9 @@ impl Envelope {
 
     /// Writes the envelope; members in the order of the protobuf message, `keyid` always there.
     #[must_use]
+    #[expect(clippy::expect_used, reason = "strings and lists only: there is nothing JSON cannot say")]
     pub fn to_json(&self) -> Vec<u8> {
-        // By hand: only strings of known alphabets and one that is escaped.
-        let quoted = |text: &str| serde_json::Value::from(text).to_string();
-        let signatures: Vec<String> = self
-            .signatures
-            .iter()
-            .map(|s| {
-                format!("{{\"sig\":\"{}\",\"keyid\":{}}}", encoding::base64_encode(&s.sig), quoted(&s.keyid))
-            })
-            .collect();
-        format!(
-            "{{\"payload\":\"{}\",\"payloadType\":{},\"signatures\":[{}]}}",
-            encoding::base64_encode(&self.payload),
-            quoted(&self.payload_type),
-            signatures.join(",")
-        )
-        .into_bytes()
+        serde_json::to_vec(&WireEnvelope::from(self)).expect("an envelope as JSON")
     }
 }
 
@@ -147,6 +132,8 @@ impl From<&Envelope> for WireEnvelope {
 
 #[cfg(test)]
 mod tests {
+    use countersign_crypto::encoding::hex_decode;
+    use countersign_crypto::{KeyType, PublicKey, Scheme, ecdsa};
     use proptest::prelude::*;
 
     use super::*;
@@ -158,6 +145,22 @@ mod tests {
             "DSSEv1 14 application/\u{fc} 4 \u{1f511}".as_bytes()
         );
         assert_eq!(pae("", b""), b"DSSEv1 0  0 ");
+    }
+
+    /// The vector of secure-systems-lab/dsse, `protocol.md`.
+    #[test]
+    fn the_vector_of_the_specification_verifies_in_either_alphabet() {
+        let x = hex_decode("67cd390f77aa359cb08c2235f652270493a9ed832b0abcc01f70954c0390d238").unwrap();
+        let y = hex_decode("0c782bd54e269125a44f4433aff1432ce94e12bca73aa67ac80cea12608ddf74").unwrap();
+        let key = PublicKey::from_coordinates(KeyType::EcdsaP256, &x, &y).unwrap();
+        let sig = "A3JqsQGtVsJ2O2xqrI5IcnXip5GToJ3F+FnZ+O88SjtR6rDAajabZKciJTfUiHqJPcIAriEGAHTVeCUjW2JIZA==";
+        for sig in [sig.to_owned(), sig.replace('+', "-")] {
+            let json = serde_json::json!({"payload": "aGVsbG8gd29ybGQ=", "payloadType": "http://example.com/HelloWorld",
+                "signatures": [{"sig": sig}]});
+            let envelope = Envelope::from_json(json.to_string().as_bytes()).unwrap();
+            let der = ecdsa::der_from_fixed(KeyType::EcdsaP256, &envelope.signatures[0].sig).unwrap();
+            key.verify(Scheme::ECDSA_SHA256, &envelope.pae(), &der).unwrap();
+        }
     }
 
     #[test]
@@ -199,6 +202,16 @@ mod tests {
         assert!(Envelope::from_json(with(0).as_bytes()).is_err());
         assert!(Envelope::from_json(with(MAX_SIGNATURES).as_bytes()).is_ok());
         assert!(Envelope::from_json(with(MAX_SIGNATURES + 1).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn the_members_are_written_in_the_order_of_the_protobuf_message() {
+        let signatures = vec![Signature { sig: vec![0], keyid: "\"k\n".into() }];
+        let envelope = Envelope { payload_type: "<t>".into(), payload: b"{}".to_vec(), signatures };
+        assert_eq!(
+            String::from_utf8(envelope.to_json()).unwrap(),
+            r#"{"payload":"e30=","payloadType":"<t>","signatures":[{"sig":"AA==","keyid":"\"k\n"}]}"#
+        );
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! JSON from outside: size and depth are checked before anything is parsed, lists are cut off at their cap
 //! while they are read, and the types here take the spellings which protobuf's JSON mapping allows.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -104,8 +105,8 @@ where
     Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Bytes in standard base64 with padding. Line breaks are left out on reading, as Go's decoder does: bundles with
-/// them exist.
+/// Bytes in base64 with padding, written in the standard alphabet. The URL-safe one is read too, as DSSE's protocol and
+/// protobuf's JSON mapping demand; and line breaks are left out, as Go's decoder does: bundles with them exist.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Base64(pub Vec<u8>);
 
@@ -124,11 +125,15 @@ impl<'de> Deserialize<'de> for Base64 {
                 f.write_str("bytes in base64")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Base64, E> {
+                let mut text = Cow::Borrowed(text);
                 if text.contains(['\r', '\n']) {
-                    let one_line = text.replace(['\r', '\n'], "");
-                    return encoding::base64_decode(&one_line).map(Base64).map_err(E::custom);
+                    text = text.replace(['\r', '\n'], "").into();
                 }
-                encoding::base64_decode(text).map(Base64).map_err(E::custom)
+                // One text is in one alphabet.
+                if text.contains(['-', '_']) && !text.contains(['+', '/']) {
+                    text = text.replace('-', "+").replace('_', "/").into();
+                }
+                encoding::base64_decode(&text).map(Base64).map_err(E::custom)
             }
         }
         deserializer.deserialize_str(TextVisitor)
@@ -315,6 +320,18 @@ mod tests {
         assert_eq!(serde_json::to_string(&Int64(7)).unwrap(), "\"7\"");
         assert!(from_slice::<Index>(b"\"-1\"", 100).is_err());
         assert_eq!(from_slice::<Index>(b"\"1\"", 100).unwrap(), Index(1));
+    }
+
+    #[test]
+    fn base64_is_read_in_either_alphabet_and_written_in_one() {
+        let read = |text: &str| from_slice::<Base64>(format!("\"{text}\"").as_bytes(), 100).map(|b| b.0);
+        for text in ["+/+/+w==", "-_-_-w==", "+/+/\\n+w==\\r\\n"] {
+            assert_eq!(read(text).unwrap(), [0xfb, 0xff, 0xbf, 0xfb], "{text}");
+        }
+        assert_eq!(serde_json::to_string(&Base64(vec![0xfb, 0xff, 0xbf, 0xfb])).unwrap(), "\"+/+/+w==\"");
+        for bad in ["+_+_+w==", "-_-_-w", "-_-_-x==", "-_ -_-w=="] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use crate::dsse::MAX_ENVELOPE_LEN;
 use crate::json::{self, Bounded, JsonError, UniqueMap};
 
-/// The largest statement read, in bytes.
-pub const MAX_STATEMENT_LEN: usize = 16 * 1024 * 1024;
+/// The largest statement read, in bytes: in base64 it leaves a MiB of the largest envelope, and bundle, for the rest.
+pub const MAX_STATEMENT_LEN: usize = (MAX_ENVELOPE_LEN - 1024 * 1024) / 4 * 3;
+/// The longest list of subjects read, in bytes. An annotation may be any JSON, which takes many times its length in memory.
+pub const MAX_SUBJECTS_LEN: usize = 2 * 1024 * 1024;
 /// The most subjects of one statement.
 pub const MAX_SUBJECTS: usize = 1024;
 /// The most digests of one subject.
@@ -133,11 +137,25 @@ impl Statement {
 struct WireStatement {
     #[serde(rename = "_type")]
     kind: String,
-    #[serde(default, deserialize_with = "json::null_is_default")]
-    subject: Bounded<Option<WireSubject>, MAX_SUBJECTS>,
+    #[serde(default, deserialize_with = "subjects")]
+    subject: Subjects,
     predicate_type: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     predicate: Option<Box<RawValue>>,
+}
+
+type Subjects = Bounded<Option<WireSubject>, MAX_SUBJECTS>;
+
+/// Reads the subjects once their text is known to be short enough; `null` for none.
+fn subjects<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Subjects, D::Error> {
+    let text = Box::<RawValue>::deserialize(deserializer)?;
+    let found = text.get().len();
+    if found > MAX_SUBJECTS_LEN {
+        let limit = MAX_SUBJECTS_LEN;
+        return Err(D::Error::custom(format!("subject: {found} bytes, at most {limit} are read")));
+    }
+    let subjects: Option<Subjects> = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+    Ok(subjects.unwrap_or_default())
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -175,6 +193,7 @@ mod tests {
     use countersign_crypto::HashAlgorithm;
 
     use super::*;
+    use crate::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, Signature};
 
     fn with_subject(subject: &str) -> String {
         format!(
@@ -198,6 +217,39 @@ mod tests {
         let many = |n: usize| with_subject(&format!("[{}]", vec!["{}"; n].join(",")));
         assert!(Statement::from_json(many(MAX_SUBJECTS).as_bytes()).is_ok());
         assert!(Statement::from_json(many(MAX_SUBJECTS + 1).as_bytes()).is_err());
+    }
+
+    /// Two bytes of text for each number, and 32 in memory.
+    #[test]
+    fn v17_subjects_of_more_than_two_mib_are_refused_unread() {
+        let numbers = |len: usize| {
+            let list = vec!["0"; len / 2].join(",");
+            with_subject(&format!(r#"[{{"annotations":{{"a":[{list}]}}}}]"#))
+        };
+        assert!(Statement::from_json(numbers(MAX_SUBJECTS_LEN - 100).as_bytes()).is_ok());
+        let error = Statement::from_json(numbers(MAX_SUBJECTS_LEN).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("at most 2097152 are read"), "{error}");
+    }
+
+    /// What can be signed can be read again: else the log would have an entry for a statement that nobody can verify.
+    #[test]
+    fn a_statement_of_the_largest_size_fits_an_envelope_and_a_larger_one_is_not_written() {
+        let written = |len: usize| {
+            let statement = Statement {
+                version: StatementVersion::V1,
+                subjects: vec![],
+                predicate_type: "t".into(),
+                predicate: Some(RawValue::from_string(format!("\"{}\"", "x".repeat(len))).unwrap()),
+            };
+            statement.to_json()
+        };
+        let around = written(0).unwrap().len();
+        let payload = written(MAX_STATEMENT_LEN - around).unwrap();
+        assert_eq!(payload.len(), MAX_STATEMENT_LEN);
+        let signatures = vec![Signature { sig: vec![0; 512], keyid: String::new() }];
+        let envelope = Envelope { payload_type: IN_TOTO_PAYLOAD_TYPE.into(), payload, signatures };
+        assert!(envelope.to_json().len() <= MAX_ENVELOPE_LEN - 1024 * 1024 + 2048);
+        assert!(matches!(written(MAX_STATEMENT_LEN - around + 1), Err(JsonError::TooLarge { .. })));
     }
 
     #[test]

@@ -14,11 +14,11 @@ use crate::{BundleError, TlogEntry, shape};
 /// The largest bundle read, in bytes of JSON.
 pub const MAX_BUNDLE_LEN: usize = 16 * 1024 * 1024;
 /// The most log entries of one bundle.
-pub const MAX_TLOG_ENTRIES: usize = 32;
+const MAX_TLOG_ENTRIES: usize = 32;
 /// The most timestamps of one bundle.
-pub const MAX_TIMESTAMPS: usize = 32;
+const MAX_TIMESTAMPS: usize = 32;
 /// The most certificates of one bundle.
-pub const MAX_CERTIFICATES: usize = 8;
+pub(crate) const MAX_CERTIFICATES: usize = 8;
 
 /// The version of the format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -229,6 +229,7 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::Shape`] for what version 0.3 cannot say: a chain of more than one certificate, an entry
     /// without a proof and a checkpoint, cosign's older content; and for what [`Bundle::check_shape`] finds.
+    /// [`JsonError::TooLarge`] for what [`Bundle::from_json`] would not read again.
     pub fn to_json(&self) -> Result<Vec<u8>, BundleError> {
         let mut bundle = self.clone();
         bundle.version = BundleVersion::V0_3;
@@ -251,7 +252,9 @@ impl Bundle {
             }
         }
         bundle.check_shape()?;
-        serde_json::to_vec(&WireBundle::of(&bundle)?).map_err(|e| JsonError::from(e).into())
+        let bytes = serde_json::to_vec(&WireBundle::of(&bundle)?).map_err(JsonError::from)?;
+        json::check(&bytes, MAX_BUNDLE_LEN)?;
+        Ok(bytes)
     }
 }
 
@@ -362,9 +365,7 @@ struct WireDigest {
 
 impl WireDigest {
     fn read(&self) -> Result<Digest, BundleError> {
-        let algorithm = HashAlgorithm::ALL
-            .into_iter()
-            .find(|a| a.protobuf_name() == self.algorithm)
+        let algorithm = HashAlgorithm::from_protobuf_name(&self.algorithm)
             .ok_or_else(|| shape(format!("messageDigest: unknown hash algorithm \"{}\"", self.algorithm)))?;
         Digest::new(algorithm, &self.digest.0).map_err(|e| shape(format!("messageDigest: {e}")))
     }

@@ -25,10 +25,7 @@ mod tlog_entry;
 mod trusted_root;
 mod wire;
 
-pub use bundle::{
-    Bundle, BundleVersion, Content, KeyMaterial, MAX_BUNDLE_LEN, MAX_CERTIFICATES, MAX_TIMESTAMPS,
-    MAX_TLOG_ENTRIES, VerificationMaterial,
-};
+pub use bundle::{Bundle, BundleVersion, Content, KeyMaterial, MAX_BUNDLE_LEN, VerificationMaterial};
 pub use signing_config::{
     ClientTrustConfig, SelectError, Selector, Service, ServiceConfiguration, SigningConfig,
 };

@@ -53,15 +53,9 @@ impl HashedRekordV2 {
     /// takes such an entry.
     #[must_use]
     pub fn canonical_body(&self) -> Vec<u8> {
-        let details = self.key_details.name().unwrap_or("PUBLIC_KEY_DETAILS_UNSPECIFIED");
-        // JCS orders members by name; every value here is base64 or a known name, so nothing is escaped.
-        let (member, bytes) = match &self.verifier {
-            Verifier::PublicKey(spki) => ("publicKey", spki),
-            Verifier::Certificate(der) => ("x509Certificate", der),
-        };
-        let verifier = format!("\"{member}\":{{\"rawBytes\":\"{}\"}}", encoding::base64_encode(bytes));
-        let details = format!("\"keyDetails\":\"{details}\"");
-        // "keyDetails" < "publicKey" < "x509Certificate".
+        // JCS orders members by name ("keyDetails" before both of the others); every value here is base64 or a known
+        // name, so nothing is escaped.
+        let (verifier, details) = self.verifier_members();
         format!(
             concat!(
                 "{{\"apiVersion\":\"0.0.2\",\"kind\":\"hashedrekord\",\"spec\":{{\"hashedRekordV002\":{{",
@@ -77,6 +71,19 @@ impl HashedRekordV2 {
         .into_bytes()
     }
 
+    /// The two members of the verifier in JSON, of the body and of the request alike.
+    pub(crate) fn verifier_members(&self) -> (String, String) {
+        let (member, bytes) = match &self.verifier {
+            Verifier::PublicKey(spki) => ("publicKey", spki),
+            Verifier::Certificate(der) => ("x509Certificate", der),
+        };
+        let details = self.key_details.name().unwrap_or("PUBLIC_KEY_DETAILS_UNSPECIFIED");
+        (
+            format!("\"{member}\":{{\"rawBytes\":\"{}\"}}", encoding::base64_encode(bytes)),
+            format!("\"keyDetails\":\"{details}\""),
+        )
+    }
+
     /// Reads a body. It must be exactly what [`HashedRekordV2::canonical_body`] writes.
     ///
     /// # Errors
@@ -90,9 +97,7 @@ impl HashedRekordV2 {
             )));
         }
         let spec = wire.spec.hashed_rekord;
-        let algorithm = HashAlgorithm::ALL
-            .into_iter()
-            .find(|a| a.protobuf_name() == spec.data.algorithm)
+        let algorithm = HashAlgorithm::from_protobuf_name(&spec.data.algorithm)
             .ok_or_else(|| shape(format!("unknown hash algorithm \"{}\"", spec.data.algorithm)))?;
         let verifier = match (spec.signature.verifier.x509_certificate, spec.signature.verifier.public_key) {
             (Some(certificate), None) => Verifier::Certificate(certificate.raw_bytes.0),

@@ -1,7 +1,8 @@
 //! What is sent to a Rekor v2 log (`dev.sigstore.rekor.v2.CreateEntryRequest`).
 //!
 //! Read strictly, as the real log does: a member it does not know, one given twice, or two of which only one may
-//! stand, is an error. Members may be in lower camel case or in snake case.
+//! stand, is an error; but an envelope in a request is read as envelopes are. Members may be in lower camel case or in
+//! snake case.
 
 use countersign_attestation::Envelope;
 use countersign_attestation::dsse::WireEnvelope;
@@ -113,20 +114,15 @@ impl HashedRekordV2 {
     /// The request which makes this entry.
     #[must_use]
     pub fn to_request(&self) -> Vec<u8> {
-        let details = self.key_details.name().unwrap_or("PUBLIC_KEY_DETAILS_UNSPECIFIED");
-        let (member, bytes) = match &self.verifier {
-            Verifier::Certificate(der) => ("x509Certificate", der),
-            Verifier::PublicKey(spki) => ("publicKey", spki),
-        };
+        let (verifier, details) = self.verifier_members();
         format!(
             concat!(
                 "{{\"hashedRekordRequestV002\":{{\"digest\":\"{}\",\"signature\":{{\"content\":\"{}\",",
-                "\"verifier\":{{\"{}\":{{\"rawBytes\":\"{}\"}},\"keyDetails\":\"{}\"}}}}}}}}"
+                "\"verifier\":{{{},{}}}}}}}}}"
             ),
             encoding::base64_encode(self.digest.as_bytes()),
             encoding::base64_encode(&self.signature),
-            member,
-            encoding::base64_encode(bytes),
+            verifier,
             details
         )
         .into_bytes()

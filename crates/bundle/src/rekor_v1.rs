@@ -149,9 +149,7 @@ struct WireHash {
 impl WireHash {
     fn read(&self, what: &str) -> Result<Digest, BundleError> {
         let wrong = |text: String| shape(format!("{what}: {text}"));
-        let algorithm = HashAlgorithm::ALL
-            .into_iter()
-            .find(|a| a.name() == self.algorithm)
+        let algorithm = HashAlgorithm::from_name(&self.algorithm)
             .ok_or_else(|| wrong(format!("unknown hash algorithm \"{}\"", self.algorithm)))?;
         let bytes = encoding::hex_decode(&self.value).map_err(|e| wrong(e.to_string()))?;
         Digest::new(algorithm, &bytes).map_err(|e| wrong(e.to_string()))

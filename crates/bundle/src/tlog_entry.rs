@@ -57,14 +57,8 @@ impl TlogEntry {
         json::from_slice::<WireEntry>(bytes, MAX_BUNDLE_LEN)?.read()
     }
 
-    /// The entry as a JSON value, every index and size there even when zero, numbers as strings.
-    #[must_use]
-    #[expect(clippy::expect_used, reason = "strings and lists only: there is nothing JSON cannot say")]
-    pub fn to_json_value(&self) -> serde_json::Value {
-        serde_json::to_value(WireEntry::of(self)).expect("an entry as JSON")
-    }
-
-    /// The entry as JSON text, members in the order of the protobuf message.
+    /// The entry as JSON text: members in the order of the protobuf message, every index and size there even when zero,
+    /// numbers as strings.
     ///
     /// ```
     /// use countersign_bundle::{InclusionProof, TlogEntry};

@@ -248,7 +248,7 @@ impl WireLog {
     fn read(self, what: &str) -> Result<TransparencyLog, BundleError> {
         let hash_algorithm = match self.hash_algorithm.as_str() {
             "" => HashAlgorithm::Sha256,
-            name => HashAlgorithm::ALL.into_iter().find(|a| a.protobuf_name() == name).ok_or_else(|| {
+            name => HashAlgorithm::from_protobuf_name(name).ok_or_else(|| {
                 shape(format!("{what}: hashAlgorithm: expected SHA2_256, found \"{name}\""))
             })?,
         };

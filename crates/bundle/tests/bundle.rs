@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use countersign_attestation::JsonError;
 use countersign_bundle::{Bundle, BundleError, BundleVersion, Content, KeyMaterial, MAX_BUNDLE_LEN};
 use serde_json::{Value, json};
 
@@ -245,6 +246,19 @@ fn v17_v18_too_many_items_are_refused_before_they_are_read() {
     assert!(Bundle::from_json(&huge).unwrap_err().to_string().contains("at most"));
     let deep = format!("{{\"x\":{}{}}}", "[".repeat(200), "]".repeat(200));
     assert!(Bundle::from_json(deep.as_bytes()).unwrap_err().to_string().contains("nested"));
+}
+
+#[test]
+fn a_bundle_that_nobody_could_read_again_is_not_written() {
+    let mut bundle = read(&dsse()).unwrap();
+    let grow = |bundle: &mut Bundle, len: usize| {
+        let Content::Dsse(envelope) = &mut bundle.content else { panic!("a statement") };
+        envelope.payload = vec![b'x'; len];
+    };
+    grow(&mut bundle, MAX_BUNDLE_LEN / 4 * 3 - 3000);
+    assert!(Bundle::from_json(&bundle.to_json().unwrap()).is_ok());
+    grow(&mut bundle, MAX_BUNDLE_LEN / 4 * 3);
+    assert!(matches!(bundle.to_json(), Err(BundleError::Json(JsonError::TooLarge { .. }))));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use countersign_attestation::dsse::{Envelope, Signature};
 use countersign_bundle::rekor::{
-    BodyV1, DsseRequestV002, EntryRequest, HashedRekordV2, RequestError, RequestVerifier, Verifier,
+    BodyV1, DsseRequestV002, EntryRequest, HashedRekordV2, RequestError, Verifier,
 };
 use countersign_bundle::{InclusionProof, TlogEntry};
 use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, encoding, sha256};
@@ -110,7 +110,7 @@ fn a_real_answer_is_read_and_goes_into_a_bundle() {
     );
     let written = read.to_json();
     assert_eq!(TlogEntry::from_json(&written).unwrap(), read);
-    let value = read.to_json_value();
+    let value: serde_json::Value = serde_json::from_slice(&written).unwrap();
     assert_eq!(value["logIndex"], "0", "always there, and a string");
     assert_eq!(value["integratedTime"], "0");
     assert_eq!(value["inclusionProof"]["logIndex"], "0");
@@ -174,13 +174,21 @@ fn a_dsse_request_becomes_a_hashedrekord_over_the_pae() {
         HashedRekordV2 { digest: HashAlgorithm::Sha256.digest(&pae), signature: vec![0, 1], ..entry() }
     );
     let two = Signature { sig: vec![1], keyid: String::new() };
-    let envelope = Envelope { signatures: vec![two.clone(), two], ..request.envelope };
-    assert!(DsseRequestV002 { envelope, verifiers: request.verifiers }.into_hashedrekord().is_err());
-    let none: Vec<RequestVerifier> = vec![];
-    assert!(
-        none.is_empty()
-            && EntryRequest::parse(json.replace("\"verifiers\":[", "\"verifiers\":[],\"x\":[").as_bytes())
-                .is_err()
+    let envelope = Envelope { signatures: vec![two.clone(), two], ..request.envelope.clone() };
+    let twice = vec![request.verifiers[0].clone(), request.verifiers[0].clone()];
+    for bad in [
+        DsseRequestV002 { envelope, ..request.clone() },
+        DsseRequestV002 { verifiers: vec![], ..request.clone() },
+        DsseRequestV002 { verifiers: twice, ..request },
+    ] {
+        assert!(matches!(bad.into_hashedrekord(), Err(RequestError::Invalid(_))));
+    }
+    let (before, rest) = json.split_once("\"verifiers\":[").unwrap();
+    let none = format!("{before}\"verifiers\":[{}", &rest[rest.find(']').unwrap()..]);
+    assert_eq!(
+        EntryRequest::parse(none.as_bytes()),
+        Err(RequestError::Invalid("verifiers is empty".into())),
+        "{none}"
     );
 }
 

@@ -9,10 +9,10 @@ use countersign_ca::SctSource as _;
 use countersign_ca::ct::CtError;
 use countersign_crypto::encoding::{base64_decode, base64_encode, hex_encode};
 use countersign_crypto::{KeyPair, Signer as _, sha256};
-use countersign_tlog::static_ct::TileLeaf;
+use countersign_tlog::static_ct::{TileLeaf, parse_leaf_index};
 use countersign_x509::chain::Purpose;
 use countersign_x509::issue::{LeafProfile, Precertificate};
-use countersign_x509::sct::{Sct, leaf_index, parse_digitally_signed};
+use countersign_x509::sct::{Sct, parse_digitally_signed};
 use countersign_x509::{Certificate, FulcioExtensions, San};
 use lab::{Choices, Lab, YEAR, intermediate, key, open_ct, root};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ async fn a_precertificate_gets_an_sct_which_verifies_in_the_certificate() {
     // The final certificate can be logged too, as an entry of its own.
     let answer = lab.ct.add_chain(&body(&[&der, lab.chain[0].der(), lab.chain[1].der()])).await.unwrap();
     self::sct(&answer).verify_detached(&certificate, lab.ct.log_key()).unwrap();
-    assert_eq!(leaf_index(&self::sct(&answer).extensions), Some(2));
+    assert_eq!(parse_leaf_index(&self::sct(&answer).extensions), Some(2));
 }
 
 #[tokio::test]

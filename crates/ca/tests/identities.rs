@@ -259,6 +259,20 @@ async fn each_claim_of_a_github_token_is_needed() {
 }
 
 #[tokio::test]
+async fn a_ci_job_without_a_name_is_not_certified_as_its_platform() {
+    let jobs = [
+        (github(), IssuerType::GithubWorkflow, "job_workflow_ref"),
+        (buildkite(), IssuerType::BuildkiteJob, "organization_slug"),
+        (buildkite(), IssuerType::BuildkiteJob, "pipeline_slug"),
+    ];
+    for (claims, kind, name) in jobs {
+        assert!(principal(claims.clone(), of(kind)).await.is_ok(), "{name}");
+        let error = principal(with(claims, name, "".into()), of(kind)).await.unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_claim_named_url_does_not_choose_the_host() {
     let claims = with(github(), "url", "https://evil.example.org".into());
     let job = principal(claims, of(IssuerType::GithubWorkflow)).await.unwrap();

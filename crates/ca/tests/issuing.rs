@@ -13,9 +13,10 @@ use countersign_ca::oidc::{BoxFuture, TokenVerifier};
 use countersign_ca::{Ca, CaError, IssueRequest, KeyRequest, SctSource};
 use countersign_crypto::encoding::base64_encode;
 use countersign_crypto::{KeyPair, KeyType, PublicKey, Signer};
+use countersign_tlog::static_ct::parse_leaf_index;
 use countersign_x509::chain::{Purpose, verify};
 use countersign_x509::issue::Precertificate;
-use countersign_x509::sct::{Sct, leaf_index};
+use countersign_x509::sct::Sct;
 use countersign_x509::{Certificate, San};
 use lab::{Choices, Lab, YEAR, intermediate, key, root};
 use serde_json::json;
@@ -67,9 +68,9 @@ async fn a_certificate_has_fulcios_profile_and_an_sct() {
     let scts = certificate.scts().unwrap();
     assert_eq!(scts.len(), 1, "sigstore-python wants exactly one");
     scts[0].verify(&certificate, path.issuer().public_key(), lab.ct.log_key()).unwrap();
-    assert_eq!(leaf_index(&scts[0].extensions), Some(1), "the root has index 0");
+    assert_eq!(parse_leaf_index(&scts[0].extensions), Some(1), "the root has index 0");
     let next = issue(&lab, good(&signer)).await.unwrap();
-    assert_eq!(leaf_index(&next.scts().unwrap()[0].extensions), Some(2));
+    assert_eq!(parse_leaf_index(&next.scts().unwrap()[0].extensions), Some(2));
     assert_ne!(next.serial(), certificate.serial());
     assert!(certificate.serial().len() >= 16, "160 random bits");
 }

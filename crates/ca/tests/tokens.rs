@@ -256,7 +256,7 @@ async fn s11_no_algorithm_and_hmac_with_the_public_key_are_refused() {
 }
 
 #[tokio::test]
-async fn s11_a_key_which_the_token_brings_along_is_not_used() {
+async fn s11_s12_a_key_which_the_token_brings_along_is_not_used() {
     let world = World::new(|_| ());
     let own = jwk(&OTHER_RSA, "mine");
     for header in [
@@ -363,6 +363,27 @@ async fn r30_an_issuer_that_never_answers_is_given_up() {
         );
         assert!(world.network.requests().iter().all(|r| r.timeout.as_secs() <= 5));
     }
+}
+
+/// R30: a stranger's token that names the issuer, and a connection that is gone before the keys are there.
+#[tokio::test]
+async fn r30_a_client_that_hangs_up_does_not_keep_the_keys_from_others() {
+    let world = Arc::new(World::new(|_| ()));
+    let gate = Arc::new(tokio::sync::Notify::new());
+    let body = json!({"keys": [jwk(&RSA, "k1")]}).to_string().into_bytes();
+    world.network.set(KEYS, Answer::When(gate.clone(), body));
+    let gone = tokio::spawn({
+        let world = world.clone();
+        async move { world.verify(&token(&claims(ISSUER, START - 3600))).await.is_ok() }
+    });
+    while world.network.urls().len() < 2 {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    assert!(gone.await.unwrap_err().is_cancelled());
+    gate.notify_one();
+    world.verify(&token(&world.claims())).await.unwrap();
+    assert_eq!(world.network.urls(), [DISCOVERY, KEYS], "the one fetch went on");
 }
 
 #[tokio::test]

@@ -10,17 +10,20 @@ use crate::commands;
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
+/// How wide a line of help is at most, in characters.
+const WIDTH: usize = 100;
+
 const EXAMPLES: &str = "\
 Examples:
-  countersign quickstart README.md                     try everything on this machine
-  countersign sign app.tar                             sign with your identity; writes app.tar.sigstore.json
+  countersign quickstart README.md                 try everything on this machine
+  countersign sign app.tar                         sign as yourself; writes app.tar.sigstore.json
   countersign verify app.tar --email a@example.com --issuer https://idp.example.com
   countersign trust add https://sigstore.example.com   use a private instance
-  countersign init && countersign serve                run one";
+  countersign init && countersign serve            run one";
 
 const CODES: &str = "\
-Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 another identity or policy,
-5 trust root missing or unusable, 6 network, 7 a fault of the program.";
+Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found,
+4 another identity or policy, 5 trust root missing or unusable, 6 network, 7 a fault of the program.";
 
 /// Signs, logs and verifies with an identity, and runs the services behind that
 #[derive(Debug, Parser)]
@@ -31,7 +34,7 @@ Exit codes: 0 done, 1 usage, 2 verification failed, 3 no signature found, 4 anot
     after_help = CODES,
     disable_help_subcommand = true,
     infer_long_args = false,
-    max_term_width = 100
+    max_term_width = WIDTH
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -165,7 +168,7 @@ commands! {
         "Verify the images that Kubernetes objects name";
     "login" Login(commands::login::Login),
         "Keep the credential for a registry, where Docker and podman look for it too";
-    "env" Env(commands::login::Env),
+    "env" Env(commands::env::Env),
         "Show the variables of the environment that are read";
     "initialize" Initialize(commands::trust::Initialize),
         "Trust a TUF repository, with cosign's flags";
@@ -198,11 +201,17 @@ commands! {
 /// chooses a kind of signature with flags of its own.
 pub(crate) fn respelled(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = arguments.into_iter().collect();
+    // Options of every command may stand in front of the verb, some with a word behind them.
+    let mut verb = 1;
+    while let Some(word) = words.get(verb).and_then(|word| word.to_str()).filter(|word| word.starts_with('-'))
+    {
+        verb += if matches!(word, "--color" | "--timeout" | "-t") { 2 } else { 1 };
+    }
     let flags = words.iter().take_while(|word| *word != "--");
-    let flag = flags.skip(2).position(|word| word == "--notary").map(|at| at + 2);
-    if let (Some(at), Some("sign" | "verify")) = (flag, words.get(1).and_then(|verb| verb.to_str())) {
+    let flag = flags.skip(verb + 1).position(|word| word == "--notary").map(|at| at + verb + 1);
+    if let (Some(at), Some("sign" | "verify")) = (flag, words.get(verb).and_then(|verb| verb.to_str())) {
         words.remove(at);
-        words.insert(1, "notary".into());
+        words.insert(verb, "notary".into());
     }
     words
 }
@@ -228,6 +237,11 @@ mod tests {
             ("countersign verify --trust-store s --notary a", "countersign notary verify --trust-store s a"),
             ("countersign sign a --notary", "countersign notary sign a"),
             ("countersign verify -- --notary", "countersign verify -- --notary"),
+            (
+                "countersign -q --color never verify --notary a",
+                "countersign -q --color never notary verify a",
+            ),
+            ("countersign --color sign verify --notary a", "countersign --color sign notary verify a"),
             ("countersign verify a", "countersign verify a"),
             ("countersign tree --notary a", "countersign tree --notary a"),
             ("countersign --notary", "countersign --notary"),
@@ -248,11 +262,127 @@ mod tests {
                 } else {
                     let before = sub.get_before_help().map(ToString::to_string).unwrap_or_default();
                     assert!(before.contains(sub.get_name()), "{} has no example", sub.get_name());
+                    // One that is wrapped cannot be copied.
+                    let wide = before.lines().find(|line| line.chars().count() > WIDTH);
+                    assert_eq!(wide, None, "{}: wider than {WIDTH}", sub.get_name());
                 }
             }
         }
         let mut program = Cli::command();
         program.build();
         check(&program);
+        let wide = EXAMPLES.lines().chain(CODES.lines()).find(|line| line.chars().count() > WIDTH);
+        assert_eq!(wide, None, "wider than {WIDTH}");
+    }
+
+    /// cosign's flags by command, as its third version has them: each is taken, or refused with a reason.
+    #[test]
+    fn every_flag_of_cosign_is_known() {
+        const REGISTRY: &str = "allow-http-registry allow-insecure-registry registry-username registry-password \
+             registry-token registry-cacert registry-client-cert registry-client-key registry-server-name k8s-keychain \
+             attachment-tag-prefix";
+        const SIGN: &str = "identity-token fulcio-auth-flow oidc-provider oidc-client-id oidc-disable-ambient-providers \
+             oidc-issuer fulcio-url rekor-url oidc-client-secret-file oidc-redirect-url signing-config trusted-root \
+             use-signing-config timestamp-server-url timestamp-client-cacert timestamp-client-cert timestamp-client-key \
+             timestamp-server-name key yes bundle tlog-upload sk slot issue-certificate certificate certificate-chain";
+        const VERIFY: &str = "certificate-identity certificate-identity-regexp certificate-oidc-issuer \
+             certificate-oidc-issuer-regexp certificate-github-workflow-trigger certificate-github-workflow-sha \
+             certificate-github-workflow-name certificate-github-workflow-repository certificate-github-workflow-ref \
+             key trusted-root insecure-ignore-tlog insecure-ignore-sct use-signed-timestamps check-claims offline \
+             allow-certificate-chain certificate-chain ca-roots ca-intermediates timestamp-certificate-chain sct \
+             private-infrastructure sk slot rekor-url new-bundle-format";
+        const SWITCHES: &[&str] = &[
+            "yes",
+            "recursive",
+            "upload",
+            "no-upload",
+            "force",
+            "local-image",
+            "check-claims",
+            "offline",
+            "b64",
+            "insecure-ignore-tlog",
+            "insecure-ignore-sct",
+            "use-signed-timestamps",
+            "tlog-upload",
+            "sk",
+            "use-signing-config",
+            "allow-http-registry",
+            "allow-insecure-registry",
+            "new-bundle-format",
+            "oidc-disable-ambient-providers",
+            "k8s-keychain",
+        ];
+        let all: [(&[&str], &[&str]); 18] = [
+            (
+                &["sign"],
+                &[
+                    REGISTRY,
+                    SIGN,
+                    "annotations recursive upload registry-referrers-mode new-bundle-format output-signature \
+                     output-certificate output-payload payload attachment sign-container-identity \
+                     record-creation-timestamp",
+                ],
+            ),
+            (
+                &["verify"],
+                &[
+                    REGISTRY,
+                    VERIFY,
+                    "annotations output local-image signature payload attachment max-workers experimental-oci11 certificate",
+                ],
+            ),
+            (
+                &["sign-blob"],
+                &[SIGN, "signing-algorithm output-signature output-certificate output b64 rfc3161-timestamp"],
+            ),
+            (&["verify-blob"], &[VERIFY, "bundle signature certificate rfc3161-timestamp"]),
+            (
+                &["attest"],
+                &[
+                    REGISTRY,
+                    SIGN,
+                    "predicate type no-upload statement replace rekor-entry-type record-creation-timestamp",
+                ],
+            ),
+            (&["attest-blob"], &[SIGN, "predicate type statement hash"]),
+            (
+                &["verify-attestation"],
+                &[REGISTRY, VERIFY, "type output policy local-image max-workers experimental-oci11"],
+            ),
+            (&["verify-blob-attestation"], &[VERIFY, "bundle type digest digestAlg"]),
+            (&["generate-key-pair"], &["output-key-prefix kms"]),
+            (&["public-key"], &["key outfile sk slot"]),
+            (&["import-key-pair"], &["key output-key-prefix yes"]),
+            (&["initialize"], &["mirror root root-checksum staging"]),
+            (&["tree"], &[REGISTRY, "registry-referrers-mode"]),
+            (&["download", "attestation"], &[REGISTRY, "predicate-type platform"]),
+            (&["save"], &[REGISTRY, "dir"]),
+            (&["clean"], &[REGISTRY, "type force"]),
+            (&["copy"], &[REGISTRY, "only sig-only force platform"]),
+            (
+                &["attach", "signature"],
+                &[REGISTRY, "signature payload certificate certificate-chain tsr rekor-response"],
+            ),
+        ];
+        let mut cli = Cli::command();
+        cli.build();
+        for (path, flags) in all {
+            let command = path.iter().fold(&cli, |command, name| command.find_subcommand(name).unwrap());
+            let known: Vec<&str> = command
+                .get_arguments()
+                .flat_map(|a| a.get_long_and_visible_aliases().unwrap_or_default())
+                .collect();
+            for flag in flags.iter().flat_map(|list| list.split_whitespace()) {
+                assert!(known.contains(&flag), "{path:?} does not know --{flag}");
+            }
+            // cosign's switches are also spelled with their value.
+            for argument in
+                command.get_arguments().filter(|a| a.get_long().is_some_and(|l| SWITCHES.contains(&l)))
+            {
+                let values = argument.get_num_args().unwrap();
+                assert_eq!((values.min_values(), values.max_values()), (0, 1), "{path:?} {argument}");
+            }
+        }
     }
 }

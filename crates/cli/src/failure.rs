@@ -12,6 +12,8 @@ pub(crate) const REJECTED: u8 = 2;
 pub(crate) const NO_SIGNATURE: u8 = 3;
 /// The trust root is missing or unusable.
 pub(crate) const TRUST: u8 = 5;
+/// Somebody who must be asked could not be.
+pub(crate) const NETWORK: u8 = 6;
 /// A fault of the program or the machine.
 pub(crate) const INTERNAL: u8 = 7;
 

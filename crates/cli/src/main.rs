@@ -4,8 +4,11 @@
 //! 5 trust root, 6 network, 7 a fault of the program. No other way out gives 0.
 
 mod args;
+mod checklist;
 mod cli;
 mod commands;
+#[cfg(test)]
+mod documents;
 mod failure;
 mod out;
 mod progress;
@@ -25,7 +28,7 @@ fn main() -> ExitCode {
         return match countersign_keys::pkcs11::run_worker() {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
-                eprintln!("error: {message}");
+                out::say(&format!("error: {message}"));
                 ExitCode::from(USAGE)
             }
         };
@@ -33,7 +36,10 @@ fn main() -> ExitCode {
     // A panic must never look like success: one that reaches this place is a fault.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        eprintln!("error: a fault in countersign itself, at {place}; please report it with the command line");
+        // Not by `eprintln!`: where standard error is gone, that would be a panic within a panic.
+        out::say(&format!(
+            "error: a fault in countersign itself, at {place}; please report it with the command line"
+        ));
     }));
     ExitCode::from(std::panic::catch_unwind(run).unwrap_or(INTERNAL))
 }
@@ -53,7 +59,7 @@ fn run() -> u8 {
         }
     };
     let terminal = cli.global.terminal();
-    match cli.command.run(&terminal) {
+    match out::end_in_time(&terminal).and_then(|()| cli.command.run(&terminal)) {
         Ok(code) => code,
         Err(failure) => {
             out::report(&failure);

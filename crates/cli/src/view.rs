@@ -1,11 +1,10 @@
 //! A report of the engine, for people and as JSON.
 
-use std::fmt::Write as _;
-
-use countersign_http::text::printable;
+use countersign_crypto::encoding;
 use countersign_verify::{Check, CheckName, Outcome, Reason, Report};
 use serde_json::{Value, json};
 
+use crate::checklist::Checklist;
 use crate::out::Terminal;
 
 /// How a check is called.
@@ -37,9 +36,10 @@ const fn label(name: CheckName) -> &'static str {
 /// Why a failed check matters, and what to do next. Never a weaker check.
 const fn meaning(reason: Reason) -> (&'static str, &'static str) {
     match reason {
-        Reason::NoSignature => {
-            ("an unsigned artifact could come from anyone", "ask the sender for the .sigstore.json file")
-        }
+        Reason::NoSignature => (
+            "an unsigned artifact could come from anyone",
+            "ask the sender for its signature; a file's is FILE.sigstore.json",
+        ),
         Reason::DigestMismatch | Reason::SubjectMismatch | Reason::EntryDigestMismatch => (
             "this is not the artifact that was signed: it was changed, or the signature is of another one",
             "fetch artifact and signature again from the sender and compare their digests",
@@ -55,6 +55,10 @@ const fn meaning(reason: Reason) -> (&'static str, &'static str) {
         Reason::WrongKey | Reason::KeyExpected | Reason::CertificateExpected => (
             "it was signed with something else than you expect",
             "see with what, with `countersign inspect BUNDLE`, and ask the sender whether that is right",
+        ),
+        Reason::NoKeyVerifies => (
+            "it names no key, so it is someone else's signature or a broken one",
+            "ask the sender which key it was signed with",
         ),
         Reason::SignatureInvalid
         | Reason::EntrySignatureMismatch
@@ -107,77 +111,60 @@ const fn meaning(reason: Reason) -> (&'static str, &'static str) {
 
 /// The checklist, the verdict in its last line.
 pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, explain: bool) -> String {
-    let mut out = format!("{}\n", terminal.strong(&printable(title)));
+    let mut list = Checklist::new(terminal, title);
     for check in report.checks() {
-        push_check(&mut out, terminal, check, explain);
+        push_check(&mut list, check, explain);
         // Of the first failure, which decides, this is said at the end, where it is looked for.
         let decides = report.verified().is_err_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
         if check.outcome == Outcome::Failed && !decides && (explain || check.consequence_of.is_none()) {
-            let _ = writeln!(out, "    why       {}", why(check));
+            list.detail("why", &why(check));
         }
     }
     match report.verified() {
         Ok(verified) => {
             let signer = verified.signer();
             let who = match (signer.identity(), signer.issuer()) {
-                (Some(name), Some(issuer)) => {
-                    format!("{} (vouched for by {})", printable(name), printable(issuer))
-                }
+                (Some(name), Some(issuer)) => format!("{name} (vouched for by {issuer})"),
                 _ => {
-                    let print = signer.public_key().fingerprint();
-                    format!(
-                        "the holder of the key sha256:{}",
-                        countersign_crypto::encoding::hex_encode(&print)
-                    )
+                    let print = encoding::hex_encode(&signer.public_key().fingerprint());
+                    format!("the holder of the key sha256:{print}")
                 }
             };
-            let _ = writeln!(out, "signed by  {who}");
+            list.fact("signed by", &who);
             for time in verified.times() {
-                let _ = writeln!(out, "at         {} (says {})", time.time, printable(&time.authority));
+                list.fact("at", &format!("{} (says {})", time.time, time.authority));
             }
             for entry in verified.entries() {
-                let _ = writeln!(out, "logged in  {} as entry {}", printable(&entry.log), entry.index);
+                list.fact("logged in", &format!("{} as entry {}", entry.log, entry.index));
             }
-            out.push_str(&terminal.good("VERIFIED"));
+            list.verdict(&terminal.good("VERIFIED"))
         }
         Err(rejection) => {
             let (why, next) = meaning(rejection.reason);
-            let _ = writeln!(out, "because    {why}");
-            let _ = writeln!(out, "next       {next}");
-            out.push_str(&terminal.bad("REJECTED"));
+            list.fact("because", why);
+            list.fact("next", next);
+            list.verdict(&terminal.bad("REJECTED"))
         }
     }
-    out.push('\n');
-    out
 }
 
-fn push_check(out: &mut String, terminal: &Terminal, check: &Check, explain: bool) {
+fn push_check(list: &mut Checklist<'_>, check: &Check, explain: bool) {
     let name = label(check.name);
-    // Writing to a String does not fail.
     match check.outcome {
-        Outcome::Passed => {
-            let _ = writeln!(out, "{} {name:<19} {}", terminal.yes(), printable(&check.found));
-        }
-        Outcome::NotApplicable => {
-            let _ =
-                writeln!(out, "{} {name:<19} {}", terminal.none(), terminal.dim(&printable(&check.found)));
-        }
-        Outcome::Failed if !explain && check.consequence_of.is_some() => {
-            let line = format!("{name:<19} {}", why(check));
-            let _ = writeln!(out, "{} {}", terminal.dim(terminal.no_mark()), terminal.dim(&line));
-        }
+        Outcome::Passed => list.passed(name, &check.found),
+        Outcome::NotApplicable => list.not_applicable(name, &check.found),
+        Outcome::Failed if !explain && check.consequence_of.is_some() => list.followed(name, &why(check)),
         Outcome::Failed => {
-            let code = check.reason.map_or("", Reason::code);
-            let _ = writeln!(out, "{} {name:<19} {}", terminal.no(), terminal.bad(code));
-            let _ = writeln!(out, "    expected  {}", printable(&check.expected));
-            let _ = writeln!(out, "    found     {}", printable(&check.found));
+            list.failed(name, check.reason.map_or("", Reason::code), "");
+            list.detail("expected", &check.expected);
+            list.detail("found", &check.found);
         }
     }
     if explain && check.outcome != Outcome::Failed {
-        let _ = writeln!(out, "    expected  {}", printable(&check.expected));
+        list.detail("expected", &check.expected);
     }
     if explain && !check.source.is_empty() {
-        let _ = writeln!(out, "    from      {}", printable(&check.source));
+        list.detail("from", &check.source);
     }
 }
 
@@ -209,7 +196,7 @@ pub(crate) fn report_json(artifact: &str, report: &Report) -> Value {
             .collect();
         let entries: Vec<Value> =
             v.entries().iter().map(|e| json!({ "log": e.log, "index": e.index })).collect();
-        let fingerprint = countersign_crypto::encoding::hex_encode(&v.signer().public_key().fingerprint());
+        let fingerprint = encoding::hex_encode(&v.signer().public_key().fingerprint());
         json!({ "digest": v.digest().to_string(), "identity": v.signer().identity(), "issuer": v.signer().issuer(),
             "publicKeySha256": fingerprint, "times": times, "entries": entries, "witnesses": v.witnesses(),
             "predicateType": v.statement().map(|s| s.predicate_type.clone()) })

@@ -8,6 +8,8 @@
     reason = "a test"
 )]
 
+#[path = "../../server/tests/instance/requests.rs"]
+mod requests;
 mod softhsm;
 
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -18,10 +20,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign_crypto::encoding::base64_encode;
-use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
+use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use reqwest::Client;
 use serde_json::{Value, json};
 
+use requests::entry_request;
 use softhsm::{PIN, SoftHsm, signal, until, workers};
 
 /// An instance in a process of its own, with everything it prints.
@@ -101,13 +104,11 @@ impl Served {
 
     /// The body of a request for a certificate. Its token is good for many.
     async fn certificate_request(&self) -> String {
-        let claims = json!({"sub": "u1", "email": "a@example.com", "email_verified": true}).to_string();
-        let (status, _, body) = self.post("/development-identity-provider/mint", claims).await;
+        let (status, _, body) = self.post(requests::MINT, requests::claims("a@example.com")).await;
         assert_eq!(status, 200, "{body}");
-        let token: Value = serde_json::from_str(&body).unwrap();
         let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
         json!({
-            "credentials": {"oidcIdentityToken": token["id_token"]},
+            "credentials": {"oidcIdentityToken": requests::token_in(body.as_bytes())},
             "publicKeyRequest": {
                 "publicKey": {"algorithm": "", "content": key.public_key().to_pem()},
                 "proofOfPossession": base64_encode(&key.sign(b"a@example.com").unwrap()),
@@ -134,6 +135,7 @@ impl Served {
     async fn entry(&self, key: &KeyPair, message: &[u8]) -> (u16, Option<String>, String) {
         self.post("/api/v2/log/entries", entry_request(key, message)).await
     }
+
     /// Ends it in order and gives what it has logged.
     fn stop(mut self) -> String {
         signal("-TERM", self.process.id());
@@ -147,21 +149,6 @@ impl Drop for Served {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn entry_request(key: &KeyPair, message: &[u8]) -> String {
-    let digest = HashAlgorithm::Sha256.digest(message);
-    json!({"hashedRekordRequestV002": {
-        "digest": base64_encode(digest.as_bytes()),
-        "signature": {
-            "content": base64_encode(&key.sign_digest(&digest).unwrap()),
-            "verifier": {
-                "publicKey": {"rawBytes": base64_encode(key.public_key().spki_der())},
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-            },
-        },
-    }})
-    .to_string()
 }
 
 /// Makes an instance on a free port with these keys on the token.

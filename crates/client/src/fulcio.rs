@@ -66,8 +66,8 @@ impl Fulcio {
         Self { base }
     }
 
-    /// Asks for a certificate for the signer's key, and checks that the answer is for that key and, when anchors
-    /// are given, that it leads to one of them, through the authority's or our own intermediates.
+    /// Asks for a certificate for the signer's key, and checks that the answer is for that key and that it leads to one
+    /// of the anchors, through the authority's or our own intermediates. With no anchor no certificate will do.
     ///
     /// # Errors
     /// [`ClientError::Http`] with the authority's words, and for a certificate that is
@@ -124,14 +124,11 @@ impl Fulcio {
         if leaf.scts().map_err(|e| response.wrong(e))?.is_empty() {
             return Err(response.wrong("expected a certificate with an SCT, found one without").into());
         }
-        if !anchors.is_empty() {
-            // The authority's clock may be a little ahead; what counts is the time it wrote.
-            let at = now.clamp(leaf.not_before(), leaf.not_after());
-            let between: Vec<Certificate> = others.iter().chain(intermediates).cloned().collect();
-            chain::verify(&leaf, &between, anchors, Purpose::CodeSigning, at).map_err(|e| {
-                response.wrong(format!("the certificate does not lead to the trust root: {e}"))
-            })?;
-        }
+        // The authority's clock may be a little ahead; what counts is the time it wrote.
+        let at = now.clamp(leaf.not_before(), leaf.not_after());
+        let between: Vec<Certificate> = others.iter().chain(intermediates).cloned().collect();
+        chain::verify(&leaf, &between, anchors, Purpose::CodeSigning, at)
+            .map_err(|e| response.wrong(format!("the certificate does not lead to the trust root: {e}")))?;
         Ok(IssuedCertificate { leaf, others })
     }
 }

@@ -15,6 +15,7 @@ use countersign_clock::Clock;
 use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, KeyPair, KeyType, PublicKey, Signer, encoding};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 
 use crate::artifact::hash_file_aside;
 use crate::fulcio::{Fulcio, IssuedCertificate};
@@ -76,7 +77,10 @@ pub struct Older {
     pub annotations: Annotations,
 }
 
-/// One run of signing.
+/// A key made for a run, with its certificate.
+type Certified = (Arc<dyn Signer>, IssuedCertificate);
+
+/// One run of signing: of one thing after the other, or of several at once.
 #[derive(Debug)]
 pub struct Session<'a> {
     http: &'a Http,
@@ -84,7 +88,9 @@ pub struct Session<'a> {
     services: Services,
     identity: Identity,
     clock: Arc<dyn Clock>,
-    current: Option<(Arc<dyn Signer>, IssuedCertificate)>,
+    /// The certificate in use, or why nobody logged in. Held while one is asked for: signatures made at once have one
+    /// login, and one that failed is not tried again for each of them.
+    current: Mutex<Option<Result<Certified, String>>>,
 }
 
 impl<'a> Session<'a> {
@@ -117,26 +123,49 @@ impl<'a> Session<'a> {
                 ));
             }
         }
-        Ok(Self { http, trust, services, identity, clock, current: None })
+        Ok(Self { http, trust, services, identity, clock, current: Mutex::default() })
+    }
+
+    /// Logs in and has a certificate made, where an identity signs: what fails here fails for all that is to be signed,
+    /// and is better told once.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub async fn prepare(&self) -> Result<(), ClientError> {
+        self.key().await.map(drop)
     }
 
     /// The key to sign with now, with its certificate if an identity signs.
-    async fn key(&mut self) -> Result<(Arc<dyn Signer>, Option<IssuedCertificate>), ClientError> {
-        let now = self.clock.now();
-        let (login, key_type) = match &mut self.identity {
+    async fn key(&self) -> Result<(Arc<dyn Signer>, Option<IssuedCertificate>), ClientError> {
+        let (login, key_type) = match &self.identity {
             Identity::Key(key) => return Ok((Arc::clone(key), None)),
             Identity::Certified { key, certificate } => {
                 return Ok((Arc::clone(key), Some(IssuedCertificate::clone(certificate))));
             }
             Identity::Keyless { login, key_type } => (login, *key_type),
         };
-        if let Some((key, issued)) = self.current.as_ref().filter(|(_, issued)| issued.is_fresh(now, MARGIN))
-        {
-            return Ok((Arc::clone(key), Some(issued.clone())));
+        let mut current = self.current.lock().await;
+        // Another signature may have waited for a login, for minutes.
+        let now = self.clock.now();
+        match &*current {
+            Some(Ok((key, issued))) if issued.is_fresh(now, MARGIN) => {
+                return Ok((Arc::clone(key), Some(issued.clone())));
+            }
+            Some(Err(why)) => return Err(ClientError::Identity(why.clone())),
+            _ => {}
         }
         let base =
             self.services.ca.clone().ok_or_else(|| ClientError::Trust("no certificate authority".into()))?;
-        let token = login.token(self.http, now).await?;
+        let token = match login.token(self.http, now).await {
+            Ok(token) => token,
+            Err(error) => {
+                *current = Some(Err(match &error {
+                    ClientError::Identity(why) => why.clone(),
+                    other => other.to_string(),
+                }));
+                return Err(error);
+            }
+        };
         let key: Arc<dyn Signer> = Arc::new(KeyPair::generate(key_type)?);
         let (anchors, between) = self.trust.authorities(now)?;
         if anchors.is_empty() {
@@ -148,7 +177,7 @@ impl<'a> Session<'a> {
         // A login may have taken minutes.
         let now = self.clock.now();
         let issued = Fulcio::new(base).certificate(self.http, &token, &*key, &anchors, &between, now).await?;
-        self.current = Some((Arc::clone(&key), issued.clone()));
+        *current = Some(Ok((Arc::clone(&key), issued.clone())));
         Ok((key, Some(issued)))
     }
 
@@ -167,7 +196,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn sign_file(&mut self, path: &Path) -> Result<Signed, ClientError> {
+    pub async fn sign_file(&self, path: &Path) -> Result<Signed, ClientError> {
         let algorithm = self.hash()?;
         let found = hash_file_aside(path.to_owned(), vec![algorithm]).await?;
         let digest = *found.get(algorithm).ok_or_else(|| ClientError::Usage("no digest was made".into()))?;
@@ -178,7 +207,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn sign_digest(&mut self, digest: &Digest) -> Result<Signed, ClientError> {
+    pub async fn sign_digest(&self, digest: &Digest) -> Result<Signed, ClientError> {
         let (key, issued) = self.key().await?;
         let signing = Arc::clone(&key);
         let input = *digest;
@@ -192,11 +221,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn sign_payload(
-        &mut self,
-        payload_type: &str,
-        payload: Vec<u8>,
-    ) -> Result<Signed, ClientError> {
+    pub async fn sign_payload(&self, payload_type: &str, payload: Vec<u8>) -> Result<Signed, ClientError> {
         let (key, issued) = self.key().await?;
         let mut envelope =
             Envelope { payload_type: payload_type.to_owned(), payload, signatures: Vec::new() };
@@ -212,7 +237,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// Any [`ClientError`].
-    pub async fn sign_older(&mut self, payload: &SimpleSigning) -> Result<Older, ClientError> {
+    pub async fn sign_older(&self, payload: &SimpleSigning) -> Result<Older, ClientError> {
         let document = payload.to_json().map_err(|e| ClientError::Usage(e.to_string()))?;
         let (key, issued) = self.key().await?;
         let digest = self.hash()?.digest(&document);

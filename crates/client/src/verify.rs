@@ -1,5 +1,6 @@
 //! Verifying on a user's machine: what is expected, an artifact, a bundle, and the engine's report. Opens no socket.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use countersign_bundle::{Bundle, BundleError, legacy};
@@ -261,8 +262,10 @@ pub(crate) fn check_own(
     };
     let own = matches!(signer, OwnSigner::OwnAuthority(_));
     let evidence = &bundle.verification_material;
+    // Every log that was asked must have kept its word, not one of them.
+    let logs: BTreeSet<&[u8]> = evidence.tlog_entries.iter().map(|entry| entry.log_id.as_slice()).collect();
     let expectations = Expectations {
-        logs: usize::from(!evidence.tlog_entries.is_empty()),
+        logs: logs.len(),
         timestamps: usize::from(!evidence.rfc3161_timestamps.is_empty()),
         scts: usize::from(!own),
         now_as_time: own,

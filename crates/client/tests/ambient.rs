@@ -166,6 +166,15 @@ async fn what_answers_in_place_of_googles_server_is_refused_and_nothing_else_is_
 }
 
 #[tokio::test]
+async fn googles_metadata_server_is_on_this_machine_or_its_link() {
+    for host in ["example.com", "10.0.0.1", "metadata.google.internal.example.com", "x@10.0.0.1"] {
+        let ambient = Ambient::new(variables(&[("GCE_METADATA_HOST", host.into())]), "/nonexistent");
+        let error = ambient.token(&http()).await.unwrap_err().to_string();
+        assert!(error.contains("GCE_METADATA_HOST") && error.contains(host), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_machine_of_googles_is_known_by_its_product_name() {
     let host = metadata(true).await;
     let dir = tempfile::tempdir().unwrap();

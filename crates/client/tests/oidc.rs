@@ -153,7 +153,7 @@ fn options(issuer: &Url, flow: Flow) -> LoginOptions {
 #[tokio::test]
 async fn a_browser_login_is_bound_by_pkce_and_nonce_and_happens_once() {
     let (idp, issuer) = start(Idp::default()).await;
-    let mut login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
+    let login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
     for _ in 0..3 {
         assert_eq!(login.token(&http(), now()).await.unwrap().subject().unwrap(), "alice@example.com");
     }
@@ -179,11 +179,11 @@ async fn v28_a_callback_with_another_state_aborts() {
 #[tokio::test]
 async fn a_token_of_another_login_or_issuer_is_not_used() {
     let (idp, issuer) = start(Idp { wrong_nonce: true, ..Idp::default() }).await;
-    let mut login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
+    let login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
     assert!(login.token(&http(), now()).await.unwrap_err().to_string().contains("nonce"));
 
     let (idp, issuer) = start(Idp { announced_issuer: Some("https://evil".into()), ..Idp::default() }).await;
-    let mut login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
+    let login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
     assert!(matches!(
         login.token(&http(), now()).await.unwrap_err(),
         ClientError::Http(HttpError::WrongAnswer { .. })
@@ -215,9 +215,45 @@ async fn a_device_login_waits_until_the_person_is_done() {
 }
 
 #[tokio::test]
+async fn a_device_login_s_token_of_another_login_is_not_used() {
+    let (idp, issuer) = start(Idp { wrong_nonce: true, ..Idp::default() }).await;
+    let login = Login::new(options(&issuer, Flow::Device), nowhere(), person(&idp, good));
+    assert!(login.token(&http(), now()).await.unwrap_err().to_string().contains("nonce"));
+}
+
+/// As browsers do: connections that were opened in advance and say nothing.
+#[tokio::test]
+async fn connections_on_which_nothing_comes_hold_nobody_up() {
+    let (idp, issuer) = start(Idp::default()).await;
+    let silent = person(&idp, |query| {
+        let back = Url::parse(&query["redirect_uri"]).unwrap();
+        for _ in 0..3 {
+            let idle = std::net::TcpStream::connect(("127.0.0.1", back.port().unwrap())).unwrap();
+            // Left open for as long as the test runs.
+            std::mem::forget(idle);
+        }
+        good(query)
+    });
+    let login = Login::new(options(&issuer, Flow::Browser), nowhere(), silent);
+    let token = tokio::time::timeout(Duration::from_secs(5), login.token(&http(), now())).await;
+    assert_eq!(token.unwrap().unwrap().subject().unwrap(), "alice@example.com");
+}
+
+#[tokio::test]
+async fn a_given_token_with_a_fault_is_not_repeated() {
+    for text in ["eyJhbGciOiJub25lIn0.hunter2".to_owned(), format!("e30.{}.c2ln", "hunter2".repeat(40))] {
+        let error = Login::new(given(&text), nowhere(), nobody()).token(&http(), now()).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("neither a token") && !text.contains("hunter2"), "{text}");
+    }
+    let error = Login::new(given("not-there"), nowhere(), nobody()).token(&http(), now()).await.unwrap_err();
+    assert!(error.to_string().contains("not-there"), "{error}");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_asked_for_again() {
     let (idp, issuer) = start(Idp::default()).await;
-    let mut login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
+    let login = Login::new(options(&issuer, Flow::Browser), nowhere(), person(&idp, good));
     login.token(&http(), now()).await.unwrap();
     let later = Timestamp::from_second(NOW + 595).unwrap();
     idp.lock().unwrap().lifetime = 1200;
@@ -261,7 +297,7 @@ async fn a_given_token_wins_and_may_lie_in_a_file() {
     let file = dir.path().join("token");
     std::fs::write(&file, format!("{raw}\n")).unwrap();
     for from in [raw.as_str(), file.to_str().unwrap()] {
-        let mut login = Login::new(given(from), ambient.clone(), nobody());
+        let login = Login::new(given(from), ambient.clone(), nobody());
         assert_eq!(login.token(&http(), now()).await.unwrap().subject().unwrap(), "given");
     }
 }

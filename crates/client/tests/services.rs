@@ -71,6 +71,7 @@ enum Fault {
     Untrusted,
     Refuses,
     Crowd,
+    NobodyTrusted,
 }
 
 fn leaf(ca: &Authority0, key: &PublicKey) -> Certificate {
@@ -128,7 +129,8 @@ async fn issued(fault: Fault) -> Result<(), ClientError> {
     let token =
         IdToken::parse(&format!("e30.{}.c2ln", base64url_encode(claims.to_string().as_bytes()))).unwrap();
     let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
-    let issued = Fulcio::new(base).certificate(&http(), &token, &key, &[anchor], &[], at(NOW + 5)).await?;
+    let anchors: &[Certificate] = if fault == Fault::NobodyTrusted { &[] } else { &[anchor] };
+    let issued = Fulcio::new(base).certificate(&http(), &token, &key, anchors, &[], at(NOW + 5)).await?;
     assert!(issued.is_fresh(at(NOW + 5), 30));
     assert!(!issued.is_fresh(at(NOW + 580), 30));
     Ok(())
@@ -146,6 +148,7 @@ async fn wrong_answers_of_a_certificate_authority_are_told_apart() {
         (Fault::Detached, "a detached one"),
         (Fault::Nothing, "found none"),
         (Fault::Untrusted, "does not lead to the trust root"),
+        (Fault::NobodyTrusted, "does not lead to the trust root"),
         (Fault::Refuses, "processing the identity token"),
         (Fault::Crowd, "at most 10"),
     ] {
@@ -155,10 +158,17 @@ async fn wrong_answers_of_a_certificate_authority_are_told_apart() {
     }
 }
 
+/// Which timestamp authorities are trusted.
+enum Trusted {
+    Ours,
+    Stranger,
+    Nobody,
+}
+
 /// A timestamp authority whose answer `change` may spoil.
 async fn stamped(
     change: impl Fn(TimestampRequest) -> TimestampRequest + Clone + Send + Sync + 'static,
-    trusted: bool,
+    trusted: Trusted,
 ) -> Result<Vec<u8>, ClientError> {
     let anchor = root("tsa root");
     let key = Arc::new(KeyPair::generate(KeyType::EcdsaP256).unwrap());
@@ -172,20 +182,24 @@ async fn stamped(
     };
     let url = serve(Router::new().route("/", post(handler))).await;
     let stranger = root("stranger").certificate;
-    let chain = if trusted { vec![leaf, anchor.certificate] } else { vec![stranger] };
-    timestamp(&http(), &url, b"signature", &[Authority::from_chain(&chain).unwrap()]).await
+    let authorities = match trusted {
+        Trusted::Ours => vec![Authority::from_chain(&[leaf, anchor.certificate]).unwrap()],
+        Trusted::Stranger => vec![Authority::from_chain(&[stranger]).unwrap()],
+        Trusted::Nobody => vec![],
+    };
+    timestamp(&http(), &url, b"signature", &authorities).await
 }
 
 #[tokio::test]
 async fn a_timestamp_is_of_our_bytes_and_of_a_trusted_authority() {
-    stamped(|request| request, true).await.unwrap();
+    stamped(|request| request, Trusted::Ours).await.unwrap();
 }
 
 #[tokio::test]
 async fn v43_a_timestamp_with_another_nonce_is_refused() {
-    let error = stamped(|r| TimestampRequest { nonce: Some(vec![1]), ..r }, true).await.unwrap_err();
+    let error = stamped(|r| TimestampRequest { nonce: Some(vec![1]), ..r }, Trusted::Ours).await.unwrap_err();
     assert!(error.to_string().contains("nonce"), "{error}");
-    let error = stamped(|r| TimestampRequest { nonce: None, ..r }, true).await.unwrap_err();
+    let error = stamped(|r| TimestampRequest { nonce: None, ..r }, Trusted::Ours).await.unwrap_err();
     assert!(error.to_string().contains("nonce"), "{error}");
 }
 
@@ -193,11 +207,11 @@ async fn v43_a_timestamp_with_another_nonce_is_refused() {
 async fn a_timestamp_of_other_bytes_or_of_a_stranger_is_refused() {
     let other = |r| TimestampRequest { imprint: HashAlgorithm::Sha256.digest(b"other"), ..r };
     assert!(matches!(
-        stamped(other, true).await.unwrap_err(),
+        stamped(other, Trusted::Ours).await.unwrap_err(),
         ClientError::Http(HttpError::WrongAnswer { .. })
     ));
-    assert!(matches!(
-        stamped(|r| r, false).await.unwrap_err(),
-        ClientError::Http(HttpError::WrongAnswer { .. })
-    ));
+    for trusted in [Trusted::Stranger, Trusted::Nobody] {
+        let error = stamped(|r| r, trusted).await.unwrap_err();
+        assert!(matches!(error, ClientError::Http(HttpError::WrongAnswer { .. })), "{error}");
+    }
 }

@@ -70,7 +70,7 @@ impl SignBundle {
             .build()
             .map_err(|e| ClientError::Usage(format!("cannot start: {e}")))?;
         let signed = runtime.block_on(async {
-            let mut session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
+            let session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
             match statement {
                 Some(statement) => session.sign_payload(IN_TOTO_PAYLOAD_TYPE, statement).await,
                 None => session.sign_file(&self.file).await,

@@ -1,13 +1,9 @@
-//! The native backend: aws-lc-rs, and ed25519-dalek where aws-lc-rs has no equal.
-//!
-//! Ed25519 is verified by one rule everywhere, dalek's strict one: no small-order keys or points, canonical
-//! encodings only. aws-lc-rs offers neither that rule nor Ed25519ph.
+//! The native backend: aws-lc-rs for everything but Ed25519, which has a rule of its own.
 
 use aws_lc_rs::digest as lc_digest;
 use aws_lc_rs::signature as lc;
-use ed25519_dalek::{Signature as EdSignature, VerifyingKey};
-use sha2::Digest as _;
 
+use crate::ed25519::Ed25519Key;
 use crate::{CryptoError, Digest, HashAlgorithm, KeyType, Scheme};
 
 fn lc_algorithm(algorithm: HashAlgorithm) -> &'static lc_digest::Algorithm {
@@ -22,6 +18,11 @@ fn lc_algorithm(algorithm: HashAlgorithm) -> &'static lc_digest::Algorithm {
 fn own_digest(algorithm: HashAlgorithm, digest: &lc_digest::Digest) -> Digest {
     #[expect(clippy::expect_used, reason = "aws-lc gives exactly the algorithm's output length")]
     Digest::new(algorithm, digest.as_ref()).expect("length of a digest")
+}
+
+/// Our digest in aws-lc's type.
+pub(crate) fn imported(digest: &Digest) -> Result<lc_digest::Digest, aws_lc_rs::error::Unspecified> {
+    lc_digest::Digest::import_less_safe(digest.as_bytes(), lc_algorithm(digest.algorithm()))
 }
 
 pub(crate) fn digest(algorithm: HashAlgorithm, data: &[u8]) -> Digest {
@@ -79,14 +80,14 @@ pub(crate) enum ReadyKey {
     /// Under the default scheme of its type; for another scheme the library reads it anew.
     Lc(lc::ParsedPublicKey),
     /// Boxed, because it is much larger than the other.
-    Ed25519(Box<VerifyingKey>),
+    Ed25519(Box<Ed25519Key>),
 }
 
 impl ReadyKey {
     /// Refuses a key whose point is not on its curve, and an Ed25519 key of small order.
     pub(crate) fn new(key: KeyType, raw: &[u8]) -> Result<Self, CryptoError> {
         if key == KeyType::Ed25519 {
-            return ed25519_key(raw).map(|key| Self::Ed25519(Box::new(key)));
+            return Ed25519Key::new(raw).map(|key| Self::Ed25519(Box::new(key)));
         }
         verification(key, key.default_scheme())
             .and_then(|algorithm| lc::ParsedPublicKey::new(algorithm, raw).ok())
@@ -102,20 +103,15 @@ impl ReadyKey {
         signature: &[u8],
     ) -> Result<(), CryptoError> {
         let result = match (self, scheme) {
-            (Self::Ed25519(ready), Scheme::Ed25519) => {
-                ready.verify_strict(message, &ed25519_signature(signature)?).ok()
-            }
+            (Self::Ed25519(ready), Scheme::Ed25519) => return ready.verify(message, signature),
             (Self::Ed25519(ready), Scheme::Ed25519ph) => {
-                let hash = sha2::Sha512::new_with_prefix(message);
-                ready.verify_prehashed_strict(hash, None, &ed25519_signature(signature)?).ok()
+                return ready.verify_prehashed(&digest(HashAlgorithm::Sha512, message), signature);
             }
-            (Self::Lc(ready), _) if scheme == key.default_scheme() => {
-                ready.verify_sig(message, signature).ok()
-            }
-            (Self::Lc(ready), _) => unparsed(key, scheme, ready)?.verify(message, signature).ok(),
             (Self::Ed25519(_), _) => return Err(CryptoError::SchemeMismatch { scheme, key }),
+            (Self::Lc(ready), _) if scheme == key.default_scheme() => ready.verify_sig(message, signature),
+            (Self::Lc(ready), _) => unparsed(key, scheme, ready)?.verify(message, signature),
         };
-        result.ok_or(CryptoError::SignatureInvalid)
+        result.map_err(|_| CryptoError::SignatureInvalid)
     }
 
     pub(crate) fn verify_digest(
@@ -128,15 +124,11 @@ impl ReadyKey {
         let ready = match self {
             Self::Lc(ready) => ready,
             Self::Ed25519(ready) if scheme == Scheme::Ed25519ph => {
-                let hash = crate::hash::Prehashed::new(digest)?;
-                return ready
-                    .verify_prehashed_strict(hash, None, &ed25519_signature(signature)?)
-                    .map_err(|_| CryptoError::SignatureInvalid);
+                return ready.verify_prehashed(digest, signature);
             }
             Self::Ed25519(_) => return Err(CryptoError::SchemeMismatch { scheme, key }),
         };
-        let digest = lc_digest::Digest::import_less_safe(digest.as_bytes(), lc_algorithm(digest.algorithm()))
-            .map_err(|_| CryptoError::SignatureInvalid)?;
+        let digest = imported(digest).map_err(|_| CryptoError::SignatureInvalid)?;
         let result = if scheme == key.default_scheme() {
             ready.verify_digest_sig(&digest, signature)
         } else {
@@ -154,19 +146,4 @@ fn unparsed(
 ) -> Result<lc::UnparsedPublicKey<&[u8]>, CryptoError> {
     let algorithm = verification(key, scheme).ok_or(CryptoError::SchemeMismatch { scheme, key })?;
     Ok(lc::UnparsedPublicKey::new(algorithm, ready.as_ref()))
-}
-
-fn ed25519_key(raw: &[u8]) -> Result<VerifyingKey, CryptoError> {
-    let bytes: [u8; 32] =
-        raw.try_into().map_err(|_| CryptoError::PublicKey("an Ed25519 key has 32 bytes".into()))?;
-    let key = VerifyingKey::from_bytes(&bytes)
-        .map_err(|_| CryptoError::PublicKey("not a valid Ed25519 key".into()))?;
-    if key.is_weak() {
-        return Err(CryptoError::PublicKey("the Ed25519 key is of small order".into()));
-    }
-    Ok(key)
-}
-
-fn ed25519_signature(signature: &[u8]) -> Result<EdSignature, CryptoError> {
-    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)
 }

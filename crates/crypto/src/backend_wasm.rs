@@ -1,10 +1,10 @@
 //! The WebAssembly backend: RustCrypto, for verification only. RSA is not offered: the one maintained crate
 //! for it is refused in this project (RUSTSEC-2023-0071), and a verdict of "unsupported" is an honest one.
 
-use ed25519_dalek::{Signature as EdSignature, VerifyingKey};
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use sha2::Digest as _;
 
+use crate::ed25519::Ed25519Key;
 use crate::{CryptoError, Digest, HashAlgorithm, KeyType, Scheme};
 
 pub(crate) enum HashState {
@@ -59,7 +59,7 @@ impl ReadyKey {
             KeyType::EcdsaP256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
             KeyType::EcdsaP384 => p384::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
             KeyType::EcdsaP521 => p521::ecdsa::VerifyingKey::from_sec1_bytes(raw).is_ok(),
-            KeyType::Ed25519 => return ed25519_key(raw).map(|_| Self(raw.to_vec())),
+            KeyType::Ed25519 => return Ed25519Key::new(raw).map(|_| Self(raw.to_vec())),
             KeyType::Rsa { .. } => true,
         };
         if ok {
@@ -78,13 +78,7 @@ impl ReadyKey {
     ) -> Result<(), CryptoError> {
         match scheme.hash() {
             Some(hash) => self.verify_digest(key, scheme, &digest(hash, message), signature),
-            None => {
-                let signature =
-                    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
-                ed25519_key(&self.0)?
-                    .verify_strict(message, &signature)
-                    .map_err(|_| CryptoError::SignatureInvalid)
-            }
+            None => Ed25519Key::new(&self.0)?.verify(message, signature),
         }
     }
 
@@ -110,24 +104,9 @@ impl ReadyKey {
             (KeyType::EcdsaP384, Scheme::Ecdsa(_)) => ecdsa!(p384),
             (KeyType::EcdsaP521, Scheme::Ecdsa(_)) => ecdsa!(p521),
             (KeyType::Ed25519, Scheme::Ed25519ph) => {
-                let signature =
-                    EdSignature::from_slice(signature).map_err(|_| CryptoError::SignatureInvalid)?;
-                ed25519_key(raw)?
-                    .verify_prehashed_strict(crate::hash::Prehashed::new(digest)?, None, &signature)
-                    .map_err(|_| CryptoError::SignatureInvalid)
+                Ed25519Key::new(raw)?.verify_prehashed(digest, signature)
             }
             _ => Err(CryptoError::Unsupported(format!("{scheme} in the WebAssembly build"))),
         }
     }
-}
-
-fn ed25519_key(raw: &[u8]) -> Result<VerifyingKey, CryptoError> {
-    let bytes: [u8; 32] =
-        raw.try_into().map_err(|_| CryptoError::PublicKey("an Ed25519 key has 32 bytes".into()))?;
-    let key = VerifyingKey::from_bytes(&bytes)
-        .map_err(|_| CryptoError::PublicKey("not a valid Ed25519 key".into()))?;
-    if key.is_weak() {
-        return Err(CryptoError::PublicKey("the Ed25519 key is of small order".into()));
-    }
-    Ok(key)
 }

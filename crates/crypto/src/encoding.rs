@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
 
 use crate::CryptoError;
 
@@ -91,37 +92,41 @@ pub struct PemBlock {
 /// there is no block at all: an empty answer is never a success.
 pub fn pem_decode(text: &str) -> Result<Vec<PemBlock>, CryptoError> {
     let mut blocks = Vec::new();
-    let mut open: Option<(String, String)> = None;
+    let mut open: Option<&str> = None;
+    // It may be a private key's. One buffer, large enough from the start: none is left behind by growing.
+    let mut body = Zeroizing::new(String::with_capacity(text.len()));
     for line in text.lines() {
         let line = line.trim();
-        match &mut open {
-            None => {
-                if let Some(label) = line.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----")) {
-                    open = Some((label.to_owned(), String::new()));
-                }
+        let Some(label) = open else {
+            open = border(line, "-----BEGIN ");
+            continue;
+        };
+        if let Some(end) = border(line, "-----END ") {
+            if end != label {
+                return Err(CryptoError::Encoding(format!(
+                    "a PEM block begins as \"{label}\" and ends as \"{end}\""
+                )));
             }
-            Some((label, body)) => {
-                if let Some(end) = line.strip_prefix("-----END ").and_then(|l| l.strip_suffix("-----")) {
-                    if end != label {
-                        return Err(CryptoError::Encoding(format!(
-                            "a PEM block begins as \"{label}\" and ends as \"{end}\""
-                        )));
-                    }
-                    blocks.push(PemBlock { label: label.clone(), der: base64_decode(body)? });
-                    open = None;
-                } else if !line.contains(':') {
-                    body.push_str(line);
-                }
-            }
+            blocks.push(PemBlock { label: label.to_owned(), der: base64_decode(&body)? });
+            body.clear();
+            open = None;
+        } else if !(body.is_empty() && line.contains(':')) {
+            // Headers stand before the text, and nowhere else.
+            body.push_str(line);
         }
     }
-    if let Some((label, _)) = open {
+    if let Some(label) = open {
         return Err(CryptoError::Encoding(format!("the PEM block \"{label}\" does not end")));
     }
     if blocks.is_empty() {
         return Err(CryptoError::Encoding("no PEM block found (expected \"-----BEGIN …-----\")".into()));
     }
     Ok(blocks)
+}
+
+/// The label in a line that begins or ends a block.
+fn border<'a>(line: &'a str, kind: &str) -> Option<&'a str> {
+    line.strip_prefix(kind)?.strip_suffix("-----")
 }
 
 #[cfg(test)]
@@ -146,9 +151,16 @@ mod tests {
             "-----BEGIN A-----\nAAAA\n",
             "-----BEGIN A-----\nAAAA\n-----END B-----\n",
             "-----BEGIN A-----\nA$AA\n-----END A-----\n",
+            "-----BEGIN A-----\nAAAA\nB: C\nAAAA\n-----END A-----\n",
         ] {
             assert!(pem_decode(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn headers_before_the_text_are_passed_over() {
+        let text = "-----BEGIN A-----\nProc-Type: 4\nB: C\n\nAAAA\n-----END A-----\n";
+        assert_eq!(pem_decode(text).unwrap()[0].der, [0; 3]);
     }
 
     #[test]

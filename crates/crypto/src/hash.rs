@@ -50,10 +50,16 @@ impl HashAlgorithm {
         }
     }
 
-    /// Reads either spelling.
+    /// Reads [`HashAlgorithm::name`].
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|a| a.name() == name || a.protobuf_name() == name)
+        Self::ALL.into_iter().find(|a| a.name() == name)
+    }
+
+    /// Reads [`HashAlgorithm::protobuf_name`].
+    #[must_use]
+    pub fn from_protobuf_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|a| a.protobuf_name() == name)
     }
 
     /// Hashes bytes at hand.
@@ -115,9 +121,7 @@ impl Digest {
         let (name, value) = text
             .split_once(':')
             .ok_or_else(|| CryptoError::Encoding("expected a digest of the form sha256:<hex>".into()))?;
-        let algorithm = HashAlgorithm::ALL
-            .into_iter()
-            .find(|a| a.name() == name)
+        let algorithm = HashAlgorithm::from_name(name)
             .ok_or_else(|| CryptoError::Unsupported(format!("digest algorithm \"{name}\"")))?;
         Self::new(algorithm, &encoding::hex_decode(value)?)
     }

@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use zeroize::Zeroizing;
 
 use crate::hash::Prehashed;
-use crate::{CryptoError, Digest, HashAlgorithm, KeyType, PublicKey, Scheme, Signer};
+use crate::{CryptoError, Digest, HashAlgorithm, KeyType, PublicKey, Scheme, Signer, backend};
 
 /// Fills a buffer from the operating system's generator.
 ///
@@ -39,7 +39,7 @@ impl KeyPair {
     /// Makes a new key.
     ///
     /// # Errors
-    /// [`CryptoError::Unsupported`] for an RSA size other than 3072 or 4096 bits; 2048 is for verifying only.
+    /// [`CryptoError::Unsupported`] for an RSA size other than 3072 or 4096 bits: keys of 2048 are read, not made.
     pub fn generate(key_type: KeyType) -> Result<Self, CryptoError> {
         let failed = |_| CryptoError::PrivateKey("key generation failed".into());
         let pkcs8 = match key_type {
@@ -125,15 +125,12 @@ impl KeyPair {
     /// [`CryptoError::SchemeMismatch`].
     pub fn with_scheme(mut self, scheme: Scheme) -> Result<Self, CryptoError> {
         let key = self.public.key_type();
-        let mismatch = CryptoError::SchemeMismatch { scheme, key };
         if !scheme.fits(key) {
-            return Err(mismatch);
+            return Err(CryptoError::SchemeMismatch { scheme, key });
         }
-        if let Private::Ecdsa(pair) = &self.private {
-            let pkcs8 = pair.to_pkcs8v1().map_err(|_| mismatch.clone())?;
-            let pair = EcdsaKeyPair::from_pkcs8(ecdsa_algorithm(key, scheme)?, pkcs8.as_ref())
-                .map_err(|_| mismatch)?;
-            self.private = Private::Ecdsa(pair);
+        // An ECDSA key signs with the hash of its curve, and with no other.
+        if matches!(self.private, Private::Ecdsa(_)) {
+            ecdsa_algorithm(key, scheme)?;
         }
         self.scheme = scheme;
         Ok(self)
@@ -186,13 +183,7 @@ impl Signer for KeyPair {
             )));
         }
         let failed = |_| CryptoError::Signing("the library refused".into());
-        let algorithm = match digest.algorithm() {
-            HashAlgorithm::Sha256 => &aws_lc_rs::digest::SHA256,
-            HashAlgorithm::Sha384 => &aws_lc_rs::digest::SHA384,
-            HashAlgorithm::Sha512 => &aws_lc_rs::digest::SHA512,
-        };
-        let imported =
-            aws_lc_rs::digest::Digest::import_less_safe(digest.as_bytes(), algorithm).map_err(failed)?;
+        let imported = backend::imported(digest).map_err(failed)?;
         match &self.private {
             Private::Ecdsa(pair) => Ok(pair.sign_digest(&imported).map_err(failed)?.as_ref().to_vec()),
             Private::Ed25519 { pair, .. } => sign_ed25519ph(pair, digest),
@@ -308,6 +299,10 @@ mod tests {
             Err(CryptoError::SchemeMismatch { .. })
         ));
         assert!(key.with_scheme(Scheme::Ed25519ph).is_err());
+        for (hash, good) in [(HashAlgorithm::Sha384, true), (HashAlgorithm::Sha256, false)] {
+            let key = KeyPair::generate(KeyType::EcdsaP384).unwrap();
+            assert_eq!(key.with_scheme(Scheme::Ecdsa(hash)).is_ok(), good, "{hash}");
+        }
     }
 
     #[test]
@@ -337,5 +332,28 @@ mod tests {
         let mut small = crate::encoding::hex_decode("302a300506032b6570032100").unwrap();
         small.extend([1].into_iter().chain([0; 31]));
         assert!(PublicKey::from_spki_der(&small).is_err(), "the identity point");
+    }
+
+    /// Keys are counted by their bytes, so each has one spelling.
+    #[test]
+    fn v34_a_key_has_one_spelling() {
+        // A number of 2^255 - 19 and above stands for one below 19.
+        for first in 0xed_u8..=0xff {
+            for last in [0x7f, 0xff] {
+                let raw = [&[first][..], &[0xff; 30], &[last]].concat();
+                assert!(PublicKey::from_ed25519(&raw).is_err(), "{first:x} {last:x}");
+            }
+        }
+        let key = KeyPair::generate(KeyType::Rsa { bits: 3072 }).unwrap();
+        let good = key.public_key().spki_der().to_vec();
+        let null = good.windows(2).position(|w| w == [5, 0]).unwrap();
+        let mut without = good.clone();
+        without.drain(null..null + 2);
+        // The lengths around it: of the identifier, one byte, and of the whole, two.
+        without[5] -= 2;
+        let whole = u16::from_be_bytes([good[2], good[3]]) - 2;
+        without[2..4].copy_from_slice(&whole.to_be_bytes());
+        let error = PublicKey::from_spki_der(&without).unwrap_err().to_string();
+        assert!(error.contains("NULL"), "{error}");
     }
 }

@@ -23,6 +23,7 @@ mod backend_aws;
 #[cfg(target_arch = "wasm32")]
 mod backend_wasm;
 pub mod ecdsa;
+mod ed25519;
 pub mod encoding;
 mod forms;
 mod hash;

@@ -55,8 +55,8 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`CryptoError::PublicKey`] for anything malformed, a point that is compressed or has the wrong length, an
-    /// RSA modulus other than 2048, 3072 or 4096 bits, an RSA exponent which is even or below 3 or above 2^32,
-    /// stray parameters and trailing bytes.
+    /// RSA modulus other than 2048, 3072 or 4096 bits, an RSA exponent which is even, below 3 or of more than 33 bits,
+    /// an Ed25519 key that is of small order or not canonical, other parameters than belong there, and trailing bytes.
     pub fn from_spki_der(der: &[u8]) -> Result<Self, CryptoError> {
         let bad = |what: &str| CryptoError::PublicKey(what.to_owned());
         let info = spki::SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der)
@@ -95,8 +95,9 @@ impl PublicKey {
                 KeyType::Ed25519
             }
             RSA => {
-                if parameters.is_some_and(|p| p != AnyRef::NULL) {
-                    return Err(bad("an RSA key has no parameters but NULL"));
+                // Always there (RFC 3279 section 2.3.1), or one key would have two fingerprints.
+                if parameters != Some(AnyRef::NULL) {
+                    return Err(bad("the parameters of an RSA key are NULL"));
                 }
                 rsa_key_type(raw)?
             }

@@ -19,7 +19,7 @@ pub enum KeyType {
     EcdsaP521,
     /// Ed25519, for both the pure and the prehashed scheme.
     Ed25519,
-    /// RSA, with the size of its modulus in bits: 2048 (verify only), 3072 or 4096.
+    /// RSA, with the size of its modulus in bits: 2048 (no new keys), 3072 or 4096.
     Rsa {
         /// The size of the modulus in bits.
         bits: u32,

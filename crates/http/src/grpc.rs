@@ -99,7 +99,10 @@ fn grpc_error(headers: &HeaderMap) -> Option<(u16, String)> {
 }
 
 /// The one message in a body.
-fn one_message(bytes: &[u8]) -> Result<&[u8], &'static str> {
+///
+/// # Errors
+/// What was expected, for anything but one whole message without compression.
+pub fn one_message(bytes: &[u8]) -> Result<&[u8], &'static str> {
     let (prefix, message) = bytes.split_first_chunk::<PREFIX>().ok_or("expected a message, found none")?;
     let [compressed, length @ ..] = *prefix;
     if compressed != 0 {

@@ -15,6 +15,7 @@ mod request;
 mod response;
 pub mod text;
 mod upload;
+mod waiting;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -31,6 +32,8 @@ use crate::request::Body;
 pub use crate::request::Request;
 pub use crate::response::{Response, Streaming};
 use crate::text::printable;
+use crate::waiting::Waiting;
+pub use crate::waiting::waiting;
 pub use reqwest::Method;
 
 /// How many redirects are followed.
@@ -151,15 +154,24 @@ impl Http {
             match self.once(client, request, place, headers).await {
                 Ok(answer) if last || !worth_retrying(answer.status()) => return Ok(answer),
                 Ok(answer) => {
-                    let asked = answer.header("retry-after").and_then(retry_after);
-                    tokio::time::sleep(asked.unwrap_or(wait).min(self.options.longest_wait)).await;
+                    let asked = answer.header("retry-after").and_then(retry_after).unwrap_or(wait);
+                    let why = format!("{} at {} answered {}", request.service, shown(place), answer.status());
+                    drop(answer);
+                    self.pause(asked, &why).await;
                 }
                 Err((error, retry)) if last || !retry => return Err(error),
-                Err(_) => tokio::time::sleep(wait.min(self.options.longest_wait)).await,
+                Err((error, _)) => self.pause(wait, &error.to_string()).await,
             }
             wait = wait.saturating_mul(2);
             attempt += 1;
         }
+    }
+
+    /// Waits before the next attempt.
+    async fn pause(&self, asked: Duration, why: &str) {
+        let pause = asked.min(self.options.longest_wait);
+        let _waiting = Waiting::new(format!("{why}, asked again after {:.1} s", pause.as_secs_f32()));
+        tokio::time::sleep(pause).await;
     }
 
     async fn once(
@@ -173,6 +185,7 @@ impl Http {
         let network = |message: String, retry: bool| {
             (HttpError::Network { service: request.service, url: url.clone(), message }, retry)
         };
+        let waiting = Waiting::new(format!("{} at {url} has not answered yet", request.service));
         let body = match &request.body {
             Body::Bytes(bytes) => reqwest::Body::from(bytes.clone()),
             Body::File(path, length) => reqwest::Body::wrap(
@@ -190,7 +203,7 @@ impl Http {
             .map_err(|_| network("no answer in time".into(), false))?
             .map_err(|e| network(describe(&e), e.is_connect()))?;
         let (service, limit) = (request.service, request.limit);
-        Ok(Streaming { service, url: url.clone(), answer, limit, received: 0, deadline })
+        Ok(Streaming { service, url: url.clone(), answer, limit, received: 0, deadline, _waiting: waiting })
     }
 
     fn check_url(&self, url: &Url) -> Result<(), HttpError> {
@@ -280,14 +293,17 @@ fn elsewhere(request: &Request<'_>, answer: &Streaming) -> Result<Option<Url>, H
 }
 
 /// Whether an address names this machine or one that only it can reach: no stranger may send us there.
-fn is_near(url: &Url) -> bool {
+#[must_use]
+pub fn is_near(url: &Url) -> bool {
     is_loopback(url)
         || match url.host() {
             Some(Host::Ipv4(ip)) => ip.is_link_local() || ip.is_unspecified(),
             Some(Host::Ipv6(ip)) => {
                 ip.is_unicast_link_local()
                     || ip.is_unspecified()
-                    || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback() || ip.is_link_local())
+                    || ip
+                        .to_ipv4_mapped()
+                        .is_some_and(|ip| ip.is_loopback() || ip.is_link_local() || ip.is_unspecified())
             }
             _ => false,
         }
@@ -319,7 +335,11 @@ fn retry_after(value: &str) -> Option<Duration> {
 #[must_use]
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Domain(name)) => {
+            // One dot at the end says that the name is whole.
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
@@ -370,4 +390,47 @@ pub fn join(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_spelling_of_this_machine_or_its_link_is_a_place_for_a_stranger_to_send_us_to() {
+        for host in [
+            "localhost",
+            "localhost.",
+            "LOCALHOST",
+            "a.localhost.",
+            "127.0.0.1",
+            "127.1",
+            "0x7f.0.0.1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "[::1]",
+            "[::]",
+            "[fe80::1]",
+            "[::ffff:127.0.0.1]",
+            "[::ffff:0.0.0.0]",
+            "[::ffff:169.254.169.254]",
+        ] {
+            assert!(is_near(&parse_url(&format!("http://{host}/")).unwrap()), "{host}");
+        }
+        for host in ["example.com", "localhost.example.com", "notlocalhost", "10.0.0.1", "[2001:db8::1]"] {
+            assert!(!is_near(&parse_url(&format!("http://{host}/")).unwrap()), "{host}");
+        }
+    }
+
+    #[test]
+    fn waits_are_given_in_seconds_or_as_a_date() {
+        assert_eq!(retry_after(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO), "in the past");
+        assert!(
+            retry_after("Fri, 01 Jan 2100 00:00:00 GMT").is_some_and(|wait| wait > Duration::from_secs(9))
+        );
+        for junk in ["", "-1", "soon", "1.5"] {
+            assert_eq!(retry_after(junk), None, "{junk}");
+        }
+    }
 }

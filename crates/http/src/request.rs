@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::Method;
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
+use zeroize::Zeroizing;
 
 use crate::HttpError;
 
@@ -76,6 +77,12 @@ impl<'a> Request<'a> {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = Body::Bytes(body.into());
         self
+    }
+
+    /// Sets the bytes to send, which are wiped from memory when the request is done with.
+    #[must_use]
+    pub fn secret_body(self, body: Zeroizing<Vec<u8>>) -> Self {
+        self.body(Bytes::from_owner(body))
     }
 
     /// Sends the first `length` bytes of a file, which is read while it is sent. It must not change meanwhile.

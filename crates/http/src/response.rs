@@ -7,6 +7,7 @@ use reqwest::header::{HeaderMap, HeaderName};
 use tokio::time::Instant;
 
 use crate::text::printable;
+use crate::waiting::Waiting;
 use crate::{HttpError, describe};
 
 /// The slowest transfer that is waited for, in bytes for each second, beside the time limit of the request.
@@ -111,6 +112,8 @@ pub struct Streaming {
     pub(crate) received: u64,
     /// When the body must be there, the time for what was received not counted.
     pub(crate) deadline: Instant,
+    /// Until the whole body is there, it is waited for.
+    pub(crate) _waiting: Waiting,
 }
 
 impl Streaming {

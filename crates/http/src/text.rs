@@ -41,14 +41,18 @@ pub fn printable_lines(text: &str) -> String {
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
-            // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
-            '\u{ad}' | '\u{61c}' | '\u{180e}'
+            // Soft hyphen, grapheme joiner, Arabic letter mark, Khmer and Mongolian characters without a shape.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            // Fillers of Hangul, an empty Braille cell: they look like blanks, or like nothing.
+            | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}'
             // Zero width characters and direction marks; embeddings and overrides; separators.
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             // Word joiner, invisible operators, isolates, deprecated format characters.
             | '\u{2060}'..='\u{206f}'
-            // Byte order mark, interlinear annotation, tags.
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+            // Variation selectors, byte order mark, what is not assigned before the specials, interlinear annotation.
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{fff0}'..='\u{fffb}'
+            // Format characters of shorthand and of music; tags and the other selectors.
+            | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 #[cfg(test)]
@@ -65,6 +69,8 @@ mod tests {
             ("\u{9b}2K", "\\u{9b}2K"),
             ("\u{2066}x\u{2069}", "\\u{2066}x\\u{2069}"),
             ("zero\u{200b}width", "zero\\u{200b}width"),
+            ("a\u{3164}b\u{fe0f}", "a\\u{3164}b\\u{fe0f}"),
+            ("a\u{e0100}", "a\\u{e0100}"),
             ("<img onerror=x>", "<img onerror=x>"),
             ("日本語 é", "日本語 é"),
         ] {

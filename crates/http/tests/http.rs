@@ -303,3 +303,36 @@ async fn an_answer_that_stops_coming_is_left_in_time() {
     let error = http().send(request).await.unwrap_err();
     assert!(error.to_string().contains("too slowly"), "{error}");
 }
+
+#[tokio::test]
+async fn what_is_waited_for_is_told_while_it_is_waited_for() {
+    let (router, count) = failing(usize::MAX, StatusCode::TOO_MANY_REQUESTS);
+    let url = url(serve(router).await, "/");
+    let http = Http::new(HttpOptions { longest_wait: Duration::from_secs(20), ..HttpOptions::default() });
+    // Other tests wait for others meanwhile.
+    let told =
+        || countersign_http::waiting().into_iter().filter(|what| what.contains(url.as_str())).collect();
+    let nothing: Vec<String> = told();
+    assert!(nothing.is_empty(), "{nothing:?}");
+    let request = Request::get("the test", &url);
+    let mut sending = Box::pin(http.send(request));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut sending).await.is_err());
+    let expected = format!("the test at {url} answered 429, asked again after 20.0 s");
+    let found: Vec<String> = told();
+    assert_eq!((found, count.load(Ordering::SeqCst)), (vec![expected], 1));
+    drop(sending);
+    assert_eq!(told(), nothing);
+}
+
+#[tokio::test]
+async fn who_has_not_answered_is_told() {
+    let router = Router::new().fallback(std::future::pending::<()>);
+    let url = url(serve(router).await, "/");
+    let http = http();
+    let mut sending = Box::pin(http.send(Request::get("the test", &url)));
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut sending).await.is_err());
+    let expected = format!("the test at {url} has not answered yet");
+    assert!(countersign_http::waiting().contains(&expected), "{:?}", countersign_http::waiting());
+    drop(sending);
+    assert!(!countersign_http::waiting().contains(&expected));
+}

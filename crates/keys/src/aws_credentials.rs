@@ -23,6 +23,8 @@ pub(crate) const PLACES: &str = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AW
 
 /// Credentials with less life left than this are renewed, in seconds.
 const MARGIN: i64 = 120;
+/// What else gives a profile credentials.
+const OTHER_WAYS: [&str; 4] = ["sso_session", "sso_start_url", "login_session", "credential_process"];
 /// How many profiles may lead to each other.
 const MAX_CHAIN: usize = 4;
 
@@ -74,9 +76,14 @@ impl From<Handed> for AwsCredentials {
             access_key: handed.access_key_id,
             secret: handed.secret_access_key,
             session: handed.token,
-            expires: handed.expiration.and_then(|date| date.parse().ok()),
+            expires: Some(end_of(handed.expiration.as_deref())),
         }
     }
+}
+
+/// When credentials that were lent end. If nobody can tell, they are used once.
+fn end_of(date: Option<&str>) -> Timestamp {
+    date.and_then(|date| date.parse().ok()).unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// A place with credentials.
@@ -119,6 +126,21 @@ impl Profiles {
         })
     }
 
+    /// A profile that was named and is not there, or has its credentials in a way that is not known here, is an error,
+    /// never a reason to be somebody else.
+    fn must_be_usable(&self, named: Option<&str>) -> Result<(), KeyError> {
+        let Some(name) = named else { return Ok(()) };
+        let why = if !self.files.iter().any(|file| file.contains_key(name)) {
+            "is in neither ~/.aws/credentials nor ~/.aws/config"
+        } else if OTHER_WAYS.iter().any(|way| self.value(name, way).is_some()) {
+            "takes its credentials from a login or a program, which is not supported here; run \
+             `eval \"$(aws configure export-credentials --format env)\"` before"
+        } else {
+            return Ok(());
+        };
+        Err(KeyError::Refused(format!("the AWS profile {name} {why}")))
+    }
+
     fn value(&self, profile: &str, name: &str) -> Option<&str> {
         self.files.iter().find_map(|file| file.get(profile)?.get(name)).map(String::as_str)
     }
@@ -158,7 +180,7 @@ impl AwsLogin {
     pub(crate) fn find(context: &Context, region: &str) -> Result<Self, KeyError> {
         let sts = match context.environment.first(&["AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"]) {
             Some(url) => parse_url(&url)?,
-            None => parse_url(&format!("https://sts.{region}.{}", domain(region)))?,
+            None => parse_url(&format!("https://{}.{region}.{}", sts_name(context, region), domain(region)))?,
         };
         Ok(Self {
             place: find_place(context)?,
@@ -261,11 +283,12 @@ impl AwsLogin {
         const FORM: &str = "application/x-www-form-urlencoded";
         let body = url::form_urlencoded::Serializer::new("Version=2011-06-15&".to_owned())
             .extend_pairs(fields)
-            .finish()
-            .into_bytes();
+            .finish();
+        let body = Zeroizing::new(body.into_bytes());
         let mut url = self.sts.clone();
         url.set_path("/");
-        let mut request = Request::post("AWS STS", &url, FORM, body.clone()).limit(1 << 16);
+        let mut request =
+            Request::post("AWS STS", &url, FORM, Vec::new()).secret_body(body.clone()).limit(1 << 16);
         if let Some(credentials) = signed_by {
             let now = SystemClock.now();
             let date = amz_date(now);
@@ -294,7 +317,7 @@ impl AwsLogin {
             value("SecretAccessKey").ok_or_else(missing)?,
             value("SessionToken").map(|token| Zeroizing::new(token.to_owned())),
         );
-        credentials.expires = value("Expiration").and_then(|date| date.parse().ok());
+        credentials.expires = Some(end_of(value("Expiration")));
         Ok(credentials)
     }
 }
@@ -308,6 +331,16 @@ pub(crate) fn host_of(url: &Url) -> String {
 /// The domain of a region's services.
 pub(crate) fn domain(region: &str) -> &'static str {
     if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
+/// Whether only endpoints with validated cryptography are wanted.
+pub(crate) fn wants_fips(context: &Context) -> bool {
+    context.environment.plain("AWS_USE_FIPS_ENDPOINT").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
+/// The name of the Security Token Service. In GovCloud the plain one is validated, and there is no other.
+fn sts_name(context: &Context, region: &str) -> &'static str {
+    if wants_fips(context) && !region.starts_with("us-gov-") { "sts-fips" } else { "sts" }
 }
 
 fn find_place(context: &Context) -> Result<Place, KeyError> {
@@ -327,6 +360,7 @@ fn find_place(context: &Context) -> Result<Place, KeyError> {
     if let Some(place) = of_profile(context, &profiles, &profile(context), &session_name, 0)? {
         return Ok(place);
     }
+    profiles.must_be_usable(environment.plain("AWS_PROFILE").as_deref())?;
     if let Some(place) = container(context)? {
         return Ok(place);
     }
@@ -445,7 +479,8 @@ mod tests {
         std::fs::write(
             dir.path().join(".aws/credentials"),
             "[default]\naws_access_key_id=FILE\naws_secret_access_key=s\n[loop]\nrole_arn=r\nsource_profile=loop2\n\
-             [loop2]\nrole_arn=r\nsource_profile=loop\n[hollow]\nrole_arn=r\nsource_profile=none\n",
+             [loop2]\nrole_arn=r\nsource_profile=loop\n[hollow]\nrole_arn=r\nsource_profile=none\n\
+             [sso]\nsso_session=s\n[region]\nregion=eu-west-1\n",
         )
         .unwrap();
         let fixed = |variables: &[(&str, &str)]| {
@@ -458,9 +493,41 @@ mod tests {
         assert_eq!(fixed(&[]), "FILE");
         assert_eq!(fixed(&[("AWS_ACCESS_KEY_ID", "ENV"), ("AWS_SECRET_ACCESS_KEY", "s")]), "ENV");
         assert_eq!(fixed(&[("AWS_ACCESS_KEY_ID", "ENV"), ("AWS_SECRET_ACCESS_KEY", "")]), "FILE");
-        for profile in ["loop", "hollow"] {
-            assert!(find_place(&Context::given(&[("HOME", home), ("AWS_PROFILE", profile)])).is_err());
+        // Not even when others are at hand.
+        for profile in ["loop", "hollow", "sso", "not-there"] {
+            let named = [("HOME", home), ("AWS_PROFILE", profile)];
+            let container = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/other")];
+            let error = find_place(&Context::given(&[&named[..], &container].concat())).unwrap_err();
+            assert!(error.to_string().contains("profile"), "{error}");
         }
+        let bare = [("HOME", home), ("AWS_PROFILE", "region")];
+        let container = [("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/own")];
+        let found = find_place(&Context::given(&[&bare[..], &container].concat())).unwrap();
+        assert!(matches!(found, Place::Container { .. }), "a profile that says nothing of credentials");
+    }
+
+    #[test]
+    fn lent_credentials_of_which_nobody_knows_the_end_are_not_kept() {
+        assert_eq!(end_of(Some("2099-01-01T00:00:00Z")).as_second(), 4_070_908_800);
+        for unknown in [None, Some("tomorrow")] {
+            assert_eq!(end_of(unknown), Timestamp::UNIX_EPOCH);
+        }
+    }
+
+    #[test]
+    fn validated_endpoints_are_asked_for_tokens_too() {
+        let sts = |region: &str, fips: &str| {
+            let context = Context::given(&[
+                ("AWS_ACCESS_KEY_ID", "a"),
+                ("AWS_SECRET_ACCESS_KEY", "b"),
+                ("AWS_USE_FIPS_ENDPOINT", fips),
+            ]);
+            host_of(&AwsLogin::find(&context, region).unwrap().sts)
+        };
+        assert_eq!(sts("us-east-1", "true"), "sts-fips.us-east-1.amazonaws.com");
+        assert_eq!(sts("us-east-1", "false"), "sts.us-east-1.amazonaws.com");
+        assert_eq!(sts("us-gov-west-1", "true"), "sts.us-gov-west-1.amazonaws.com");
+        assert_eq!(sts("cn-north-1", ""), "sts.cn-north-1.amazonaws.com.cn");
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl AwsKms {
             }
             (None, Some(url)) => parse_url(&url)?,
             (None, None) => {
-                let fips = context.environment.plain("AWS_USE_FIPS_ENDPOINT").as_deref() == Some("true");
-                let name = if fips { "kms-fips" } else { "kms" };
+                let name = if aws_credentials::wants_fips(context) { "kms-fips" } else { "kms" };
                 parse_url(&format!("https://{name}.{region}.{}/", domain(&region)))?
             }
         };
@@ -239,5 +238,27 @@ impl KeyService for AwsKms {
             })?;
             Ok(())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_for_validated_endpoints_decides_who_is_asked() {
+        let host = |variables: &[(&str, &str)]| {
+            let login =
+                [("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b"), ("AWS_REGION", "us-east-1")];
+            let context = Context::given(&[&login, variables].concat());
+            host_of(&AwsKms::open(&context, None, "alias/x").unwrap().endpoint)
+        };
+        for (value, name) in [("true", "kms-fips"), ("TRUE", "kms-fips"), ("false", "kms"), ("", "kms")] {
+            let expected = format!("{name}.us-east-1.amazonaws.com");
+            assert_eq!(host(&[("AWS_USE_FIPS_ENDPOINT", value)]), expected, "{value}");
+        }
+        // An address that somebody gave is the one they mean.
+        let given = [("AWS_USE_FIPS_ENDPOINT", "true"), ("AWS_ENDPOINT_URL_KMS", "https://kms.example")];
+        assert_eq!(host(&given), "kms.example");
     }
 }

@@ -6,6 +6,7 @@
 use countersign_clock::Timestamp;
 use countersign_crypto::encoding::hex_encode;
 use countersign_crypto::{hmac_sha256, sha256};
+use zeroize::Zeroizing;
 
 use crate::aws_credentials::AwsCredentials;
 
@@ -50,7 +51,8 @@ pub(crate) fn authorization(
     let to_sign = format!("AWS4-HMAC-SHA256\n{date}\n{scope}\n{}", hex_encode(&sha256(canonical.as_bytes())));
     let mut key = credentials.first_key();
     for part in [day, region, service, "aws4_request"] {
-        *key = hmac_sha256(key.as_slice(), part.as_bytes()).to_vec();
+        // The one before is wiped when it is dropped; written into, its old bytes would be left behind.
+        key = Zeroizing::new(hmac_sha256(key.as_slice(), part.as_bytes()).to_vec());
     }
     let signature = hex_encode(&hmac_sha256(key.as_slice(), to_sign.as_bytes()));
     format!("Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", credentials.access_key)

@@ -6,7 +6,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
-use crate::environment::{Context, read_settings};
+use crate::environment::{Context, is_link_local, read_settings};
 use crate::token::{self, Kept, Token};
 
 /// Where they come from, for messages.
@@ -165,8 +165,7 @@ fn find_place(context: &Context, domain: &str) -> Result<Place, KeyError> {
 /// An address which does not leave the machine, or is encrypted.
 fn own(text: &str, variable: &str) -> Result<Url, KeyError> {
     let url = parse_url(text)?;
-    let link_local = matches!(url.host(), Some(url::Host::Ipv4(ip)) if ip.is_link_local());
-    if url.scheme() == "https" || is_loopback(&url) || link_local {
+    if url.scheme() == "https" || is_loopback(&url) || is_link_local(&url) {
         Ok(url)
     } else {
         Err(KeyError::Refused(format!("{variable}: expected https, or an address of this machine")))

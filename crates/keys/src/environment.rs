@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_http::{Http, HttpOptions};
+use url::{Host, Url};
 use zeroize::Zeroizing;
 
 use crate::{KeyError, file};
@@ -70,6 +71,11 @@ pub(crate) fn read_optional(path: Option<PathBuf>) -> Result<Option<Zeroizing<St
         Some(path) if path.exists() => read_settings(&path).map(Some),
         _ => Ok(None),
     }
+}
+
+/// Whether an address is on the machine's own link, where clouds have their metadata services.
+pub(crate) fn is_link_local(url: &Url) -> bool {
+    matches!(url.host(), Some(Host::Ipv4(ip)) if ip.is_link_local())
 }
 
 /// With what homes are reached.

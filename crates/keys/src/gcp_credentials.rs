@@ -13,7 +13,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
-use crate::environment::{Context, read_optional, read_settings};
+use crate::environment::{Context, is_link_local, read_optional, read_settings};
 use crate::service::expect;
 use crate::token::{self, Kept, Token};
 
@@ -62,6 +62,16 @@ struct Source {
     #[serde(default)]
     headers: std::collections::BTreeMap<String, String>,
     format: Option<Format>,
+    /// What only sources have that are not known here: AWS, a program, a certificate.
+    environment_id: Option<serde::de::IgnoredAny>,
+    executable: Option<serde::de::IgnoredAny>,
+    certificate: Option<serde::de::IgnoredAny>,
+}
+
+impl Source {
+    fn is_known(&self) -> bool {
+        self.environment_id.is_none() && self.executable.is_none() && self.certificate.is_none()
+    }
 }
 
 #[derive(Deserialize, Debug)]
@@ -214,9 +224,11 @@ impl GcpLogin {
 
     async fn subject(&self, source: &Source) -> Result<Zeroizing<String>, KeyError> {
         let text = match (&source.file, &source.url) {
-            (Some(file), _) => read_settings(file)?,
-            (None, Some(url)) => {
+            (Some(file), _) if source.is_known() => read_settings(file)?,
+            (None, Some(url)) if source.is_known() => {
                 let url = parse_url(url)?;
+                // Azure's is the machine's own metadata service, in plain http on its link.
+                let http = if is_link_local(&url) { &self.metadata } else { &self.http };
                 let mut request = Request::get("the external token's source", &url).limit(1 << 16);
                 for (name, value) in &source.headers {
                     // GitHub, GitLab and Azure ask for one of these and nothing else.
@@ -230,13 +242,13 @@ impl GcpLogin {
                         }
                     };
                 }
-                let answer = expect(self.http.send(request).await?, &[200], PLACES)?;
+                let answer = expect(http.send(request).await?, &[200], PLACES)?;
                 Zeroizing::new(String::from_utf8_lossy(&answer.body).trim().to_owned())
             }
-            (None, None) => {
+            _ => {
                 return Err(KeyError::Refused(
                     "Google credentials: the external account takes its token from neither a file nor an address; \
-                     other sources are not supported"
+                     other sources (AWS, programs, certificates) are not supported"
                         .into(),
                 ));
             }

@@ -113,12 +113,20 @@ impl GcpKms {
             newest = newest.max(numbers.max());
             page = versions.next_page_token;
             if page.is_empty() {
-                break;
+                return newest.map(|number| Some(number.to_string())).ok_or_else(|| {
+                    KeyError::Refused(format!(
+                        "{SERVICE}: {} has no version that is enabled",
+                        self.key_path()
+                    ))
+                });
             }
         }
-        newest.map(|number| Some(number.to_string())).ok_or_else(|| {
-            KeyError::Refused(format!("{SERVICE}: {} has no version that is enabled", self.key_path()))
-        })
+        // The newest of some is not the newest.
+        Err(KeyError::Refused(format!(
+            "{SERVICE}: {} has more than {} versions; name one with /cryptoKeyVersions/NUMBER",
+            self.key_path(),
+            MAX_PAGES * 100
+        )))
     }
 
     async fn describe(&self) -> Result<Option<RemoteKey>, KeyError> {

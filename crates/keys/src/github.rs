@@ -58,7 +58,7 @@ impl Secrets {
 
     /// Stores a new pair. Secrets which are there are left alone.
     pub(crate) fn store(self, pair: NewPair) -> Result<NewPair, KeyError> {
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             for (name, _) in pair.secrets()? {
                 let answer = self.ask(Method::GET, name, None).await?;
                 if expect(answer, &[200, 404], PLACES)?.status == 200 {

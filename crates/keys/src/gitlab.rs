@@ -48,7 +48,7 @@ impl Variables {
 
     /// The private key, with its password.
     pub(crate) fn private(self) -> Result<StoredKey, KeyError> {
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             let private = self.value(PRIVATE).await?.ok_or_else(|| self.missing(PRIVATE))?;
             let password = self.value(PASSWORD).await?;
             let password = password.map(|text| Zeroizing::new(text.as_bytes().to_vec()));
@@ -58,7 +58,7 @@ impl Variables {
 
     /// The public key, in PEM.
     pub(crate) fn public(self) -> Result<String, KeyError> {
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             let public = self.value(PUBLIC).await?.ok_or_else(|| self.missing(PUBLIC))?;
             Ok(public.to_string())
         })
@@ -83,7 +83,7 @@ impl Variables {
 
     /// Stores a new pair. Variables which are there are left alone.
     pub(crate) fn store(self, pair: NewPair) -> Result<NewPair, KeyError> {
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             for (name, _) in pair.secrets()? {
                 if self.value(name).await?.is_some() {
                     return Err(taken(
@@ -100,20 +100,23 @@ impl Variables {
                     })
                     .to_string(),
                 );
-                expect(self.ask(None, Some(body.as_bytes().to_vec())).await?, &[201], PLACES)?;
+                expect(self.ask(None, Some(body)).await?, &[201], PLACES)?;
             }
             Ok(pair)
         })
     }
 
-    async fn ask(&self, name: Option<&str>, body: Option<Vec<u8>>) -> Result<Response, KeyError> {
+    async fn ask(&self, name: Option<&str>, body: Option<Zeroizing<String>>) -> Result<Response, KeyError> {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             // A project's path is one part of the address: its slashes are escaped.
             path.pop_if_empty().extend(["api", "v4", "projects", &self.project, "variables"]).extend(name);
         }
         let request = match body {
-            Some(body) => Request::post(SERVICE, &url, "application/json", body),
+            Some(body) => {
+                let body = Zeroizing::new(body.as_bytes().to_vec());
+                Request::post(SERVICE, &url, "application/json", Vec::new()).secret_body(body)
+            }
             None => Request::get(SERVICE, &url),
         };
         Ok(self.http.send(request.secret_header("private-token", &self.token)?.limit(1 << 18)).await?)

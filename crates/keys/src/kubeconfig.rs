@@ -222,9 +222,10 @@ impl Access {
             ));
         }
         let mut options = context.options.clone();
-        options
-            .authorities
-            .extend(given(&cluster.certificate_authority_data, &cluster.certificate_authority)?);
+        options.authorities.extend(
+            given(cluster.certificate_authority_data.as_deref(), &cluster.certificate_authority)?
+                .map(|pem| pem.to_vec()),
+        );
         Ok(Self { server: parse_url(&cluster.server)?, options, user })
     }
 
@@ -257,10 +258,10 @@ impl Access {
             user.client_key_data =
                 status.client_key_data.map(|pem| Zeroizing::new(base64_encode(pem.as_bytes())));
         }
-        let certificate = given(&user.client_certificate_data, &user.client_certificate)?;
-        let key_data = user.client_key_data.as_ref().map(|data| data.to_string());
-        if let (Some(certificate), Some(key)) = (certificate, given(&key_data, &user.client_key)?) {
-            let pem = [certificate.as_slice(), b"\n", &Zeroizing::new(key)].concat();
+        let certificate = given(user.client_certificate_data.as_deref(), &user.client_certificate)?;
+        let key_data = user.client_key_data.as_ref().map(|data| data.as_str());
+        if let (Some(certificate), Some(key)) = (certificate, given(key_data, &user.client_key)?) {
+            let pem = [certificate.as_slice(), b"\n", key.as_slice()].concat();
             options.identity = Some(Zeroizing::new(pem).into());
         }
         let authorization = match (&user.token, &user.token_file, &user.username) {
@@ -278,10 +279,10 @@ impl Access {
 }
 
 /// What stands in the file itself in base64, else in another file.
-fn given(data: &Option<String>, file: &Option<PathBuf>) -> Result<Option<Vec<u8>>, KeyError> {
+fn given(data: Option<&str>, file: &Option<PathBuf>) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     match (data, file) {
-        (Some(data), _) => Ok(Some(base64_decode(data)?)),
-        (None, Some(file)) => Ok(Some(read_settings(file)?.as_bytes().to_vec())),
+        (Some(data), _) => Ok(Some(Zeroizing::new(base64_decode(data)?))),
+        (None, Some(file)) => Ok(Some(Zeroizing::new(read_settings(file)?.as_bytes().to_vec()))),
         (None, None) => Ok(None),
     }
 }

@@ -64,7 +64,7 @@ impl Secret {
             #[serde(default)]
             data: BTreeMap<String, Zeroizing<String>>,
         }
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             let answer = self.ask(&format!("/{}", self.name), None).await?;
             if answer.status == 404 {
                 return Err(KeyError::Refused(format!(
@@ -79,7 +79,7 @@ impl Secret {
 
     /// Stores a new pair. A secret which is there is left alone.
     pub(crate) fn store(self, pair: NewPair) -> Result<NewPair, KeyError> {
-        wait(self.patience, async move {
+        wait(SERVICE, self.patience, async move {
             let body = Zeroizing::new(
                 json!({
                     "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "immutable": true,
@@ -92,7 +92,7 @@ impl Secret {
                 })
                 .to_string(),
             );
-            let answer = self.ask("", Some(body.as_bytes().to_vec())).await?;
+            let answer = self.ask("", Some(body)).await?;
             if answer.status == 409 {
                 return Err(taken(&format!("k8s://{}/{}", self.namespace, self.name), "the secret"));
             }
@@ -101,11 +101,14 @@ impl Secret {
         })
     }
 
-    async fn ask(&self, path: &str, body: Option<Vec<u8>>) -> Result<Response, KeyError> {
+    async fn ask(&self, path: &str, body: Option<Zeroizing<String>>) -> Result<Response, KeyError> {
         let login = self.access.login().await?;
         let url: Url = join(&login.server, &format!("/api/v1/namespaces/{}/secrets{path}", self.namespace));
         let mut request = match body {
-            Some(body) => Request::post(SERVICE, &url, "application/json", body),
+            Some(body) => {
+                let body = Zeroizing::new(body.as_bytes().to_vec());
+                Request::post(SERVICE, &url, "application/json", Vec::new()).secret_body(body)
+            }
             None => Request::get(SERVICE, &url),
         };
         if let Some((scheme, value)) = &login.authorization {

@@ -228,9 +228,11 @@ pub(crate) fn create(
 /// As [`load_signer`] for a file; [`KeyError::Io`], [`KeyError::Password`].
 pub fn change_password(path: &Path, old: &PasswordSource, new: &PasswordSource) -> Result<(), KeyError> {
     let name = path.display().to_string();
-    let pair = key_pair_from_pem(&file::read_private(path, MAX_FILE)?, &name, old)?;
+    // What a link leads to is the key's file: with the link replaced, the key would stay there under the old password.
+    let place = path.canonicalize().map_err(KeyError::io("open", path))?;
+    let pair = key_pair_from_pem(&file::read_private(&place, MAX_FILE)?, &name, old)?;
     let pem = new.encrypt(&name, &pair.to_pkcs8()?)?;
-    file::replace(path, pem.as_bytes(), file::PRIVATE)
+    file::replace(&place, pem.as_bytes(), file::PRIVATE)
 }
 
 fn variable(context: &Context, name: &str) -> Result<Zeroizing<String>, KeyError> {
@@ -360,6 +362,21 @@ mod tests {
         assert!(matches!(load_key_pair(&reference, &old), Err(KeyError::WrongPassword)));
         let key = load_key_pair(&reference, &new).unwrap();
         assert_eq!(key.public_key(), &load_public_key(&KeyRef::File(files.public)).unwrap());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_password_of_a_key_behind_a_link_changes_where_the_key_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (PasswordSource::literal("old"), PasswordSource::literal("new"));
+        let files = create_key_pair(&dir.path().join("k"), KeyType::EcdsaP256, &old).unwrap();
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&files.private, &link).unwrap();
+        change_password(&link, &old, &new).unwrap();
+        assert!(link.symlink_metadata().unwrap().is_symlink());
+        let real = KeyRef::File(files.private);
+        assert!(matches!(load_key_pair(&real, &old), Err(KeyError::WrongPassword)));
+        load_key_pair(&real, &new).unwrap();
     }
 
     #[test]

@@ -28,6 +28,7 @@ impl OnePassword {
         Self { source, known: Mutex::default() }
     }
 
+    #[cfg(all(unix, feature = "pkcs11"))]
     pub(crate) const fn source(&self) -> &PasswordSource {
         &self.source
     }

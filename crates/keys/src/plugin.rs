@@ -172,7 +172,8 @@ impl Plugin {
 
 /// Makes a key through a plugin.
 pub(crate) fn create(plugin: Plugin, patience: std::time::Duration) -> Result<PublicKey, KeyError> {
-    crate::service::wait(patience, async move { plugin.make().await })
+    let program = plugin.program.clone();
+    crate::service::wait(&program, patience, async move { plugin.make().await })
 }
 
 impl KeyService for Plugin {

@@ -22,8 +22,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use countersign_http::is_loopback;
 use countersign_http::text::printable;
+use countersign_http::{is_loopback, shown};
 use url::Url;
 
 use crate::KeyError;
@@ -159,7 +159,12 @@ impl KeyRef {
             _ => plugin(scheme, rest),
         };
         parsed.ok_or_else(|| {
-            KeyError::Reference(format!("expected {}, found \"{}\"", expected(scheme), printable(text)))
+            // An address that is refused may be so for the password in it, which is not repeated.
+            let found = match Url::parse(text) {
+                Ok(url) if matches!(scheme, "http" | "https") => shown(&url),
+                _ => printable(text),
+            };
+            KeyError::Reference(format!("expected {}, found \"{found}\"", expected(scheme)))
         })
     }
 }
@@ -496,6 +501,14 @@ mod tests {
         for text in ["pkcs11:token=t;object=o?pin-value=1234", "pkcs11:token=t;pin-value=1234"] {
             let error = KeyRef::parse(text).unwrap_err().to_string();
             assert!(error.contains("COSIGN_PKCS11_PIN") && !error.contains("1234"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_not_repeated() {
+        for text in ["https://user:hunter2@example.com/k.pub", "https://hunter2@example.com/k.pub"] {
+            let error = KeyRef::parse(text).unwrap_err().to_string();
+            assert!(error.contains("example.com/k.pub") && !error.contains("hunter2"), "{error}");
         }
     }
 

@@ -79,7 +79,7 @@ impl Remote {
 
     fn find(&self) -> Result<Option<RemoteKey>, KeyError> {
         let service = Arc::clone(&self.service);
-        wait(self.patience, async move { service.find().await })
+        wait(&self.name, self.patience, async move { service.find().await })
     }
 
     fn existing(&self) -> Result<RemoteKey, KeyError> {
@@ -123,7 +123,7 @@ impl Remote {
             Some(key) => (key.public, false),
             None => {
                 let (service, wanted) = (Arc::clone(&self.service), key_type.unwrap_or(KeyType::EcdsaP256));
-                wait(self.patience, async move { service.create(wanted).await })?;
+                wait(&self.name, self.patience, async move { service.create(wanted).await })?;
                 (self.public_key()?, true)
             }
         };
@@ -154,7 +154,7 @@ struct RemoteSigner {
 impl RemoteSigner {
     fn ask(&self, input: Input) -> Result<Vec<u8>, CryptoError> {
         let (service, key, scheme) = (Arc::clone(&self.service), Arc::clone(&self.key), self.scheme);
-        let asked = wait(self.patience, async move {
+        let asked = wait(&self.name, self.patience, async move {
             let signature = service.sign(&key, scheme, &input).await?;
             Ok((signature, input))
         });
@@ -204,23 +204,26 @@ impl Signer for RemoteSigner {
     }
 }
 
-/// Runs an exchange on this crate's thread and waits for its end, at most so long.
+/// Runs an exchange with `whom` on this crate's thread and waits for its end, at most so long.
 pub(crate) fn wait<T: Send + 'static>(
+    whom: &str,
     patience: Duration,
     work: impl Future<Output = Result<T, KeyError>> + Send + 'static,
 ) -> Result<T, KeyError> {
     let (sender, receiver) = mpsc::sync_channel(1);
-    let late = move || unavailable(format!("no answer within {} seconds", patience.as_secs()));
+    let late = format!("{whom}: no answer within {} seconds", patience.as_secs());
     network()?.spawn(async move {
-        let result = tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(late()));
+        let result = tokio::time::timeout(patience, work).await.unwrap_or_else(|_| Err(unavailable(late)));
         // Nobody waits any more: then nobody misses the answer.
         let _ = sender.send(result);
     });
     // The runtime keeps the time; the second is for the case that the thread itself hangs.
     match receiver.recv_timeout(patience.saturating_add(Duration::from_secs(1))) {
         Ok(result) => result,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(unavailable("no answer in time".into())),
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(unavailable("the exchange was broken off".into())),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(unavailable(format!("{whom}: no answer in time"))),
+        Err(mpsc::RecvTimeoutError::Disconnected) => {
+            Err(unavailable(format!("{whom}: the exchange was broken off")))
+        }
     }
 }
 

@@ -95,8 +95,10 @@ pub(crate) async fn grant(
     credentials: &'static str,
 ) -> Result<Token, KeyError> {
     let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-    let request =
-        Request::post(service, url, "application/x-www-form-urlencoded", body.into_bytes()).limit(1 << 16);
+    let body = Zeroizing::new(body.into_bytes());
+    let request = Request::post(service, url, "application/x-www-form-urlencoded", Vec::new())
+        .secret_body(body)
+        .limit(1 << 16);
     read(http.send(request).await?, credentials)
 }
 

@@ -67,8 +67,9 @@ impl Flusher {
         for directory in directories.iter().rev() {
             self.storage.sync_dir(directory)?;
         }
-        if let Some(index) = &self.index {
-            index.flush();
+        // Keys which the index does not have must be found in the segment when the log is opened again.
+        if self.index.as_ref().is_some_and(|index| !index.flush()) {
+            return Ok(());
         }
         self.storage.remove(&segment_path(job.from))?;
         self.storage.sync_dir(WAL)

@@ -5,7 +5,7 @@
 //! its keys on disk. It may be lost; then it is made anew from the entries, if their keys can be had from them.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -40,6 +40,7 @@ pub(crate) struct Index {
     path: PathBuf,
     readers: Mutex<Vec<Connection>>,
     upto: AtomicU64,
+    closing: AtomicBool,
 }
 
 /// The way to the thread that writes.
@@ -90,14 +91,23 @@ impl Index {
         let (connection, upto) = match prepare(&path) {
             Ok((connection, upto)) if upto <= size => (connection, upto),
             other => {
-                if let Err(error) = other {
-                    tracing::warn!(%error, "the index of duplicates does not open and is made anew");
+                match other {
+                    Err(error) => {
+                        tracing::warn!(%error, "the index of duplicates does not open and is made anew");
+                    }
+                    // Closed before the new one is opened: as it closes, it removes files of these names.
+                    Ok(larger) => drop(larger),
                 }
                 remove(&path);
                 prepare(&path)?
             }
         };
-        let index = Arc::new(Self { path, readers: Mutex::default(), upto: AtomicU64::new(upto) });
+        let index = Arc::new(Self {
+            path,
+            readers: Mutex::default(),
+            upto: AtomicU64::new(upto),
+            closing: AtomicBool::new(false),
+        });
         let (sender, receiver) = channel();
         let shared = index.clone();
         let thread = std::thread::Builder::new()
@@ -105,6 +115,11 @@ impl Index {
             .spawn(move || Writer { index: shared, connection, receiver }.run())
             .map_err(LogError::io("starting the thread of the index"))?;
         Ok((index, IndexWriter(sender), thread))
+    }
+
+    /// No more will be added: what cannot be written now stays behind, instead of being tried for ever.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
     }
 
     /// All entries below this index are in the database.
@@ -135,12 +150,10 @@ impl IndexWriter {
         let _ = self.0.send(Job::Add { rows, upto });
     }
 
-    /// Waits until everything added before is on disk.
-    pub(crate) fn flush(&self) {
+    /// Waits until everything added before is on disk, and says whether it is: at shutdown it may not be.
+    pub(crate) fn flush(&self) -> bool {
         let (done, wait) = sync_channel(1);
-        if self.0.send(Job::Flush { done }).is_ok() {
-            let _ = wait.recv();
-        }
+        self.0.send(Job::Flush { done }).is_ok() && wait.recv().is_ok()
     }
 }
 
@@ -181,7 +194,7 @@ impl Writer {
             while let Err(error) = self.write(&rows, upto, durable) {
                 tracing::warn!(%error, "the index of duplicates cannot be written; trying again");
                 // At shutdown the rows may stay behind: they are in the write-ahead file.
-                if !open {
+                if !open || self.index.closing.load(Ordering::Acquire) {
                     return;
                 }
                 std::thread::sleep(RETRY);
@@ -255,7 +268,13 @@ mod tests {
         writer.add(vec![(key(1), 1)], 10);
         drop(writer);
         thread.join().unwrap();
-        let (index, _writer, _thread) = Index::open(dir.path(), 9).unwrap();
+        let (index, writer, _thread) = Index::open(dir.path(), 9).unwrap();
         assert_eq!((index.upto(), index.lookup(&key(1)).unwrap()), (0, None));
+        // The old database, as it was closed, took no file of the new one with it.
+        writer.add(vec![(key(2), 2)], 3);
+        while index.upto() < 3 {
+            std::thread::yield_now();
+        }
+        assert_eq!(index.lookup(&key(2)).unwrap(), Some(2));
     }
 }

@@ -52,10 +52,12 @@ mod log;
 mod params;
 mod recovery;
 mod sequencer;
+mod shared;
 pub mod storage;
 mod tree;
 pub mod wal;
 
 pub use error::{AppendError, LogError};
-pub use log::{Head, KeyOf, Log, NewEntry, Options, Receipt};
+pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, Leaf, LogParams};
+pub use shared::Head;

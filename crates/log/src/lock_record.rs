@@ -124,8 +124,18 @@ impl LockRecord {
             }
             other => other.map_err(doing())?,
         };
+        // The lock file has been taken already; but it may have been deleted under another process, by someone who
+        // thought it was left over, and made anew. This file cannot be: without it no log opens.
+        if !file.try_lock().map_err(doing())? {
+            return Err(LogError::LockedBy { holder: "unknown (its lock file was deleted)".into() });
+        }
+        Self::read(file)
+    }
+
+    fn read(mut file: Box<dyn StorageFile>) -> Result<Self, LogError> {
         let corrupt = |reason: &str| Err(LogError::corrupt(LOCK_RECORD, reason));
-        let current = match read_slots(file.as_mut()).map_err(doing())? {
+        let slots = read_slots(file.as_mut()).map_err(LogError::io("reading the lock record"))?;
+        let current = match slots {
             [None, None] => return corrupt("neither of its two slots is intact"),
             [Some(a), Some(b)] => {
                 let (old, new) = if a.generation < b.generation { (a, b) } else { (b, a) };
@@ -145,6 +155,18 @@ impl LockRecord {
     /// The head committed last.
     pub(crate) const fn current(&self) -> &TreeHead {
         &self.current
+    }
+
+    /// Writes the current head once more and flushes it.
+    ///
+    /// What an earlier process wrote and did not get flushed can be read all the same, until the machine loses power.
+    /// Nothing may be published or built upon before it is known to be on the disk; and as a flush that failed once
+    /// may be forgotten by the system, flushing alone would not make it so.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the signed checkpoint is too long");
+        let bytes = self.current.encode().ok_or_else(too_long)?;
+        self.file.write_at(offset(self.current.generation), &bytes)?;
+        self.file.sync_data()
     }
 
     /// Commits a head in place of the current one. Durable when this returns.
@@ -198,6 +220,11 @@ mod tests {
         (dir, files)
     }
 
+    /// The record as another process would read it that gets past every lock.
+    fn read(files: &Files) -> Result<LockRecord, LogError> {
+        LockRecord::read(files.open(LOCK_RECORD).unwrap())
+    }
+
     fn raw(dir: &tempfile::TempDir) -> std::path::PathBuf {
         dir.path().join(LOCK_RECORD)
     }
@@ -208,7 +235,7 @@ mod tests {
         let mut lock = LockRecord::open(&files).unwrap();
         for generation in 1..6 {
             lock.swap(head(generation)).unwrap();
-            assert_eq!(LockRecord::open(&files).unwrap().current(), &head(generation));
+            assert_eq!(read(&files).unwrap().current(), &head(generation));
         }
         assert!(matches!(lock.swap(head(5)), Err(SwapError::Changed(_))));
         assert!(matches!(lock.swap(head(7)), Err(SwapError::Changed(_))));
@@ -237,13 +264,13 @@ mod tests {
             let mut torn = good.clone();
             torn[at] ^= 0x80;
             std::fs::write(raw(&dir), &torn).unwrap();
-            assert_eq!(LockRecord::open(&files).unwrap().current(), &head(1), "byte {at}");
+            assert_eq!(read(&files).unwrap().current(), &head(1), "byte {at}");
         }
         let mut both = good;
         both[8] ^= 1;
         both[SLOT + 8] ^= 1;
         std::fs::write(raw(&dir), both).unwrap();
-        assert!(matches!(LockRecord::open(&files), Err(LogError::Corrupt { .. })));
+        assert!(matches!(read(&files), Err(LogError::Corrupt { .. })));
     }
 
     /// S13: a record deleted by accident is not made anew.
@@ -259,7 +286,8 @@ mod tests {
     fn a_second_writer_is_found_before_anything_is_overwritten() {
         let (dir, files) = record();
         let mut ours = LockRecord::open(&files).unwrap();
-        let mut other = LockRecord::open(&files).unwrap();
+        assert!(matches!(LockRecord::open(&files), Err(LogError::LockedBy { .. })));
+        let mut other = read(&files).unwrap();
         other.swap(head(1)).unwrap();
         let before = std::fs::read(raw(&dir)).unwrap();
         assert!(matches!(ours.swap(TreeHead { size: 9, ..head(1) }), Err(SwapError::Changed(_))));

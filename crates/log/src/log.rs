@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_clock::Clock;
 use countersign_crypto::Signer;
-use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
+use countersign_tlog::tile::{TILE_WIDTH, TilePath};
 use countersign_tlog::{Hash, proof};
 use tokio::sync::{oneshot, watch};
 
@@ -20,12 +20,15 @@ use crate::lock_record::{LOCK_RECORD, LockRecord};
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
 use crate::sequencer::{Committed, MakeLeaf, Message, Pending, RESERVE, Sequencer, make_reserve};
+use crate::shared::{Head, Shared};
 use crate::storage::{Files, LockAttempt, Storage};
-use crate::tree::{Tree, TreeAt};
+use crate::tree::TreeAt;
 use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
 use crate::{AppendError, Leaf, LogError, LogParams};
 
 const LOCK: &str = "lock";
+/// How many bundles' keys may be on their way to the index while it is made anew.
+const REBUILT_BUNDLES: u64 = 1024;
 /// When a client of an overloaded log should come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -45,7 +48,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// The space in bytes set aside to finish a batch when the disk fills. Default 32 MiB; 0 for none.
     pub reserve_bytes: usize,
-    /// How a lost index of duplicates gets its keys back from the entries; without it, it begins empty.
+    /// How a lost index of duplicates gets its keys back from the entries, and a damaged one is found out; without
+    /// it, a lost one begins empty and a damaged one is believed.
     pub key_of: Option<KeyOf>,
 }
 
@@ -73,19 +77,6 @@ impl std::fmt::Debug for Options {
             .field("key_of", &self.key_of.is_some())
             .finish()
     }
-}
-
-/// The tree as it was committed and published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
-    /// The number of entries, the genesis entry included.
-    pub size: u64,
-    /// The root.
-    pub root: Hash,
-    /// The time in the checkpoint, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// The signed checkpoint, a note.
-    pub checkpoint: Arc<str>,
 }
 
 /// An entry to be appended.
@@ -122,26 +113,6 @@ pub struct Receipt {
     pub duplicate: bool,
 }
 
-/// What the sequencer and the users of the log share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) params: LogParams,
-    pub(crate) tree: Tree,
-    pub(crate) health: Arc<Health>,
-    pub(crate) index: Option<Arc<Index>>,
-    head: RwLock<Arc<Head>>,
-}
-
-impl Shared {
-    pub(crate) fn head(&self) -> Arc<Head> {
-        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(crate) fn publish(&self, head: Arc<Head>) {
-        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
-    }
-}
-
 /// A log open for appending and reading. Clones are the same log.
 ///
 /// See the [crate's documentation](crate) for an example.
@@ -164,10 +135,12 @@ impl Log {
             .map_err(LogError::io(format!("making the directory {}", directory.display())))?;
         Self::create_on(&Files::new(directory), params)?;
         // The directory's own name.
-        if let Some(parent) = directory.parent().filter(|p| !p.as_os_str().is_empty()) {
-            Files::new(parent).sync_dir("").map_err(LogError::io("flushing the directory's name"))?;
-        }
-        Ok(())
+        let parent = match directory.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+            Some(parent) => parent,
+            None => return Ok(()),
+        };
+        Files::new(parent).sync_dir("").map_err(LogError::io("flushing the directory's name"))
     }
 
     /// Makes a log on any storage.
@@ -257,6 +230,7 @@ impl Log {
             tree,
             health: health.clone(),
             index: index.clone(),
+            key_of: options.key_of.clone(),
             head: RwLock::new(Arc::new(head)),
         });
         if let (Some(index), Some(writer)) = (&index, &writer) {
@@ -317,11 +291,11 @@ impl Log {
         let flush_thread = start("log-flusher").spawn(move || flusher.run()).map_err(starting())?;
         start("log-sequencer")
             .spawn(move || {
-                let health = sequencer.shared.health.clone();
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| sequencer.run())).is_err() {
-                    health.fail("the sequencer panicked");
+                sequencer.run();
+                // The sequencer is gone, so the others end when they have done what it gave them, or cannot.
+                if let Some(index) = &index {
+                    index.close();
                 }
-                // The sequencer is gone, so the others end when they have done what it gave them.
                 let _ = flush_thread.join();
                 if let Some(thread) = index_thread {
                     let _ = thread.join();
@@ -347,17 +321,13 @@ impl Log {
         if shared.health.is_failed() {
             return Err(AppendError::Storage(shared.health.reason().to_string()));
         }
-        let mut checked_up_to = 0;
-        if let Some(index) = &shared.index {
-            checked_up_to = index.upto();
-            match index.lookup(&entry.dedup_key) {
-                Ok(Some(found)) if found < shared.head().size => {
-                    let head = shared.head();
-                    return self.receipt(Committed { index: found, stored: None, head, duplicate: true });
-                }
-                Ok(_) => {}
-                // Finding duplicates is a courtesy; an entry twice is no harm to the log.
-                Err(error) => tracing::warn!(%error, "looking a duplicate up failed"),
+        // Before the look-up, which may then know more than this but not less.
+        let checked_up_to = shared.index.as_ref().map_or(0, |index| index.upto());
+        if let Some(index) = shared.indexed(&entry.dedup_key) {
+            let key = entry.dedup_key;
+            if let Some(stored) = self.blocking(move |shared| shared.vouched(index, &key)).await.flatten() {
+                let (stored, head) = (Some(stored), shared.head());
+                return self.receipt(Committed { index, stored, head, duplicate: true }).await;
             }
         }
         let (reply, answer) = oneshot::channel();
@@ -368,9 +338,18 @@ impl Log {
             Err(TrySendError::Disconnected(_)) => return Err(self.stopped()),
         }
         match answer.await {
-            Ok(result) => self.receipt(result?),
+            Ok(result) => self.receipt(result?).await,
             Err(_) => Err(self.stopped()),
         }
+    }
+
+    /// Does what may take a while where it keeps nobody else from being served.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> T + Send + 'static,
+    ) -> Option<T> {
+        let shared = self.shared.clone();
+        tokio::task::spawn_blocking(move || work(&shared)).await.ok()
     }
 
     /// Why nothing answers any more.
@@ -382,14 +361,17 @@ impl Log {
         }
     }
 
-    fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
+    async fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
         let Committed { index, stored, head, duplicate } = committed;
         let failed = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
         let source = TreeAt { tree: &self.shared.tree, size: head.size };
         let proof = proof::inclusion(&source, index, head.size).map_err(|e| failed(&e))?;
         let leaf = match stored {
             Some(stored) => stored,
-            None => self.entry(index).map_err(|e| failed(&e))?,
+            None => match self.blocking(move |shared| shared.entry(index)).await {
+                Some(entry) => entry.map_err(|e| failed(&e))?,
+                None => return Err(failed(&"reading the entry failed")),
+            },
         };
         let checkpoint = head.checkpoint.clone();
         Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })
@@ -422,54 +404,7 @@ impl Log {
     /// # Errors
     /// [`LogError::Corrupt`] when what is on disk is not what was logged, [`LogError::Io`].
     pub fn read(&self, path: &str) -> Result<Option<Bytes>, LogError> {
-        if path == CHECKPOINT {
-            return Ok(Some(Bytes::copy_from_slice(self.head().checkpoint.as_bytes())));
-        }
-        let Ok(path) = TilePath::parse(path) else { return Ok(None) };
-        let size = self.head().size;
-        if TilePath::in_tree(path.kind, path.index, size).is_none_or(|own| own.width < path.width) {
-            return Ok(None);
-        }
-        match path.kind {
-            TileKind::Hashes { level } => {
-                let tile = self.shared.tree.tile(level, path.index)?;
-                let hashes = tile.hashes().get(..usize::from(path.width)).unwrap_or_default();
-                Ok(Some(Bytes::copy_from_slice(hashes.as_flattened())))
-            }
-            kind if kind == self.shared.params.format.entries() => {
-                let (own, bundle) = self.bundle(path.index)?;
-                if own.width == path.width {
-                    return Ok(Some(bundle));
-                }
-                let entries = self.shared.params.format.split(own, &bundle)?;
-                let mut narrow = Vec::new();
-                for entry in entries.iter().take(usize::from(path.width)) {
-                    self.shared.params.format.push(&mut narrow, entry)?;
-                }
-                Ok(Some(narrow.into()))
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// A bundle as wide as it is now, checked.
-    fn bundle(&self, index: u64) -> Result<(TilePath, Bytes), LogError> {
-        let kind = self.shared.params.format.entries();
-        let mut size = self.head().size;
-        loop {
-            let path = TilePath::in_tree(kind, index, size).ok_or_else(|| {
-                LogError::OutOfTree(format!("there is no bundle {index} in a tree of size {size}"))
-            })?;
-            if let Some(bundle) = self.shared.tree.bundle(path)? {
-                return Ok((path, bundle.into()));
-            }
-            // A partial bundle goes when a wider one is published.
-            let now = self.head().size;
-            if now == size {
-                return Err(LogError::corrupt(path, "the bundle is missing"));
-            }
-            size = now;
-        }
+        self.shared.read(path)
     }
 
     /// An entry as it is stored, checked against the signed tree. Blocks briefly.
@@ -477,13 +412,7 @@ impl Log {
     /// # Errors
     /// [`LogError::OutOfTree`], and as [`Log::read`].
     pub fn entry(&self, index: u64) -> Result<Bytes, LogError> {
-        let (path, bundle) = self.bundle(index / u64::from(TILE_WIDTH))?;
-        let place = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
-        let entries = self.shared.params.format.split(path, &bundle)?;
-        match entries.get(place) {
-            Some(entry) => Ok(bundle.slice_ref(entry)),
-            None => Err(LogError::OutOfTree(format!("there is no entry {index}"))),
-        }
+        self.shared.entry(index)
     }
 
     /// The inclusion proof of an entry in the tree of some size up to the present one.
@@ -491,7 +420,7 @@ impl Log {
     /// # Errors
     /// [`LogError::OutOfTree`], and as [`Log::read`].
     pub fn proof(&self, index: u64, size: u64) -> Result<Vec<Hash>, LogError> {
-        proof::inclusion(&self.tree_up_to(size)?, index, size).map_err(build_error)
+        proof::inclusion(&self.shared.tree_up_to(size)?, index, size).map_err(build_error)
     }
 
     /// The consistency proof from an older size to a newer, up to the present one.
@@ -499,15 +428,7 @@ impl Log {
     /// # Errors
     /// [`LogError::OutOfTree`], and as [`Log::read`].
     pub fn consistency(&self, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
-        proof::consistency(&self.tree_up_to(new)?, old, new).map_err(build_error)
-    }
-
-    fn tree_up_to(&self, size: u64) -> Result<TreeAt<'_>, LogError> {
-        let now = self.head().size;
-        if size > now {
-            return Err(LogError::OutOfTree(format!("the tree has size {now}, {size} was asked for")));
-        }
-        Ok(TreeAt { tree: &self.shared.tree, size })
+        proof::consistency(&self.shared.tree_up_to(new)?, old, new).map_err(build_error)
     }
 
     /// Takes no more entries, commits those that wait, and ends the threads. The lock is free afterwards.
@@ -577,6 +498,10 @@ fn catch_up(
                         .collect();
                     next = (start + u64::from(TILE_WIDTH)).min(first_key);
                     writer.add(rows, next);
+                    // Now and then, lest all the keys of a large log be in memory at once.
+                    if number % REBUILT_BUNDLES == REBUILT_BUNDLES - 1 {
+                        writer.flush();
+                    }
                 }
                 // Before anyone asks: these keys are nowhere else.
                 writer.flush();

@@ -27,13 +27,15 @@ use tokio::sync::oneshot;
 use crate::flusher::FlushJob;
 use crate::index::{IndexWriter, Key};
 use crate::lock_record::{LockRecord, SwapError, TreeHead};
-use crate::log::{Head, Shared};
 use crate::recovery::CHECKPOINT;
+use crate::shared::{Head, Shared};
+use crate::storage::Storage;
 use crate::tree::{Edge, FullTile};
-use crate::wal::{BatchWriter, Segment, SegmentError, WalEntry};
+use crate::wal::{BatchWriter, Segment, SegmentError, WalEntry, segment_path};
 use crate::{AppendError, Leaf, Options};
 
-/// A batch is closed when it has this many bytes. With the partial bundle before it, it fits the reserve.
+/// A batch is closed when it has this many bytes. With the partial bundle before it, of 16 MiB at most in a Rekor log,
+/// it fits the usual reserve.
 const MAX_BATCH_BYTES: usize = 8 << 20;
 /// How many keys are kept in memory although the index has them.
 const RECENT_KEYS: usize = 1 << 16;
@@ -146,15 +148,25 @@ impl Sequencer {
     pub(crate) fn run(mut self) {
         let mut stopping = false;
         while !self.shared.health.is_failed() {
-            let (pending, stop) = self.gather(stopping);
-            stopping |= stop;
-            if pending.is_empty() && stopping {
-                return;
-            }
-            if !pending.is_empty() {
-                self.process(pending);
+            let mut waiting = Vec::new();
+            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut stopping, &mut waiting))) {
+                Ok(true) => {}
+                Ok(false) => return,
+                // Before those who wait are let go: their entries may be in the log.
+                Err(_) => self.shared.health.fail("the sequencer panicked"),
             }
         }
+    }
+
+    /// Gathers a batch and commits it; says whether there may be another.
+    fn turn(&mut self, stopping: &mut bool, waiting: &mut Vec<Waiting>) -> bool {
+        let (pending, stop) = self.gather(*stopping);
+        *stopping |= stop;
+        if pending.is_empty() {
+            return !*stopping;
+        }
+        self.process(pending, waiting);
+        true
     }
 
     /// Waits for entries, then a little longer for more; says too whether it was told to stop.
@@ -204,18 +216,16 @@ impl Sequencer {
             return Some(*index);
         }
         // Between the look-up before queueing and now, keys may have left memory for the index.
-        if entry.checked_up_to < self.recent.floor
-            && let Some(index) = &self.shared.index
-        {
-            return index.lookup(&entry.key).ok().flatten();
+        if entry.checked_up_to < self.recent.floor {
+            let index = self.shared.indexed(&entry.key)?;
+            return self.shared.vouched(index, &entry.key).map(|_| index);
         }
         None
     }
 
-    fn process(&mut self, pending: Vec<Pending>) {
+    fn process(&mut self, pending: Vec<Pending>, waiting: &mut Vec<Waiting>) {
         let first = self.edge.size();
         let mut staged: Vec<Staged> = Vec::with_capacity(pending.len());
-        let mut waiting: Vec<Waiting> = Vec::with_capacity(pending.len());
         let mut keys = HashMap::with_capacity(pending.len());
         self.batch.begin(first);
         let mut queue = pending.into_iter();
@@ -243,7 +253,7 @@ impl Sequencer {
         let result = if staged.is_empty() { Ok(self.shared.head()) } else { self.commit(&staged) };
         match result {
             Ok(head) => {
-                for (reply, index, duplicate) in waiting {
+                for (reply, index, duplicate) in waiting.drain(..) {
                     let stored = index
                         .checked_sub(first)
                         .and_then(|i| staged.get(usize::try_from(i).ok()?))
@@ -253,7 +263,7 @@ impl Sequencer {
                 self.after(&staged);
             }
             Err(error) => {
-                for (reply, index, _) in waiting {
+                for (reply, index, _) in waiting.drain(..) {
                     // Duplicates of entries committed before are none the worse for this.
                     let answer = if index < first {
                         Ok(Committed { index, stored: None, head: self.shared.head(), duplicate: true })
@@ -471,8 +481,11 @@ impl Sequencer {
                 let _ = self.flusher.send(FlushJob { from, to: base.size });
             }
             Err(error) if is_full(&error) => {
-                // The old one serves until there is space; it is no worse for being long.
-                let _ = self.shared.tree.storage.remove(&crate::wal::segment_path(base.size));
+                // The old one serves until there is space; it is no worse for being long. What was begun of the new
+                // one must go: the old one will have the entries which it would begin with.
+                if let Err(error) = self.shared.tree.storage.remove(&segment_path(base.size)) {
+                    self.fail("removing an unfinished write-ahead segment", &error);
+                }
             }
             Err(error) => {
                 self.fail("beginning a new write-ahead segment", &error);
@@ -488,10 +501,19 @@ pub(crate) fn partial_paths(edge: &Edge, format: crate::Format) -> Vec<TilePath>
     edge.tiles().map(|(path, _)| path).chain(bundle).collect()
 }
 
-/// Writes the reserve, unless it is there.
-pub(crate) fn make_reserve(storage: &dyn crate::storage::Storage, bytes: usize) -> io::Result<()> {
+/// Writes the reserve, unless all of it is there.
+pub(crate) fn make_reserve(storage: &dyn Storage, bytes: usize) -> io::Result<()> {
     let mut file = match storage.create(RESERVE) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let Some(last) = bytes.checked_sub(1) else { return Ok(()) };
+            match storage.open(RESERVE)?.read_at(last as u64, &mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+                other => return other,
+            }
+            // The process that wrote it ended before it had.
+            storage.remove(RESERVE)?;
+            storage.create(RESERVE)?
+        }
         other => other?,
     };
     let piece = vec![0; RESERVE_PIECE.min(bytes)];

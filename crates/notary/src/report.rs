@@ -1,7 +1,6 @@
 //! The answer: a list of checks, and what follows from them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use countersign_x509::Certificate;
 use jiff::Timestamp;
@@ -9,26 +8,7 @@ use jiff::Timestamp;
 use crate::policy::Level;
 use crate::{Attributes, Reason, Refusal, TargetArtifact};
 
-macro_rules! names {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal;)*) => {
-        /// What is checked, in the order in which a report lists it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum CheckName {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl CheckName {
-            /// The stable name, in snake case.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-        }
-    };
-}
-
-names! {
+countersign_verify::check_names! {
     /// What the trust policy says of this artifact.
     Policy = "trust_policy";
     /// The envelope's form and its attributes.
@@ -51,12 +31,6 @@ names! {
     AuthenticTimestamp = "authentic_timestamp";
     /// That no certificate has been revoked.
     Revocation = "revocation";
-}
-
-impl fmt::Display for CheckName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
 }
 
 /// How a check ended.

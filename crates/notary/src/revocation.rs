@@ -2,7 +2,8 @@
 //!
 //! The specification has a verifier ask the place which a certificate names, by OCSP or for a list. This one is offline,
 //! so the answer can only come from lists that were fetched before:
-//! - a certificate which names no place cannot be revoked that way, and counts as good;
+//! - a certificate that stands in a list of its issuer is revoked, whether it names a place or not;
+//! - one which names no place needs no list, and counts as good when none has it;
 //! - one which names a place needs a list of its issuer that is valid now and covers it; without one it was *not
 //!   checked*, which is a failure like a revoked one. What becomes of the failure is the policy's word: under `enforce`
 //!   it is a refusal, under `log` it is told, under `skip` nothing is looked at.
@@ -65,10 +66,6 @@ fn status(
     now: Timestamp,
 ) -> Result<Status, Refusal> {
     let unreadable = |e: countersign_x509::X509Error| not_checked(certificate, e.to_string());
-    let names_list = crl::distribution_points(certificate).map_err(unreadable)?.is_some();
-    if !names_list && !crl::names_ocsp(certificate).map_err(unreadable)? {
-        return Ok(Status::NamesNoPlace);
-    }
     let mut reason = not_checked(certificate, "none; give the authority's list");
     let mut good = false;
     for list in lists.iter().filter(|list| list.issuer().der == issuer.subject().der && !list.is_addition()) {
@@ -77,6 +74,10 @@ fn status(
             Err(refusal) if refusal.reason == Reason::CertificateRevoked => return Err(refusal),
             Err(refusal) => reason = refusal,
         }
+    }
+    let names_list = crl::distribution_points(certificate).map_err(unreadable)?.is_some();
+    if !names_list && !crl::names_ocsp(certificate).map_err(unreadable)? {
+        return Ok(Status::NamesNoPlace);
     }
     if good { Ok(Status::Good) } else { Err(reason) }
 }

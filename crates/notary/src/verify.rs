@@ -108,8 +108,8 @@ impl Run<'_> {
 
         let signer = self.authenticity(&envelope);
         self.expiry(&envelope);
-        let time = self.authentic_timestamp(&envelope);
-        self.revocation(&envelope, time.as_ref());
+        let (time, signed) = self.authentic_timestamp(&envelope, signer.is_some()).unzip();
+        self.revocation(&envelope, signed);
         Some(Verified {
             target: payload.ok()?,
             attributes: envelope.attributes().clone(),
@@ -258,20 +258,33 @@ impl Run<'_> {
         self.record(CheckName::Expiry, self.rules.actions.expiry, "a signature that has not expired", result);
     }
 
-    /// That the certificates were valid when it was signed. The time, if somebody trusted vouches for one.
-    fn authentic_timestamp(&mut self, envelope: &Envelope) -> Option<AuthenticTime> {
+    /// That the certificates were valid when it was signed. If somebody trusted vouches for a time: that, and by when it
+    /// was signed at the latest.
+    fn authentic_timestamp(
+        &mut self,
+        envelope: &Envelope,
+        signer_is_trusted: bool,
+    ) -> Option<(AuthenticTime, Timestamp)> {
         let result = match envelope.attributes().scheme {
             SigningScheme::X509 => self.countersigned(envelope),
             SigningScheme::SigningAuthority => self.dated(envelope).map(Some),
         };
-        let time = result.as_ref().ok().cloned().flatten();
+        // The word of a signing authority is worth what the authority is, and the policy may only log that it is nobody's.
+        let believed = |time: &AuthenticTime| match time {
+            AuthenticTime::TimestampAuthority { .. } => true,
+            AuthenticTime::SigningAuthority(_) => signer_is_trusted,
+        };
+        let time = result.as_ref().ok().cloned().flatten().filter(|(time, _)| believed(time));
         let found = result.map(|time| match time {
             None => "all certificates are valid now".to_owned(),
-            Some(AuthenticTime::TimestampAuthority { time, authority }) => {
+            Some((AuthenticTime::TimestampAuthority { time, authority }, _)) => {
                 format!("signed before {time}, says {authority}")
             }
-            Some(AuthenticTime::SigningAuthority(time)) => {
+            Some((AuthenticTime::SigningAuthority(time), _)) if signer_is_trusted => {
                 format!("signed at {time}, says the signing authority")
+            }
+            Some((AuthenticTime::SigningAuthority(time), _)) => {
+                format!("signed at {time}, says the signer, whom nobody here trusts")
             }
         });
         let expected = "certificates that were valid when it was signed";
@@ -280,7 +293,7 @@ impl Run<'_> {
     }
 
     /// The signing authority's own word.
-    fn dated(&self, envelope: &Envelope) -> Result<AuthenticTime, Refusal> {
+    fn dated(&self, envelope: &Envelope) -> Result<(AuthenticTime, Timestamp), Refusal> {
         let (time, now) = (envelope.attributes().signing_time, self.request.now);
         if time > now {
             return Err(Refusal::new(
@@ -290,11 +303,11 @@ impl Run<'_> {
             ));
         }
         chain::check_valid(envelope.chain(), time)?;
-        Ok(AuthenticTime::SigningAuthority(time))
+        Ok((AuthenticTime::SigningAuthority(time), time))
     }
 
     /// A timestamp authority's word, where the policy asks for it; else the certificates must be valid now.
-    fn countersigned(&self, envelope: &Envelope) -> Result<Option<AuthenticTime>, Refusal> {
+    fn countersigned(&self, envelope: &Envelope) -> Result<Option<(AuthenticTime, Timestamp)>, Refusal> {
         let now = self.request.now;
         let has_store = self.rules.stores_of(StoreType::Tsa).next().is_some();
         let expired = || envelope.chain().iter().any(|certificate| now > certificate.not_after());
@@ -314,14 +327,13 @@ impl Run<'_> {
         // An authority whose key was lost may have said anything since, so this is never left out.
         revocation::check(&stamped.chain, self.request.revocation, None, now)?;
         let authority = stamped.chain.first().map(Certificate::describe).unwrap_or_default();
-        Ok(Some(AuthenticTime::TimestampAuthority { time: stamped.time, authority }))
+        let time = AuthenticTime::TimestampAuthority { time: stamped.time, authority };
+        Ok(Some((time, stamped.latest)))
     }
 
-    fn revocation(&mut self, envelope: &Envelope, time: Option<&AuthenticTime>) {
+    /// `signed` is by when it was signed at the latest, if somebody trusted says so.
+    fn revocation(&mut self, envelope: &Envelope, signed: Option<Timestamp>) {
         let action = self.rules.actions.revocation;
-        let signed = time.map(|time| match time {
-            AuthenticTime::TimestampAuthority { time, .. } | AuthenticTime::SigningAuthority(time) => *time,
-        });
         let result = revocation::check(envelope.chain(), self.request.revocation, signed, self.request.now);
         self.record(CheckName::Revocation, action, "no certificate that has been revoked", result);
     }

@@ -4,6 +4,7 @@
 //! everybody: an OCI manifest whose layers are the files as they are. Its digest is not the one which a registry
 //! gives the image, because there the layers are compressed.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::blob::{Blob, Content, Source};
 use crate::descriptor::{media_type, or_null};
+use crate::error::listed;
 use crate::files::open_regular;
 use crate::layout::{check_marker, only_one};
 use crate::manifest::{ImageIndex, Kind, MAX_MANIFEST_LEN, Manifest};
@@ -26,6 +28,9 @@ use crate::{Descriptor, RegistryError};
 
 /// How much is hashed at once.
 const PIECE: usize = 64 << 10;
+
+/// The most bytes of configurations, and of manifests made from them, of all images in an archive of the older form.
+const MAX_DOCUMENTS: u64 = 64 << 20;
 
 /// An archive, read only.
 #[derive(Debug)]
@@ -83,7 +88,7 @@ impl Archive {
         let (mut file, _) =
             open_regular(path)?.ok_or_else(|| RegistryError::not_found(&what, "no such file"))?;
         let contents = contents(&mut file).map_err(|e| RegistryError::malformed(&what, e))?;
-        let mut reader = Reader { what: &what, file, contents: &contents };
+        let mut reader = Reader::new(&what, file, &contents);
         let images = if contents.file("oci-layout").is_some() && contents.file("index.json").is_some() {
             check_marker(&what, &reader.small("oci-layout")?)?;
             match Manifest::parse(&what, None, reader.small("index.json")?)?.kind {
@@ -139,17 +144,19 @@ impl Archive {
                 Ok(first.manifest.clone())
             }
             Images::Layout(index) => {
-                let (digest, said) = match name {
-                    Name::Digest(digest) => (*digest, None),
+                let read = |digest: &Digest, said: Option<&str>| {
+                    let member = self.member(digest).ok_or_else(missing)?;
+                    let file = File::open(&self.path).map_err(|e| RegistryError::file(&self.path, &e))?;
+                    let bytes = Reader::new(&what, file, &self.contents).whole(member)?;
+                    Manifest::parse_checked(&what, said, digest, bytes)
+                };
+                match name {
+                    Name::Digest(digest) => read(digest, None),
                     Name::Tag(tag) => {
                         let found = index.find(tag).ok_or_else(missing)?;
-                        (found.digest, Some(found.media_type.as_str()))
+                        listed(read(&found.digest, Some(&found.media_type)))
                     }
-                };
-                let member = self.member(&digest).ok_or_else(missing)?;
-                let file = File::open(&self.path).map_err(|e| RegistryError::file(&self.path, &e))?;
-                let bytes = Reader { what: &what, file, contents: &self.contents }.whole(member)?;
-                Manifest::parse_checked(&what, said, &digest, bytes)
+                }
             }
         }
     }
@@ -172,9 +179,15 @@ struct Reader<'a> {
     what: &'a str,
     file: File,
     contents: &'a Contents,
+    /// What has been hashed, by where it begins: a list may name one file a million times.
+    hashed: HashMap<u64, (Digest, bool)>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(what: &'a str, file: File, contents: &'a Contents) -> Self {
+        Self { what, file, contents, hashed: HashMap::new() }
+    }
+
     fn find(&self, name: &str) -> Result<Member, RegistryError> {
         self.contents.file(name).ok_or_else(|| {
             RegistryError::malformed(
@@ -216,7 +229,19 @@ impl Reader<'_> {
         let list = self.small("manifest.json")?;
         let entries: Vec<Entry> = serde_json::from_slice(&list)
             .map_err(|e| RegistryError::malformed(self.what, format!("manifest.json: {e}")))?;
-        entries.iter().map(|entry| self.docker_image(entry)).collect()
+        let mut left = MAX_DOCUMENTS;
+        let mut images = Vec::new();
+        for entry in &entries {
+            let image = self.docker_image(entry)?;
+            // A list of 4 MiB can name the same large configuration over and over.
+            let config = image.blobs.first().map_or(0, |(_, member)| member.size);
+            left =
+                left.checked_sub(config.saturating_add(image.manifest.descriptor.size)).ok_or_else(|| {
+                    RegistryError::too_large(self.what, "64 MiB of configurations and manifests")
+                })?;
+            images.push(image);
+        }
+        Ok(images)
     }
 
     fn docker_image(&mut self, entry: &Entry) -> Result<DockerImage, RegistryError> {
@@ -258,6 +283,15 @@ impl Reader<'_> {
 
     /// The digest of a member, and whether it is compressed.
     fn hash(&mut self, member: Member) -> Result<(Digest, bool), RegistryError> {
+        if let Some(known) = self.hashed.get(&member.offset) {
+            return Ok(*known);
+        }
+        let found = self.hash_anew(member)?;
+        self.hashed.insert(member.offset, found);
+        Ok(found)
+    }
+
+    fn hash_anew(&mut self, member: Member) -> Result<(Digest, bool), RegistryError> {
         let mut hasher = Hasher::new(HashAlgorithm::Sha256);
         let mut piece = vec![0; PIECE];
         let mut compressed = None;

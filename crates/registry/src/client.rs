@@ -13,8 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::RegistryError;
 use crate::auth::{Credential, Credentials, TokenServer, Tokens, parse_challenges};
-use crate::reference::{DOCKER_HUB, Repository};
+use crate::reference::{DOCKER_HUB, Repository, Tag};
 use crate::remote::RemoteRepository;
+use crate::store::Turn;
 
 pub(crate) const SERVICE: &str = "the registry";
 
@@ -41,11 +42,16 @@ pub struct Registry {
     inner: Arc<Inner>,
 }
 
+/// Held by whoever changes what lies at a tag.
+type Turns = HashMap<(Repository, Tag), Arc<Mutex<()>>>;
+
 #[derive(Debug)]
 struct Inner {
     http: Http,
     options: RegistryOptions,
-    hosts: Mutex<HashMap<String, Arc<Host>>>,
+    hosts: Mutex<HashMap<String, Arc<OnceCell<Arc<Host>>>>>,
+    /// The tags that are being changed.
+    turns: Mutex<Turns>,
 }
 
 /// What is known of one registry.
@@ -137,7 +143,8 @@ impl Registry {
     #[must_use]
     pub fn new(options: RegistryOptions) -> Self {
         let http = Http::new(options.http.clone());
-        Self { inner: Arc::new(Inner { http, options, hosts: Mutex::new(HashMap::new()) }) }
+        let (hosts, turns) = Default::default();
+        Self { inner: Arc::new(Inner { http, options, hosts, turns }) }
     }
 
     /// A repository as a store.
@@ -224,20 +231,29 @@ impl Registry {
     /// What is known of the registry of a repository, asked for its scheme where that is not clear.
     async fn host(&self, repository: &Repository) -> Result<Arc<Host>, RegistryError> {
         let name = repository.registry();
-        let mut hosts = self.inner.hosts.lock().await;
-        if let Some(host) = hosts.get(name) {
-            return Ok(Arc::clone(host));
-        }
-        let base = self.base(name).await?;
-        let host = Arc::new(Host {
-            base,
-            transfers: Arc::new(Semaphore::new(self.inner.options.concurrency.unwrap_or(8).max(1))),
-            scheme: Mutex::new(None),
-            tokens: Mutex::new(Tokens::default()),
-            credentials: Mutex::new(HashMap::new()),
+        // One registry that is slow to say how it is spoken to does not hold up the others.
+        let cell = Arc::clone(self.inner.hosts.lock().await.entry(name.to_owned()).or_default());
+        let host = cell.get_or_try_init(async || {
+            let base = self.base(name).await?;
+            Ok::<_, RegistryError>(Arc::new(Host {
+                base,
+                transfers: Arc::new(Semaphore::new(self.inner.options.concurrency.unwrap_or(8).max(1))),
+                scheme: Mutex::new(None),
+                tokens: Mutex::new(Tokens::default()),
+                credentials: Mutex::new(HashMap::new()),
+            }))
         });
-        hosts.insert(name.to_owned(), Arc::clone(&host));
-        Ok(host)
+        host.await.cloned()
+    }
+
+    /// Waits until nobody else with this client changes what lies at a tag.
+    pub(crate) async fn turn(&self, repository: &Repository, tag: &Tag) -> Turn {
+        let turn = {
+            let mut turns = self.inner.turns.lock().await;
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(turns.entry((repository.clone(), tag.clone())).or_default())
+        };
+        Turn { _held: Some(turn.lock_owned().await) }
     }
 
     /// The address of a registry's API: https, except on this machine and where plain http is allowed. There https

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use countersign_crypto::Digest;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use crate::error::optional;
+use crate::error::{listed, optional};
 use crate::evidence::{OlderTag, add_layers};
 use crate::manifest::{Kind, Manifest};
 use crate::reference::{Name, Tag};
@@ -20,6 +20,9 @@ use crate::{Descriptor, Layout, RegistryError};
 
 /// The most manifests in one copy: platforms and evidence together.
 const MAX_MANIFESTS: usize = 2000;
+
+/// The most bytes of manifests in one copy, which are kept until the end.
+const MAX_MANIFEST_BYTES: u64 = 128 << 20;
 
 /// How far evidence of evidence is followed, and how deep indexes lie in each other.
 const MAX_DEPTH: usize = 4;
@@ -66,6 +69,8 @@ pub struct Plan {
     known: BTreeSet<String>,
     blobs: BTreeMap<String, Descriptor>,
     older: Vec<(Digest, OlderTag, Manifest)>,
+    /// The bytes of all manifests.
+    bytes: u64,
 }
 
 impl Plan {
@@ -108,11 +113,12 @@ pub async fn plan(from: &dyn Store, name: &Name, options: &CopyOptions<'_>) -> R
                 if plan.known.contains(&entry.digest.to_string()) {
                     continue;
                 }
-                let manifest = from.fetch(&Name::Digest(entry.digest)).await?;
+                let manifest = listed(from.fetch(&Name::Digest(entry.digest)).await)?;
                 found.extend(plan.add(from, manifest, 0).await?);
             }
             for tag in OlderTag::ALL {
                 if let Some(manifest) = optional(from.fetch(&Name::Tag(tag.of(&subject))).await)? {
+                    plan.weigh(from, &manifest)?;
                     plan.add_blobs(&manifest);
                     plan.older.push((subject, tag, manifest));
                 }
@@ -142,16 +148,26 @@ impl Plan {
             let limit = format!("{MAX_MANIFESTS} manifests, {MAX_DEPTH} deep");
             return Err(RegistryError::too_large(from.place(), limit));
         }
+        self.weigh(from, &manifest)?;
         self.add_blobs(&manifest);
         let mut new = vec![digest];
         if let Kind::Index(index) = &manifest.kind {
             for child in &index.manifests {
-                let child = from.fetch(&Name::Digest(child.digest)).await?;
+                let child = listed(from.fetch(&Name::Digest(child.digest)).await)?;
                 new.extend(Box::pin(self.add(from, child, depth + 1)).await?);
             }
         }
         self.manifests.push(manifest);
         Ok(new)
+    }
+
+    /// Counts the bytes of a manifest.
+    fn weigh(&mut self, from: &dyn Store, manifest: &Manifest) -> Result<(), RegistryError> {
+        self.bytes = self.bytes.saturating_add(manifest.descriptor.size);
+        if self.bytes > MAX_MANIFEST_BYTES {
+            return Err(RegistryError::too_large(from.place(), "128 MiB of manifests in one copy"));
+        }
+        Ok(())
     }
 
     fn add_blobs(&mut self, manifest: &Manifest) {

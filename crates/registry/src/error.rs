@@ -132,12 +132,13 @@ impl RegistryError {
     }
 }
 
-/// What a registry says that it has must be there: that it is not is the registry's fault, and no absence of evidence.
+/// What a store lists must be there: that it is not is a fault of the store, and no absence of evidence.
 pub(crate) fn listed<T>(result: Result<T, RegistryError>) -> Result<T, RegistryError> {
     match result {
-        Err(RegistryError::NotFound { what, .. }) => {
-            Err(RegistryError::malformed(what, "the registry lists it, and does not have it"))
-        }
+        Err(RegistryError::NotFound { what, .. }) => Err(RegistryError::malformed(
+            what,
+            "it is listed, and is not there; the place is damaged, or was copied in part",
+        )),
         other => other,
     }
 }

@@ -3,6 +3,7 @@
 //! Names in it are annotations in `index.json`. Files are found by digest only, so no name in a layout becomes a
 //! path, and no symbolic link is followed.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use countersign_crypto::Digest;
@@ -11,12 +12,15 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::blob::{Blob, Content, Source};
 use crate::descriptor::media_type;
-use crate::error::optional;
+use crate::error::{listed, optional};
 use crate::files::{check_directory, open_regular, read_regular};
 use crate::manifest::{ImageIndex, Kind, MAX_MANIFEST_LEN, Manifest};
 use crate::reference::{Name, Tag};
 use crate::store::{Linked, Pending, Store};
 use crate::{Descriptor, RegistryError};
+
+/// The most bytes of manifests that are read to find what refers to an image: a list of 4 MiB can name much more.
+const MAX_READ: usize = 256 << 20;
 
 /// The annotation which names a manifest in an index.
 pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -49,7 +53,7 @@ impl Layout {
             return Err(RegistryError::not_found(layout.place(), "no OCI layout is there"));
         };
         check_marker(&layout.place(), &bytes)?;
-        for part in ["blobs", "blobs/sha256"] {
+        for part in ["blobs", "blobs/sha256", "blobs/sha384", "blobs/sha512"] {
             if std::fs::symlink_metadata(directory.join(part)).is_ok() {
                 check_directory(&directory.join(part))?;
             }
@@ -124,24 +128,34 @@ impl Layout {
         let mut file = tempfile::NamedTempFile::new_in(&self.directory).map_err(fails)?;
         std::io::Write::write_all(&mut file, bytes).map_err(fails)?;
         open_to_others(file.path()).map_err(fails)?;
+        // On the disk before it has its name: after a power cut there is the old file or the new one.
+        file.as_file().sync_all().map_err(fails)?;
         file.persist(self.directory.join(name)).map(drop).map_err(|e| fails(e.error))
     }
 
     fn get_manifest(&self, name: &Name) -> Result<Manifest, RegistryError> {
         let what = format!("{name} in {}", self.place());
-        let (digest, said) = match name {
-            Name::Digest(digest) => (*digest, None),
+        match name {
+            Name::Digest(digest) => self.read_manifest(&what, digest, None),
             Name::Tag(tag) => {
                 let index = self.read_index()?;
-                let found = index.find(tag);
-                let found =
-                    found.ok_or_else(|| RegistryError::not_found(&what, "index.json does not name it"))?;
-                (found.digest, Some(found.media_type.clone()))
+                let found = index
+                    .find(tag)
+                    .ok_or_else(|| RegistryError::not_found(&what, "index.json does not name it"))?;
+                listed(self.read_manifest(&what, &found.digest, Some(&found.media_type)))
             }
-        };
-        let bytes = read_regular(&self.blob_path(&digest), MAX_MANIFEST_LEN)?
-            .ok_or_else(|| RegistryError::not_found(&what, "the layout has no such blob"))?;
-        Manifest::parse_checked(&what, said.as_deref(), &digest, bytes)
+        }
+    }
+
+    fn read_manifest(
+        &self,
+        what: &str,
+        digest: &Digest,
+        said: Option<&str>,
+    ) -> Result<Manifest, RegistryError> {
+        let bytes = read_regular(&self.blob_path(digest), MAX_MANIFEST_LEN)?
+            .ok_or_else(|| RegistryError::not_found(what, "the layout has no such blob"))?;
+        Manifest::parse_checked(what, said, digest, bytes)
     }
 
     fn set_manifest(&self, name: &Name, manifest: &Manifest) -> Result<Linked, RegistryError> {
@@ -166,8 +180,16 @@ impl Layout {
     /// what an index at the referrers tag names, which came from a registry of the older kind.
     fn find_referrers(&self, image: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
         let mut found: Vec<Descriptor> = Vec::new();
+        let (mut seen, mut bytes) = (HashSet::new(), 0_usize);
         for entry in self.read_index()?.manifests.iter().filter(|d| !d.annotations.contains_key(REF_NAME)) {
-            let manifest = self.get_manifest(&Name::Digest(entry.digest))?;
+            if !seen.insert(entry.digest) {
+                continue;
+            }
+            let manifest = listed(self.get_manifest(&Name::Digest(entry.digest)))?;
+            bytes = bytes.saturating_add(manifest.bytes.len());
+            if bytes > MAX_READ {
+                return Err(RegistryError::too_large(self.place(), "256 MiB of manifests in index.json"));
+            }
             if manifest.subject().is_some_and(|subject| subject.digest == *image) {
                 found.push(manifest.as_referrer());
             }
@@ -205,20 +227,17 @@ impl Layout {
         let mut images = Vec::new();
         for image in self.read_index()?.images() {
             // Other programs list what refers to an image without saying so in the list.
-            if self.get_manifest(&Name::Digest(image))?.subject().is_none() {
+            if listed(self.get_manifest(&Name::Digest(image)))?.subject().is_none() {
                 images.push(image);
             }
         }
         only_one(&self.place(), &images)
     }
 
-    /// Writes a blob that is not there yet.
+    /// Writes a blob. What lies there already is replaced: half of a blob may be left of a copy that was cut off.
     fn write_blob(&self, digest: &Digest, from: &mut dyn std::io::Read) -> Result<(), RegistryError> {
         let path = self.blob_path(digest);
         let fails = |e: std::io::Error| RegistryError::file(&path, &e);
-        if open_regular(&path)?.is_some() {
-            return Ok(());
-        }
         check_directory(&self.directory.join("blobs"))?;
         let folder = self.directory.join("blobs").join(digest.algorithm().name());
         std::fs::create_dir_all(&folder).map_err(fails)?;
@@ -226,6 +245,7 @@ impl Layout {
         let mut file = tempfile::NamedTempFile::new_in(&folder).map_err(fails)?;
         std::io::copy(from, &mut file).map_err(fails)?;
         open_to_others(file.path()).map_err(fails)?;
+        file.as_file().sync_all().map_err(fails)?;
         file.persist(&path).map(drop).map_err(|e| fails(e.error))
     }
 }

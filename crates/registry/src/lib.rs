@@ -41,4 +41,4 @@ pub use manifest::Manifest;
 pub use reference::{Name, Reference, Repository, Tag, parse_digest};
 pub use referrers::Written;
 pub use remote::RemoteRepository;
-pub use store::{Linked, Pending, Referrers, ReferrersFrom, Store};
+pub use store::{Linked, Pending, Referrers, ReferrersFrom, Store, Turn};

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use countersign_crypto::Digest;
 use serde_json::{Value, json};
 
 use crate::RegistryError;
@@ -41,27 +42,27 @@ pub(crate) struct Next {
     pub(crate) blobs: Vec<(Descriptor, Vec<u8>)>,
 }
 
-/// Adds something to the document at a tag, so that nothing of other writers is lost. `add` makes the next version
-/// from the present one, and `None` when nothing is missing.
+/// Changes the document at a tag, so that nothing of other writers is lost. `change` makes the next version from the
+/// present one, and `None` when there is nothing to change. Gives what lies there in the end, if something does.
+///
+/// Writers in this process go one after another, so that what is measured below is the registry and not their crowd.
 pub(crate) async fn update_tag(
     store: &dyn Store,
     tag: &Tag,
-    add: impl Fn(Option<&Manifest>) -> Result<Option<Next>, RegistryError>,
-) -> Result<Written, RegistryError> {
+    change: impl Fn(Option<&Manifest>) -> Result<Option<Next>, RegistryError>,
+) -> Result<Option<Written>, RegistryError> {
     let name = Name::Tag(tag.clone());
+    let _turn = store.turn(tag).await?;
     for attempt in 1..=ATTEMPTS {
         let started = Instant::now();
         let present = optional(store.fetch(&name).await)?;
-        match (add(present.as_ref())?, present) {
-            (None, Some(present)) => return Ok(Written::new(store, &name, &present.descriptor)),
-            (None, None) => return Err(RegistryError::Usage(format!("nothing to write at {tag}"))),
-            (Some(next), _) => {
-                for (blob, bytes) in next.blobs {
-                    store.put_blob(&blob, &Content::from(bytes)).await?;
-                }
-                store.put_manifest(&name, &next.manifest).await?;
-            }
+        let Some(next) = change(present.as_ref())? else {
+            return Ok(present.map(|present| Written::new(store, &name, &present.descriptor)));
+        };
+        for (blob, bytes) in next.blobs {
+            store.put_blob(&blob, &Content::from(bytes)).await?;
         }
+        store.put_manifest(&name, &next.manifest).await?;
         tokio::time::sleep(settle(started.elapsed(), attempt)).await;
     }
     Err(RegistryError::Unreachable {
@@ -91,7 +92,7 @@ pub(crate) async fn put_referrer(
     if let (Linked::No, Some(subject)) = (linked, manifest.subject()) {
         let tag = Tag::of_evidence(&subject.digest, "");
         let entry = manifest.as_referrer();
-        written.push(update_tag(store, &tag, |present| add_referrer(&tag, present, &entry)).await?);
+        written.extend(update_tag(store, &tag, |present| add_referrer(&tag, present, &entry)).await?);
     }
     Ok(written)
 }
@@ -118,28 +119,29 @@ fn add_referrer(
     Ok(Some(Next { manifest: to_manifest(&what, said, &document)?, blobs: Vec::new() }))
 }
 
-/// The index of referrers without one entry.
+/// Takes an entry out of the index of referrers.
 pub(crate) async fn remove_referrer(
     store: &dyn Store,
-    image: &countersign_crypto::Digest,
-    manifest: &countersign_crypto::Digest,
+    image: &Digest,
+    manifest: &Digest,
 ) -> Result<(), RegistryError> {
     let tag = Tag::of_evidence(image, "");
-    let name = Name::Tag(tag.clone());
-    let Some(Manifest { kind: Kind::Index(index), bytes, .. }) = optional(store.fetch(&name).await)? else {
-        return Ok(());
-    };
-    if !index.manifests.iter().any(|d| d.digest == *manifest) {
-        return Ok(());
-    }
     let what = format!("the index of referrers at {tag}");
-    let mut document: Value =
-        serde_json::from_slice(&bytes).map_err(|e| RegistryError::malformed(&what, e.to_string()))?;
-    let gone = manifest.to_string();
-    if let Some(list) = document.get_mut("manifests").and_then(Value::as_array_mut) {
-        list.retain(|entry| entry.get("digest").and_then(Value::as_str) != Some(&gone));
-    }
-    store.put_manifest(&name, &to_manifest(&what, media_type::OCI_INDEX, &document)?).await.map(drop)
+    let without = |present: Option<&Manifest>| {
+        let Some(Manifest { kind: Kind::Index(index), bytes, descriptor }) = present else { return Ok(None) };
+        if !index.manifests.iter().any(|d| d.digest == *manifest) {
+            return Ok(None);
+        }
+        let mut document: Value =
+            serde_json::from_slice(bytes).map_err(|e| RegistryError::malformed(&what, e.to_string()))?;
+        let gone = manifest.to_string();
+        if let Some(list) = document.get_mut("manifests").and_then(Value::as_array_mut) {
+            list.retain(|entry| entry.get("digest").and_then(Value::as_str) != Some(&gone));
+        }
+        let manifest = to_manifest(&what, &descriptor.media_type, &document)?;
+        Ok(Some(Next { manifest, blobs: Vec::new() }))
+    };
+    update_tag(store, &tag, without).await.map(drop)
 }
 
 /// Adds an entry to a list in a JSON object, which is made when it is missing or `null`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use countersign_crypto::Digest;
-use countersign_http::{Method, Response};
+use countersign_http::{Method, Response, is_near, shown};
 use serde::Deserialize;
 use url::Url;
 
@@ -13,7 +13,7 @@ use crate::client::{Action, Answer, Ask, Payload, Place, Registry};
 use crate::descriptor::media_type;
 use crate::manifest::{Kind, MAX_MANIFEST_LEN, Manifest};
 use crate::reference::{Name, Repository, Tag, parse_digest};
-use crate::store::{Linked, Pending, Store};
+use crate::store::{Linked, Pending, Store, Turn};
 use crate::{Descriptor, RegistryError};
 
 /// What manifests are understood, in one header.
@@ -25,6 +25,9 @@ const MAX_PAGES: usize = 100;
 
 /// The most entries of a list that are read.
 const MAX_ENTRIES: usize = 10_000;
+
+/// The most bytes of all pages of a list.
+const MAX_LIST_LEN: usize = 8 * MAX_MANIFEST_LEN;
 
 /// How many tags are asked for at once.
 const PAGE: usize = 1000;
@@ -146,7 +149,7 @@ impl RemoteRepository {
     ) -> Result<bool, RegistryError> {
         let mut place = Place::Path(first);
         let mut seen = BTreeSet::new();
-        let mut entries = 0_usize;
+        let (mut entries, mut bytes) = (0_usize, 0_usize);
         for _ in 0..MAX_PAGES {
             let mut ask = Ask::new(what, Action::Pull, Method::GET, place);
             ask.accept = Some(accept);
@@ -156,6 +159,10 @@ impl RemoteRepository {
                 return Ok(false);
             }
             let answer = expect(what, answer, &[200])?;
+            bytes = bytes.saturating_add(answer.body.len());
+            if bytes > MAX_LIST_LEN {
+                return Err(RegistryError::too_large(what, format!("{MAX_LIST_LEN} bytes")));
+            }
             entries = entries.saturating_add(read(&answer)?);
             if entries > MAX_ENTRIES {
                 return Err(RegistryError::too_large(what, format!("{MAX_ENTRIES} entries")));
@@ -234,6 +241,10 @@ impl RemoteRepository {
             .header("location")
             .and_then(|location| url.join(location).ok())
             .ok_or_else(|| RegistryError::malformed(&what, "no place to upload to"))?;
+        if !may_send_on(&url, &place) {
+            let message = format!("it wants the upload at {}, which is not done", shown(&place));
+            return Err(RegistryError::malformed(&what, message));
+        }
         place.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
         let mut send = Ask::new(&what, Action::Push, Method::PUT, Place::Given(place));
         send.payload = match content {
@@ -287,6 +298,10 @@ impl Store for RemoteRepository {
         Box::pin(self.upload_manifest(name, manifest))
     }
 
+    fn turn<'a>(&'a self, tag: &'a Tag) -> Pending<'a, Turn> {
+        Box::pin(async { Ok(self.registry.turn(&self.repository, tag).await) })
+    }
+
     fn delete<'a>(&'a self, name: &'a Name) -> Pending<'a, ()> {
         Box::pin(async move {
             let what = self.named(name);
@@ -306,9 +321,40 @@ fn expect(what: &str, answer: Response, statuses: &[u16]) -> Result<Response, Re
     answer.expect(statuses).map_err(|e| RegistryError::network(what, e))
 }
 
+/// Whether a registry may name this place for an upload. As with token servers: nobody sends us to this machine, or from
+/// https to where everyone can read along.
+fn may_send_on(from: &Url, to: &Url) -> bool {
+    (from.scheme() != "https" || to.scheme() == "https") && (is_near(from) || !is_near(to))
+}
+
 /// The address of the next page in a `Link` header: `<address>; rel="next"`.
 fn next_page(header: &str) -> Option<&str> {
     let (address, parameters) = header.trim().strip_prefix('<')?.split_once('>')?;
     let next = |p: &str| matches!(p.trim(), "rel=\"next\"" | "rel=next");
     parameters.split([';', ',']).any(next).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn g04_an_upload_is_not_sent_to_this_machine_or_into_the_clear() {
+        let may = |from: &str, to: &str| may_send_on(&Url::parse(from).unwrap(), &Url::parse(to).unwrap());
+        let registry = "https://r.example/v2/a/blobs/uploads/";
+        for to in ["https://r.example/v2/x", "https://uploads.example/x"] {
+            assert!(may(registry, to), "{to}");
+        }
+        for to in [
+            "http://r.example/v2/x",
+            "https://localhost/x",
+            "https://127.0.0.1:8200/v1/x",
+            "https://[::1]/x",
+            "https://169.254.169.254/latest",
+        ] {
+            assert!(!may(registry, to), "{to}");
+        }
+        assert!(may("http://localhost:5000/v2/", "http://localhost:5000/v2/x"));
+        assert!(!may("http://r.example/v2/", "http://localhost:5000/v2/x"));
+    }
 }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use countersign_crypto::Digest;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::blob::{Blob, Content};
 use crate::error::optional;
@@ -41,6 +42,12 @@ pub enum Linked {
     No,
 }
 
+/// The right to change what lies at a tag, until dropped.
+#[derive(Debug)]
+pub struct Turn {
+    pub(crate) _held: Option<OwnedMutexGuard<()>>,
+}
+
 /// A store of manifests and blobs.
 ///
 /// Everything that comes out was checked: manifests against the digest they were asked for by, blobs while they are
@@ -72,6 +79,12 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// The tags, sorted.
     fn tags(&self) -> Pending<'_, Vec<Tag>>;
+
+    /// Waits until nobody else in this process changes what lies at a tag. Programs elsewhere are not kept out.
+    fn turn<'a>(&'a self, tag: &'a Tag) -> Pending<'a, Turn> {
+        let _ = tag;
+        Box::pin(async { Ok(Turn { _held: None }) })
+    }
 
     /// What a tag or a digest names. Done once: the digest is what is carried from there on.
     fn resolve<'a>(&'a self, name: &'a Name) -> Pending<'a, Descriptor> {

@@ -10,6 +10,9 @@ const BLOCK: u64 = 512;
 /// The most members.
 const MAX_MEMBERS: usize = 100_000;
 
+/// The most bytes of all names together, targets of links included.
+const MAX_NAMES: usize = 16 << 20;
+
 /// The longest extended header, in bytes.
 const MAX_HEADER_LEN: u64 = 64 << 10;
 
@@ -32,6 +35,18 @@ pub struct Contents {
 }
 
 impl Contents {
+    /// Adds a link where there is a target, else a file. Which of two of one name is meant, nobody can tell.
+    fn add(&mut self, name: String, target: Option<String>, member: Member) -> Result<(), String> {
+        if self.files.contains_key(&name) || self.links.contains_key(&name) {
+            return Err(format!("two members are called {name:?}"));
+        }
+        match target {
+            Some(target) => drop(self.links.insert(name, target)),
+            None => drop(self.files.insert(name, member)),
+        }
+        Ok(())
+    }
+
     /// A file, or the file that a link points at. Links to links are not followed.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<Member> {
@@ -59,6 +74,7 @@ pub fn contents(archive: &mut (impl Read + Seek)) -> Result<Contents, String> {
     let mut extended = Extended::default();
     let mut at = 0_u64;
     let mut blocks = 0_usize;
+    let mut names = 0_usize;
     while at < length {
         let mut block = [0_u8; 512];
         archive.seek(SeekFrom::Start(at)).map_err(fails)?;
@@ -88,22 +104,19 @@ pub fn contents(archive: &mut (impl Read + Seek)) -> Result<Contents, String> {
         } else {
             let said = std::mem::take(&mut extended);
             let name = normal(&said.name.map_or_else(|| header.name(), Ok)?)?;
-            match kind {
-                b'0' | 0 | b'7' => {
-                    if found.files.insert(name.clone(), Member { offset, size }).is_some() {
-                        return Err(format!("two members are called {name:?}"));
-                    }
-                }
-                b'1' => {
-                    found.links.insert(name, normal(&said.link.map_or_else(|| header.link(), Ok)?)?);
-                }
-                b'2' => {
-                    let link = said.link.map_or_else(|| header.link(), Ok)?;
-                    let target = relative(&name, &link)?;
-                    found.links.insert(name, target);
-                }
-                b'5' => {}
+            let link = || said.link.map_or_else(|| header.link(), Ok);
+            let target = match kind {
+                b'0' | 0 | b'7' | b'5' => None,
+                b'1' => Some(normal(&link()?)?),
+                b'2' => Some(relative(&name, &link()?)?),
                 _ => return Err("a member which is no file, no directory and no link".into()),
+            };
+            names = names.saturating_add(name.len() + target.as_ref().map_or(0, String::len));
+            if names > MAX_NAMES {
+                return Err("more than 16 MiB of names, which is the limit".into());
+            }
+            if kind != b'5' {
+                found.add(name, target, Member { offset, size })?;
             }
         }
         at = end.checked_next_multiple_of(BLOCK).ok_or_else(|| "a size without bounds".to_owned())?;

@@ -175,6 +175,9 @@ fn yes() -> bool {
     true
 }
 
+/// The longest wait for company that makes sense: clients give up after half a minute.
+const LONGEST_LINGER_MS: u64 = 1000;
+
 /// The transparency log's part.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -196,9 +199,10 @@ impl Default for LogSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests per second and client address on average; 0 for no limit.
+    /// Requests that write or sign (POST), per second and client address on average; 0 for no limit. Reading is what
+    /// tiles and documents are for, and they are made to be cached.
     pub requests_per_second: u32,
-    /// Requests at once and client address.
+    /// Such requests at once and client address.
     pub burst: u32,
     /// Connections open at once, over all clients.
     pub max_connections: usize,
@@ -242,7 +246,16 @@ impl Config {
         if !matches!(config.url.scheme(), "http" | "https") || config.url.host_str().is_none() {
             return Err(format!("url: expected http:// or https:// and a host name, found {}", config.url));
         }
-        if config.url.path() != "/" || config.url.query().is_some() {
+        if !config.url.username().is_empty() || config.url.password().is_some() {
+            return Err("url: expected no user and no password: everybody is told this address".into());
+        }
+        if config.log.batch_linger_ms > LONGEST_LINGER_MS {
+            return Err(format!(
+                "log.batch_linger_ms: expected at most {LONGEST_LINGER_MS}, found {}: every answer waits for it",
+                config.log.batch_linger_ms
+            ));
+        }
+        if config.url.path() != "/" || config.url.query().is_some() || config.url.fragment().is_some() {
             return Err(format!(
                 "url: the certificate authority must sit at the root of its host, found the path {}",
                 config.url.path()
@@ -367,7 +380,7 @@ batch_linger_ms = 5
 accept_dsse_requests = true
 
 [limits]
-# Per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
+# Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
 burst = {burst}
 connections_per_client = 1024
@@ -457,6 +470,9 @@ mod tests {
             ("batch_linger_ms", "batch_linger", "unknown field `batch_linger`"),
             ("http://localhost:8411", "ftp://localhost", "expected http:// or https://"),
             ("http://localhost:8411", "http://localhost/fulcio", "root of its host"),
+            ("http://localhost:8411", "http://localhost/#x", "root of its host"),
+            ("http://localhost:8411", "http://user:hunter2@localhost", "no user and no password"),
+            ("batch_linger_ms = 5", "batch_linger_ms = 60000", "at most 1000"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
             ("token=a;object=ca", "token=a;colour=ca", "no attribute"),
@@ -469,7 +485,7 @@ mod tests {
         ] {
             let text = sample().replace(from, to);
             let error = Config::parse(&text).unwrap_err();
-            assert!(error.contains(expected), "{to}: {error}");
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{to}: {error}");
         }
     }
 }

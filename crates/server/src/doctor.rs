@@ -2,14 +2,16 @@
 
 use std::path::Path;
 
+use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_clock::{Clock, Timestamp};
-use countersign_keys::PasswordSource;
+use countersign_crypto::PublicKey;
+use countersign_keys::{KeyRef, PasswordSource};
 use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::config::Role;
-use crate::instance::{Instance, InstanceKey, paths};
+use crate::instance::{self, Instance, InstanceKey, paths};
 use crate::retired;
 
 /// How bad a finding is.
@@ -81,6 +83,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     keys(&instance, &instance.password(password), &mut findings);
     certificates(&instance, now, &mut findings);
     trust_root(&instance, now, &mut findings);
+    published(&instance, now, &mut findings);
     logs(&instance, now, &mut findings);
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
@@ -108,46 +111,17 @@ fn exposure(instance: &Instance, findings: &mut Findings) {
 }
 
 fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings) {
+    let needed: Vec<InstanceKey> =
+        instance.config.roles.iter().flat_map(|role| instance::keys_of(*role)).copied().collect();
     let mut offline = Vec::new();
     for key in InstanceKey::ALL {
         let path = key.private(&instance.directory);
-        let reference = instance.reference(key);
         if key.is_offline() {
-            if reference.is_none() && path.exists() {
+            if instance.reference(key).is_none() && path.exists() {
                 offline.push(path.display().to_string());
             }
-            continue;
-        }
-        let name = format!("key {}", key.stem());
-        let found = (instance.load_key(key, password), key.load_public(&instance.directory));
-        match (found, &reference) {
-            ((Ok(private), Ok(public)), None) if *private.public_key() == public => {
-                findings.good(name, format!("{}, readable, mode as it should be", public.key_type()));
-            }
-            ((Ok(private), Ok(public)), Some(at)) if *private.public_key() == public => {
-                findings.good(name, format!("{}, reached at {at}", public.key_type()));
-            }
-            ((Ok(_), Ok(public)), Some(at)) => findings.problem(
-                name,
-                format!("another key is at {at}: expected the one of {}.pub, {public:?}", key.stem()),
-                format!("name the right key as keys.{} in countersign.toml", key.name()),
-            ),
-            ((Err(e), _), Some(_)) => findings.problem(
-                name,
-                e.to_string(),
-                "plug the token in; check the module's path and the PIN (pin-source, COUNTERSIGN_PKCS11_PIN). A \
-                 server that runs finds the key again by itself, within seconds",
-            ),
-            ((Ok(_), Ok(_)), None) => findings.problem(
-                name,
-                "the private and the public file are of different keys",
-                "restore both from the same backup",
-            ),
-            ((Err(e), _) | (_, Err(e)), _) => findings.problem(
-                name,
-                e.to_string(),
-                "check the password (keys.password_file, COUNTERSIGN_PASSWORD) and the file",
-            ),
+        } else if needed.contains(&key) {
+            findings.0.push(key_finding(instance, key, password));
         }
     }
     if !offline.is_empty() {
@@ -158,6 +132,78 @@ fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings)
             "move them to a safe place; they are needed for rotations only",
         );
     }
+}
+
+fn key_finding(instance: &Instance, key: InstanceKey, password: &PasswordSource) -> Finding {
+    let reference = instance.reference(key);
+    let problem = |found: String, next: String| (Level::Problem, found, next);
+    let (level, found, next) = match (instance.load_key(key, password), key.load_public(&instance.directory))
+    {
+        (Ok(private), Ok(public)) if *private.public_key() == public => {
+            let how = match &reference {
+                Some(at) => format!("reached at {at}"),
+                None => "readable, mode as it should be".into(),
+            };
+            (Level::Good, format!("{}, {how}", public.key_type()), String::new())
+        }
+        (Ok(_), Ok(public)) => match &reference {
+            Some(at) => problem(
+                format!("another key is at {at}: expected the one of {}.pub, {public:?}", key.stem()),
+                format!("name the right key as keys.{} in countersign.toml", key.name()),
+            ),
+            None => problem(
+                "the private and the public file are of different keys".into(),
+                "restore both from the same backup".into(),
+            ),
+        },
+        (Err(e), _) => problem(e.to_string(), advice(key, reference.as_ref())),
+        (Ok(_), Err(e)) => problem(e.to_string(), format!("restore {}.pub from a backup", key.stem())),
+    };
+    Finding { level, what: format!("key {}", key.stem()), found, next }
+}
+
+/// What to look at when a private key cannot be had, by where it lives.
+fn advice(key: InstanceKey, home: Option<&KeyRef>) -> String {
+    let look = match home {
+        None | Some(KeyRef::File(_)) => {
+            return "check the file and the password (keys.password_file, COUNTERSIGN_PASSWORD)".into();
+        }
+        Some(KeyRef::Env(variable)) => {
+            return format!("give {variable} to the server and to this command: the private key in PEM");
+        }
+        Some(KeyRef::Pkcs11(_)) => {
+            "plug the token in; check the module's path and the PIN (pin-source, COUNTERSIGN_PKCS11_PIN)".into()
+        }
+        Some(KeyRef::HashiVault { key }) => format!(
+            "check that Vault answers and is unsealed (VAULT_ADDR, VAULT_CACERT), and that the token (VAULT_TOKEN, or \
+             ~/.vault-token) is valid and may sign with the transit key {key} (TRANSIT_SECRET_ENGINE_PATH)"
+        ),
+        Some(KeyRef::AwsKms { .. }) => "check the region (AWS_REGION), the credentials (AWS_ACCESS_KEY_ID, \
+             AWS_PROFILE, or the machine's role), and that they may kms:Sign, kms:GetPublicKey and kms:DescribeKey"
+            .into(),
+        Some(KeyRef::GcpKms { .. }) => "check the credentials (GOOGLE_APPLICATION_CREDENTIALS, or the machine's \
+             service account), and that they have the role cloudkms.signerVerifier"
+            .into(),
+        Some(KeyRef::AzureKms { vault, .. }) => format!(
+            "check the credentials (AZURE_TENANT_ID, AZURE_CLIENT_ID and a secret or token, or the managed identity), and \
+             that they may get and sign with keys of {vault}"
+        ),
+        Some(KeyRef::Kubernetes { namespace, secret }) => format!(
+            "check that the cluster answers (KUBECONFIG, or the pod's service account) and lets the secret {secret} in \
+             the namespace {namespace} be read"
+        ),
+        Some(KeyRef::GitLab { project }) => format!(
+            "check GITLAB_HOST, and that GITLAB_TOKEN (scope api, role Maintainer) may read the variables of {project}"
+        ),
+        Some(KeyRef::Plugin { scheme, .. }) => {
+            format!("check that the program sigstore-kms-{scheme} is on the PATH, and what it needs itself")
+        }
+        // Public keys only, secrets that nobody can read back, and homes that are not known here.
+        Some(_) => {
+            return format!("a key there cannot sign: name another one as keys.{} in countersign.toml", key.name());
+        }
+    };
+    format!("{look}. A server that runs finds the key again by itself, within seconds")
 }
 
 /// Whole days from now to the end; negative after it.
@@ -232,6 +278,54 @@ fn trust_root(instance: &Instance, now: Timestamp, findings: &mut Findings) {
                 expiry(findings, format!("TUF {}", role.role), now, role.expires, warn, next);
             }
         }
+    }
+}
+
+/// Whether clients know the keys that sign here: a rotation that was cut off leaves one which nobody knows.
+fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    let what = "published keys";
+    let root = instance.repository(now).and_then(|repository| {
+        let bad = |e: &dyn std::fmt::Display| crate::ServerError::Trust(format!("the TUF repository: {e}"));
+        let bytes = repository.target("trusted_root.json", now).map_err(|e| bad(&e))?;
+        TrustedRoot::from_json(&bytes).map_err(|e| bad(&e))
+    });
+    // That the repository cannot be read is told already.
+    let Ok(root) = root else { return };
+    let in_use = |valid: &ValidFor| valid.end.is_none_or(|end| end > now);
+    let log = |logs: &[TransparencyLog], key: InstanceKey| {
+        let own = key.load_public(&instance.directory).ok()?;
+        let names = |l: &TransparencyLog| {
+            PublicKey::from_spki_der(&l.public_key.raw_bytes).is_ok_and(|public| public == own)
+        };
+        Some(logs.iter().any(|l| in_use(&l.public_key.valid_for) && names(l)))
+    };
+    let authority = |authorities: &[CertificateAuthority], file: &str| {
+        let chain = instance.chain(file).ok()?;
+        let own = chain.first()?.der();
+        let names = |a: &CertificateAuthority| a.certificates.first().is_some_and(|der| der == own);
+        Some(authorities.iter().any(|a| in_use(&a.valid_for) && names(a)))
+    };
+    let mut all = true;
+    for (name, known) in [
+        ("ca", authority(&root.certificate_authorities, paths::CA_CHAIN)),
+        ("ct", log(&root.ctlogs, InstanceKey::Ct)),
+        ("tsa", authority(&root.timestamp_authorities, paths::TSA_CHAIN)),
+        ("log", log(&root.tlogs, InstanceKey::Log)),
+    ] {
+        // A file that cannot be read is told already, too.
+        if known == Some(false) {
+            all = false;
+            findings.problem(
+                what,
+                format!("the trust root does not name the present key of {name}: a rotation was cut off"),
+                format!(
+                    "stop the server, bring back keys/offline and run `countersign rotate {name}` once more"
+                ),
+            );
+        }
+    }
+    if all {
+        findings.good(what, "the trust root names those that sign here");
     }
 }
 
@@ -316,9 +410,38 @@ mod tests {
     use super::*;
     use crate::instance::{InitOptions, init};
     use countersign_clock::{ManualClock, SystemClock};
+    use countersign_crypto::Signer as _;
 
     fn levels(findings: &[Finding], level: Level) -> Vec<String> {
         findings.iter().filter(|f| f.level == level).map(|f| format!("{}: {}", f.what, f.found)).collect()
+    }
+
+    #[test]
+    fn advice_about_a_key_is_of_its_home_and_of_no_other() {
+        let words =
+            ["PIN", "Vault", "AWS_", "GOOGLE_", "AZURE_", "KUBECONFIG", "GITLAB_", "sigstore-kms-", "PEM"];
+        for (home, own) in [
+            ("pkcs11:token=a;object=ca", "PIN"),
+            ("hashivault://ca", "Vault"),
+            ("openbao://ca", "Vault"),
+            ("awskms:///alias/ca", "AWS_"),
+            ("gcpkms://projects/p/locations/l/keyRings/r/cryptoKeys/k", "GOOGLE_"),
+            ("azurekms://x.vault.azure.net/ca", "AZURE_"),
+            ("k8s://signing/ca", "KUBECONFIG"),
+            ("gitlab://group/project", "GITLAB_"),
+            ("other://ca", "sigstore-kms-"),
+            ("env://THE_KEY", "PEM"),
+            ("keys/ca.key", "password"),
+            ("https://r.example/ca.pub", "cannot sign"),
+        ] {
+            let advice = advice(InstanceKey::Ca, Some(&KeyRef::parse(home).unwrap()));
+            assert!(advice.contains(own), "{home}: {advice}");
+            for other in words.iter().filter(|word| **word != own) {
+                assert!(!advice.contains(other), "{home}: {advice}");
+            }
+            let far = !["env://THE_KEY", "keys/ca.key", "https://r.example/ca.pub"].contains(&home);
+            assert_eq!(advice.contains("by itself"), far, "{home}: {advice}");
+        }
     }
 
     #[test]
@@ -347,6 +470,35 @@ mod tests {
         assert_eq!(problems.len(), 5, "{problems:?}");
         let findings = run(&directory, Some(&wrong), &SystemClock);
         assert!(findings.iter().filter(|f| f.level != Level::Good).all(|f| !f.next.is_empty()));
+
+        // A rotation that was cut off before the trust root was published.
+        let log = InstanceKey::Log.public(&directory);
+        let kept = std::fs::read(&log).unwrap();
+        let other = countersign_crypto::KeyPair::generate(InstanceKey::Log.key_type()).unwrap();
+        std::fs::write(&log, other.public_key().to_pem()).unwrap();
+        let problems = levels(&run(&directory, None, &SystemClock), Level::Problem).join("\n");
+        assert!(problems.contains("does not name the present key of log"), "{problems}");
+        std::fs::write(&log, kept).unwrap();
+
+        // A public half that is gone is not a question of passwords.
+        let public = InstanceKey::Ca.public(&directory);
+        let kept = std::fs::read(&public).unwrap();
+        std::fs::remove_file(&public).unwrap();
+        let findings = run(&directory, None, &SystemClock);
+        let next: Vec<&str> =
+            findings.iter().filter(|f| f.what == "key keys/ca").map(|f| f.next.as_str()).collect();
+        assert_eq!(next, ["restore keys/ca.pub from a backup"]);
+        std::fs::write(&public, kept).unwrap();
+
+        // Keys of roles that are run elsewhere may be elsewhere.
+        std::fs::remove_file(InstanceKey::Ca.private(&directory)).unwrap();
+        assert_eq!(levels(&run(&directory, None, &SystemClock), Level::Problem).len(), 1);
+        let file = directory.join(crate::config::FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let roles = "roles = [\"ca\", \"log\", \"tsa\", \"trust\"]";
+        assert!(text.contains(roles));
+        std::fs::write(&file, text.replace(roles, "roles = [\"log\", \"tsa\", \"trust\"]")).unwrap();
+        assert_eq!(levels(&run(&directory, None, &SystemClock), Level::Problem), Vec::<String>::new());
 
         let nothing = run(temporary.path(), None, &SystemClock);
         assert_eq!(nothing.len(), 1);

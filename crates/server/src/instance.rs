@@ -11,7 +11,7 @@ use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::ServerError;
-use crate::config::{Config, FILE_NAME};
+use crate::config::{Config, FILE_NAME, Role};
 
 pub(crate) mod create;
 mod open;
@@ -125,6 +125,16 @@ impl InstanceKey {
     }
 }
 
+/// The keys that a role signs with while it runs.
+pub(crate) const fn keys_of(role: Role) -> &'static [InstanceKey] {
+    match role {
+        Role::Ca => &[InstanceKey::Ca, InstanceKey::Ct],
+        Role::Log => &[InstanceKey::Log],
+        Role::Tsa => &[InstanceKey::Tsa],
+        Role::Trust => &[InstanceKey::TufOnline],
+    }
+}
+
 /// Where a key came from when an instance was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyOrigin {
@@ -199,8 +209,10 @@ impl Instance {
                 (signer.public_key().clone(), KeyOrigin::Found)
             }
             _ => {
-                // A plugin chooses the type itself.
-                let wanted = (!matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
+                // A plugin chooses the type itself. Where several will do, none is asked for, so that a key of any of
+                // them which is there is taken; a new one is of the usual type then.
+                let one = matches!(key, InstanceKey::Log | InstanceKey::Ct);
+                let wanted = (one && !matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
                 let created = create_key(&reference, wanted, password).map_err(failed)?;
                 (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
             }

@@ -15,6 +15,7 @@ mod http;
 pub mod instance;
 mod listen;
 mod metrics;
+mod patient;
 mod rate_limit;
 mod remote_key;
 mod retired;

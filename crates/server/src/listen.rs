@@ -22,13 +22,14 @@ use crate::ServerError;
 use crate::config::Limits;
 use crate::connections::PerClient;
 use crate::metrics::Metrics;
+use crate::patient::Patient;
 
 /// How long a client may take to send things, before its connection is given to others.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     /// For the head of a request, and for a TLS handshake.
     pub head: Duration,
-    /// For a whole body. With the largest cap (4 MiB) half a minute asks for 140 KiB/s; the caps of the faces people
+    /// For a whole body, and for taking anything at all of an answer. With the largest cap (4 MiB) half a minute asks for 140 KiB/s; the caps of the faces people
     /// reach over slow lines are 64 KiB and less.
     pub body: Duration,
 }
@@ -189,7 +190,7 @@ async fn first_words<S: AsyncRead + Unpin>(stream: &mut S, patience: Patience) -
 }
 
 async fn http<S>(
-    mut stream: S,
+    stream: S,
     peer: IpAddr,
     router: Router,
     patience: Patience,
@@ -203,6 +204,7 @@ async fn http<S>(
         request.extensions_mut().insert(patience);
         request.map(axum::body::Body::new)
     });
+    let mut stream = Patient::new(stream, patience.body);
     let Some(words) = first_words(&mut stream, patience).await else { return };
     let (read, write) = tokio::io::split(stream);
     let stream = tokio::io::join(std::io::Cursor::new(words).chain(read), write);

@@ -60,10 +60,15 @@ impl RateLimiter {
             }
         }
         let bucket = buckets.entry(client).or_insert(Bucket { millitokens: full, refilled: now });
-        let elapsed = now.saturating_duration_since(bucket.refilled).as_millis();
-        let gained = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(u64::from(self.per_second));
+        let rate = u64::from(self.per_second);
+        let elapsed = now.saturating_duration_since(bucket.refilled).as_micros();
+        let gained = u64::try_from(elapsed).unwrap_or(u64::MAX).saturating_mul(rate) / 1000;
         bucket.millitokens = bucket.millitokens.saturating_add(gained).min(full);
-        bucket.refilled = now;
+        // Only the time that gave something is used up: who asks more often than that still gets the rate.
+        bucket.refilled = match bucket.millitokens {
+            millitokens if millitokens == full => now,
+            _ => bucket.refilled + Duration::from_micros((gained * 1000).div_ceil(rate)),
+        };
         let allowed = bucket.millitokens >= 1000;
         if allowed {
             bucket.millitokens -= 1000;
@@ -107,6 +112,19 @@ mod tests {
         assert!(!allowed(start + Duration::from_millis(500)));
         let other = IpAddr::from([127, 0, 0, 2]);
         assert!(limiter.take(other, start).allowed, "another client is not held back");
+    }
+
+    #[test]
+    fn who_asks_all_the_time_still_gets_the_rate() {
+        for (rate, pause) in [(100, 500), (3, 70), (1, 10), (1000, 1)] {
+            let limiter = RateLimiter::new(rate, 1).unwrap();
+            let client = IpAddr::from([127, 0, 0, 1]);
+            let start = Instant::now();
+            let asked = (0..2_000_000 / pause).map(|n| start + Duration::from_micros(n * pause));
+            let allowed = asked.filter(|at| limiter.take(client, *at).allowed).count();
+            let expected = 2 * usize::try_from(rate).unwrap();
+            assert!((expected - 1..=expected + 1).contains(&allowed), "{allowed} at {rate}, each {pause} µs");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! `countersign rotate`: a new key for one of the services, so that what was signed with the old one stays valid.
 //!
-//! The order is: make the new key and certificate beside the old ones, publish a trust root that knows both, then put
-//! the new ones in place. Clients that refresh their trust root in between know the new key before it signs. The
-//! server must not run meanwhile; start it again afterwards.
+//! The order is: put the old key and certificate away, make the new ones in their place, publish a trust root that knows
+//! both. A step that fails puts everything back. The server cannot run meanwhile, so nothing is signed with a key that
+//! is not published yet; when the process is ended in the middle, `doctor` says so, and rotating once more heals it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

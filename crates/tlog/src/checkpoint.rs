@@ -59,7 +59,7 @@ impl Checkpoint {
             && (size_line == "0" || !size_line.starts_with('0'))
             && !size_line.is_empty();
         let size = size_line.parse::<u64>().ok().filter(|_| canonical).ok_or_else(|| {
-            let shown: String = size_line.chars().take(40).collect();
+            let shown: String = size_line.chars().take(40).flat_map(char::escape_debug).collect();
             NoteError::Checkpoint(format!(
                 "the second line should be the tree's size, a decimal number without leading zeroes below 2^64, found \"{shown}\""
             ))

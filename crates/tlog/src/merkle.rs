@@ -1,16 +1,12 @@
 //! The Merkle tree of RFC 6962: hashes, proof verification, and the frontier from which roots are made.
 //!
-//! Verification is total: any index, size and list of hashes gives an answer, up to `u64::MAX`, without
-//! overflow and with work bounded by [`MAX_PROOF_HASHES`].
+//! Verification is total: any index, size and list of hashes gives an answer, up to `u64::MAX`, without overflow. The
+//! sizes say how many hashes a proof has, 65 at the most, and no other number is looked at.
 
 use countersign_crypto::{HashAlgorithm, Hasher, encoding, sha256};
 
 /// A SHA-256 hash of a leaf, a node or a tree.
 pub type Hash = [u8; 32];
-
-/// No proof in a tree of at most 2^64 leaves is longer: an inclusion proof has one hash per level, 64 at most,
-/// a consistency proof one more.
-pub const MAX_PROOF_HASHES: usize = 65;
 
 /// Why a proof was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -228,17 +224,11 @@ pub struct Frontier {
 }
 
 impl Frontier {
-    /// Takes a tree up where it was left: its size and the roots of its complete subtrees, largest first.
-    ///
-    /// # Errors
-    /// [`ProofError::Length`] when the number of subtrees does not fit the size.
-    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Result<Self, ProofError> {
-        let expected = size.count_ones() as usize;
-        if peaks.len() == expected {
-            Ok(Self { size, peaks })
-        } else {
-            Err(ProofError::Length { expected, found: peaks.len() })
-        }
+    /// Takes a tree up where it was left: its size and the roots of its complete subtrees, largest first; as many as the
+    /// size has bits that are set.
+    pub(crate) fn from_peaks(size: u64, peaks: Vec<Hash>) -> Self {
+        debug_assert_eq!(peaks.len(), size.count_ones() as usize, "peaks of a tree of size {size}");
+        Self { size, peaks }
     }
 
     /// Adds the hash of a leaf.
@@ -435,10 +425,9 @@ mod tests {
         let mut tree = Frontier::default();
         for leaf in &all {
             tree.push(*leaf);
-            let again = Frontier::from_peaks(tree.size(), tree.peaks.clone()).unwrap();
+            let again = Frontier::from_peaks(tree.size(), tree.peaks.clone());
             assert_eq!(again.root(), tree.root());
         }
-        assert!(Frontier::from_peaks(76, tree.peaks).is_err());
     }
 
     proptest::proptest! {

@@ -201,13 +201,11 @@ impl Note {
     /// Adds a signature line, a witness's say, to the end.
     ///
     /// # Errors
-    /// [`NoteError::TooLarge`] when there are [`MAX_SIGNATURES`] already.
+    /// What [`Note::parse`] would say of the result; the note then stays as it is.
     pub fn add_signature(&mut self, signature: NoteSignature) -> Result<(), NoteError> {
-        let found = self.signatures.len() + 1;
-        if found > MAX_SIGNATURES {
-            return Err(NoteError::TooLarge { limit: MAX_SIGNATURES, found, unit: "signatures" });
-        }
-        self.signatures.push(signature);
+        let mut signatures = self.signatures.clone();
+        signatures.push(signature);
+        *self = Self::new(&self.text, signatures)?;
         Ok(())
     }
 }
@@ -285,8 +283,13 @@ mod tests {
         assert_eq!(Note::new("text\n", vec![signature.clone()]).unwrap().to_string(), GOOD);
         assert!(Note::new("text", vec![signature.clone()]).is_err());
         assert!(Note::new("text\n", vec![]).is_err());
-        let forged = NoteSignature { name: "a AAAAAAE=\n\u{2014} b".into(), ..signature };
-        assert!(Note::new("text\n", vec![forged]).is_err());
+        let forged = NoteSignature { name: "a AAAAAAE=\n\u{2014} b".into(), ..signature.clone() };
+        assert!(Note::new("text\n", vec![forged.clone()]).is_err());
+        let mut note = Note::new("text\n", vec![signature.clone()]).unwrap();
+        assert!(note.add_signature(forged).is_err());
+        assert_eq!(note.to_string(), GOOD);
+        note.add_signature(NoteSignature { name: "b".into(), ..signature }).unwrap();
+        assert_eq!(Note::parse(note.to_string().as_bytes()).unwrap(), note);
     }
 
     proptest::proptest! {

@@ -95,7 +95,7 @@ pub fn root<S: HashSource>(source: &S, size: u64) -> Result<Hash, S::Error> {
 /// The source's.
 pub fn frontier<S: HashSource>(source: &S, size: u64) -> Result<Frontier, S::Error> {
     let peaks = subtrees(0, size).map(|node| source.node(node)).collect::<Result<Vec<_>, _>>()?;
-    Ok(Frontier::from_peaks(size, peaks).unwrap_or_default())
+    Ok(Frontier::from_peaks(size, peaks))
 }
 
 /// The inclusion proof of a leaf in the tree of some size (RFC 6962 section 2.1.1).

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use countersign_crypto::{HashAlgorithm, KeyType, PublicKey, Scheme, Signer, sha256};
+use countersign_crypto::{KeyType, PublicKey, Signer, sha256};
 use jiff::Timestamp;
 
 use crate::note::{Note, NoteError, NoteSignature, check_name};
@@ -207,7 +207,7 @@ fn signers_of(note: &Note) -> String {
         if !out.is_empty() {
             out.push_str(", ");
         }
-        out.extend(signature.name.chars().take(100));
+        out.extend(signature.name.chars().take(100).flat_map(char::escape_debug));
         out.push_str(" (");
         out.push_str(&countersign_crypto::encoding::hex_encode(&signature.hint));
         out.push(')');
@@ -263,10 +263,7 @@ impl NoteSigner {
     /// or the name cannot stand in a note.
     pub fn new(kind: NoteKind, name: &str, signer: Arc<dyn Signer>) -> Result<Self, NoteError> {
         let verifier = NoteVerifier::new(kind, name, signer.public_key().clone())?;
-        let expected = match (kind, signer.public_key().key_type()) {
-            (NoteKind::Rfc6962, KeyType::EcdsaP256) => Scheme::Ecdsa(HashAlgorithm::Sha256),
-            (_, key) => key.default_scheme(),
-        };
+        let expected = signer.public_key().key_type().default_scheme();
         if signer.scheme() != expected {
             let reason = format!("expected the scheme {expected}, found {}", signer.scheme());
             return Err(NoteError::Key { kind: kind.name(), reason });
@@ -324,7 +321,7 @@ impl NoteSigner {
 #[cfg(test)]
 mod tests {
     use countersign_crypto::encoding::{base64_decode, hex_decode};
-    use countersign_crypto::{KeyPair, PublicKey};
+    use countersign_crypto::{KeyPair, PublicKey, Scheme};
 
     use super::*;
 
@@ -471,6 +468,15 @@ mod tests {
         let extended = Checkpoint { extensions: vec!["x".into()], ..checkpoint() };
         assert!(signer(NoteKind::Rfc6962, "n", KeyType::EcdsaP256).sign(&extended.to_text(), 0).is_err());
         assert!(signer(NoteKind::CosignatureV1, "n", KeyType::Ed25519).sign(&extended.to_text(), 0).is_ok());
+    }
+
+    #[test]
+    fn s15_names_of_strangers_are_escaped_in_messages() {
+        let text = checkpoint().to_text();
+        let ours = signer(NoteKind::Ed25519, "log.example", KeyType::Ed25519);
+        let line = NoteSignature { name: "a\u{202e}b".into(), hint: [0; 4], bytes: vec![1] };
+        let error = ours.verifier().verify(&Note::new(&text, vec![line]).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("a\\u{202e}b"), "{error}");
     }
 
     /// A cosignature's time is unsigned 64 bits in the wire form; above 2^63 it is refused.

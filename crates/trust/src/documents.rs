@@ -5,6 +5,8 @@
 //! signed before verifies after. Old and new overlap: publish first, then switch the services, then let the old
 //! one's validity end.
 
+use std::collections::BTreeSet;
+
 use countersign_bundle::{
     BundleError, CertificateAuthority, LogKey, Selector, Service, ServiceConfiguration, SigningConfig,
     TransparencyLog, TrustedRoot, ValidFor,
@@ -290,14 +292,15 @@ pub fn targets(root: &TrustedRoot, config: &SigningConfig) -> Result<Vec<TargetF
 /// retired has its fingerprint in the name and is marked so.
 #[must_use]
 pub fn legacy_targets(root: &TrustedRoot) -> Vec<TargetFile> {
-    let mut files = Vec::new();
+    let mut files: Vec<(&str, bool, TargetFile)> = Vec::new();
     for (logs, usage, stem) in [(&root.tlogs, "Rekor", "rekor"), (&root.ctlogs, "CTFE", "ctfe")] {
         for log in logs {
             let key = &log.public_key;
             let active = key.valid_for.end.is_none();
             let name = legacy_name(stem, "pub", &key.raw_bytes, active);
             let pem = encoding::pem_encode("PUBLIC KEY", &key.raw_bytes);
-            files.push(TargetFile::new(&name, pem).with_usage(usage, active, &log.base_url));
+            let file = TargetFile::new(&name, pem).with_usage(usage, active, &log.base_url);
+            files.push((usage, active, file));
         }
     }
     for ca in &root.certificate_authorities {
@@ -311,7 +314,7 @@ pub fn legacy_targets(root: &TrustedRoot) -> Vec<TargetFile> {
             };
             let name = legacy_name(&stem, "crt.pem", der, active);
             let pem = encoding::pem_encode("CERTIFICATE", der);
-            files.push(TargetFile::new(&name, pem).with_usage("Fulcio", active, &ca.uri));
+            files.push(("Fulcio", active, TargetFile::new(&name, pem).with_usage("Fulcio", active, &ca.uri)));
         }
     }
     for tsa in &root.timestamp_authorities {
@@ -325,10 +328,20 @@ pub fn legacy_targets(root: &TrustedRoot) -> Vec<TargetFile> {
             };
             let name = legacy_name(&stem, "crt.pem", der, active);
             let pem = encoding::pem_encode("CERTIFICATE", der);
-            files.push(TargetFile::new(&name, pem).with_usage("TSA", active, &tsa.uri));
+            files.push(("TSA", active, TargetFile::new(&name, pem).with_usage("TSA", active, &tsa.uri)));
         }
     }
-    // Two chains may share a root: the file of one in use wins over the same file retired.
+    // Two chains may share a root: what one in use has is not retired.
+    let in_use: BTreeSet<(&str, Vec<u8>)> = files
+        .iter()
+        .filter(|(_, active, _)| *active)
+        .map(|(usage, _, file)| (*usage, file.content.clone()))
+        .collect();
+    let mut files: Vec<TargetFile> = files
+        .into_iter()
+        .filter(|(usage, active, file)| *active || !in_use.contains(&(*usage, file.content.clone())))
+        .map(|(_, _, file)| file)
+        .collect();
     files.sort_by(|a, b| a.name.cmp(&b.name));
     files.dedup_by(|a, b| a.name == b.name);
     files

@@ -6,12 +6,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use support::judges::{Other, Own};
 use support::mutate::mutations;
-use support::vectors::{self, Case};
+use support::vectors::{Case, load};
 
 /// How many mutations of each bundle that verifies. There are 21 of those.
 const EACH: usize = 250;
@@ -58,9 +59,10 @@ const STRICTER: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// Where this workspace accepts what the other one refuses: the mutation's name, the case, and why that is right.
+/// Where this workspace accepts what the other one refuses: the place that is left empty, the case, and why that is right.
+/// A place that is changed in any other way is never among them.
 const LOOSER: &[(&str, &str, &str)] = &[(
-    "/inclusionProof/checkpoint",
+    "/verificationMaterial/tlogEntries/0/inclusionProof/checkpoint",
     "happy-path-v0.1",
     "in version 0.1 the log's promise is required and verified; an inclusion proof without a checkpoint is \
      not asked for and counts for nothing (sigstore_bundle.proto)",
@@ -71,7 +73,10 @@ fn allowed(code: &str, what: &str) -> bool {
 }
 
 fn allowed_looser(name: &str, what: &str) -> bool {
-    LOOSER.iter().any(|(part, case, _)| *case == name && what.contains(part))
+    let empty =
+        [" gone", " = null", " = {}", " = []", "/envelope gone", "/envelope = null", "/envelope = \"\""];
+    let left_empty = |place: &str| what.strip_prefix(place).is_some_and(|rest| empty.contains(&rest));
+    LOOSER.iter().any(|(place, case, _)| *case == name && left_empty(place))
 }
 
 #[derive(Default)]
@@ -131,14 +136,6 @@ impl Counts {
     }
 }
 
-fn load() -> Option<Vec<Case>> {
-    let directory = vectors::directory();
-    if directory.is_none() {
-        println!("skipped: the public vectors are not there");
-    }
-    directory.map(|d| vectors::load(&d))
-}
-
 #[test]
 fn every_vector_has_the_same_verdict_by_path_and_by_digest() {
     let Some(cases) = load() else { return };
@@ -146,11 +143,12 @@ fn every_vector_has_the_same_verdict_by_path_and_by_digest() {
     let (mut accepted, mut refused) = (0, 0);
     for case in &cases {
         let (own, other) = (Own::of(case), Other::of(case));
+        let (bundle, artifact) = (fs::read(&case.bundle).unwrap(), fs::read(&case.artifact).unwrap());
         for by_digest in [false, true] {
-            let verdict = own.verdict(&case.bundle, &case.artifact, by_digest);
+            let verdict = own.verdict(&bundle, &artifact, by_digest);
             assert_eq!(verdict.is_ok(), case.must_pass(), "{}: {verdict:?}", case.name);
             *if verdict.is_ok() { &mut accepted } else { &mut refused } += 1;
-            let theirs = other.verdict(&case.bundle, &case.artifact, by_digest);
+            let theirs = other.verdict(&bundle, &artifact, by_digest);
             counts.add(&case.name, "as it is", &verdict, &theirs);
         }
     }

@@ -56,6 +56,29 @@ pub(crate) fn logged_scheme(entries: &[TlogEntry]) -> Option<Scheme> {
         .map(|body| body.key_details.scheme)
 }
 
+/// The key, as SPKI, which the first entry that can be read says was signed with, if that is a bare key. A hint likewise.
+pub(crate) fn logged_key(entries: &[TlogEntry]) -> Option<Vec<u8>> {
+    let key_of = |pem: &str| match encoding::pem_decode(pem).ok()?.as_slice() {
+        [block] if block.label == "PUBLIC KEY" => Some(block.der.clone()),
+        _ => None,
+    };
+    entries.iter().find_map(|entry| {
+        if is_v2(entry) {
+            return match HashedRekordV2::parse_body(&entry.canonicalized_body).ok()?.verifier {
+                Verifier::PublicKey(key) => Some(key),
+                Verifier::Certificate(_) => None,
+            };
+        }
+        match BodyV1::parse(&entry.kind, &entry.version, &entry.canonicalized_body).ok()? {
+            BodyV1::HashedRekord { verifier_pem, .. } => key_of(&verifier_pem),
+            BodyV1::Dsse { signatures, .. } | BodyV1::Intoto { signatures, .. } => {
+                signatures.iter().find_map(|signature| key_of(&signature.verifier_pem))
+            }
+            _ => None,
+        }
+    })
+}
+
 /// Compares an entry with the bundle it stands in.
 pub(crate) fn verify_binding(
     entry: &TlogEntry,
@@ -165,7 +188,10 @@ fn same_digest(own: Option<Digest>, logged: &Digest) -> Result<(), Failure> {
     }
 }
 
-/// The statement's or artifact's digest to name in the result.
-pub(crate) fn any_digest(subject: &Subject<'_>) -> Option<Digest> {
-    HashAlgorithm::ALL.into_iter().find_map(|a| subject.digest(a))
+/// The artifact's digest which a signature over it by this scheme covers; any that can be had, if it was signed whole.
+pub(crate) fn digest_signed_by(scheme: Option<Scheme>, subject: &Subject<'_>) -> Option<Digest> {
+    match scheme.and_then(Scheme::hash) {
+        Some(hash) => subject.digest(hash),
+        None => HashAlgorithm::ALL.into_iter().find_map(|a| subject.digest(a)),
+    }
 }

@@ -7,7 +7,7 @@ use countersign_x509::chain::{self, ChainError, Purpose, VerifiedChain};
 use jiff::Timestamp;
 
 use crate::Reason;
-use crate::material::{Issuing, TrustMaterial};
+use crate::material::{Issuing, TrustMaterial, without_room};
 use crate::report::Failure;
 
 /// Finds an authority which vouches for the leaf at all of the times. `sent` are the intermediates that came with
@@ -54,6 +54,11 @@ fn verify_under(
     let anchors = std::slice::from_ref(&authority.chain.anchor);
     let chain = chain::verify(leaf, &intermediates, anchors, Purpose::CodeSigning, first)
         .map_err(|e| of_chain_error(&e))?;
+    if let Some(authority) = without_room(&authority.chain.above, &chain) {
+        let expected = format!("a path no longer than {} allows", authority.describe());
+        let found = format!("{} certificates below it", chain.certificates().count());
+        return Err((2, Failure::new(Reason::CertificateUsage, expected, found)));
+    }
     for time in times {
         if !authority.valid_for.contains(*time) {
             let expected = format!("a time at which {} is trusted", authority.name);

@@ -5,7 +5,7 @@ mod entries;
 use std::collections::HashSet;
 
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
-use countersign_crypto::{Digest, PublicKey, encoding};
+use countersign_crypto::{Digest, PublicKey, Scheme, encoding, sha256};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -114,19 +114,23 @@ impl<'a> Run<'a> {
         self.digest();
         let times = self.times(&claimed);
         let at: Vec<Timestamp> = times.iter().map(|t| t.time).collect();
-        if let Claimed::Certificate { leaf, sent } = &claimed {
-            self.certificate(leaf, sent, &at);
-        }
-        let (entries, witnesses) = self.logs(&claimed, &at);
+        let entitled = match &claimed {
+            Claimed::Certificate { leaf, sent } => self.certificate(leaf, sent, &at),
+            Claimed::Key(_) => true,
+        };
+        let logged = self.logs(&claimed, &at);
         let signed = self.signature(&claimed);
-        let statement = self.statement();
-        self.identity(&claimed);
+        let statement = self.statement(signed);
+        let wanted = self.identity(&claimed);
+        // Each part is there because its check passed. That no check failed is asked beside it, by the report.
         let (payload, digest) = statement?;
+        let (entries, witnesses) = logged?;
         let signer = match claimed {
             Claimed::Certificate { leaf, .. } => Signer::Certificate(leaf),
             Claimed::Key(key) => Signer::Key(key.key.clone()),
         };
-        signed.then(|| Verified::new(payload, digest, signer, times, entries, witnesses))
+        (entitled && wanted && signed.is_some())
+            .then(|| Verified::new(payload, digest, signer, times, entries, witnesses))
     }
 
     fn key_material(&self) -> Result<Claimed<'a>, Failure> {
@@ -182,8 +186,8 @@ impl<'a> Run<'a> {
             let schemes = signature::schemes(key, logged);
             signature::verify_signature(key, &schemes, &self.bundle.content, self.subject).is_ok()
         };
-        // cosign's older forms do not say which key it was. What is signed is in them, so a signature that does not
-        // verify is one by another key.
+        // cosign's older forms have no hint. What is signed is in them, so each key can be tried; and where none fits,
+        // the log entry says by which key it is.
         let older = hint.is_empty()
             && self.bundle.version == BundleVersion::Legacy
             && !matches!(self.bundle.content, Content::MessageSignature { .. });
@@ -193,12 +197,30 @@ impl<'a> Run<'a> {
             [only] if !older && encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
             _ => keys.iter().find(|k| verifies(&k.key)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
         };
-        chosen.map(Claimed::Key).ok_or_else(|| {
-            let known: Vec<String> =
-                keys.iter().map(|k| encoding::base64_encode(&k.key.fingerprint())).collect();
-            let found = if hint.is_empty() { "one by another key" } else { hint };
-            Failure::new(Reason::WrongKey, format!("a signature by key {}", known.join(" or ")), found)
-        })
+        if let Some(chosen) = chosen {
+            return Ok(Claimed::Key(chosen));
+        }
+        let known: Vec<String> = keys.iter().map(|k| encoding::base64_encode(&k.key.fingerprint())).collect();
+        let expected = format!("a signature by key {}", known.join(" or "));
+        if !hint.is_empty() {
+            return Err(Failure::new(Reason::WrongKey, expected, hint));
+        }
+        match binding::logged_key(&self.bundle.verification_material.tlog_entries) {
+            // Said to be by this one, and it does not verify: the check of the signature will tell.
+            Some(logged) => match keys.iter().find(|k| *k.key.spki_der() == *logged) {
+                Some(own) => Ok(Claimed::Key(own)),
+                None => {
+                    let found = encoding::base64_encode(&sha256(&logged));
+                    Err(Failure::new(Reason::WrongKey, expected, format!("{found}, says the log entry")))
+                }
+            },
+            None => Err(Failure::new(
+                Reason::NoKeyVerifies,
+                expected,
+                "one that this key does not verify, in a form that names no key: another key signed, or what was \
+                 signed has been changed",
+            )),
+        }
     }
 
     fn digest(&mut self) {
@@ -244,7 +266,7 @@ impl<'a> Run<'a> {
             }
         }
         for (i, entry) in bundle.verification_material.tlog_entries.iter().enumerate() {
-            let (Some(promise), Some(_)) = (&entry.inclusion_promise, entry.integrated_time) else {
+            let (Some(promise), Some(seconds)) = (&entry.inclusion_promise, entry.integrated_time) else {
                 continue;
             };
             if binding::is_v2(entry) {
@@ -261,7 +283,8 @@ impl<'a> Run<'a> {
                         "a promise that does not verify",
                     ));
                 };
-                Ok((log::integrated_time(entry, &logs, now)?, log.name.clone()))
+                let windows = log::windows(&logs, log);
+                Ok((log::integrated_time(seconds, &windows, now)?, log.name.clone()))
             });
             match found {
                 Ok((time, authority)) => {
@@ -325,15 +348,17 @@ impl<'a> Run<'a> {
         self.out.pass(name, "", "a time from somebody who is trusted", found);
     }
 
-    fn certificate(&mut self, leaf: &Certificate, sent: &[Certificate], times: &[Timestamp]) {
+    /// Whether the certificate leads to the trust root, and was seen by enough CT logs.
+    fn certificate(&mut self, leaf: &Certificate, sent: &[Certificate], times: &[Timestamp]) -> bool {
         if times.is_empty() {
             // Said already: the time of signing is not known, so there is no time to check the path at.
-            return;
+            return false;
         }
         let chain = match certificate::verify_chain(leaf, sent, self.material, times) {
             Ok(chain) => chain,
             Err(failure) => {
-                return self.out.refuse(CheckName::CertificateChain, "certificate", failure);
+                self.out.refuse(CheckName::CertificateChain, "certificate", failure);
+                return false;
             }
         };
         self.out.pass(
@@ -349,11 +374,16 @@ impl<'a> Run<'a> {
                 let expected = format!("SCTs of at least {required} CT logs");
                 self.out.pass(CheckName::Sct, "certificate", expected, count.to_string());
             }
-            Err(failure) => self.out.refuse(CheckName::Sct, "certificate", failure),
+            Err(failure) => {
+                self.out.refuse(CheckName::Sct, "certificate", failure);
+                return false;
+            }
         }
+        true
     }
 
-    fn signature(&mut self, claimed: &Claimed<'_>) -> bool {
+    /// The scheme by which the signature verifies.
+    fn signature(&mut self, claimed: &Claimed<'_>) -> Option<Scheme> {
         let key = claimed.holder().public_key();
         let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
         let schemes = signature::schemes(key, logged);
@@ -361,7 +391,7 @@ impl<'a> Run<'a> {
             Ok(scheme) => {
                 let expected = format!("a signature by the {} key of the signer", key.key_type());
                 self.out.pass(CheckName::Signature, "content", expected, scheme.to_string());
-                true
+                Some(scheme)
             }
             Err(failure) => {
                 self.out.refuse(CheckName::Signature, "content", failure);
@@ -370,13 +400,13 @@ impl<'a> Run<'a> {
                     signature::verify_signature(key, &schemes, &self.bundle.content, meant).is_ok()
                 });
                 self.out.follows_when(good, &[CheckName::Digest]);
-                false
+                None
             }
         }
     }
 
     /// What the signature is about: `None` when that cannot be told.
-    fn statement(&mut self) -> Option<(Payload, Digest)> {
+    fn statement(&mut self, signed: Option<Scheme>) -> Option<(Payload, Digest)> {
         let part = match self.bundle.content.envelope() {
             Some(_) => "dsseEnvelope.payload",
             None => "content",
@@ -394,7 +424,7 @@ impl<'a> Run<'a> {
             None => {}
             Some(Said::Artifact) => {
                 self.out.skip(CheckName::Statement, part, "the artifact itself is signed");
-                about = binding::any_digest(self.subject).map(|digest| (0, digest));
+                about = binding::digest_signed_by(signed, self.subject).map(|digest| (0, digest));
             }
             Some(Said::Simple(payload, _)) => match policy::find_image(payload, self.subject) {
                 Ok(digest) => {
@@ -442,19 +472,24 @@ impl<'a> Run<'a> {
         Some((payload, digest))
     }
 
-    fn identity(&mut self, claimed: &Claimed<'_>) {
+    /// Whether it is somebody who may sign.
+    fn identity(&mut self, claimed: &Claimed<'_>) -> bool {
         match claimed {
             Claimed::Certificate { leaf, .. } => match policy::check_identity(self.requirements, leaf) {
                 Ok(found) => {
                     let expected = "one of the required identities";
                     self.out.pass(CheckName::Identity, "certificate", expected, found);
                 }
-                Err(failure) => self.out.refuse(CheckName::Identity, "certificate", failure),
+                Err(failure) => {
+                    self.out.refuse(CheckName::Identity, "certificate", failure);
+                    return false;
+                }
             },
             Claimed::Key(key) => {
                 let found = format!("{:?}", key.key);
                 self.out.pass(CheckName::Identity, "publicKey", "one of the required keys", found);
             }
         }
+        true
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! One function, [`verify`], goes from an artifact ([`Subject`]), evidence ([`Bundle`](countersign_bundle::Bundle)),
 //! a trust root ([`TrustMaterial`]), [`Requirements`] and a time to a [`Report`]. It is pure: no network, no files,
-//! no clock. Every verdict of the product comes from here.
+//! no clock. Every verdict on a Sigstore bundle comes from here; signatures of the Notary Project have their own engine
+//! (`countersign-notary`), which shares the list of [`Reason`]s.
 //!
 //! The rules, in short:
 //! - Success is a value, [`Verified`], which only the engine makes, from evidence for every required check.
@@ -21,6 +22,7 @@ mod certificate;
 mod engine;
 mod log;
 mod material;
+mod names;
 mod policy;
 mod reason;
 mod report;

@@ -28,13 +28,21 @@ pub(crate) fn find<'a>(entry: &TlogEntry, material: &'a TrustMaterial) -> Result
     })
 }
 
-/// Checks the promise of Rekor v1: a signature over the entry's body, time, log and index in canonical JSON.
+/// Of logs with one id, those windows which are of this log's key: another key's say nothing about what it signed.
+pub(crate) fn windows<'a>(logs: &[&'a Log], log: &Log) -> Vec<&'a Log> {
+    logs.iter().copied().filter(|other| other.counted_as == log.counted_as).collect()
+}
+
+/// Checks the promise of Rekor v1: a signature over the entry's body, time, log and index in canonical JSON. It is a
+/// promise with a time, and the window of the log's key is held against that; without one there is no promise.
 pub(crate) fn verify_promise(entry: &TlogEntry, promise: &[u8], log: &Log) -> Result<(), Failure> {
+    let Some(time) = entry.integrated_time else {
+        return Err(Failure::new(Reason::PromiseInvalid, "a promise with the time it was given", "no time"));
+    };
     // JCS orders members by name; base64, hex and integers need no escaping.
     let signed = format!(
-        "{{\"body\":\"{}\",\"integratedTime\":{},\"logID\":\"{}\",\"logIndex\":{}}}",
+        "{{\"body\":\"{}\",\"integratedTime\":{time},\"logID\":\"{}\",\"logIndex\":{}}}",
         encoding::base64_encode(&entry.canonicalized_body),
-        entry.integrated_time.unwrap_or(0),
         encoding::hex_encode(&entry.log_id),
         entry.log_index
     );
@@ -44,12 +52,7 @@ pub(crate) fn verify_promise(entry: &TlogEntry, promise: &[u8], log: &Log) -> Re
 }
 
 /// The time of a verified promise, if it counts: inside the window of the log's key, and not in the future.
-pub(crate) fn integrated_time(
-    entry: &TlogEntry,
-    logs: &[&Log],
-    now: Timestamp,
-) -> Result<Timestamp, Failure> {
-    let seconds = entry.integrated_time.unwrap_or(0);
+pub(crate) fn integrated_time(seconds: i64, logs: &[&Log], now: Timestamp) -> Result<Timestamp, Failure> {
     let time = Timestamp::from_second(seconds)
         .map_err(|e| Failure::new(Reason::LogEntryMalformed, "a time", e.to_string()))?;
     if time > now {

@@ -4,7 +4,7 @@ use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, Val
 use countersign_crypto::{CryptoError, HashAlgorithm, KeyDetails, PublicKey};
 use countersign_tlog::note::NoteError;
 use countersign_tlog::{NoteVerifier, Witnesses};
-use countersign_x509::chain::Purpose;
+use countersign_x509::chain::{Purpose, VerifiedChain};
 use countersign_x509::timestamp::Authority;
 use countersign_x509::{Certificate, X509Error, oid};
 use jiff::Timestamp;
@@ -87,6 +87,17 @@ impl Chain {
     pub(crate) fn invalid_above(&self, at: Timestamp) -> Option<&Certificate> {
         self.above.iter().find(|c| !c.is_valid_at(at))
     }
+}
+
+/// A certificate above a path which has no room for the authorities in the path. How many those are was not known when
+/// the chain was prepared: evidence may bring some that stand below the trust root's.
+pub(crate) fn without_room<'a>(above: &'a [Certificate], path: &VerifiedChain) -> Option<&'a Certificate> {
+    let in_path = path.certificates().skip(1).count();
+    let full = |(i, authority): &(usize, &Certificate)| {
+        let limit = authority.basic_constraints().and_then(|b| b.path_len);
+        limit.is_some_and(|limit| in_path + i > usize::from(limit))
+    };
+    above.iter().enumerate().find(full).map(|(_, authority)| authority)
 }
 
 fn links_hold(first: &Certificate, above: &[Certificate], purpose: Purpose) -> bool {

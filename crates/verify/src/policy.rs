@@ -85,11 +85,25 @@ pub(crate) fn find_subject<'a>(
             return Ok((index, candidate, *digest));
         }
     }
+    // Named by digests of which none can be had is not the same as named by others.
+    let named: Vec<HashAlgorithm> = HashAlgorithm::ALL
+        .into_iter()
+        .filter(|a| statement.subjects.iter().any(|s| s.digest.contains_key(a.name())))
+        .collect();
+    if let Some(needed) = named.first()
+        && named.iter().all(|a| subject.digest(*a).is_none())
+    {
+        let expected = format!("the artifact's {needed} digest");
+        return Err(Failure::new(Reason::DigestUnavailable, expected, "other digests only"));
+    }
     let expected = HashAlgorithm::ALL.into_iter().find_map(|a| subject.digest(a));
     Err(Failure::new(
         Reason::SubjectMismatch,
         format!("a subject with {}", expected.map_or_else(|| "a digest".into(), |d| d.to_string())),
-        format!("{} other subjects", statement.subjects.len()),
+        match statement.subjects.len() {
+            1 => "another subject".to_owned(),
+            count => format!("{count} other subjects"),
+        },
     ))
 }
 

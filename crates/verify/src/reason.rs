@@ -1,4 +1,5 @@
-//! Why a check failed, as a value with a stable name and an exit code.
+//! Why a check failed, as a value with a stable name and an exit code. One list for the whole program: the engine of the
+//! Notary Project's signatures says reasons of it too, so that one name means one thing and ends in one exit code.
 
 use std::fmt;
 
@@ -56,6 +57,9 @@ reasons! {
     KeyExpected = "key_expected", 4;
     /// Another key than the required ones signed.
     WrongKey = "wrong_key", 4;
+    /// No required key verifies the signature, and nothing says by which key it is: another one signed, or what was
+    /// signed has been changed.
+    NoKeyVerifies = "no_key_verifies", 2;
     /// The required key was not valid at the time of signing.
     KeyNotValid = "key_not_valid_at_time", 2;
 
@@ -170,6 +174,46 @@ reasons! {
     NoTrustedCtLog = "no_trusted_ct_log", 5;
     /// The trust root has no timestamp authority.
     NoTrustedTimestampAuthority = "no_trusted_timestamp_authority", 5;
+
+    /// The envelope does not parse, or has not the parts it must have. This one and those below are said of signatures of
+    /// the Notary Project only.
+    EnvelopeMalformed = "envelope_malformed", 2;
+    /// The envelope is of a kind that is not known.
+    EnvelopeType = "envelope_type", 2;
+    /// An attribute must be understood and is not known here.
+    UnknownCritical = "unknown_critical_attribute", 2;
+    /// The signature asks for a verification plugin, and there are none here.
+    PluginRequired = "verification_plugin_required", 2;
+    /// Another signing scheme than the two of the specification.
+    SigningScheme = "signing_scheme", 2;
+    /// An algorithm which the specification does not allow.
+    AlgorithmUnsupported = "algorithm_unsupported", 2;
+    /// The envelope says another algorithm than the one that goes with the key.
+    AlgorithmMismatch = "algorithm_mismatch", 2;
+    /// The certificates are not one whole chain in order, ending in a root.
+    CertificateChain = "certificate_chain", 2;
+    /// The payload does not parse.
+    PayloadMalformed = "payload_malformed", 2;
+    /// The signature is of another artifact.
+    ArtifactMismatch = "artifact_mismatch", 2;
+    /// The signature lacks metadata that is asked for.
+    MetadataMismatch = "metadata_mismatch", 4;
+    /// The signature's own "best before" has passed.
+    SignatureExpired = "signature_expired", 2;
+    /// A timestamp is needed and there is none.
+    TimestampMissing = "timestamp_missing", 2;
+    /// A certificate has been revoked.
+    CertificateRevoked = "certificate_revoked", 2;
+    /// Whether a certificate has been revoked was not checked: there is no list for it.
+    RevocationNotChecked = "revocation_not_checked", 2;
+    /// No statement of the trust policy is for this artifact.
+    NoApplicablePolicy = "no_applicable_trust_policy", 4;
+    /// The trust policy does not parse, or contradicts its own rules.
+    TrustPolicyMalformed = "trust_policy_malformed", 5;
+    /// A trust store which the policy names is not there.
+    TrustStoreMissing = "trust_store_missing", 5;
+    /// A trust store holds something that must not be in it.
+    TrustStoreMalformed = "trust_store_malformed", 5;
 
     /// A check that must have run did not.
     Internal = "internal", 7;

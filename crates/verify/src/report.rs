@@ -1,7 +1,6 @@
 //! The answer: a list of checks, and either what was verified or why not.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::BundleError;
@@ -11,26 +10,7 @@ use jiff::Timestamp;
 
 use crate::Reason;
 
-macro_rules! names {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal;)*) => {
-        /// What is checked, in the order in which a report lists it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum CheckName {
-            $($(#[$doc])* $variant,)*
-        }
-
-        impl CheckName {
-            /// The stable name, in snake case.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)* }
-            }
-        }
-    };
-}
-
-names! {
+crate::check_names! {
     /// The bundle's form.
     Shape = "shape";
     /// Certificate or key: is it what is required, and can it be read?
@@ -69,12 +49,6 @@ names! {
     Annotations = "annotations";
     /// Who signed.
     Identity = "identity";
-}
-
-impl fmt::Display for CheckName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.code())
-    }
 }
 
 /// How a check ended.
@@ -201,7 +175,8 @@ pub struct VerifiedEntry {
     pub log: String,
     /// The log's id.
     pub log_id: Vec<u8>,
-    /// The entry's index in the log.
+    /// The entry's index, as the log vouches for it: that of its promise, which counts the log as a whole, or without
+    /// one that of its proof, which counts the tree (for Rekor v1: the shard).
     pub index: u64,
 }
 

@@ -424,7 +424,8 @@ impl<State> RequirementsBuilder<State> {
         Ok(self)
     }
 
-    /// At least this many witnesses of the trust material have cosigned the log's checkpoint.
+    /// At least this many witnesses of the trust material have cosigned one and the same checkpoint, and that of each
+    /// log which is required. Witnesses of different checkpoints are not added up: they have seen different trees.
     ///
     /// # Errors
     /// [`RequirementsError::Zero`].

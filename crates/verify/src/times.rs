@@ -5,7 +5,7 @@ use countersign_x509::timestamp::{Imprinted, TimestampError, TimestampToken};
 use jiff::Timestamp;
 
 use crate::Reason;
-use crate::material::{Stamping, TrustMaterial};
+use crate::material::{Stamping, TrustMaterial, without_room};
 use crate::report::Failure;
 
 /// A token that was verified.
@@ -72,6 +72,11 @@ fn verify_with(token: &TimestampToken, signature: &[u8], by: &Stamping) -> Resul
         };
         (rank, Failure::new(reason, expected, e.to_string()))
     })?;
+    if let Some(authority) = without_room(&by.above, verified.chain()) {
+        let expected = format!("a path no longer than {} allows", authority.describe());
+        let found = format!("{} certificates below it", verified.chain().certificates().count());
+        return Err((1, Failure::new(Reason::TimestampUntrusted, expected, found)));
+    }
     let time = verified.time();
     let outside = |expected: String| {
         Err((4, Failure::new(Reason::TimestampOutsideValidity, expected, time.to_string())))

@@ -15,6 +15,7 @@ use crate::asn1::{
     Cursor, certificate_time, check_limits, constructed, generalized_time, primitive, significant,
 };
 use crate::certificate::raw_extensions;
+use crate::name::ia5;
 use crate::{Certificate, Name, X509Error, oid};
 
 /// The largest list that is read, in bytes.
@@ -31,7 +32,7 @@ struct Scope {
     addresses: Vec<String>,
     only_users: bool,
     only_authorities: bool,
-    /// Some reasons only, attribute certificates only, or certificates of other issuers.
+    /// Some reasons only, attribute certificates only, certificates of other issuers, or of a place without an address.
     partial: bool,
 }
 
@@ -99,12 +100,11 @@ impl RevocationList {
         }
         let issuer = Name::parse(WHAT, fields.expect(Tag::Sequence)?)?;
         let this_update = certificate_time(WHAT, fields.next()?)?;
-        let mut next_update = None;
-        for tag in [Tag::UtcTime, Tag::GeneralizedTime] {
-            if let Some(tlv) = fields.optional(tag)? {
-                next_update = Some(certificate_time(WHAT, tlv)?);
-            }
-        }
+        let next_update = match fields.optional(Tag::UtcTime)? {
+            Some(tlv) => Some(tlv),
+            None => fields.optional(Tag::GeneralizedTime)?,
+        };
+        let next_update = next_update.map(|tlv| certificate_time(WHAT, tlv)).transpose()?;
         let entries = fields.optional(Tag::Sequence)?.map_or(&[][..], |tlv| tlv.value);
         let mut list = Self {
             tbs: range_in(der, tbs.raw),
@@ -288,30 +288,40 @@ impl Scope {
         outer.finish()?;
         let mut scope = Self::default();
         if let Some(point) = fields.optional(constructed(0))? {
-            let mut addresses = Vec::new();
-            // A name relative to the issuer's is nothing that could be compared here.
-            scope.partial = !read_addresses(point.value, &mut addresses)?;
-            scope.addresses = addresses;
+            read_addresses(point.value, &mut scope.addresses)?;
+            // A part of the certificates, under a name that cannot be compared here.
+            scope.partial = scope.addresses.is_empty();
         }
-        let mut flag = |n: u32| -> Result<bool, X509Error> {
-            Ok(fields.optional(primitive(n))?.is_some_and(|tlv| tlv.value != [0]))
-        };
-        scope.only_users = flag(1)?;
-        scope.only_authorities = flag(2)?;
-        let some_reasons = flag(3)?;
-        let indirect = flag(4)?;
-        let attributes = flag(5)?;
+        scope.only_users = flag(&mut fields, 1)?;
+        scope.only_authorities = flag(&mut fields, 2)?;
+        // A set of reasons, whichever they are.
+        let some_reasons = fields.optional(primitive(3))?.is_some();
+        let indirect = flag(&mut fields, 4)?;
+        let attributes = flag(&mut fields, 5)?;
         scope.partial |= some_reasons || indirect || attributes;
         fields.finish()?;
         Ok(scope)
     }
 }
 
-/// Reads the addresses of a `DistributionPointName`; `false` when it is of the other, relative form.
-fn read_addresses(content: &[u8], into: &mut Vec<String>) -> Result<bool, X509Error> {
+/// `[n] IMPLICIT BOOLEAN`, false when it is not there.
+fn flag(fields: &mut Cursor<'_>, n: u32) -> Result<bool, X509Error> {
+    match fields.optional(primitive(n))?.map(|tlv| tlv.value) {
+        None | Some([0]) => Ok(false),
+        Some([0xff]) => Ok(true),
+        Some(_) => Err(X509Error::malformed(WHAT, "a BOOLEAN that is neither true nor false")),
+    }
+}
+
+/// Reads the addresses of a `DistributionPointName`, if it has any: a directory's name is none, and a name relative to
+/// the issuer's neither.
+fn read_addresses(content: &[u8], into: &mut Vec<String>) -> Result<(), X509Error> {
     let mut choice = Cursor::new(WHAT, content)?;
-    let Some(names) = choice.optional(constructed(0))? else { return Ok(false) };
+    let names = choice.next()?;
     choice.finish()?;
+    if names.tag != constructed(0) {
+        return Ok(());
+    }
     let mut names = Cursor::new(WHAT, names.value)?;
     while !names.is_finished() {
         let name = names.next()?;
@@ -321,9 +331,9 @@ fn read_addresses(content: &[u8], into: &mut Vec<String>) -> Result<bool, X509Er
         if into.len() == MAX_ADDRESSES {
             return Err(X509Error::TooMany { what: "addresses of revocation lists", limit: MAX_ADDRESSES });
         }
-        into.push(String::from_utf8_lossy(name.value).into_owned());
+        into.push(ia5(WHAT, name.value)?);
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Where a certificate says that its revocation list is; `None` when it has no such extension.

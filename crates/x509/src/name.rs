@@ -151,7 +151,7 @@ pub enum San {
     Uri(String),
     /// A DNS name.
     Dns(String),
-    /// A name of another kind whose value is a UTF8String; Fulcio's user names are such.
+    /// A name of another kind whose value is a UTF8String; Fulcio's user names are such, and no others are names here.
     OtherName {
         /// What kind of name.
         oid: ObjectIdentifier,
@@ -172,11 +172,13 @@ impl San {
         Self::OtherName { oid: oid::FULCIO_USERNAME, value }
     }
 
-    /// The name as text, `None` for a form that is not text.
+    /// The name as text, by which an identity is told; `None` for a form that is not text, and for an otherName that is
+    /// not Fulcio's: whatever it means, it is not the name of who signed.
     #[must_use]
     pub fn as_text(&self) -> Option<&str> {
         match self {
-            Self::Email(s) | Self::Uri(s) | Self::Dns(s) | Self::OtherName { value: s, .. } => Some(s),
+            Self::Email(s) | Self::Uri(s) | Self::Dns(s) => Some(s),
+            Self::OtherName { oid, value } => (*oid == oid::FULCIO_USERNAME).then_some(value),
             Self::Other { .. } => None,
         }
     }
@@ -259,7 +261,7 @@ impl fmt::Display for San {
 }
 
 /// An IA5String without control characters: a name with a NUL or an escape sequence in it is an attack.
-fn ia5(what: &'static str, value: &[u8]) -> Result<String, X509Error> {
+pub(crate) fn ia5(what: &'static str, value: &[u8]) -> Result<String, X509Error> {
     if value.is_empty() {
         return Err(X509Error::malformed(what, "the name is empty"));
     }
@@ -309,6 +311,16 @@ mod tests {
         let name = Name::new(None, Some("\u{1b}[2Jx\u{202e}"));
         assert!(name.to_string().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{name}");
         assert_eq!(San::Email("o'brien@example.com".into()).to_string(), "o'brien@example.com");
+    }
+
+    /// A user principal name, say, is written by whoever runs a directory; it must not pass for an e-mail address.
+    #[test]
+    fn an_other_name_that_is_not_fulcios_names_nobody() {
+        let upn = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.20.2.3");
+        let san = San::OtherName { oid: upn, value: "alice@example.com".into() };
+        assert_eq!(read(&san.to_der().unwrap()).unwrap(), std::slice::from_ref(&san));
+        assert_eq!(san.as_text(), None);
+        assert_eq!(San::username("alice!example.com".into()).as_text(), Some("alice!example.com"));
     }
 
     #[test]

@@ -72,7 +72,8 @@ pub enum SignedEntry<'a> {
     },
 }
 
-/// The bytes which a log signs for an SCT: `digitally-signed struct` of RFC 6962 section 3.2.
+/// The bytes which a log signs for an SCT: `digitally-signed struct` of RFC 6962 section 3.2. The log's `MerkleTreeLeaf`
+/// (section 3.4) has the same bytes, because both begin with version 0 and a type 0.
 ///
 /// # Errors
 /// [`X509Error::TooLarge`] when a length does not fit its field.
@@ -81,26 +82,9 @@ pub fn signed_data(
     entry: SignedEntry<'_>,
     extensions: &[u8],
 ) -> Result<Vec<u8>, X509Error> {
-    tagged_entry(timestamp_ms, entry, extensions)
-}
-
-/// The bytes which a log puts into its tree: `MerkleTreeLeaf` of RFC 6962 section 3.4. They are the same as
-/// [`signed_data`], because both begin with version 0 and a type 0.
-///
-/// # Errors
-/// [`X509Error::TooLarge`] when a length does not fit its field.
-pub fn merkle_tree_leaf(
-    timestamp_ms: u64,
-    entry: SignedEntry<'_>,
-    extensions: &[u8],
-) -> Result<Vec<u8>, X509Error> {
-    tagged_entry(timestamp_ms, entry, extensions)
-}
-
-fn tagged_entry(timestamp_ms: u64, entry: SignedEntry<'_>, extensions: &[u8]) -> Result<Vec<u8>, X509Error> {
     let (SignedEntry::Certificate(body) | SignedEntry::Precertificate { tbs: body, .. }) = entry;
     let mut out = Vec::with_capacity(body.len() + extensions.len() + 64);
-    // Version v1; signature type certificate_timestamp, or leaf type timestamped_entry.
+    // Version v1; signature type certificate_timestamp.
     out.extend_from_slice(&[0, 0]);
     out.extend_from_slice(&timestamp_ms.to_be_bytes());
     match entry {
@@ -126,31 +110,6 @@ fn put_u16_vector(out: &mut Vec<u8>, what: &'static str, bytes: &[u8]) -> Result
     out.extend_from_slice(&u16::try_from(bytes.len()).map_err(too_large)?.to_be_bytes());
     out.extend_from_slice(bytes);
     Ok(())
-}
-
-/// The `leaf_index` extension of a static-ct log (C2SP static-ct-api): type 0, length 5, a 40-bit number.
-///
-/// # Errors
-/// [`X509Error::TooLarge`] for an index of more than 40 bits.
-pub fn leaf_index_extension(index: u64) -> Result<[u8; 8], X509Error> {
-    match index.to_be_bytes() {
-        [0, 0, 0, a, b, c, d, e] => Ok([0, 0, 5, a, b, c, d, e]),
-        _ => Err(X509Error::TooLarge { what: "leaf index, in bytes", limit: 5, found: 8 }),
-    }
-}
-
-/// Reads what [`leaf_index_extension`] writes out of an SCT's extensions. `None` when it is not there or the
-/// extensions are malformed.
-#[must_use]
-pub fn leaf_index(mut extensions: &[u8]) -> Option<u64> {
-    while let [kind, a, b, rest @ ..] = extensions {
-        let (value, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes([*a, *b])))?;
-        if let (0, [a, b, c, d, e]) = (kind, value) {
-            return Some(u64::from_be_bytes([0, 0, 0, *a, *b, *c, *d, *e]));
-        }
-        extensions = rest;
-    }
-    None
 }
 
 /// TLS `SignatureAndHashAlgorithm` (RFC 5246 section 7.4.1.4.1, RFC 8446 section 4.2.3).
@@ -365,19 +324,6 @@ mod tests {
             prop_assert!(Sct::parse_list(&bytes[..bytes.len().saturating_sub(cut + 1)]).is_err());
             prop_assert!(Sct::parse_list(&[bytes, vec![0]].concat()).is_err());
         }
-
-        #[test]
-        fn leaf_indices_read_back(index in 0_u64..1 << 40) {
-            prop_assert_eq!(leaf_index(&leaf_index_extension(index).unwrap()), Some(index));
-        }
-    }
-
-    #[test]
-    fn the_leaf_index_extension_is_as_recorded() {
-        assert_eq!(encoding::base64_encode(&leaf_index_extension(1).unwrap()), "AAAFAAAAAAE=");
-        assert!(leaf_index_extension(1 << 40).is_err());
-        assert_eq!(leaf_index(&[]), None);
-        assert_eq!(leaf_index(&[0, 0, 9, 1]), None);
     }
 
     #[test]

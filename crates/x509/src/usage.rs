@@ -63,6 +63,11 @@ impl KeyUsage {
     pub(crate) fn parse(critical: bool, value: &[u8]) -> Result<Self, X509Error> {
         const WHAT: &str = "key usage";
         let bits: der::asn1::BitStringRef<'_> = decode_all(WHAT, value)?;
+        // Bits behind the end are zero in DER. Who looks at them would see another usage than who does not.
+        let behind = (1_u8 << bits.unused_bits()) - 1;
+        if bits.raw_bytes().last().is_some_and(|last| last & behind != 0) {
+            return Err(X509Error::malformed(WHAT, "expected zeros behind the last bit"));
+        }
         let bits = match bits.raw_bytes() {
             [a] => u16::from_be_bytes([*a, 0]),
             [a, b] => u16::from_be_bytes([*a, *b]),
@@ -147,5 +152,23 @@ impl BasicConstraints {
             return Err(X509Error::malformed(WHAT, "a path length without being an authority"));
         }
         Ok(Self { critical, ca, path_len })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v26_bits_behind_the_end_of_a_key_usage_are_refused() {
+        let parse = |value: &[u8]| KeyUsage::parse(true, value);
+        assert!(parse(&[0x03, 2, 2, 0x04]).unwrap().key_cert_sign());
+        // One bit long, and keyCertSign behind it.
+        assert!(parse(&[0x03, 2, 7, 0x84]).is_err());
+        assert!(parse(&[0x03, 2, 7, 0x80]).unwrap().digital_signature());
+        assert_eq!(parse(&[0x03, 3, 7, 0x80, 0x80]).unwrap().names().last(), Some("decipherOnly"));
+        for bad in [&[0x03, 1, 0][..], &[0x03, 2, 8, 0], &[0x03, 4, 0, 0, 0, 0], &[0x04, 2, 0, 0x80]] {
+            assert!(parse(bad).is_err(), "{bad:02x?}");
+        }
     }
 }

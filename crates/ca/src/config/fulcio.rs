@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::providers::{EXTENSION_NAMES, built_in};
 use super::{CiTemplates, ConfigError, IssuerConfig, IssuerType};
+use crate::json;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: usize = 1024 * 1024;
@@ -116,7 +117,9 @@ impl FulcioConfig {
             )));
         }
         let file: File = if text.trim_start().starts_with('{') {
-            serde_json::from_str(text).map_err(|e| ConfigError::Fulcio(e.to_string()))?
+            // The last of two entries of one name would win silently.
+            let members = json::parse_object(text.trim().as_bytes()).map_err(ConfigError::Fulcio)?;
+            serde_json::from_value(members.into()).map_err(|e| ConfigError::Fulcio(e.to_string()))?
         } else {
             serde_saphyr::from_str(&spaced_aliases(text)).map_err(|e| ConfigError::Fulcio(e.to_string()))?
         };
@@ -328,6 +331,18 @@ ci-issuer-metadata:
         assert_eq!(config.issuers().len(), 2);
         assert_eq!(config.providers()["x"].extensions["build-signer-uri"], "{{ .a }}");
         assert!(Issuers::new(&[], Some(&config)).is_ok());
+    }
+
+    #[test]
+    fn an_issuer_given_twice_is_refused_in_either_form() {
+        let json = r#"{"OIDCIssuers": {
+            "https://a.example.com": {"ClientID": "sigstore", "Type": "email"},
+            "https://a.example.com": {"ClientID": "other", "Type": "email"}
+        }}"#;
+        assert!(FulcioConfig::parse(json).unwrap_err().to_string().contains("twice"));
+        let entry = "  https://a.example.com:\n    client-id: sigstore\n    type: email\n";
+        assert!(FulcioConfig::parse(&format!("oidc-issuers:\n{entry}")).is_ok());
+        assert!(FulcioConfig::parse(&format!("oidc-issuers:\n{entry}{entry}")).is_err());
     }
 
     #[test]

@@ -311,9 +311,16 @@ const CIRCLECI_DEFINITION: &str = r#"{{.api_url}}/projects/{{(index . "oidc.circ
 const BUDDY_PIPELINE: &str =
     "{{.base_url}}/{{.workspace_domain}}/{{.project_name}}/pipelines/pipeline/{{.pipeline_id}}";
 
-/// Claims which must be there, since the templates reach them with `index`, where missing means empty.
-const REQUIRED: [(&str, &[&str]); 1] =
-    [("circleci-job", &["oidc.circleci.com/project-id", "oidc.circleci.com/pipeline-definition-id"])];
+/// Claims which must be there and not be empty: without them the certificate would name nobody in particular, such as
+/// `https://github.com/`.
+const REQUIRED: [(&str, &[&str]); 6] = [
+    ("github-workflow", &["job_workflow_ref"]),
+    ("gitlab-pipeline", &["ci_config_ref_uri"]),
+    ("codefresh-workflow", &["account_name", "pipeline_name", "account_id", "pipeline_id"]),
+    ("buildkite-job", &["organization_slug", "pipeline_slug"]),
+    ("circleci-job", &["oidc.circleci.com/project-id", "oidc.circleci.com/pipeline-definition-id"]),
+    ("buddy-pipeline", &["workspace_domain", "project_name", "pipeline_id"]),
+];
 
 /// A built-in provider's definition, by Fulcio's name for it.
 #[must_use]
@@ -334,15 +341,21 @@ pub(crate) fn compile_built_in(name: &str) -> Result<CiProvider, String> {
         format!("there is no CI provider \"{name}\"; built in are {}", names.join(", "))
     })?;
     let mut provider = CiProvider::compile(&templates)?;
-    provider.required = REQUIRED.iter().find(|(n, _)| *n == name).map_or(&[], |(_, claims)| claims);
+    provider.required = required(name);
     Ok(provider)
+}
+
+fn required(name: &str) -> &'static [&'static str] {
+    REQUIRED.iter().find(|(n, _)| *n == name).map_or(&[], |(_, claims)| claims)
 }
 
 /// The provider of the issuer type `buildkite-job`, older than the CI provider of that name: a name, no extensions.
 pub(crate) fn compile_buildkite_type() -> Result<CiProvider, String> {
     let mut templates = built_in("buildkite-job").unwrap_or_default();
     templates.extensions.clear();
-    CiProvider::compile(&templates)
+    let mut provider = CiProvider::compile(&templates)?;
+    provider.required = required("buildkite-job");
+    Ok(provider)
 }
 
 #[cfg(test)]
@@ -380,6 +393,11 @@ mod tests {
         for built in BUILT_IN {
             let compiled = compile_built_in(built.name).unwrap();
             assert_eq!(compiled.extensions.len(), built.extensions.len(), "{}", built.name);
+        }
+        for built in BUILT_IN {
+            let required = compile_built_in(built.name).unwrap().required;
+            assert!(!required.is_empty(), "{}", built.name);
+            assert!(required.iter().all(|claim| built.subject.contains(claim)), "{}", built.name);
         }
         for name in ["github-workflow", "gitlab-pipeline", "buildkite-job"] {
             assert!(built_in(name).unwrap().locked.contains("url"), "{name}");

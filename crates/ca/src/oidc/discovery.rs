@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use tokio::io::AsyncReadExt as _;
 use url::Url;
 
 use super::{Algorithm, FetchRequest, JwkSet, Transport};
@@ -153,9 +154,11 @@ async fn get(issuer: &Issuer, transport: &dyn Transport, start: Url) -> Result<V
 
 async fn read_limited(path: &std::path::Path) -> Result<Vec<u8>, String> {
     let failed = |e: std::io::Error| format!("{}: {e}", path.display());
-    let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
-    if size > MAX_BODY as u64 {
-        return Err(format!("{}: expected at most {MAX_BODY} bytes, found {size}", path.display()));
+    let file = tokio::fs::File::open(path).await.map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BODY as u64 + 1).read_to_end(&mut bytes).await.map_err(failed)?;
+    if bytes.len() > MAX_BODY {
+        return Err(format!("{}: expected at most {MAX_BODY} bytes, found more", path.display()));
     }
-    tokio::fs::read(path).await.map_err(failed)
+    Ok(bytes)
 }

@@ -94,7 +94,7 @@ fn read_key(item: &Value) -> Result<Jwk, String> {
         Some(Value::Array(ops)) if ops.iter().any(|op| op == "verify") => {}
         Some(_) => return Err("a key not for verifying".into()),
     }
-    if ["d", "p", "q", "k"].iter().any(|private| members.contains_key(*private)) {
+    if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|private| members.contains_key(*private)) {
         return Err("a key published with its private half".into());
     }
     let algorithm = match text(members, "alg")? {
@@ -179,6 +179,8 @@ mod tests {
             with("use", "enc".into()),
             with("key_ops", serde_json::json!(["sign"])),
             with("d", "AAAA".into()),
+            with("dp", "AAAA".into()),
+            with("oth", serde_json::json!([])),
             with("alg", "RSA-OAEP".into()),
             with("alg", "ES384".into()),
             with("crv", "P-384".into()),

@@ -3,13 +3,16 @@
 //! Keys are fresh for five minutes. After that the next token fetches them again, once for all who wait; while that
 //! fails, the old ones are good until they are an hour old, and then there are none. A key id that is not among
 //! fresh keys causes one fetch, at most every ten seconds for an issuer. Only a complete, checked answer is kept.
+//!
+//! A fetch that was begun goes on when the client whose token caused it hangs up. Otherwise a stranger could keep an
+//! issuer's keys from ever being fetched: a token that only names the issuer, sent at the end of each pause, and gone.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_clock::{Clock, Timestamp};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::Transport;
 use super::discovery::{self, IssuerKeys};
@@ -35,7 +38,7 @@ pub(crate) struct KeyStore {
     clock: Arc<dyn Clock>,
     entries: Mutex<HashMap<String, Arc<Entry>>>,
     uses: AtomicU64,
-    wildcard_fetches: Semaphore,
+    wildcard_fetches: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
@@ -44,7 +47,7 @@ struct Entry {
     last_use: AtomicU64,
     state: Mutex<State>,
     /// Held by the one who fetches.
-    flight: tokio::sync::Mutex<()>,
+    flight: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -74,7 +77,7 @@ impl KeyStore {
             clock,
             entries: Mutex::default(),
             uses: AtomicU64::new(0),
-            wildcard_fetches: Semaphore::new(MAX_WILDCARD_FETCHES),
+            wildcard_fetches: Arc::new(Semaphore::new(MAX_WILDCARD_FETCHES)),
         }
     }
 
@@ -88,13 +91,13 @@ impl KeyStore {
         }
         if let Some(old) = state.younger_than(USABLE_SECONDS, now) {
             // Nobody waits for a refresh while there are keys to work with, but the one who makes it.
-            let flight = entry.flight.try_lock();
-            if flight.is_err() || entry.state().pausing(now) {
-                return Ok(old);
-            }
-            return Ok(self.fetch(issuer, &entry).await.unwrap_or(old));
+            let flight = match Arc::clone(&entry.flight).try_lock_owned() {
+                Ok(flight) if !entry.state().pausing(now) => flight,
+                _ => return Ok(old),
+            };
+            return Ok(self.fetch(issuer, entry, flight).await.unwrap_or(old));
         }
-        let _flight = entry.flight.lock().await;
+        let flight = Arc::clone(&entry.flight).lock_owned().await;
         let (now, state) = (self.clock.now(), entry.state());
         if let Some(keys) = state.younger_than(FRESH_SECONDS, now) {
             return Ok(keys);
@@ -102,40 +105,60 @@ impl KeyStore {
         if state.pausing(now) {
             return Err(format!("a fetch failed less than {PAUSE_SECONDS} s ago"));
         }
-        self.fetch(issuer, &entry).await
+        self.fetch(issuer, entry, flight).await
     }
 
     /// Newer keys than these, for a token whose key id is not among them; `None` when it is too soon to ask again
     /// or the issuer has nothing newer to say.
     pub(crate) async fn newer(&self, issuer: &Issuer, than: &Arc<IssuerKeys>) -> Option<Arc<IssuerKeys>> {
         let entry = self.entry(issuer);
-        let _flight = entry.flight.lock().await;
+        let flight = Arc::clone(&entry.flight).lock_owned().await;
         let state = entry.state();
         match &state.keys {
             Some(keys) if !Arc::ptr_eq(keys, than) => Some(Arc::clone(keys)),
             _ if state.pausing(self.clock.now()) => None,
-            _ => self.fetch(issuer, &entry).await.ok(),
+            _ => self.fetch(issuer, entry, flight).await.ok(),
         }
     }
 
-    /// Fetches; the caller holds the entry's flight.
-    async fn fetch(&self, issuer: &Issuer, entry: &Entry) -> Result<Arc<IssuerKeys>, String> {
-        let _permit = if issuer.by_wildcard() { self.wildcard_fetches.acquire().await.ok() } else { None };
+    /// Fetches, to the end even if the caller goes away. Whoever holds the flight may.
+    async fn fetch(
+        &self,
+        issuer: &Issuer,
+        entry: Arc<Entry>,
+        flight: OwnedMutexGuard<()>,
+    ) -> Result<Arc<IssuerKeys>, String> {
+        // Waited for here, where it ends with the caller, so that there are never more fetches than permits.
+        let permit = if issuer.by_wildcard() {
+            Arc::clone(&self.wildcard_fetches).acquire_owned().await.ok()
+        } else {
+            None
+        };
         entry.lock().attempted = Some(self.clock.now());
-        match discovery::fetch(issuer, self.transport.as_ref()).await {
-            Ok(keys) => {
-                let keys = Arc::new(keys);
-                let mut state = entry.lock();
-                state.keys = Some(Arc::clone(&keys));
-                state.fetched = Some(self.clock.now());
-                tracing::debug!(issuer = issuer.url(), keys = keys.keys.len(), "fetched the issuer's keys");
-                Ok(keys)
+        let (issuer, transport, clock) =
+            (issuer.clone(), Arc::clone(&self.transport), Arc::clone(&self.clock));
+        let fetch = tokio::spawn(async move {
+            let _held = (permit, flight);
+            match discovery::fetch(&issuer, transport.as_ref()).await {
+                Ok(keys) => {
+                    let keys = Arc::new(keys);
+                    let mut state = entry.lock();
+                    state.keys = Some(Arc::clone(&keys));
+                    state.fetched = Some(clock.now());
+                    tracing::debug!(
+                        issuer = issuer.url(),
+                        keys = keys.keys.len(),
+                        "fetched the issuer's keys"
+                    );
+                    Ok(keys)
+                }
+                Err(reason) => {
+                    tracing::warn!(issuer = issuer.url(), reason, "could not fetch the issuer's keys");
+                    Err(reason)
+                }
             }
-            Err(reason) => {
-                tracing::warn!(issuer = issuer.url(), reason, "could not fetch the issuer's keys");
-                Err(reason)
-            }
-        }
+        });
+        fetch.await.unwrap_or_else(|error| Err(format!("the fetch did not come to its end: {error}")))
     }
 
     fn entry(&self, issuer: &Issuer) -> Arc<Entry> {
@@ -160,7 +183,7 @@ impl KeyStore {
             by_wildcard: issuer.by_wildcard(),
             last_use: AtomicU64::new(tick),
             state: Mutex::default(),
-            flight: tokio::sync::Mutex::default(),
+            flight: Arc::default(),
         });
         entries.insert(issuer.url().to_owned(), Arc::clone(&entry));
         entry

@@ -41,6 +41,8 @@ pub enum Answer {
     Redirect(String),
     Broken,
     Hangs,
+    /// This body, once it is let through.
+    When(Arc<tokio::sync::Notify>, Vec<u8>),
 }
 
 /// A network in memory.
@@ -82,6 +84,10 @@ impl Transport for Network {
                 Some(Answer::Redirect(to)) => respond(302, Some(to), Vec::new()),
                 Some(Answer::Broken) | None => Err(TransportError("connection refused".into())),
                 Some(Answer::Hangs) => std::future::pending().await,
+                Some(Answer::When(gate, body)) => {
+                    gate.notified().await;
+                    respond(200, None, body)
+                }
             }
         })
     }

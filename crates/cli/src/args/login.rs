@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
-use crate::out::Terminal;
+use crate::out::{Terminal, say};
 
 /// How a person logs in, by cosign's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -107,7 +107,7 @@ struct Person {
 impl Ui for Person {
     fn open(&self, url: &Url) {
         // Shown even if quiet: nothing goes on without it.
-        eprintln!("Log in with your browser. If it does not open by itself, go to\n  {url}");
+        say(&format!("Log in with your browser. If it does not open by itself, go to\n  {url}"));
         let program = std::env::var("BROWSER")
             .ok()
             .filter(|b| !b.is_empty())
@@ -127,6 +127,6 @@ impl Ui for Person {
     }
 
     fn device(&self, prompt: &DevicePrompt) {
-        eprintln!("Log in on any device: go to\n  {}\nand enter the code\n  {}", prompt.url, prompt.code);
+        say(&format!("Log in on any device: go to\n  {}\nand enter the code\n  {}", prompt.url, prompt.code));
     }
 }

@@ -8,11 +8,17 @@ pub(crate) mod registry;
 pub(crate) mod services;
 pub(crate) mod witness;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
 use crate::out::{Color, Format, Terminal, parse_duration};
+
+/// A number, and what is said when it is none.
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("expected a number, found \"{text}\""))
+}
 
 /// Arguments of every command.
 #[derive(Debug, Args)]

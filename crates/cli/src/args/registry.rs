@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use countersign_client::artifact::read_limited;
 use countersign_client::image::Images;
 use countersign_crypto::Digest;
 use countersign_http::HttpOptions;
@@ -13,12 +12,12 @@ use countersign_registry::auth::{Credential, Credentials};
 use countersign_registry::{Reference, Registry, RegistryError, RegistryOptions, Repository};
 use zeroize::Zeroizing;
 
+use crate::args::authority::certificates;
+use crate::args::refused::RegistryRefused;
 use crate::failure::Failure;
 
 /// The variable with which cosign names one repository for all evidence.
 const REPOSITORY_VARIABLE: &str = "COSIGN_REPOSITORY";
-/// The largest file of certificates, in bytes.
-const MAX_CERTIFICATES: usize = 1 << 20;
 
 impl From<RegistryError> for Failure {
     fn from(error: RegistryError) -> Self {
@@ -27,7 +26,7 @@ impl From<RegistryError> for Failure {
 }
 
 /// Arguments about registries, by cosign's names.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Registry")]
 pub(crate) struct RegistryArgs {
     /// One repository for the evidence of all images, instead of each image's own; else COSIGN_REPOSITORY
@@ -54,19 +53,42 @@ pub(crate) struct RegistryArgs {
     /// A host, with its port, that gives out the tokens of the registries named in this command: it gets their login
     #[arg(long, value_name = "HOST", hide_short_help = true)]
     registry_token_server: Vec<String>,
+    #[command(flatten)]
+    refused: RegistryRefused,
 }
 
 impl RegistryArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.refused.check()
+    }
+
+    /// The one repository for all evidence, when there is one.
+    pub(crate) fn evidence(&self) -> Option<String> {
+        let variable = || std::env::var(REPOSITORY_VARIABLE).ok().filter(|text| !text.is_empty());
+        self.repository.clone().or_else(variable)
+    }
+
+    /// Refuses to carry an image when its evidence is kept elsewhere: what is carried is what lies beside it, and evidence that
+    /// is left behind would look like none.
+    pub(crate) fn check_beside(&self) -> Result<(), Failure> {
+        self.check()?;
+        match self.evidence() {
+            None => Ok(()),
+            Some(place) => Err(Failure::usage(format!(
+                "all evidence is kept in {place} (--repository, {REPOSITORY_VARIABLE}), and only what lies beside an image is \
+                 carried along with it"
+            ))
+            .next(format!("unset {REPOSITORY_VARIABLE} to carry what lies beside the image"))),
+        }
+    }
+
     /// A client for these images. Given credentials go to the registries of these names and to no other.
     pub(crate) fn images<'a>(
         &self,
         references: impl IntoIterator<Item = &'a Reference>,
     ) -> Result<Images, Failure> {
-        let evidence = match &self.repository {
-            Some(text) => Some(text.clone()),
-            None => std::env::var(REPOSITORY_VARIABLE).ok().filter(|text| !text.is_empty()),
-        };
-        let evidence = evidence.map(|text| Repository::parse(&text)).transpose()?;
+        let evidence = self.evidence().map(|text| Repository::parse(&text)).transpose()?;
         let own = references.into_iter().map(Reference::registry).collect::<Vec<_>>();
         let hosts = own.into_iter().chain(evidence.as_ref().map(Repository::registry));
         Ok(Images::new(self.registry(hosts)?, evidence.clone()))
@@ -74,6 +96,7 @@ impl RegistryArgs {
 
     /// A client for registries. Given credentials go to these hosts and to no other.
     pub(crate) fn registry<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<Registry, Failure> {
+        self.check()?;
         let given = match (&self.registry_username, &self.registry_password, &self.registry_token) {
             (Some(user), Some(password), _) => Some(Credential::password(user, password)),
             (_, _, Some(token)) => Some(Credential::Token(Zeroizing::new(token.clone()))),
@@ -90,7 +113,7 @@ impl RegistryArgs {
         }
         let authorities = match &self.registry_cacert {
             None => Vec::new(),
-            Some(path) => vec![read_limited(path, MAX_CERTIFICATES)?],
+            Some(path) => certificates(path)?.iter().map(|found| found.to_pem().into_bytes()).collect(),
         };
         let plain = self.allow_http_registry == Some(true) || self.allow_insecure_registry == Some(true);
         let http = HttpOptions {

@@ -112,6 +112,7 @@ impl ServiceArgs {
             services.timestamps = vec![parse_url(url)?];
         }
         let unlogged = self.unlogged();
+        let none_named = services.logs.is_empty();
         if !held && (unlogged || self.no_timestamp) {
             return Err(Failure::usage(
                 "--no-tlog, --tlog-upload=false and --no-timestamp go with --key only: a signature by identity is worth what \
@@ -132,6 +133,18 @@ impl ServiceArgs {
             .next(
                 "give one with --signing-config, or trust the instance itself: countersign trust add URL",
             ));
+        }
+        if none_named && !unlogged {
+            let next = if held {
+                "name one with --rekor-url, or say --no-tlog"
+            } else {
+                "name one with --rekor-url"
+            };
+            return Err(Failure::new(
+                crate::failure::TRUST,
+                "no transparency log is named to sign with, and a signature that no log has seen is refused by default",
+            )
+            .next(next));
         }
         Ok(services)
     }

@@ -7,6 +7,7 @@ use countersign_client::artifact::read_limited;
 use countersign_http::text::printable;
 use countersign_tlog::Witnesses;
 
+use crate::args::number;
 use crate::failure::Failure;
 
 const MAX_FILE: usize = 64 * 1024;
@@ -19,7 +20,7 @@ pub(crate) struct WitnessArgs {
     #[arg(long = "witness", value_name = "KEY|FILE")]
     witnesses: Vec<String>,
     /// At least this many of the witnesses named must have cosigned; one, unless said otherwise
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
     min_witnesses: Option<usize>,
 }
 

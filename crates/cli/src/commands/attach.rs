@@ -11,9 +11,7 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_registry::evidence::{self, Material, SimpleSigned};
 use countersign_registry::{Descriptor, DryRun, Store, Written};
 use countersign_verify::SIGN_PREDICATE_TYPE;
-use serde_json::json;
 
-use crate::args::refused::RegistryRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
@@ -45,18 +43,14 @@ struct Where {
     dry_run: bool,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 /// Attach a signature: a bundle, or cosign's older parts
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign attach signature --bundle app.sigstore.json registry.example/app:v1
-  countersign attach signature --payload payload.json --signature payload.sig registry.example/app:v1")]
+  countersign attach signature --payload app.json --signature app.sig registry.example/app:v1")]
 struct AttachSignature {
-    #[command(flatten)]
-    place: Where,
     /// A bundle, as `countersign sign --upload=false --bundle FILE` writes it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["signature", "payload"], required_unless_present = "signature")]
     bundle: Option<PathBuf>,
@@ -78,6 +72,8 @@ struct AttachSignature {
     /// The log's promise, as cosign's annotation has it (JSON with SignedEntryTimestamp and Payload)
     #[arg(long, value_name = "FILE", requires = "signature")]
     rekor_response: Option<PathBuf>,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Attach statements: bundles, or DSSE envelopes, one JSON document on each line
@@ -86,21 +82,19 @@ struct AttachSignature {
     before_help = "Examples:\n  countersign attach attestation --attestation statement.sigstore.json registry.example/app:v1"
 )]
 struct AttachAttestation {
-    #[command(flatten)]
-    place: Where,
     /// The file with the statements
     #[arg(long, value_name = "FILE", required = true)]
     attestation: Vec<PathBuf>,
+    #[command(flatten)]
+    place: Where,
 }
 
 /// Attach a bill of materials, unsigned
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign attach sbom --sbom app.spdx.json --type spdx --input-format json registry.example/app:v1"
+    before_help = "Examples:\n  countersign attach sbom --sbom app.json --type spdx --input-format json registry.example/app:v1"
 )]
 struct AttachSbom {
-    #[command(flatten)]
-    place: Where,
     /// The file
     #[arg(long, value_name = "FILE")]
     sbom: PathBuf,
@@ -110,6 +104,8 @@ struct AttachSbom {
     /// In which notation: json, xml or text
     #[arg(long, value_name = "FORM", value_parser = ["json", "xml", "text"])]
     input_format: Option<String>,
+    #[command(flatten)]
+    place: Where,
 }
 
 impl Attach {
@@ -129,7 +125,7 @@ impl Where {
         terminal: &Terminal,
         work: impl AsyncFnOnce(&dyn Store, &Descriptor) -> Result<Vec<Written>, Failure>,
     ) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let written = block_on(terminal, async {
@@ -304,8 +300,8 @@ impl AttachSbom {
             ("cyclonedx", None | Some("xml")) => "application/vnd.cyclonedx+xml",
             ("syft", None | Some("json")) => "application/vnd.syft+json",
             (kind, form) => {
-                let text = json!({ "type": kind, "form": form });
-                return Err(Failure::usage(format!("--type and --input-format do not go together: {text}")));
+                let form = form.unwrap_or("none");
+                return Err(Failure::usage(format!("--type {kind} has no form --input-format {form}")));
             }
         };
         terminal

@@ -9,11 +9,11 @@ use countersign_registry::copy::{CopyOptions, Plan, execute, plan, save};
 use countersign_registry::evidence::{Form, Search, list, remove};
 use countersign_registry::{Archive, DryRun, Layout, Name, Reference, RegistryError, Store};
 
-use crate::args::refused::RegistryRefused;
+use crate::args::refused::CopyRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::attach::show;
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, counted};
 use crate::progress::Bar;
 
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Copy {
     #[arg(long)]
     only_image: bool,
     /// Move a tag that names another image
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     force: bool,
     /// Copy nothing: show what would be copied
     #[arg(long)]
@@ -39,12 +39,17 @@ pub(crate) struct Copy {
     #[command(flatten)]
     registry: RegistryArgs,
     #[command(flatten)]
-    refused: RegistryRefused,
+    refused: CopyRefused,
 }
 
 impl Copy {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.refused.check()?;
+        if self.only_image {
+            self.registry.check()?;
+        } else {
+            self.registry.check_beside()?;
+        }
         let (from, to) = (image(&self.from)?, image(&self.to)?);
         if to.digest().is_some() {
             return Err(Failure::usage("the copy has the digest it has; name a repository, or a tag in it"));
@@ -80,8 +85,9 @@ impl Copy {
                 }
             }
             Ok(execute(&plan, &source, &target, tag, &options).await?)
-        })?;
+        });
         bar.end();
+        let written = written?;
         if !self.dry_run {
             conclude(terminal, &written, &target.place())?;
         }
@@ -97,14 +103,16 @@ fn show_plan(terminal: &Terminal, plan: &Plan, to: &str) -> Result<(), Failure> 
     for (tag, manifest) in plan.older() {
         terminal.line(&format!("would copy the tag {tag} ({})", manifest.digest))?;
     }
-    terminal.line(&format!("would copy {} blobs of {bytes} bytes to {to}", plan.blobs().count()))
+    let blobs = counted(plan.blobs().count() as u64, "blob", "blobs");
+    terminal.line(&format!("would copy {blobs} of {bytes} bytes to {to}"))
 }
 
 fn conclude(terminal: &Terminal, written: &[countersign_registry::Written], to: &str) -> Result<(), Failure> {
     if terminal.verbose {
         show(terminal, written, false)?;
     }
-    terminal.talk(&format!("{} copied to {to} and read back: {} documents", terminal.yes(), written.len()));
+    let documents = counted(written.len() as u64, "document", "documents");
+    terminal.talk(&format!("{} copied to {to} and read back: {documents}", terminal.yes()));
     Ok(())
 }
 
@@ -121,22 +129,20 @@ pub(crate) struct Save {
     dir: PathBuf,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Save {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check_beside()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let bar = Bar::new(terminal);
         let options = CopyOptions { progress: Some(&bar), ..CopyOptions::default() };
         let source = images.home(&reference);
         let written =
-            block_on(terminal, async { Ok(save(&source, &reference.name(), &self.dir, &options).await?) })?;
+            block_on(terminal, async { Ok(save(&source, &reference.name(), &self.dir, &options).await?) });
         bar.end();
-        conclude(terminal, &written, &self.dir.display().to_string())?;
+        conclude(terminal, &written?, &self.dir.display().to_string())?;
         Ok(0)
     }
 }
@@ -154,13 +160,11 @@ pub(crate) struct Load {
     dir: PathBuf,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Load {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check_beside()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let target = images.home(&reference);
@@ -178,9 +182,9 @@ impl Load {
                 ));
             }
             Ok(execute(&plan, source.as_ref(), &target, reference.tag(), &options).await?)
-        })?;
+        });
         bar.end();
-        conclude(terminal, &written, &target.place())?;
+        conclude(terminal, &written?, &target.place())?;
         Ok(0)
     }
 }
@@ -222,20 +226,18 @@ pub(crate) struct Clean {
     #[arg(long = "type", value_enum, default_value = "all", value_name = "TYPE")]
     kind: CleanType,
     /// Do it; without this, it is only shown
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     force: bool,
     /// Only show what would be taken away
     #[arg(long, conflicts_with = "force")]
     dry_run: bool,
     #[command(flatten)]
     registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl Clean {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        self.refused.check()?;
+        self.registry.check()?;
         let reference: Reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let (home, store) = (images.home(&reference), images.evidence(&reference));

@@ -106,8 +106,10 @@ pub(crate) struct SignBlob {
 
 impl SignBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
         self.results.check()?;
-        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+        there(&self.blob)?;
+        let signed = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
             Ok(session.sign_file(&self.blob).await?)
         })?;
         self.results.write(terminal, &signed)?;
@@ -150,9 +152,10 @@ pub(crate) fn predicate_type(name: &str) -> Result<String, Failure> {
 
 impl AttestBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
         self.results.check()?;
         let payload = self.payload()?;
-        let signed = self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &_| {
+        let signed = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
             Ok(session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?)
         })?;
         self.results.write(terminal, &signed)?;
@@ -203,6 +206,14 @@ impl AttestBlob {
         };
         statement.to_json().map_err(|e| Failure::usage(e.to_string()))
     }
+}
+
+/// A file that is not there is told before anyone logs in or gives a password.
+pub(crate) fn there(file: &Path) -> Result<(), ClientError> {
+    if file != Path::new("-") {
+        std::fs::File::open(file).map_err(ClientError::file("open", file))?;
+    }
+    Ok(())
 }
 
 fn file_name(path: &Path) -> String {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify::VerifyingArgs;
 use crate::failure::{Failure, Outcome};
-use crate::out::Terminal;
+use crate::out::{Terminal, say};
 use crate::view::checklist;
 
 const MAX_PART: usize = 1 << 20;
@@ -28,14 +28,15 @@ fn conclude(terminal: &Terminal, title: &str, report: &Report) -> Outcome {
             terminal.talk(&checklist(terminal, title, report, true));
         }
     } else {
-        eprint!("{}", checklist(terminal, title, report, false));
+        say(checklist(terminal, title, report, false).trim_end());
     }
     Ok(report.exit_code())
 }
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign verify-blob --bundle app.tar.sigstore.json --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar
+  countersign verify-blob --bundle app.tar.sigstore.json --certificate-identity a@example.com \\
+    --certificate-oidc-issuer https://idp.example.com app.tar
   countersign verify-blob --key cosign.pub --bundle out.json app.tar")]
 pub(crate) struct VerifyBlob {
     /// The file, or a digest such as sha256:9f86…
@@ -83,8 +84,9 @@ impl VerifyBlob {
         let path =
             self.signature.as_ref().ok_or_else(|| Failure::usage("expected --bundle or --signature"))?;
         let bytes = read_limited(path, MAX_PART)?;
-        let text = std::str::from_utf8(&bytes).map(str::trim).unwrap_or_default();
-        let signature = encoding::base64_decode(text).unwrap_or(bytes);
+        let text = std::str::from_utf8(&bytes).map(str::trim);
+        // Text that is no base64, and what is no text, is the signature itself.
+        let signature = text.ok().and_then(|text| encoding::base64_decode(text).ok()).unwrap_or(bytes);
         let content = match &self.certificate {
             None => KeyMaterial::PublicKeyHint(String::new()),
             Some(path) => {
@@ -123,7 +125,8 @@ impl VerifyBlob {
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign verify-blob-attestation --bundle out.json --type spdxjson --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar")]
+  countersign verify-blob-attestation --bundle out.json --type spdxjson \\
+    --certificate-identity a@example.com --certificate-oidc-issuer https://idp.example.com app.tar")]
 pub(crate) struct VerifyBlobAttestation {
     /// The file the statement is about
     #[arg(value_name = "BLOB", required_unless_present = "digest", conflicts_with = "digest")]
@@ -137,21 +140,28 @@ pub(crate) struct VerifyBlobAttestation {
     /// The file's digest, hexadecimal, instead of the file
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
-    /// The algorithm of --digest
-    #[arg(long = "digestAlg", value_name = "NAME", default_value = "sha256")]
-    digest_algorithm: String,
+    /// The algorithm of --digest [default: sha256]
+    #[arg(long = "digestAlg", value_name = "NAME")]
+    digest_algorithm: Option<String>,
     #[command(flatten)]
     verifying: VerifyingArgs,
 }
 
 impl VerifyBlobAttestation {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.verifying.check()?;
+        if self.digest_algorithm.is_some() && self.digest.is_none() {
+            return Err(Failure::usage(
+                "--digestAlg goes with --digest; of a file the digests that are needed are made",
+            ));
+        }
         let requirements = self.verifying.requirements(Says::OneOf(vec![predicate_type(&self.kind)?]))?;
         let trust = self.verifying.material()?;
         let artifact = match (&self.blob, &self.digest) {
             (Some(blob), _) => Artifact::parse(blob),
             (None, Some(hex)) => {
-                Artifact::Digest(Digest::parse(&format!("{}:{hex}", self.digest_algorithm))?)
+                let algorithm = self.digest_algorithm.as_deref().unwrap_or("sha256");
+                Artifact::Digest(Digest::parse(&format!("{algorithm}:{hex}"))?)
             }
             (None, None) => return Err(Failure::usage("expected a file or --digest")),
         };

@@ -62,10 +62,10 @@ impl SigningConfigCommand {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign trusted-root create --out trusted_root.json \\
-    --fulcio url=https://ca.example.com,certificate-chain=ca.pem \\
-    --ctfe url=https://ct.example.com,public-key=ct.pub,start-time=2026-01-01T00:00:00Z \\
-    --rekor url=https://log.example.com,public-key=log.pub,start-time=2026-01-01T00:00:00Z,origin=log.example.com \\
-    --tsa url=https://tsa.example.com/api/v1/timestamp,certificate-chain=tsa.pem")]
+  --fulcio url=https://s.example,certificate-chain=ca.pem \\
+  --ctfe url=https://s.example,public-key=ct.pub,start-time=2026-01-01T00:00:00Z \\
+  --rekor url=https://s.example,origin=s.example,public-key=l.pub,start-time=2026-01-01T00:00:00Z \\
+  --tsa url=https://s.example/api/v1/timestamp,certificate-chain=tsa.pem")]
 struct CreateRoot {
     /// A certificate authority: url=,certificate-chain=[,start-time=][,end-time=]
     #[arg(long, value_name = "KEY=VALUE,…")]
@@ -90,9 +90,10 @@ struct CreateRoot {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign signing-config create --out signing_config.json \\
-    --fulcio url=https://ca.example.com,api-version=1,operator=example,start-time=2026-01-01T00:00:00Z \\
-    --rekor url=https://log.example.com,api-version=2,operator=example,start-time=2026-01-01T00:00:00Z --rekor-config ANY \\
-    --tsa url=https://tsa.example.com/api/v1/timestamp,api-version=1,operator=example,start-time=2026-01-01T00:00:00Z --tsa-config ANY")]
+  --fulcio url=https://s.example,api-version=1,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --rekor url=https://s.example,api-version=2,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --tsa url=https://t.example/timestamp,api-version=1,operator=me,start-time=2026-01-01T00:00:00Z \\
+  --rekor-config ANY --tsa-config ANY")]
 struct CreateConfig {
     /// A certificate authority: url=,api-version=,start-time=[,end-time=],operator=
     #[arg(long, value_name = "KEY=VALUE,…")]
@@ -106,12 +107,12 @@ struct CreateConfig {
     /// A timestamp authority: url= (the whole address),api-version=,start-time=[,end-time=],operator=
     #[arg(long, value_name = "KEY=VALUE,…")]
     tsa: Vec<String>,
-    /// How many logs: ANY, ALL or EXACT:<count>
-    #[arg(long, value_name = "SELECTOR", default_value = "ANY")]
-    rekor_config: String,
-    /// How many timestamp authorities: ANY, ALL or EXACT:<count>
-    #[arg(long, value_name = "SELECTOR", default_value = "ANY")]
-    tsa_config: String,
+    /// How many logs: ANY, ALL or EXACT:<count>; else what --base-config says, else ANY
+    #[arg(long, value_name = "SELECTOR")]
+    rekor_config: Option<String>,
+    /// How many timestamp authorities: the same
+    #[arg(long, value_name = "SELECTOR")]
+    tsa_config: Option<String>,
     /// A signing configuration to add to
     #[arg(long, value_name = "FILE")]
     base_config: Option<PathBuf>,
@@ -300,17 +301,31 @@ impl CreateConfig {
     fn run(&self, terminal: &Terminal) -> Outcome {
         self.refused.check()?;
         const SERVICE: &[&str] = &["url", "api-version", "start-time", "end-time", "operator"];
+        let base = match &self.base_config {
+            None => None,
+            Some(path) => Some(
+                SigningConfig::from_json(&read_limited(path, MAX_FILE)?)
+                    .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?,
+            ),
+        };
+        let any = ServiceConfiguration { selector: Selector::Any };
+        let chosen = |flag: &str, given: &Option<String>, base: Option<ServiceConfiguration>| match given {
+            Some(text) => selector(flag, text),
+            None => Ok(base.unwrap_or(any)),
+        };
         let mut config = SigningConfig {
             ca_urls: each("--fulcio", &self.fulcio, SERVICE, |f| f.service())?,
             oidc_urls: each("--oidc-provider", &self.oidc_provider, SERVICE, |f| f.service())?,
             rekor_tlog_urls: each("--rekor", &self.rekor, SERVICE, |f| f.service())?,
-            rekor_tlog_config: selector("--rekor-config", &self.rekor_config)?,
+            rekor_tlog_config: chosen(
+                "--rekor-config",
+                &self.rekor_config,
+                base.as_ref().map(|b| b.rekor_tlog_config),
+            )?,
             tsa_urls: each("--tsa", &self.tsa, SERVICE, |f| f.service())?,
-            tsa_config: selector("--tsa-config", &self.tsa_config)?,
+            tsa_config: chosen("--tsa-config", &self.tsa_config, base.as_ref().map(|b| b.tsa_config))?,
         };
-        if let Some(path) = &self.base_config {
-            let base = SigningConfig::from_json(&read_limited(path, MAX_FILE)?)
-                .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        if let Some(base) = base {
             config.ca_urls.extend(base.ca_urls);
             config.oidc_urls.extend(base.oidc_urls);
             config.rekor_tlog_urls.extend(base.rekor_tlog_urls);

@@ -43,7 +43,7 @@ struct DownloadSignature {
 /// Fetch the statements about an image, unverified
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign download attestation --predicate-type spdxjson registry.example/app:v1 | jq -r .dsseEnvelope.payload | base64 -d"
+    before_help = "Examples:\n  countersign download attestation --predicate-type spdxjson registry.example/app:v1 \\\n    | jq -r .dsseEnvelope.payload | base64 -d"
 )]
 struct DownloadAttestation {
     /// The image

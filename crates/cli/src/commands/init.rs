@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use clap::Args;
 use countersign_clock::SystemClock;
-use countersign_http::parse_url;
+use countersign_http::{is_loopback, parse_url};
 use countersign_keys::KeyRef;
 use countersign_server::instance::{InitOptions, InstanceKey, KeyOrigin, PASSWORD_VARIABLE, init};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, INTERNAL, Outcome, TRUST, USAGE};
 use crate::out::Terminal;
@@ -36,7 +36,8 @@ pub(crate) fn server_failure(error: &countersign_server::ServerError) -> Failure
 #[command(
     before_help = "Examples:
   countersign init                                            for trying, on this machine
-  countersign init /srv/countersign --url https://sigstore.example.com --oidc https://idp.example.com
+  countersign init /srv/countersign --url https://sigstore.example.com \\
+    --oidc https://idp.example.com
   countersign init --ca-key 'pkcs11:token=hsm;object=ca?module-path=/usr/lib/softhsm/libsofthsm2.so'",
     after_help = "The password of the private keys is taken from COUNTERSIGN_PASSWORD; without it, one is made and put \
                   into keys/password. The PIN of a hardware token is taken from COUNTERSIGN_PKCS11_PIN or the file that \
@@ -59,7 +60,7 @@ pub(crate) struct Init {
     #[arg(long, visible_alias = "oidc-issuer", value_name = "URL")]
     oidc: Option<String>,
     /// Requests per second and client address; 0 for no limit
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u32>, default_value_t = 100)]
     requests_per_second: u32,
     #[command(flatten)]
     keys: InstanceKeyArgs,
@@ -188,8 +189,14 @@ impl Init {
             let made = if *origin == KeyOrigin::Made { "made" } else { "found" };
             terminal.talk(&format!("  {:<14} {made} at {reference}", format!("{} key", key.name())));
         }
-        let dev = if self.oidc.is_none() { " --dev" } else { "" };
-        terminal.talk(&format!("next: countersign serve {directory}{dev}"));
+        let next = match (&self.oidc, is_loopback(&parse_url(&report.url)?)) {
+            (Some(_), _) => format!("countersign serve {directory}"),
+            (None, true) => format!("countersign serve {directory} --dev"),
+            (None, false) => format!(
+                "name your identity provider under [[ca.issuers]] in {directory}/countersign.toml; then: countersign serve {directory}"
+            ),
+        };
+        terminal.talk(&format!("next: {next}"));
         Ok(0)
     }
 }

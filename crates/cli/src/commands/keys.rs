@@ -13,6 +13,7 @@ use countersign_keys::{
 };
 use zeroize::Zeroizing;
 
+use crate::args::refused::PublicKeyRefused;
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -127,11 +128,11 @@ fn stty(mode: &str) {
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign generate-key-pair                                   cosign.key (encrypted) and cosign.pub
+  countersign generate-key-pair                                   cosign.key and cosign.pub
   COSIGN_PASSWORD=… countersign generate-key-pair --output-key-prefix release
   countersign generate-key-pair --kms awskms:///alias/release     the key never leaves AWS KMS
   countersign generate-key-pair --kms hashivault://release
-  countersign generate-key-pair --kms 'pkcs11:token=release;object=signing?module-path=/usr/lib/hsm.so'
+  countersign generate-key-pair --kms 'pkcs11:token=release;object=signing'
   countersign generate-key-pair k8s://release/signing             a Kubernetes secret
   countersign generate-key-pair github://owner/repo               secrets for GitHub Actions",
     after_help = "The password comes from COSIGN_PASSWORD, else from the terminal, else from standard input. Existing \
@@ -243,8 +244,8 @@ pub(crate) struct ImportKeyPair {
     /// The files are <PREFIX>.key and <PREFIX>.pub
     #[arg(short, long, value_name = "PREFIX", default_value = "import-cosign")]
     output_key_prefix: PathBuf,
-    /// Ask nothing
-    #[arg(short, long)]
+    /// Ask for the new password once, not twice
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     yes: bool,
 }
 
@@ -301,16 +302,20 @@ impl ChangePassword {
   countersign public-key --key gcpkms://projects/p/locations/global/keyRings/r/cryptoKeys/k")]
 pub(crate) struct PublicKeyCommand {
     /// The key: a file, env://VARIABLE, or a reference as in docs/keys.md
-    #[arg(short, long, value_name = "KEY")]
-    key: String,
+    #[arg(short, long, value_name = "KEY", required_unless_present_any = ["sk", "slot"])]
+    key: Option<String>,
     /// Write to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     outfile: Option<PathBuf>,
+    #[command(flatten)]
+    refused: PublicKeyRefused,
 }
 
 impl PublicKeyCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let reference = KeyRef::parse(&self.key)?;
+        self.refused.check()?;
+        let key = self.key.as_deref().ok_or_else(|| Failure::usage("expected --key"))?;
+        let reference = KeyRef::parse(key)?;
         let public = match (load_public_key(&reference), &reference) {
             (Ok(public), _) => public,
             // A file or a variable may hold the private key; a public one is its own public key, and no password is

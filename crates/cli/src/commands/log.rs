@@ -16,11 +16,11 @@ use countersign_tlog::{Checkpoint, NoteVerifier, merkle};
 use serde_json::json;
 use url::Url;
 
-use crate::args::OutputArgs;
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
+use crate::args::{OutputArgs, number};
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, counted};
 
 const MAX_FILE: usize = 16 << 20;
 
@@ -163,8 +163,7 @@ impl CheckpointCommand {
             // The note itself, byte for byte, so that it can be kept; unless it would speak to a terminal.
             let shown = printable_lines(&found.note);
             terminal.data(&shown)?;
-            let size = found.checkpoint.size;
-            terminal.talk(&format!("{} signature verified; {size} entries", terminal.yes()));
+            terminal.talk(&format!("{} signature verified; {}", terminal.yes(), entries(&found.checkpoint)));
             if let Some(line) = witnessed(&found) {
                 terminal.talk(&format!("{} {line}", terminal.yes()));
             }
@@ -178,7 +177,7 @@ impl CheckpointCommand {
 #[command(before_help = "Examples:\n  countersign log get 42\n  countersign log get 42 --out entry.json")]
 struct Get {
     /// The entry's index
-    #[arg(value_name = "INDEX")]
+    #[arg(value_name = "INDEX", value_parser = number::<u64>)]
     index: u64,
     /// Write the entry to this file instead of standard output
     #[arg(long, value_name = "FILE")]
@@ -189,15 +188,15 @@ struct Get {
 
 impl Get {
     fn run(&self, terminal: &Terminal) -> Outcome {
-        let (entry, size) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+        let (entry, tree) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let checkpoint = reader.checkpoint().await?.checkpoint;
-            Ok((reader.entry(self.index, &checkpoint).await?.0, checkpoint.size))
+            Ok((reader.entry(self.index, &checkpoint).await?.0, entries(&checkpoint)))
         })?;
         match &self.out {
             Some(path) => write_atomically(path, &entry)?,
             None => terminal.line(&printable_lines(&String::from_utf8_lossy(&entry)))?,
         }
-        terminal.talk(&format!("{} entry {} is in the tree of {size} entries", terminal.yes(), self.index));
+        terminal.talk(&format!("{} entry {} is in the tree of {tree}", terminal.yes(), self.index));
         Ok(0)
     }
 }
@@ -209,7 +208,7 @@ impl Get {
   countersign log proof --kept checkpoint.txt         that the tree continues the kept one")]
 struct Proof {
     /// The entry's index
-    #[arg(value_name = "INDEX", required_unless_present = "kept", conflicts_with = "kept")]
+    #[arg(value_name = "INDEX", value_parser = number::<u64>, required_unless_present = "kept", conflicts_with = "kept")]
     index: Option<u64>,
     /// A checkpoint kept from before
     #[arg(long, value_name = "FILE")]
@@ -244,6 +243,11 @@ impl Proof {
         terminal.json("log.proof", 1, &content)?;
         Ok(0)
     }
+}
+
+/// How large a tree is.
+fn entries(tree: &Checkpoint) -> String {
+    counted(tree.size, "entry", "entries")
 }
 
 /// Who cosigned, when anybody was asked for.
@@ -289,9 +293,9 @@ impl Verify {
         self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let now = reader.checkpoint().await?;
             terminal.line(&format!(
-                "{} checkpoint    {} entries, signed by {}",
+                "{} checkpoint    {}, signed by {}",
                 terminal.yes(),
-                now.checkpoint.size,
+                entries(&now.checkpoint),
                 printable(&now.checkpoint.origin)
             ))?;
             if let Some(line) = witnessed(&now) {
@@ -301,9 +305,9 @@ impl Verify {
                 let old = kept(reader, path)?;
                 reader.consistency(&old, &now.checkpoint).await?;
                 terminal.line(&format!(
-                    "{} consistency   continues the tree of {} entries",
+                    "{} consistency   continues the tree of {}",
                     terminal.yes(),
-                    old.size
+                    entries(&old)
                 ))?;
                 if self.update {
                     write_atomically(path, now.note.as_bytes())?;

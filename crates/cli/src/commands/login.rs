@@ -1,4 +1,4 @@
-//! `login` to a registry, and `env`: where the program's surroundings come in.
+//! `login` to a registry.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ use crate::out::Terminal;
 
 /// The largest configuration, in bytes.
 const MAX_CONFIG: usize = 1 << 20;
+/// The longest password read from standard input, in bytes.
+const MAX_PASSWORD: u64 = 64 << 10;
 /// How Docker calls its own registry.
 const DOCKER_HUB: (&str, &str) = ("docker.io", "https://index.docker.io/v1/");
 
@@ -39,7 +41,7 @@ pub(crate) struct Login {
     #[arg(short, long, value_name = "PASSWORD", hide_short_help = true, conflicts_with = "password_stdin")]
     password: Option<String>,
     /// Read the password from standard input
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     password_stdin: bool,
 }
 
@@ -92,7 +94,11 @@ impl Login {
         }
         let read = if self.password_stdin {
             let mut text = Zeroizing::new(String::new());
-            std::io::stdin().lock().take(64 << 10).read_to_string(&mut text).map(|_| text)
+            let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);
+            if text.len() as u64 > MAX_PASSWORD {
+                return Err(Failure::usage(format!("the password is longer than {MAX_PASSWORD} bytes")));
+            }
+            read.map(|_| text)
         } else if std::io::stdin().is_terminal() {
             ask(&self.registry, false)
         } else {
@@ -146,66 +152,4 @@ fn store(helper: &str, server: &str, user: &str, password: &str) -> Result<(), F
     }
     let status = child.wait().map_err(|e| wrong(e.to_string()))?;
     if status.success() { Ok(()) } else { Err(wrong(format!("it ended with {status}"))) }
-}
-
-/// The variables that are read, and what for. Values of secrets are not shown unless asked for.
-const VARIABLES: &[(&str, &str, bool)] = &[
-    ("COSIGN_PASSWORD", "the password of key files", true),
-    ("COSIGN_REPOSITORY", "one repository for the evidence of all images", false),
-    ("COSIGN_NEW_PASSWORD", "the password of key files when it is changed", true),
-    ("COUNTERSIGN_INSTANCE", "the trusted instance to use", false),
-    ("SIGSTORE_ID_TOKEN", "the identity token to sign with", true),
-    ("ACTIONS_ID_TOKEN_REQUEST_URL", "where GitHub Actions gives identity tokens", false),
-    ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "what it is asked with", true),
-    ("VAULT_ADDR", "the Vault of hashivault:// keys", false),
-    ("VAULT_TOKEN", "what it is asked with", true),
-    ("AWS_REGION", "the region of awskms:// keys", false),
-    ("AWS_ACCESS_KEY_ID", "who asks there", false),
-    ("AWS_SECRET_ACCESS_KEY", "what it is asked with", true),
-    ("AWS_SESSION_TOKEN", "likewise", true),
-    ("AZURE_TENANT_ID", "the tenant of azurekms:// keys", false),
-    ("AZURE_CLIENT_ID", "who asks there", false),
-    ("AZURE_CLIENT_SECRET", "what it is asked with", true),
-    ("GOOGLE_APPLICATION_CREDENTIALS", "the file with the credential for gcpkms:// keys", false),
-    ("KUBECONFIG", "the cluster of k8s:// keys", false),
-    ("GITHUB_TOKEN", "what GitHub is asked with, for github:// keys", true),
-    ("GITLAB_TOKEN", "what GitLab is asked with, for gitlab:// keys", true),
-    ("BROWSER", "the program that opens the page to log in on", false),
-    ("DOCKER_CONFIG", "the directory with Docker's config.json", false),
-    ("REGISTRY_AUTH_FILE", "podman's auth.json", false),
-    ("HTTP_PROXY", "the proxy for http", false),
-    ("HTTPS_PROXY", "the proxy for https", false),
-    ("NO_PROXY", "the hosts reached without a proxy", false),
-    ("SSL_CERT_FILE", "a file with certificates of authorities to trust for TLS", false),
-    ("SSL_CERT_DIR", "a directory with such files", false),
-    ("NO_COLOR", "no colours", false),
-    ("HOME", "where trusted instances and Docker's configuration are kept", false),
-];
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign env\n  countersign env --show-descriptions=false")]
-pub(crate) struct Env {
-    /// Whether it is said what each is for
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
-    show_descriptions: bool,
-    /// Whether secrets are shown too
-    #[arg(long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_possible_values = true, value_name = "BOOL")]
-    show_sensitive_values: bool,
-}
-
-impl Env {
-    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        for (name, what, secret) in VARIABLES {
-            let value = std::env::var(name).unwrap_or_default();
-            let shown = match (secret, value.is_empty()) {
-                (true, false) if !self.show_sensitive_values => "********".to_owned(),
-                _ => countersign_http::text::printable(&value),
-            };
-            if self.show_descriptions {
-                terminal.line(&format!("# {what}"))?;
-            }
-            terminal.line(&format!("{name}={shown}"))?;
-        }
-        Ok(0)
-    }
 }

@@ -8,6 +8,7 @@ pub(crate) mod cosign_verify;
 pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod download;
+pub(crate) mod env;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;

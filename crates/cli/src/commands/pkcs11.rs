@@ -5,7 +5,7 @@ use countersign_keys::pkcs11::uri::{KeyMatch, TokenAttribute, TokenMatch};
 use countersign_keys::pkcs11::{Pkcs11Uri, default_module, list_keys, list_tokens};
 use serde_json::json;
 
-use crate::args::OutputArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::keys::password;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
@@ -57,14 +57,14 @@ struct ListTokens {
 /// List the private keys of a token with the references that name them
 #[derive(Debug, Args)]
 #[command(
-    before_help = "Examples:\n  countersign pkcs11-tool list-keys-uris --slot-id 1722837645\n  countersign sign FILE --key 'pkcs11:token=release;object=signing?module-path=/usr/lib/softhsm/libsofthsm2.so'",
+    before_help = "Examples:\n  countersign pkcs11-tool list-keys-uris --slot-id 1722837645\n  countersign sign FILE --key 'pkcs11:token=release;object=signing?module-path=/usr/lib/hsm.so'",
     after_help = "The PIN comes from COUNTERSIGN_PKCS11_PIN or COSIGN_PKCS11_PIN, else from the terminal; never from an argument."
 )]
 struct ListKeysUris {
     #[command(flatten)]
     module: ModuleArgs,
     /// The token's slot, as list-tokens shows it
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<u64>)]
     slot_id: u64,
     /// Taken by cosign; refused here
     #[arg(long, value_name = "PIN", hide = true)]

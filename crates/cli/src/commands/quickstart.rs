@@ -18,7 +18,7 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::KeyType;
 use countersign_http::{Http, HttpOptions, Request, parse_url};
 use countersign_server::instance::{InitOptions, init};
-use countersign_server::serve::{Running, ServeOptions, start};
+use countersign_server::serve::{ServeOptions, start};
 use countersign_verify::Report;
 use serde::Deserialize;
 use url::Url;
@@ -27,7 +27,7 @@ use crate::commands::init::{free_port, server_failure};
 use crate::commands::serve::{run_until_told, server_runtime, told_to_end};
 use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
-use crate::out::Terminal;
+use crate::out::{Terminal, within};
 use crate::view::checklist;
 
 /// Who signs: a name of the development identity provider, which believes everyone.
@@ -76,7 +76,16 @@ impl Quickstart {
         for file in &self.files {
             std::fs::File::open(file).map_err(ClientError::file("open", file))?;
         }
+        // Removed with the runtime gone, so that nothing is written into it any more.
         let place = Workplace::make()?;
+        server_runtime()?.block_on(within(terminal, self.everything(terminal, &place.0)))?;
+        Ok(0)
+    }
+
+    async fn everything(&self, terminal: &Terminal, place: &Path) -> Result<(), Failure> {
+        // Before anything is made, so that an order to end at any moment leaves nothing behind.
+        let told = told_to_end()?;
+        tokio::pin!(told);
         let port = free_port()?;
         let url = parse_url(&format!("http://localhost:{port}"))?;
         terminal.line(&terminal.strong("1. A private instance, for this machine only"))?;
@@ -86,27 +95,27 @@ impl Quickstart {
             url: url.clone(),
             ..InitOptions::default()
         };
-        let directory = place.0.join("instance");
+        let directory = place.join("instance");
         let report = init(&directory, &options).map_err(|e| server_failure(&e))?;
         terminal.line(&format!("   made in {}", directory.display()))?;
         terminal.line(&format!("   root of trust sha256:{}", report.root_fingerprint))?;
-        server_runtime()?.block_on(async {
-            let serve = ServeOptions { development: true, ..ServeOptions::default() };
-            let running = start(&directory, serve).await.map_err(|e| server_failure(&e))?;
-            terminal.line(&format!(
-                "   serving {url}: certificate authority, CT log, transparency log, timestamps, trust root\n"
-            ))?;
-            match self.signed_and_verified(terminal, &place.0, &url).await {
-                Ok(()) if self.keep => self.leave_running(terminal, &place.0, &url, running).await,
-                result => {
-                    running.shutdown();
-                    let ended = running.wait().await.map_err(|e| server_failure(&e));
-                    result.and(ended)?;
-                    next(terminal)
-                }
-            }
-        })?;
-        Ok(0)
+        let serve = ServeOptions { development: true, ..ServeOptions::default() };
+        let running = start(&directory, serve).await.map_err(|e| server_failure(&e))?;
+        terminal.line(&format!(
+            "   serving {url}: certificate authority, CT log, transparency log, timestamps, trust root\n"
+        ))?;
+        let result = tokio::select! {
+            () = &mut told => Err(Failure::usage("told to end before everything was shown")),
+            result = self.signed_and_verified(terminal, place, &url) => result,
+        };
+        if result.is_ok() && self.keep {
+            self.say_what_to_try(terminal, place, &url)?;
+            return run_until_told(running, told).await;
+        }
+        running.shutdown();
+        let ended = running.wait().await.map_err(|e| server_failure(&e));
+        result.and(ended)?;
+        next(terminal)
     }
 
     async fn signed_and_verified(&self, terminal: &Terminal, place: &Path, url: &Url) -> Result<(), Failure> {
@@ -128,7 +137,7 @@ impl Quickstart {
         let config =
             trust.signing.as_ref().ok_or_else(|| Failure::internal("no signing configuration was served"))?;
         let services = Services::choose(config, SystemClock.now())?;
-        let mut session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
+        let session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
         let mut signed = Vec::new();
         for (number, file) in self.files.iter().enumerate() {
             // In a directory of its own each, so that two files of one name do not meet.
@@ -187,18 +196,10 @@ impl Quickstart {
         terminal.line("")
     }
 
-    async fn leave_running(
-        &self,
-        terminal: &Terminal,
-        place: &Path,
-        url: &Url,
-        running: Running,
-    ) -> Result<(), Failure> {
+    fn say_what_to_try(&self, terminal: &Terminal, place: &Path, url: &Url) -> Result<(), Failure> {
         let base = url.as_str().trim_end_matches('/');
         let file = self.files.first().map(|f| quoted(&f.display().to_string())).unwrap_or_default();
         let root = quoted(&place.join("trusted_root.json").display().to_string());
-        // Before anything is printed, so that a Ctrl-C from here on removes the instance too.
-        let told = told_to_end()?;
         let signing = quoted(&place.join("signing_config.v0.2.json").display().to_string());
         let config = quoted(&place.join("trust_config.json").display().to_string());
         let issuer = format!("{base}/development-identity-provider");
@@ -224,7 +225,7 @@ impl Quickstart {
                  --predicate-type https://example.com/predicate --cert-identity {EMAIL} --cert-oidc-issuer {issuer} --owner you\n"
         ))?;
         terminal.talk("It ends, and is removed, with Ctrl-C.");
-        run_until_told(running, told).await
+        Ok(())
     }
 }
 

@@ -32,6 +32,8 @@ enum DockerfileAction {
 #[command(before_help = "Examples:
   countersign dockerfile verify Dockerfile --key cosign.pub
   countersign dockerfile verify --base-image-only Dockerfile --repo owner/name")]
+#[command(mut_arg("bundle", |a| a.hide(true)), mut_arg("local_image", |a| a.hide(true)))]
+#[command(mut_arg("artifacts", |a| a.value_name("DOCKERFILE").help("The Dockerfiles")))]
 struct DockerfileVerify {
     /// Only the image of the last stage
     #[arg(long)]
@@ -57,6 +59,8 @@ enum ManifestAction {
 /// Verify the images of all containers in files of Kubernetes objects (YAML or JSON)
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:\n  countersign manifest verify deployment.yaml --key cosign.pub")]
+#[command(mut_arg("bundle", |a| a.hide(true)), mut_arg("local_image", |a| a.hide(true)))]
+#[command(mut_arg("artifacts", |a| a.value_name("FILE").help("The files with the objects")))]
 struct ManifestVerify {
     #[command(flatten)]
     verify: Verify,
@@ -106,8 +110,13 @@ struct Images {
 fn dockerfile(text: &str, given: &BTreeMap<String, String>) -> Result<Images, String> {
     let mut found = Images::default();
     let mut stages = BTreeMap::new();
-    let mut values = BTreeMap::new();
+    // Stages by number are for COPY and RUN; FROM knows names only.
     let mut begun = 0_usize;
+    let is_stage = |stages: &BTreeMap<String, Option<String>>, begun: usize, name: &str| {
+        stages.contains_key(&name.to_ascii_lowercase())
+            || name.parse().is_ok_and(|number: usize| number < begun)
+    };
+    let mut values = BTreeMap::new();
     for line in logical_lines(text) {
         let mut words = line.split_whitespace();
         let Some(instruction) = words.next() else { continue };
@@ -137,7 +146,6 @@ fn dockerfile(text: &str, given: &BTreeMap<String, String>) -> Result<Images, St
                 {
                     stages.insert(stage.to_ascii_lowercase(), found.base.clone());
                 }
-                stages.insert(begun.to_string(), found.base.clone());
                 begun += 1;
             }
             "COPY" | "ADD" | "RUN" => {
@@ -149,7 +157,7 @@ fn dockerfile(text: &str, given: &BTreeMap<String, String>) -> Result<Images, St
                 });
                 for source in sources {
                     let name = substituted(source, &values)?;
-                    if !stages.contains_key(&name.to_ascii_lowercase()) {
+                    if !is_stage(&stages, begun, &name) {
                         add(&mut found.all, &name);
                     }
                 }
@@ -173,7 +181,8 @@ fn add(all: &mut Vec<String>, name: &str) {
 fn logical_lines(text: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut open = String::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
+    // An empty line does not end one that goes on.
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         match line.strip_suffix('\\') {
             Some(part) => open.push_str(&format!("{part} ")),
             None => {
@@ -230,9 +239,13 @@ fn kubernetes(text: &str) -> Result<Vec<String>, String> {
                 Value::Object(members) => {
                     for (name, member) in members {
                         if matches!(name.as_str(), "containers" | "initContainers" | "ephemeralContainers") {
-                            let items = member.as_array().into_iter().flatten();
-                            for image in items.filter_map(|item| item.get("image")?.as_str()) {
-                                all.insert(image.to_owned());
+                            for image in
+                                member.as_array().into_iter().flatten().filter_map(|c| c.get("image"))
+                            {
+                                // One that cannot be read is not left out.
+                                let name =
+                                    image.as_str().ok_or("expected the image of a container to be text")?;
+                                all.insert(name.to_owned());
                             }
                         }
                         open.push(member);
@@ -273,6 +286,13 @@ mod tests {
             (1, Some("a.example/b:1")),
             "a stage has the base of its base"
         );
+        assert_eq!(
+            images("FROM a.example/b:1\nFROM 0\n").unwrap().0,
+            ["a.example/b:1", "0"],
+            "FROM knows no numbers"
+        );
+        let (all, _) = images("FROM a.example/b:1\nRUN \\\n\n --mount=from=a.example/c:1 make\n").unwrap();
+        assert_eq!(all, ["a.example/b:1", "a.example/c:1"], "an empty line does not end one that goes on");
     }
 
     #[test]
@@ -280,7 +300,14 @@ mod tests {
         for bad in ["", "RUN x", "FROM", "FROM a:$UNKNOWN", "FROM a:${OPEN", "ARG X\nFROM a:$X"] {
             assert!(images(bad).is_err(), "{bad}");
         }
-        for bad in ["", "kind: Pod", "a: [", "spec: {containers: []}", "spec: {containers: 1}"] {
+        for bad in [
+            "",
+            "kind: Pod",
+            "a: [",
+            "spec: {containers: []}",
+            "spec: {containers: 1}",
+            "spec: {containers: [{image: a:1}, {image: 1}]}",
+        ] {
             assert!(kubernetes(bad).is_err(), "{bad}");
         }
     }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_server::config::Role;
 use countersign_server::serve::{Running, ServeOptions, start};
+use tracing_subscriber::EnvFilter;
 
 use crate::commands::init::{DIRECTORY, server_failure};
 use crate::failure::{Failure, Outcome};
@@ -34,7 +35,7 @@ impl DirectoryArgs {
     before_help = "Examples:
   countersign serve                               all of ./countersign-data
   countersign serve /srv/countersign --roles ca,tsa
-  countersign serve --dev                         with an identity provider for trying, on loopback only",
+  countersign serve --dev                         with an identity provider for trying",
     after_help = "SIGTERM and SIGINT end it: running requests finish, nothing is lost. Logs go to standard error; \
                   RUST_LOG sets what is logged."
 )]
@@ -66,8 +67,11 @@ pub(crate) enum LogFormat {
 
 /// Sends the server's log to standard error.
 pub(crate) fn log_to_stderr(format: LogFormat, level: &str) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let filter = match std::env::var(EnvFilter::DEFAULT_ENV) {
+        Ok(text) if !text.is_empty() => EnvFilter::try_new(&text)
+            .map_err(|e| Failure::usage(format!("{}: {e}", EnvFilter::DEFAULT_ENV)))?,
+        _ => EnvFilter::new(level),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),
@@ -126,7 +130,14 @@ pub(crate) fn told_to_end() -> Result<impl Future<Output = ()>, Failure> {
 
 impl Serve {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let level = if terminal.verbose { "debug" } else { "info" };
+        if terminal.timeout.is_some() {
+            return Err(Failure::usage("--timeout is not for serve: a server runs until it is told to end"));
+        }
+        let level = match (terminal.quiet, terminal.verbose) {
+            (true, _) => "error",
+            (false, true) => "debug",
+            (false, false) => "info",
+        };
         log_to_stderr(self.log_format, level)?;
         let options = ServeOptions {
             listen: self.listen,

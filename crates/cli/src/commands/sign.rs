@@ -22,6 +22,7 @@ use crate::args::login::LoginArgs;
 use crate::args::refused::SignRefused;
 use crate::args::registry::Named;
 use crate::args::services::{HttpArgs, ServiceArgs, TrustArgs};
+use crate::commands::cosign_sign::there;
 use crate::commands::keys::{Algorithm, password};
 use crate::commands::sign_image::SignImageArgs;
 use crate::failure::{Failure, Outcome};
@@ -56,7 +57,7 @@ pub(crate) struct SigningArgs {
     )]
     pub(crate) signing_algorithm: Algorithm,
     /// Ask nothing (nothing is asked anyhow)
-    #[arg(short, long, hide_short_help = true)]
+    #[arg(short, long, hide_short_help = true, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) login: LoginArgs,
@@ -75,13 +76,18 @@ impl SigningArgs {
     pub(crate) fn with_session<T>(
         &self,
         terminal: &Terminal,
-        work: impl AsyncFnOnce(&mut Session<'_>, &Trust) -> Result<T, Failure>,
+        work: impl AsyncFnOnce(&Session<'_>, &Trust) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.refused.check()?;
         let trust = match self.trust.load(self.services.signing_config.clone()) {
             Ok(trust) => trust,
             // A key that nobody else takes part in needs nobody to be trusted.
             Err(failure) if self.alone() && failure.code == crate::failure::TRUST => Trust::nobody(),
+            Err(failure) if self.key.is_some() && failure.code == crate::failure::TRUST => {
+                return Err(
+                    failure.next("a key can also sign for itself, with neither instance nor log: --no-tlog")
+                );
+            }
             Err(failure) => return Err(failure),
         };
         let services = self.services.services(&trust, self.key.is_some())?;
@@ -100,8 +106,8 @@ impl SigningArgs {
         };
         let http = self.http.http();
         block_on(terminal, async {
-            let mut session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
-            work(&mut session, &trust).await
+            let session = Session::new(&http, &trust, services, identity, Arc::new(SystemClock))?;
+            work(&session, &trust).await
         })
     }
 
@@ -171,6 +177,8 @@ struct Written {
 
 impl Sign {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.signing.refused.check()?;
+        self.images.refuse()?;
         if self.bundle.is_some() && self.names.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be signed"));
         }
@@ -182,9 +190,8 @@ impl Sign {
             }
         }
         self.images.check(images.is_empty())?;
-        // A file that is not there is told before anyone logs in.
-        for file in files.iter().filter(|f| f.as_path() != Path::new("-")) {
-            std::fs::File::open(file).map_err(countersign_client::ClientError::file("open", file))?;
+        for file in &files {
+            there(file)?;
         }
         let run = self.images.run(&images, self.bundle.as_deref())?;
         if self.images.dry_run {
@@ -195,19 +202,19 @@ impl Sign {
             run.plan(terminal)?;
             return Ok(0);
         }
-        let written =
-            self.signing.with_session(terminal, async |session: &mut Session<'_>, trust: &Trust| {
+        let (written, failure) =
+            self.signing.with_session(terminal, async |session: &Session<'_>, trust: &Trust| {
                 // Likewise an image.
                 let targets = run.targets().await?;
                 let mut written = Vec::with_capacity(self.names.len());
                 for file in &files {
                     written.push(self.sign_file(terminal, session, trust, file).await?);
                 }
-                for target in &targets {
-                    let made = run.sign(terminal, session, target).await?;
-                    written.push(self.describe_image(terminal, target, &made, trust));
-                }
-                Ok(written)
+                let describe = |target: &Target, made: &Made| {
+                    written.push(self.describe_image(terminal, target, made, trust));
+                };
+                let failure = run.sign(terminal, session, &targets, describe).await?;
+                Ok((written, failure))
             })?;
         if self.output.is_json() {
             terminal.json("sign", 1, &serde_json::json!({ "signed": written }))?;
@@ -219,13 +226,13 @@ impl Sign {
                 terminal.line(&entry.verify)?;
             }
         }
-        Ok(0)
+        failure.map_or(Ok(0), Err)
     }
 
     async fn sign_file(
         &self,
         terminal: &Terminal,
-        session: &mut Session<'_>,
+        session: &Session<'_>,
         trust: &Trust,
         file: &Path,
     ) -> Result<Written, Failure> {
@@ -262,6 +269,9 @@ impl Sign {
         let mut verify = format!("countersign verify {}", quoted(&shown));
         for annotation in &self.images.annotations {
             verify.push_str(&format!(" -a {}", quoted(annotation)));
+        }
+        if let Some(place) = self.images.evidence() {
+            verify.push_str(&format!(" --repository {}", quoted(&place)));
         }
         let pem =
             made.older.as_ref().and_then(|o| o.annotations.get(countersign_bundle::legacy::CERTIFICATE));

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use countersign_attestation::predicate;
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::image::{Attesting, Forms, Images, Made, Signing, Target, attest, sign, targets};
+use countersign_client::image::{
+    Attesting, Forms, Images, Made, Signing, Target, attest, each, sign, targets,
+};
 use countersign_client::sign::Session;
 use countersign_client::trust::Trust;
 use countersign_clock::{Clock as _, SystemClock};
@@ -13,7 +15,7 @@ use countersign_crypto::encoding;
 use countersign_registry::evidence::OlderTag;
 use countersign_registry::{Reference, RemoteRepository, Store};
 
-use crate::args::refused::{RegistryRefused, SignImageRefused};
+use crate::args::refused::{AttestRefused, SignImageRefused};
 use crate::args::registry::{RegistryArgs, image};
 use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
 use crate::commands::sign::SigningArgs;
@@ -47,13 +49,10 @@ pub(crate) struct FormArgs {
     registry_referrers_mode: Option<ReferrersMode>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
-    #[command(flatten)]
-    refused: RegistryRefused,
 }
 
 impl FormArgs {
     pub(crate) fn forms(&self) -> Result<Forms, Failure> {
-        self.refused.check()?;
         let older_only = self.new_bundle_format == Some(false)
             || self.registry_referrers_mode == Some(ReferrersMode::Legacy);
         if older_only && self.registry_referrers_mode == Some(ReferrersMode::Oci11) {
@@ -78,7 +77,7 @@ pub(crate) struct SignImageArgs {
     #[arg(short, long, value_name = "NAME=VALUE")]
     pub(crate) annotations: Vec<String>,
     /// Sign every manifest below an index too: every platform
-    #[arg(short, long)]
+    #[arg(short, long, num_args = 0..=1, require_equals = true, default_value = "false", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
     recursive: bool,
     /// Whether the signature is written to the registry; with false it is printed
     #[arg(long, num_args = 0..=1, require_equals = true, default_value = "true", default_missing_value = "true", hide_default_value = true, hide_possible_values = true, value_name = "BOOL")]
@@ -96,9 +95,19 @@ pub(crate) struct SignImageArgs {
 }
 
 impl SignImageArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn refuse(&self) -> Result<(), Failure> {
+        self.refused.check()?;
+        self.form.registry.check()
+    }
+
+    /// The one repository for all evidence, when there is one.
+    pub(crate) fn evidence(&self) -> Option<String> {
+        self.form.registry.evidence()
+    }
+
     /// Options for images are refused where there are none, so that nobody believes that they took effect.
     pub(crate) fn check(&self, no_images: bool) -> Result<(), Failure> {
-        self.refused.check()?;
         let given = !self.annotations.is_empty()
             || self.recursive
             || !self.upload
@@ -156,28 +165,49 @@ impl Run<'_> {
         Ok(targets(&self.images, self.references, self.arguments.recursive).await?)
     }
 
+    /// Signs the images, several at once, and tells of each in their order. Gives the failure of those that were not
+    /// signed, if there were any.
     pub(crate) async fn sign(
         &self,
         terminal: &Terminal,
-        session: &mut Session<'_>,
-        target: &Target,
-    ) -> Result<Made, Failure> {
+        session: &Session<'_>,
+        targets: &[Target],
+        mut tell: impl FnMut(&Target, &Made),
+    ) -> Result<Option<Failure>, Failure> {
+        session.prepare().await?;
+        let mut failed = Failed::new(terminal, targets, "signed");
+        let signed = |target: &Target, made| {
+            if let Some(made) = failed.take(target, made) {
+                self.signed(terminal, target, &made)?;
+                tell(target, &made);
+            }
+            Ok::<(), Failure>(())
+        };
+        each(targets, async |target| self.sign_one(session, target).await, signed).await?;
+        Ok(failed.end())
+    }
+
+    async fn sign_one(&self, session: &Session<'_>, target: &Target) -> Result<Made, Failure> {
+        let store = self.images.evidence(&target.reference);
+        let store: Option<&dyn Store> = if self.arguments.upload { Some(&store) } else { None };
+        Ok(sign(session, store, target, &self.signing, SystemClock.now()).await?)
+    }
+
+    /// What is done with a signature beside writing it to the registry.
+    fn signed(&self, terminal: &Terminal, target: &Target, made: &Made) -> Result<(), Failure> {
         if target.reference.digest().is_some()
             && self.references.iter().any(|r| r.digest().is_none())
             && terminal.verbose
         {
             terminal.talk(&format!("a tag was resolved; what is signed is {}", target.reference));
         }
-        let store = self.images.evidence(&target.reference);
-        let store: Option<&dyn Store> = if self.arguments.upload { Some(&store) } else { None };
-        let made = sign(session, store, target, &self.signing, SystemClock.now()).await?;
         if let (Some(path), Some(signed)) = (self.bundle, &made.signed) {
             write_atomically(path, &signed.json)?;
         }
         if !self.arguments.upload && self.bundle.is_none() {
-            print(terminal, &made)?;
+            print(terminal, made)?;
         }
-        Ok(made)
+        Ok(())
     }
 
     /// What would be signed, and written where. Asks the registry for the images, and nobody else for anything.
@@ -203,6 +233,51 @@ impl Run<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The images with which something could not be done, while it is done with the others.
+struct Failed<'a> {
+    terminal: &'a Terminal,
+    /// How many there are in all, and what is done with them.
+    all: usize,
+    done: &'static str,
+    first: Option<Failure>,
+    count: usize,
+}
+
+impl<'a> Failed<'a> {
+    fn new(terminal: &'a Terminal, targets: &[Target], done: &'static str) -> Self {
+        Self { terminal, all: targets.len(), done, first: None, count: 0 }
+    }
+
+    /// What came out for an image; of a failure is told at once, when there are other images to tell it from.
+    fn take<T>(&mut self, target: &Target, result: Result<T, Failure>) -> Option<T> {
+        match result {
+            Ok(done) => Some(done),
+            Err(failure) => {
+                if self.all > 1 {
+                    let no = self.terminal.no();
+                    crate::out::say(&format!(
+                        "{no} not {}: {}: {}",
+                        self.done, target.reference, failure.message
+                    ));
+                }
+                self.count += 1;
+                self.first.get_or_insert(failure);
+                None
+            }
+        }
+    }
+
+    /// The failure of the whole: the only one, or the code of the first.
+    fn end(self) -> Option<Failure> {
+        let first = self.first?;
+        if self.all == 1 {
+            return Some(first);
+        }
+        let message = format!("{} of {} images were not {}", self.count, self.all, self.done);
+        Some(Failure { code: first.code, message, next: first.next })
     }
 }
 
@@ -240,8 +315,8 @@ fn print(terminal: &Terminal, made: &Made) -> Result<(), Failure> {
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign attest --predicate sbom.spdx.json --type spdxjson --key cosign.key registry.example/app:v1
-  countersign attest --predicate provenance.json --type slsaprovenance1 registry.example/app@sha256:9f86…
+  countersign attest --predicate sbom.json --type spdxjson --key cosign.key registry.example/app:v1
+  countersign attest --predicate slsa.json --type slsaprovenance1 registry.example/app@sha256:9f86…
   countersign attest --statement statement.json --key cosign.key registry.example/app:v1")]
 pub(crate) struct Attest {
     /// The images the statement is about
@@ -269,10 +344,15 @@ pub(crate) struct Attest {
     form: FormArgs,
     #[command(flatten)]
     signing: SigningArgs,
+    #[command(flatten)]
+    refused: AttestRefused,
 }
 
 impl Attest {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.refused.check()?;
+        self.signing.refused.check()?;
+        self.form.registry.check()?;
         if self.bundle.is_some() && self.images.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several images are named"));
         }
@@ -300,28 +380,38 @@ impl Attest {
             }
             return Ok(0);
         }
-        self.signing.with_session(terminal, async |session: &mut Session<'_>, _: &Trust| {
-            for target in &targets(&images, &references, false).await? {
+        self.signing.with_session(terminal, async |session: &Session<'_>, _: &Trust| {
+            let targets = targets(&images, &references, false).await?;
+            session.prepare().await?;
+            let mut failed = Failed::new(terminal, &targets, "attested");
+            let one = async |target: &Target| {
                 let attesting = make(target)?;
                 let store = images.evidence(&target.reference);
                 let store: Option<&dyn Store> = if self.no_upload { None } else { Some(&store) };
                 let made = attest(session, store, target, &attesting, SystemClock.now()).await?;
-                if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
-                    write_atomically(path, &signed.json)?;
-                } else if self.no_upload {
-                    print(terminal, &made)?;
-                }
-                let kind = &attesting.predicate_type;
-                terminal.talk(&format!("{} attested: {} ({kind})", terminal.yes(), target.reference));
-                if terminal.verbose {
-                    made.places
-                        .iter()
-                        .for_each(|w| terminal.talk(&format!("    wrote {} {}", w.place, w.name)));
-                }
-            }
-            Ok(())
-        })?;
-        Ok(0)
+                Ok::<_, Failure>((made, attesting.predicate_type))
+            };
+            let attested = |target: &Target, made: Result<(Made, String), Failure>| {
+                let Some((made, kind)) = failed.take(target, made) else { return Ok(()) };
+                self.attested(terminal, target, &made, &kind)
+            };
+            each(&targets, one, attested).await?;
+            failed.end().map_or(Ok(0), Err)
+        })
+    }
+
+    /// What is done with a signed statement beside writing it to the registry.
+    fn attested(&self, terminal: &Terminal, target: &Target, made: &Made, kind: &str) -> Result<(), Failure> {
+        if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
+            write_atomically(path, &signed.json)?;
+        } else if self.no_upload {
+            print(terminal, made)?;
+        }
+        terminal.talk(&format!("{} attested: {} ({kind})", terminal.yes(), target.reference));
+        if terminal.verbose {
+            made.places.iter().for_each(|w| terminal.talk(&format!("    wrote {} {}", w.place, w.name)));
+        }
+        Ok(())
     }
 
     fn attesting(

@@ -8,6 +8,7 @@ use countersign_registry::evidence::{Found, OlderTag, Origin, Search, discover};
 use serde_json::{Value, json};
 
 use crate::args::OutputArgs;
+use crate::args::refused::TreeRefused;
 use crate::args::registry::{RegistryArgs, image};
 use crate::failure::Outcome;
 use crate::out::{Terminal, block_on};
@@ -27,6 +28,8 @@ pub(crate) struct Tree {
     output: OutputArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    refused: TreeRefused,
 }
 
 /// A manifest and what is attached to it.
@@ -38,6 +41,8 @@ struct Branch {
 
 impl Tree {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.refused.check()?;
+        self.registry.check()?;
         let reference = image(&self.image)?;
         let images = self.registry.images([&reference])?;
         let branches = block_on(terminal, async {

@@ -15,8 +15,9 @@ use url::Url;
 
 use crate::args::OutputArgs;
 use crate::args::services::HttpArgs;
+use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, say};
 
 /// The largest trust document, in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -79,10 +80,10 @@ struct Add {
     /// The name for it on this machine; else its host name or the file's name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The fingerprint of its root, as its operator publishes it; then nothing is asked
+    /// The fingerprint of the root at the address, as its operator publishes it; then nothing is asked
     #[arg(long, value_name = "SHA256")]
     fingerprint: Option<String>,
-    /// A file with its TUF root, instead of fetching it
+    /// A file with the TUF root of the address, instead of fetching it
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
     /// Trust what is found at the first sight of it, without asking
@@ -104,6 +105,13 @@ impl Add {
             let root = self.root.clone();
             block_on(terminal, self.add_url(terminal, &http, &instances, &name, root))?
         } else {
+            if self.fingerprint.is_some() || self.root.is_some() {
+                return Err(Failure::usage(
+                    "--fingerprint and --root are about the root at an address, and this is a file, which is trusted as \
+                     it is; they would not be checked",
+                )
+                .next(format!("compare the file itself with the sender's: sha256sum {}", quoted(&self.from))));
+            }
             let bytes = read_limited(self.from.as_ref(), MAX_DOCUMENT)?;
             instances.add_file(&name, &bytes, SystemClock.now()).map_err(failure)?
         };
@@ -160,9 +168,11 @@ fn confirm(url: &Url, fingerprint: &str) -> Result<bool, Failure> {
         ))
         .next(format!("compare it with what its operator publishes, then add --fingerprint sha256:{fingerprint}")));
     }
-    eprintln!("{shown} has the root\n  sha256:{fingerprint}");
-    eprint!("Is this what its operator publishes? [y/N] ");
-    let _ = std::io::stderr().flush();
+    say(&format!("{shown} has the root\n  sha256:{fingerprint}"));
+    // A question that nobody can see is answered by nobody.
+    write!(std::io::stderr(), "Is this what its operator publishes? [y/N] ")
+        .and_then(|()| std::io::stderr().flush())
+        .map_err(|e| Failure::internal(format!("standard error: {e}")))?;
     let mut line = String::new();
     std::io::stdin()
         .lock()
@@ -325,7 +335,8 @@ impl Default_ {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign initialize --mirror https://sigstore.example.com/tuf --root root.json
-  countersign initialize --mirror https://sigstore.example.com/tuf --root https://sigstore.example.com/root.json --root-checksum 9f86…")]
+  countersign initialize --mirror https://sigstore.example.com/tuf \\
+    --root https://sigstore.example.com/root.json --root-checksum 9f86…")]
 pub(crate) struct Initialize {
     /// The address of the repository
     #[arg(long, value_name = "URL", env = "TUF_MIRROR")]

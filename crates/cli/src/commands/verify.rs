@@ -12,13 +12,13 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_verify::{Report, Requirements, TrustMaterial};
 use serde_json::json;
 
-use crate::args::OutputArgs;
 use crate::args::authority::AuthorityArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
 use crate::args::registry::Named;
 use crate::args::services::TrustArgs;
 use crate::args::witness::WitnessArgs;
+use crate::args::{OutputArgs, number};
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify_image::{Checks, ImageArgs};
 use crate::failure::{Failure, Outcome};
@@ -29,14 +29,14 @@ use crate::view::{checklist, report_json};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How much evidence")]
 pub(crate) struct ThresholdArgs {
-    /// At least this many transparency logs
-    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
-    min_logs: usize,
+    /// At least this many transparency logs; 1, unless said otherwise
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
+    min_logs: Option<usize>,
     /// At least this many timestamp authorities
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, default_value_t = 0)]
     min_timestamps: usize,
     /// At least this many CT logs, for signatures by identity; 1, and none under an authority of your own
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>)]
     min_scts: Option<usize>,
     /// Require a timestamp authority, as cosign spells it
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
@@ -47,6 +47,9 @@ pub(crate) struct ThresholdArgs {
     /// Accepted: verification never asks anyone
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     offline: Option<bool>,
+    /// Accepted: bundles and cosign's older forms are all read
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
+    new_bundle_format: Option<bool>,
     /// Accepted: that a signature is of this artifact is always checked
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     check_claims: Option<bool>,
@@ -70,9 +73,14 @@ pub(crate) struct VerifyingArgs {
 }
 
 impl VerifyingArgs {
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.refused.check()
+    }
+
     /// What must hold, whatever it is of.
     pub(crate) fn expectations(&self) -> Result<Expectations, Failure> {
-        self.refused.check()?;
+        self.check()?;
         self.authority.check(self.identity.by_key())?;
         let own = self.authority.is_own();
         let who = self.identity.who(own)?;
@@ -87,12 +95,22 @@ impl VerifyingArgs {
                 "--check-claims=false is not taken: a signature of something else says nothing about this artifact",
             ));
         }
+        if t.new_bundle_format == Some(false) {
+            return Err(Failure::usage(
+                "--new-bundle-format=false is not taken: every form is read, and whichever verifies is enough",
+            ));
+        }
         let unlogged = t.insecure_ignore_tlog == Some(true);
+        if unlogged && let Some(least @ 1..) = t.min_logs {
+            return Err(Failure::usage(format!(
+                "both --min-logs {least} and --insecure-ignore-tlog are given; one of them would not be heard"
+            )));
+        }
         // Where no log says when a certificate of ten minutes was used, a timestamp authority must.
         let stamped =
             t.use_signed_timestamps == Some(true) || unlogged && !own && matches!(who, Who::Identities(_));
         Ok(Expectations {
-            logs: if unlogged { 0 } else { t.min_logs },
+            logs: if unlogged { 0 } else { t.min_logs.unwrap_or(1) },
             timestamps: t.min_timestamps.max(usize::from(stamped)),
             scts: t.min_scts.unwrap_or(usize::from(!own)),
             witnesses: self.witness.load()?.1,
@@ -107,7 +125,7 @@ impl VerifyingArgs {
 
     pub(crate) fn material(&self) -> Result<TrustMaterial, Failure> {
         let t = &self.thresholds;
-        let unlogged = t.min_logs == 0 || t.insecure_ignore_tlog == Some(true);
+        let unlogged = t.min_logs == Some(0) || t.insecure_ignore_tlog == Some(true);
         let needs_none = unlogged && (self.identity.by_key() || self.authority.is_own());
         let mut trust = match self.trust.load(None) {
             Ok(trust) => trust,
@@ -130,8 +148,8 @@ impl VerifyingArgs {
   countersign verify app.tar --key release.pub
   countersign verify registry.example/app:v1 --key release.pub -a env=prod
   countersign verify sha256:9f86… --bundle app.tar.sigstore.json --repo owner/name",
-    after_help = "Verifying a file opens no socket: everything it needs is in the bundle and in the trust root. For an image, only its \
-registry is asked. For the Notary Project's signatures: countersign verify --notary --help."
+    after_help = "Verifying a file opens no socket: everything it needs is in the bundle and in the trust root; only a --key that lives \
+elsewhere is fetched. For an image, only its registry is asked. For the Notary Project's signatures: countersign verify --notary --help."
 )]
 pub(crate) struct Verify {
     /// Files, images, or a digest such as sha256:9f86…; file: and oci: in front force which it is
@@ -179,11 +197,19 @@ impl Verify {
     }
 
     fn each(&self, terminal: &Terminal, artifacts: &[String]) -> Outcome {
+        self.verifying.check()?;
+        self.images.check()?;
         if self.bundle.is_some() && artifacts.len() > 1 {
             return Err(Failure::usage("--bundle names one file, and several artifacts are to be verified"));
         }
-        let named = artifacts.iter().map(|text| Named::read(text)).collect::<Result<Vec<_>, _>>()?;
-        let has_images = named.iter().any(|n| matches!(n, Named::Image(_))) || self.images.is_local();
+        let image = |text: &String| -> Result<bool, Failure> {
+            Ok(self.images.is_local() || matches!(Named::read(text)?, Named::Image(_)))
+        };
+        let are_images = artifacts.iter().map(image).collect::<Result<Vec<_>, _>>()?;
+        let has_images = are_images.contains(&true);
+        if !has_images {
+            self.images.refuse_for_files()?;
+        }
         if has_images && self.bundle.is_some() {
             return Err(Failure::usage(
                 "--bundle goes with a file; the signatures of an image are in its registry",
@@ -205,27 +231,24 @@ impl Verify {
             Checks { wanted, predicate_types: kind.as_slice(), trust: &trust, requirements: &for_images };
         let mut code = 0;
         let mut documents = Vec::new();
-        for (text, named) in artifacts.iter().zip(&named) {
-            let (found, document) = match named {
-                Named::File(_) if !self.images.is_local() => {
-                    let text = text.strip_prefix("file:").unwrap_or(text);
-                    let report = match self.report(&Artifact::parse(text), &trust, &for_files) {
-                        Ok(report) => report,
-                        Err(ClientError::NoSignature(_)) if self.bundle.is_none() => Report::no_signature(),
-                        Err(error) => return Err(error.into()),
-                    };
-                    if !self.output.is_json() {
-                        terminal.data(&checklist(terminal, text, &report, self.explain))?;
-                    }
-                    (report.exit_code(), report_json(text, &report))
+        for (text, is_image) in artifacts.iter().zip(are_images) {
+            let (found, document) = if is_image {
+                let verdict = self.images.verify(terminal, text, &image_checks)?;
+                if !self.output.is_json() {
+                    verdict.show(terminal, self.explain)?;
                 }
-                _ => {
-                    let verdict = self.images.verify(terminal, text, &image_checks)?;
-                    if !self.output.is_json() {
-                        verdict.show(terminal, self.explain)?;
-                    }
-                    (verdict.report.exit_code(), verdict.json())
+                (verdict.report.exit_code(), verdict.json())
+            } else {
+                let text = text.strip_prefix("file:").unwrap_or(text);
+                let report = match self.report(&Artifact::parse(text), &trust, &for_files) {
+                    Ok(report) => report,
+                    Err(ClientError::NoSignature(_)) if self.bundle.is_none() => Report::no_signature(),
+                    Err(error) => return Err(error.into()),
+                };
+                if !self.output.is_json() {
+                    terminal.data(&checklist(terminal, text, &report, self.explain))?;
                 }
+                (report.exit_code(), report_json(text, &report))
             };
             if code == 0 {
                 code = found;

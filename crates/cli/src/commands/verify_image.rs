@@ -10,15 +10,19 @@ use countersign_registry::Layout;
 use countersign_verify::{Payload, Report, Requirements, SIGN_PREDICATE_TYPE, TrustMaterial, Verified};
 use serde_json::{Value, json};
 
-use crate::args::OutputArgs;
 use crate::args::authority::certificates;
-use crate::args::refused::{RegistryRefused, VerifyImageRefused};
+use crate::args::refused::VerifyImageRefused;
 use crate::args::registry::{RegistryArgs, image};
+use crate::args::{OutputArgs, number};
+use crate::checklist::others;
 use crate::commands::cosign_sign::predicate_type;
 use crate::commands::verify::VerifyingArgs;
 use crate::failure::{Failure, Outcome};
-use crate::out::{Terminal, block_on};
+use crate::out::{Terminal, block_on, say};
 use crate::view::{checklist, report_json};
+
+/// How many pieces of evidence of an image are looked at unless told otherwise.
+const MAX_EVIDENCE: usize = 100;
 
 /// Arguments about images, for all commands that verify them.
 #[derive(Debug, Args)]
@@ -33,15 +37,13 @@ pub(crate) struct ImageArgs {
     /// The certificate, PEM, for signatures that come without theirs
     #[arg(long, value_name = "FILE", hide_short_help = true)]
     certificate: Option<PathBuf>,
-    /// How many pieces of evidence are looked at, at most; more of them is an error
-    #[arg(long, value_name = "NUMBER", default_value_t = 100, hide_short_help = true)]
-    max_evidence: usize,
+    /// How many pieces of evidence are looked at, at most; more of them is an error [default: 100]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, hide_short_help = true)]
+    max_evidence: Option<usize>,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
     #[command(flatten)]
-    refused: RegistryRefused,
-    #[command(flatten)]
-    refused_here: VerifyImageRefused,
+    refused: VerifyImageRefused,
 }
 
 /// What an image is judged by.
@@ -80,6 +82,26 @@ impl ImageArgs {
         annotations(&self.annotations)
     }
 
+    /// Refuses what is not taken, before anything else is looked at.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        self.refused.check()?;
+        self.registry.check()
+    }
+
+    /// What says nothing about files is refused where there are no images, so that nobody believes that it was checked.
+    pub(crate) fn refuse_for_files(&self) -> Result<(), Failure> {
+        if self.certificate.is_some() {
+            return Err(Failure::usage(
+                "--certificate is for images; the certificate of a file is in its bundle",
+            )
+            .next("for a signature by itself: countersign verify-blob --signature FILE --certificate FILE"));
+        }
+        if self.max_evidence.is_some() {
+            return Err(Failure::usage("--max-evidence is for images; a file has one bundle"));
+        }
+        Ok(())
+    }
+
     /// Verifies one image.
     pub(crate) fn verify(
         &self,
@@ -87,8 +109,6 @@ impl ImageArgs {
         text: &str,
         checks: &Checks<'_>,
     ) -> Result<Verdict, Failure> {
-        self.refused.check()?;
-        self.refused_here.check()?;
         let certificate = match &self.certificate {
             None => None,
             Some(path) => certificates(path)?.first().map(|certificate| certificate.der().to_vec()),
@@ -99,7 +119,7 @@ impl ImageArgs {
             requirements: checks.requirements,
             certificate: certificate.as_deref(),
             predicate_types: checks.predicate_types,
-            max_evidence: self.max_evidence,
+            max_evidence: self.max_evidence.unwrap_or(MAX_EVIDENCE),
             now: SystemClock.now(),
         };
         if self.local_image {
@@ -109,7 +129,7 @@ impl ImageArgs {
                 let place = Place { image: &layout, evidence: &layout, name: &name };
                 Ok(verify_image(place, &how).await?)
             })?;
-            return Ok(Verdict::new(text.to_owned(), found));
+            return Ok(Verdict::new(text.to_owned(), checks.wanted, found));
         }
         let reference = image(text)?;
         let images = self.registry.images([&reference])?;
@@ -118,7 +138,7 @@ impl ImageArgs {
             let place = Place { image: &home, evidence: &evidence, name: &reference.name() };
             Ok(verify_image(place, &how).await?)
         })?;
-        Ok(Verdict::new(reference.at(found.digest).to_string(), found))
+        Ok(Verdict::new(reference.at(found.digest).to_string(), checks.wanted, found))
     }
 }
 
@@ -127,14 +147,17 @@ impl ImageArgs {
 pub(crate) struct Verdict {
     /// The image by its digest.
     title: String,
+    /// What was looked for: a signature or a statement.
+    what: &'static str,
     found: ImageReport,
     pub(crate) report: Report,
 }
 
 impl Verdict {
-    fn new(title: String, found: ImageReport) -> Self {
+    fn new(title: String, wanted: Wanted, found: ImageReport) -> Self {
         let report = found.report();
-        Self { title, found, report }
+        let what = if wanted == Wanted::Statements { "statement" } else { "signature" };
+        Self { title, what, found, report }
     }
 
     /// cosign's document of what was verified on standard output, the checklist on standard error.
@@ -155,12 +178,9 @@ impl Verdict {
         if self.report.verified().is_ok() {
             return terminal.talk(list);
         }
-        eprintln!("{list}");
-        let others = self.found.pieces.len().saturating_sub(1);
-        if others > 0 {
-            terminal.talk(&format!(
-                "{others} more signatures were looked at and do not fit either (--output json)"
-            ));
+        say(list);
+        if let Some(line) = others(self.found.pieces.len().saturating_sub(1), self.what) {
+            terminal.talk(&line);
         }
         if !self.found.passed_over.is_empty() {
             let kinds: Vec<&str> = self.found.passed_over.iter().map(String::as_str).collect();
@@ -211,10 +231,10 @@ fn simple_signing(image: &str, verified: &Verified) -> Value {
 #[command(
     before_help = "Examples:
   countersign verify-attestation --type spdxjson --key cosign.pub registry.example/app:v1
-  countersign verify-attestation --type slsaprovenance1 --certificate-identity-regexp 'https://github.com/acme/.*' \\
-      --certificate-oidc-issuer https://token.actions.githubusercontent.com registry.example/app:v1 | jq -r .payload | base64 -d",
+  countersign verify-attestation --type slsaprovenance1 --repo acme/app registry.example/app:v1 \\
+    | jq -r .payload | base64 -d",
     after_help = "Prints the envelopes of the statements that are verified, one JSON document on each line. When none is left, nothing is \
-printed and the exit code says why."
+printed (with --output json, the report of the refusal), and the exit code says why."
 )]
 pub(crate) struct VerifyAttestation {
     /// The images
@@ -233,6 +253,8 @@ pub(crate) struct VerifyAttestation {
 
 impl VerifyAttestation {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.verifying.check()?;
+        self.image.check()?;
         let kinds = [predicate_type(&self.kind)?];
         let expectations = Expectations {
             says: Says::OneOf(kinds.to_vec()),

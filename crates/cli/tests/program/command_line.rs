@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use crate::support::{Home, Instance, golden, settled};
+use crate::support::{Home, Instance, golden, left_out, settled};
 use countersign_crypto::{KeyPair, KeyType, encoding};
 use countersign_tlog::{NoteKind, NoteSigner};
 
@@ -24,36 +24,50 @@ fn help_texts_are_as_kept() {
 }
 
 #[test]
+fn completions_and_manual_pages_know_the_arguments_of_each_command() {
+    let home = Home::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let text = home.good(&["completion", shell]);
+        assert!(text.contains("min-logs") && text.contains("registry-cacert"), "{shell}");
+    }
+    home.good(&["man", "pages"]);
+    let page = std::fs::read_to_string(home.path("pages/countersign-verify.1")).unwrap();
+    assert!(page.contains("min\\-logs"), "{page}");
+    assert!(home.path("pages/countersign-log-checkpoint.1").exists());
+}
+
+#[test]
 fn mistakes_in_the_command_line_exit_with_1() {
     let home = Home::new();
     std::fs::write(home.path("f"), "x").unwrap();
-    for arguments in [
-        &[][..],
-        &["nonsense"],
-        &["sign"],
-        &["sign", "not-there"],
-        &["verify", "f"],
-        &["verify", "not-there", "--key", "k"],
-        &["verify", "f", "--email", "a@b.c"],
-        &["verify", "f", "--min-logs", "many", "--key", "k"],
-        &["verify-blob", "f", "--bundle", "b", "--key", "k", "--insecure-ignore-sct"],
-        &["sign-blob", "f", "--sk"],
-        &["sign-blob", "f", "--new-bundle-format=false"],
-        &["generate-key-pair", "--kms", "awskms:///x"],
-        &["generate-key-pair", "--kms", "k8s://ns/secret"],
-        &["generate-key-pair", "hashivault://k"],
-        &["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"],
-        &["generate-key-pair", "k8s://ns/secret"],
-        &["public-key", "--key", "hashivault://k"],
-        &["public-key", "--key", "no-such-plugin://k"],
-        &["public-key", "--key", "github://owner/repo"],
-        &["change-password", "--key", "not-there"],
-        &["completion", "tcsh"],
-        &["serve", "no-instance"],
+    for (arguments, told) in [
+        (&[][..], "Usage: countersign"),
+        (&["nonsense"], "unrecognized subcommand"),
+        (&["sign"], "<FILE|IMAGE>"),
+        (&["sign", "not-there"], "there is no file"),
+        (&["verify", "f"], "nobody is named"),
+        (&["verify", "not-there", "--key", "k"], "there is no file"),
+        (&["verify", "f", "--key", "k"], "k: open"),
+        (&["verify", "f", "--email", "a@b.c"], "no issuer is named"),
+        (&["verify", "f", "--min-logs", "many", "--key", "k"], "expected a number, found \"many\""),
+        (&["verify-blob", "f", "--bundle", "b", "--key", "k", "--insecure-ignore-sct"], "is not taken"),
+        (&["sign-blob", "f", "--sk"], "--sk is not taken"),
+        (&["sign-blob", "f", "--new-bundle-format=false"], "is not taken"),
+        (&["generate-key-pair", "--kms", "awskms:///x"], "awskms:///KEY"),
+        (&["generate-key-pair", "--kms", "k8s://ns/secret"], "expected a key service"),
+        (&["generate-key-pair", "hashivault://k"], "expected k8s://NAMESPACE/SECRET"),
+        (&["generate-key-pair", "k8s://ns/secret", "--kms", "hashivault://k"], "cannot be used with"),
+        (&["generate-key-pair", "k8s://ns/secret"], "KUBECONFIG"),
+        (&["public-key", "--key", "hashivault://k"], "VAULT_ADDR"),
+        (&["public-key", "--key", "no-such-plugin://k"], "sigstore-kms-no-such-plugin"),
+        (&["public-key", "--key", "github://owner/repo"], "nobody can read back"),
+        (&["change-password", "--key", "not-there"], "not-there"),
+        (&["completion", "tcsh"], "bash"),
+        (&["serve", "no-instance"], "countersign init no-instance"),
     ] {
         let (code, _, err) = home.text(arguments);
         assert_eq!(code, 1, "{arguments:?}: {err}");
-        assert!(!err.is_empty(), "{arguments:?} says nothing");
+        assert!(err.contains(told), "{arguments:?}: {err}");
     }
 }
 
@@ -116,8 +130,7 @@ fn a_plugin_makes_a_key_signs_and_is_the_public_key_too() {
     let path = std::env::var("PATH").unwrap();
     let present = Command::new("openssl").arg("version").output().is_ok_and(|found| found.status.success());
     if !present {
-        eprintln!("skipped: openssl is not installed");
-        return;
+        return left_out("openssl");
     }
     let home = Home::new();
     let program = home.path("sigstore-kms-test");
@@ -422,4 +435,48 @@ fn quickstart_ends_well_and_leaves_nothing() {
     assert!(text.contains("VERIFIED") && text.contains("REJECTED") && text.contains("What next"), "{text}");
     assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0);
     assert_eq!(std::fs::read(home.path("README.md")).unwrap(), b"real file");
+}
+
+#[test]
+fn a_command_that_takes_too_long_says_what_it_waited_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let busy =
+                "HTTP/1.1 429 Busy\r\nretry-after: 600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            // It comes in one piece, and there is nothing in it that decides.
+            std::io::Read::read(&mut stream, &mut [0; 4096]).unwrap();
+            stream.write_all(busy.as_bytes()).unwrap();
+        }
+    });
+    let (code, _, err) = Home::new().text(&["tree", &format!("{host}/r:v1"), "--timeout", "1s"]);
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("not done within 1 s (--timeout): "), "{err}");
+    assert!(err.contains(&host.to_string()) && err.contains("answered 429, asked again after"), "{err}");
+}
+
+#[test]
+#[cfg(unix)]
+fn quickstart_that_is_told_to_end_leaves_nothing() {
+    let home = Home::new();
+    std::fs::write(home.path("README.md"), "real file").unwrap();
+    let temporary = home.path("tmp");
+    std::fs::create_dir(&temporary).unwrap();
+    for keep in [&[][..], &["--keep"]] {
+        let mut command = home.command(&[&["quickstart", "README.md"], keep].concat());
+        command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+        // Early, and late.
+        let cue = if keep.is_empty() { "root of trust" } else { "gh (statements only)" };
+        let mut lines = lines.map(Result::unwrap);
+        assert!(lines.any(|line| line.contains(cue)), "{cue}");
+        let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+        let rest = lines.count();
+        let code = child.wait().unwrap().code().expect("it ends by itself");
+        assert!(keep.is_empty() || code == 0, "{code} after {rest} more lines");
+        assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "{keep:?}");
+    }
 }

@@ -12,10 +12,15 @@
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
+mod mistakes;
+mod network;
 mod notary;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
+#[path = "../../../server/tests/instance/requests.rs"]
+#[expect(dead_code, reason = "shared with the tests of the server, which send more")]
+mod requests;
 mod rotation;
 mod signing;
 mod support;

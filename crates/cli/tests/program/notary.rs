@@ -175,6 +175,11 @@ fn options_of_files_are_refused_for_images_and_the_other_way_round() {
     for option in ["--signature", "--media-type", "--policy-name"] {
         assert_eq!(run(&[option, "x", "127.0.0.1:9/app:v1"]), 1, "{option}");
     }
+    for option in ["--signature", "--media-type"] {
+        let sign = ["notary", "sign", "--key", "signer.key", "--certificate-chain", "chain.pem", option, "x"];
+        let (code, _, err) = home.text(&[&sign[..], &["127.0.0.1:9/app:v1"]].concat());
+        assert!(code == 1 && err.contains("is for files"), "{option}: {err}");
+    }
     assert_eq!(run(&["--local-image", "app.tar"]), 1, "without a scope");
     assert_eq!(run(&["127.0.0.1:9/app:v1"]), 4, "no statement for it, told before anyone is asked");
     let all =

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::images;
 use crate::registry::{Fake, answer};
-use crate::support::{Home, golden};
+use crate::support::{Home, golden, left_out};
 use countersign_crypto::{HashAlgorithm, PublicKey};
 use serde_json::Value;
 
@@ -140,6 +140,20 @@ async fn an_image_is_copied_saved_and_loaded_with_all_its_evidence() {
     bench.home.good(&["copy", &bench.image, &same]);
     assert!(old.has("same", "v1"), "under the tag it has");
 
+    // Evidence that is kept elsewhere would stay behind, and look like none.
+    let place = format!("{}/evidence", bench.fake.host);
+    for carry in [
+        &["copy", bench.image.as_str(), same.as_str()][..],
+        &["save", "--dir", "layout", &mirror],
+        &["load", "--dir", "layout", &mirror],
+    ] {
+        let (code, _, err) = bench.home.text(&[carry, &["--repository", &place]].concat());
+        assert!(code == 1 && err.contains("lies beside an image"), "{carry:?}: {err}");
+        let output = bench.home.command(carry).env("COSIGN_REPOSITORY", &place).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{carry:?}");
+    }
+    bench.home.good(&["copy", "--only-image", "--repository", &place, &bench.image, &same]);
+
     bench.home.good(&["save", "--dir", "layout", &mirror]);
     assert_eq!(bench.verified("layout", &["--local-image"])[0], 0, "no registry is asked");
     let loaded = format!("{}/loaded:v1", bench.fake.host);
@@ -254,8 +268,7 @@ async fn certificates_of_ones_own_authority_sign_and_verify_with_nobody_else() {
     let home = Home::new();
     home.good(&["generate-key-pair"]);
     if !own_authority(&home, "own") || !own_authority(&home, "other") {
-        eprintln!("skipped: no openssl here to issue certificates with");
-        return;
+        return left_out("openssl");
     }
     let sign =
         ["sign", "--key", "cosign.key", "--certificate", "own-leaf.pem", "--certificate-chain", "own.pem"];

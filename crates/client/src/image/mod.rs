@@ -11,7 +11,7 @@ use countersign_registry::{Reference, Registry, RemoteRepository, Repository};
 
 pub use claims::{Claims, claims};
 pub use countersign_policy::bundle_of;
-pub use sign::{Attesting, Forms, Made, Signing, Target, attest, sign, targets};
+pub use sign::{Attesting, Forms, Made, Signing, Target, attest, each, sign, targets};
 pub use verify::{Checks, ImageReport, Piece, Place, Wanted, verify_image};
 
 /// The registries of one run, and where evidence lies if not beside its image.

@@ -11,6 +11,7 @@ use countersign_registry::evidence::{self, Material, SimpleSigned};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Descriptor, Name, Reference, Store, Written};
 use countersign_verify::SIGN_PREDICATE_TYPE;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -23,6 +24,9 @@ use crate::sign::{Older, Session, Signed};
 const MAX_CHILDREN: usize = 1000;
 /// How deep indexes may stand in each other.
 const MAX_DEPTH: usize = 4;
+
+/// How many images are under way at once: as many as a registry is asked at once.
+const AT_ONCE: usize = 8;
 
 /// An image to be signed, resolved.
 #[derive(Debug, Clone)]
@@ -88,11 +92,21 @@ pub async fn targets(
 ) -> Result<Vec<Target>, ClientError> {
     let mut all = Vec::new();
     let mut seen = HashSet::new();
+    let resolve = |reference: &Reference| {
+        let (home, name) = (images.home(reference), reference.name());
+        async move { home.fetch(&name).await }
+    };
+    let mut resolved = stream::iter(references.iter().map(resolve)).buffered(AT_ONCE);
     for reference in references {
         let home = images.home(reference);
+        let mut named = resolved.try_next().await?;
+        let before = all.len();
         let mut open = vec![(reference.name(), 0, None)];
         while let Some((name, depth, platform)) = open.pop() {
-            let manifest = home.fetch(&name).await?;
+            let manifest = match named.take() {
+                Some(manifest) => manifest,
+                None => home.fetch(&name).await?,
+            };
             let digest = manifest.descriptor.digest;
             if !seen.insert((reference.repository().clone(), digest)) {
                 continue;
@@ -100,7 +114,9 @@ pub async fn targets(
             if let Kind::Index(index) = &manifest.kind
                 && recursive
             {
-                if depth >= MAX_DEPTH || index.manifests.len() + open.len() > MAX_CHILDREN {
+                // What was taken counts too: many small indexes in one make as much work as a large one.
+                let count = all.len() - before + open.len() + index.manifests.len();
+                if depth >= MAX_DEPTH || count > MAX_CHILDREN {
                     return Err(ClientError::Usage(format!(
                         "{reference} has more than {MAX_CHILDREN} manifests or {MAX_DEPTH} levels of them; sign the \
                          ones that matter by digest"
@@ -114,6 +130,25 @@ pub async fn targets(
         }
     }
     Ok(all)
+}
+
+/// Does something for each image, several at once, and tells how it went in the order in which they stand. What becomes
+/// of one is nothing to the others; only an error of `tell` ends it early.
+///
+/// # Errors
+/// The one of `tell`.
+pub async fn each<R, E>(
+    targets: &[Target],
+    work: impl AsyncFn(&Target) -> R,
+    mut tell: impl FnMut(&Target, R) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut done = stream::iter(targets.iter().map(|target| work(target))).buffered(AT_ONCE);
+    for target in targets {
+        if let Some(result) = done.next().await {
+            tell(target, result)?;
+        }
+    }
+    Ok(())
 }
 
 impl Signing {
@@ -205,7 +240,7 @@ fn statement(
 /// # Errors
 /// Any [`ClientError`].
 pub async fn sign(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     store: Option<&dyn Store>,
     target: &Target,
     signing: &Signing,
@@ -243,7 +278,7 @@ pub async fn sign(
 /// # Errors
 /// Any [`ClientError`].
 pub async fn attest(
-    session: &mut Session<'_>,
+    session: &Session<'_>,
     store: Option<&dyn Store>,
     target: &Target,
     attesting: &Attesting,
@@ -284,5 +319,67 @@ fn material(annotations: &Annotations) -> Material {
         chain: get(legacy::CHAIN),
         bundle: get(legacy::BUNDLE),
         timestamp: get(legacy::TIMESTAMP),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::{Barrier, Notify};
+
+    fn images(count: usize) -> Vec<Target> {
+        let target = |n: usize| {
+            let descriptor = Descriptor::of("x", n.to_string().as_bytes());
+            let reference = Reference::parse("r.example/app").unwrap().at(descriptor.digest);
+            Target { reference, descriptor, platform: None }
+        };
+        (0..count).map(target).collect()
+    }
+
+    fn place(targets: &[Target], target: &Target) -> usize {
+        targets.iter().position(|t| t.reference == target.reference).unwrap()
+    }
+
+    #[tokio::test]
+    async fn so_many_images_are_under_way_at_once_and_no_more() {
+        let targets = images(3 * AT_ONCE);
+        // Each waits until there are as many as may be: fewer at once would never end.
+        let (all, running, most) = (Barrier::new(AT_ONCE), AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = async |_: &Target| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            all.wait().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        each(&targets, work, |_, ()| Ok::<(), ()>(())).await.unwrap();
+        assert_eq!(most.load(Ordering::SeqCst), AT_ONCE);
+    }
+
+    #[tokio::test]
+    async fn what_ends_last_is_told_first_when_it_stands_first_and_a_failure_stops_nobody() {
+        let targets = images(AT_ONCE);
+        let ended: Vec<Notify> = targets.iter().map(|_| Notify::new()).collect();
+        let order = Mutex::new(Vec::new());
+        let work = async |target: &Target| {
+            let n = place(&targets, target);
+            // From the last to the first.
+            if let Some(next) = ended.get(n + 1) {
+                next.notified().await;
+            }
+            order.lock().unwrap().push(n);
+            ended[n].notify_one();
+            if n.is_multiple_of(2) { Err(n) } else { Ok(n) }
+        };
+        let mut told = Vec::new();
+        let tell = |target: &Target, result: Result<usize, usize>| {
+            assert_eq!(result.unwrap_or_else(|n| n), place(&targets, target));
+            told.push(place(&targets, target));
+            Ok::<(), ()>(())
+        };
+        each(&targets, work, tell).await.unwrap();
+        let upwards: Vec<usize> = (0..AT_ONCE).collect();
+        assert_eq!(told, upwards);
+        assert_eq!(order.into_inner().unwrap(), upwards.into_iter().rev().collect::<Vec<_>>());
     }
 }

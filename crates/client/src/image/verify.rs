@@ -1,6 +1,6 @@
 //! Verifying an image: its evidence is fetched, the usual form first, and each piece is judged by the engine.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use countersign_attestation::{Envelope, Statement};
 use countersign_bundle::{Bundle, KeyMaterial};
@@ -123,6 +123,7 @@ pub async fn verify_image(place: Place<'_>, checks: &Checks<'_>) -> Result<Image
         (&referrers, BTreeSet::new()),
     ];
     let mut failed = None;
+    let mut judged = HashSet::new();
     for (origins, predicate_types) in rounds {
         // A registry may answer one question and not the other. What verifies is enough; if nothing does, the first
         // question that was not answered is the answer.
@@ -133,7 +134,7 @@ pub async fn verify_image(place: Place<'_>, checks: &Checks<'_>) -> Result<Image
             ..Search::of(forms)
         };
         match discover(place.evidence, &digest, &search).await {
-            Ok(found) => checks.judge(&subject, &found, &mut all),
+            Ok(found) => checks.judge(&subject, found, &mut judged, &mut all),
             Err(error) => failed = failed.or(Some(error)),
         }
         if all.verified().next().is_some() {
@@ -147,12 +148,21 @@ pub async fn verify_image(place: Place<'_>, checks: &Checks<'_>) -> Result<Image
 }
 
 impl Checks<'_> {
-    fn judge(&self, subject: &Subject<'_>, found: &[Found], out: &mut ImageReport) {
+    /// Judges what was not judged before. In the older forms the signature is in the annotations, so that a document
+    /// alone does not tell one piece from another: two keys sign the same payload.
+    fn judge(
+        &self,
+        subject: &Subject<'_>,
+        found: Vec<Found>,
+        judged: &mut HashSet<(Digest, BTreeMap<String, String>)>,
+        out: &mut ImageReport,
+    ) {
         for piece in found {
-            if out.pieces.iter().any(|judged| judged.digest == piece.layer.digest) {
+            let bundle = bundle_of(&piece);
+            if !judged.insert((piece.layer.digest, piece.annotations)) {
                 continue;
             }
-            let (report, envelope) = match bundle_of(piece) {
+            let (report, envelope) = match bundle {
                 None => continue,
                 Some(Err(error)) => (Report::malformed(&error), None),
                 Some(Ok(mut bundle)) => {

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use url::Host;
 use zeroize::Zeroizing;
 
 use super::{AUDIENCE, IdToken, MAX_TOKEN, spiffe};
 use crate::ClientError;
 use countersign_http::text::printable;
-use countersign_http::{Http, HttpOptions, Request, parse_url};
+use countersign_http::{Http, HttpOptions, Request, is_loopback, parse_url};
 
 /// The variable that says where Google's metadata server is.
 const METADATA_HOST: &str = "GCE_METADATA_HOST";
@@ -242,6 +243,13 @@ impl Ambient {
         let mut url = parse_url(&format!(
             "http://{host}/computeMetadata/v1/instance/service-accounts/default/identity"
         ))?;
+        let link = matches!(url.host(), Some(Host::Ipv4(ip)) if ip.is_link_local());
+        if !is_loopback(&url) && !link && url.host_str() != Some("metadata.google.internal") {
+            return Err(ClientError::Identity(format!(
+                "{METADATA_HOST}: expected the machine's metadata service, found \"{}\"",
+                printable(&host)
+            )));
+        }
         url.query_pairs_mut().append_pair("audience", AUDIENCE).append_pair("format", "full");
         // The server answers on the machine's own link, in plain http, and only there may the question go.
         let link = Http::new(HttpOptions {

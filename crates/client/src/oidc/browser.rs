@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use url::Url;
 
 use super::discovery::Provider;
-use super::{IdToken, pkce_challenge, unpredictable};
+use super::{IdToken, another_login, pkce_challenge, unpredictable};
 use crate::ClientError;
 use countersign_http::Http;
 use countersign_http::text::printable;
@@ -17,6 +18,8 @@ use countersign_http::text::printable;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a connection to the listener may take to send its request.
 const READ_TIME: Duration = Duration::from_secs(10);
+/// How many connections are read at once.
+const MAX_CONNECTIONS: usize = 16;
 /// The longest request the listener reads, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
 /// The path the provider sends the browser back to; the one public Sigstore clients are registered with.
@@ -73,9 +76,7 @@ pub(super) async fn login(
     form.extend(client_secret.map(|secret| ("client_secret", secret)));
     let token = provider.accept(provider.ask(http, &form).await?)?;
     if token.claims().nonce.as_deref() != Some(nonce.as_str()) {
-        return Err(ClientError::Identity(
-            "the token was not made for this login (its nonce differs), so it is not used".into(),
-        ));
+        return Err(another_login());
     }
     Ok(token)
 }
@@ -106,10 +107,22 @@ async fn wait_for_code(
     state: &str,
     issuer: &str,
 ) -> Result<String, ClientError> {
+    // Browsers open connections in advance and send nothing on some: none holds up another.
+    let mut reading = JoinSet::new();
     loop {
-        let (mut stream, _) = listener.accept().await.map_err(|e| callback_error(&e))?;
-        let Ok(Some(target)) = tokio::time::timeout(READ_TIME, read_target(&mut stream)).await else {
-            continue;
+        let (mut stream, target) = tokio::select! {
+            accepted = listener.accept(), if reading.len() < MAX_CONNECTIONS => {
+                let (mut stream, _) = accepted.map_err(|e| callback_error(&e))?;
+                reading.spawn(async move {
+                    let target = tokio::time::timeout(READ_TIME, read_target(&mut stream)).await;
+                    (stream, target.ok().flatten())
+                });
+                continue;
+            }
+            Some(read) = reading.join_next() => match read {
+                Ok((stream, Some(target))) => (stream, target),
+                _ => continue,
+            },
         };
         let Some(outcome) = judge(&target, path, state, issuer) else {
             answer(&mut stream, "404 Not Found", "Not found.").await;

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::discovery::{Provider, encode_form};
-use super::{IdToken, pkce_challenge, unpredictable};
+use super::discovery::{Provider, post_form};
+use super::{IdToken, another_login, pkce_challenge, unpredictable};
 use crate::ClientError;
 use countersign_http::text::printable;
-use countersign_http::{Http, Request, parse_url};
+use countersign_http::{Http, parse_url};
 
 /// What a person needs to log in on another device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,13 +59,7 @@ pub(super) async fn login(
         ("code_challenge_method", "S256"),
     ];
     form.extend(client_secret.map(|secret| ("client_secret", secret)));
-    let request = Request::post(
-        "the identity provider",
-        endpoint,
-        "application/x-www-form-urlencoded",
-        encode_form(&form),
-    );
-    let response = http.send(request).await?.expect(&[200])?;
+    let response = http.send(post_form("the identity provider", endpoint, &form)).await?.expect(&[200])?;
     let started: Started = response.json()?;
     // Only a web page may be shown: anything else could be clicked in a terminal.
     let page = started.verification_uri_complete.as_ref().unwrap_or(&started.verification_uri);
@@ -88,7 +82,14 @@ pub(super) async fn login(
             match answer.error.as_deref() {
                 Some("authorization_pending") => {}
                 Some("slow_down") => interval += pace.max(Duration::from_millis(5)) * 5,
-                _ => return provider.accept(answer),
+                _ => {
+                    let token = provider.accept(answer)?;
+                    // Providers may leave it out here. One that is there must be ours.
+                    if token.claims().nonce.as_ref().is_some_and(|found| *found != nonce) {
+                        return Err(another_login());
+                    }
+                    return Ok(token);
+                }
             }
         }
     };

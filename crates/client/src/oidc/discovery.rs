@@ -68,9 +68,7 @@ impl Provider {
 
     /// Asks the token endpoint; an OAuth error is part of the answer.
     pub(super) async fn ask(&self, http: &Http, form: &[(&str, &str)]) -> Result<TokenAnswer, ClientError> {
-        let request =
-            Request::post(SERVICE, &self.token, "application/x-www-form-urlencoded", encode_form(form))
-                .accept("application/json");
+        let request = post_form(SERVICE, &self.token, form).accept("application/json");
         let response = http.send(request).await?;
         match response.status {
             200..=299 | 400 | 401 => Ok(response.json()?),
@@ -107,9 +105,10 @@ impl Provider {
     }
 }
 
-/// A form as `application/x-www-form-urlencoded`.
-pub(super) fn encode_form(form: &[(&str, &str)]) -> Vec<u8> {
+/// A question with a form, which may hold secrets.
+pub(super) fn post_form<'a>(service: &'static str, url: &'a Url, form: &[(&str, &str)]) -> Request<'a> {
     let mut out = url::form_urlencoded::Serializer::new(String::new());
     out.extend_pairs(form);
-    out.finish().into_bytes()
+    Request::post(service, url, "application/x-www-form-urlencoded", Vec::new())
+        .secret_body(Zeroizing::new(out.finish().into_bytes()))
 }

@@ -1,10 +1,11 @@
 //! One login for many artifacts: the token is asked for once and kept until it runs out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::Mutex;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -43,6 +44,12 @@ impl TokenFrom {
     fn read(&self) -> Result<IdToken, ClientError> {
         match self {
             Self::Text(text) => IdToken::parse(text),
+            // What is neither a token nor a file's name may be a token with a fault: it is not repeated.
+            Self::File(path) if looks_like_token(path) => Err(ClientError::Identity(
+                "what was given as the token is neither a token (three parts in base64url with two dots between, with \
+                 the claim iss) nor the name of a file"
+                    .into(),
+            )),
             Self::File(path) => ambient::read_token(path),
             Self::StandardInput => {
                 use std::io::Read as _;
@@ -56,6 +63,13 @@ impl TokenFrom {
             }
         }
     }
+}
+
+/// Whether a file that is not there has the name of a token: JSON in base64 begins so, and few paths are as long as a
+/// token.
+fn looks_like_token(path: &Path) -> bool {
+    let text = path.as_os_str().to_string_lossy();
+    !path.exists() && (text.trim_start().starts_with("eyJ") || text.len() > 255)
 }
 
 /// How a person logs in.
@@ -133,26 +147,28 @@ pub struct Login {
     options: LoginOptions,
     ambient: Ambient,
     ui: Arc<dyn Ui>,
-    kept: Option<IdToken>,
+    kept: Mutex<Option<IdToken>>,
 }
 
 impl Login {
     /// A login that has not happened yet.
     #[must_use]
     pub fn new(options: LoginOptions, ambient: Ambient, ui: Arc<dyn Ui>) -> Self {
-        Self { options, ambient, ui, kept: None }
+        Self { options, ambient, ui, kept: Mutex::default() }
     }
 
     /// A token that is still good for a while.
     ///
     /// # Errors
     /// [`ClientError::Identity`] saying why there is none and what to do, [`ClientError::Http`].
-    pub async fn token(&mut self, http: &Http, now: Timestamp) -> Result<IdToken, ClientError> {
-        if let Some(token) = self.kept.as_ref().filter(|t| t.is_fresh(now, MARGIN)) {
+    pub async fn token(&self, http: &Http, now: Timestamp) -> Result<IdToken, ClientError> {
+        // Held while asking: whoever comes meanwhile waits for the same login.
+        let mut kept = self.kept.lock().await;
+        if let Some(token) = kept.as_ref().filter(|t| t.is_fresh(now, MARGIN)) {
             return Ok(token.clone());
         }
         // Standard input is read once; what came from it cannot be had again.
-        if self.kept.is_some() && matches!(self.options.token, Some(TokenFrom::StandardInput)) {
+        if kept.is_some() && matches!(self.options.token, Some(TokenFrom::StandardInput)) {
             return Err(ClientError::Identity("the token from standard input has expired".into()));
         }
         let token = self.ask(http).await?;
@@ -161,7 +177,7 @@ impl Login {
                 "the token has expired; get a new one, or check this machine's clock".into(),
             ));
         }
-        self.kept = Some(token.clone());
+        *kept = Some(token.clone());
         Ok(token)
     }
 

@@ -22,6 +22,7 @@ pub use ambient::{Ambient, AmbientProvider};
 pub use device::DevicePrompt;
 pub use discovery::Provider;
 pub use login::{Flow, Login, LoginOptions, Nobody, TokenFrom, Ui};
+pub use spiffe::first_svid;
 
 /// The audience the certificate authority expects, and the public client's name at identity providers.
 pub const AUDIENCE: &str = "sigstore";
@@ -169,6 +170,13 @@ pub(crate) fn unpredictable() -> Result<String, ClientError> {
     let mut bytes = [0; 32];
     countersign_crypto::random(&mut bytes)?;
     Ok(encoding::base64url_encode(&bytes))
+}
+
+/// A token with another nonce than ours.
+pub(crate) fn another_login() -> ClientError {
+    ClientError::Identity(
+        "the token was not made for this login (its nonce differs), so it is not used".into(),
+    )
 }
 
 /// The PKCE challenge of a verifier, method S256 (RFC 7636 section 4.2).

@@ -63,9 +63,11 @@ fn request(audience: &str) -> Vec<u8> {
     message
 }
 
-/// Of `JWTSVIDResponse { repeated JWTSVID svids = 1; }` the first, which is the default identity, and of
-/// `JWTSVID { string spiffe_id = 1; string svid = 2; … }` the token.
-fn first_svid(message: &[u8]) -> Option<&str> {
+/// The token in an agent's answer: of `JWTSVIDResponse { repeated JWTSVID svids = 1; }` the first, which is the default
+/// identity, and of `JWTSVID { string spiffe_id = 1; string svid = 2; … }` the token. `None` when there is none, or the
+/// message is malformed before it.
+#[must_use]
+pub fn first_svid(message: &[u8]) -> Option<&str> {
     std::str::from_utf8(field(field(message, 1)?, 2)?).ok().filter(|svid| !svid.is_empty())
 }
 

@@ -7,8 +7,20 @@ use crate::assert_none;
 use crate::workspace::root;
 
 /// Crates that parse bytes from strangers.
-const PARSERS: &[&str] =
-    &["attestation", "bundle", "ca", "crypto", "keys", "notary", "policy", "registry", "tlog", "trust", "x509"];
+const PARSERS: &[&str] = &[
+    "attestation",
+    "bundle",
+    "ca",
+    "client",
+    "crypto",
+    "keys",
+    "notary",
+    "policy",
+    "registry",
+    "tlog",
+    "trust",
+    "x509",
+];
 
 fn targets() -> BTreeSet<String> {
     let folder = fs::read_dir(root().join("fuzz/fuzz_targets")).expect("fuzz/fuzz_targets exists");

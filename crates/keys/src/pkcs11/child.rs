@@ -16,13 +16,17 @@ use super::frame::{self, PROTOCOL, Reply, Request};
 pub const WORKER_COMMAND: &str = "pkcs11-worker";
 
 /// What other secrets are called in the environment. The module is somebody else's code and does not get them.
-const SECRET_VARIABLES: [&str; 6] = [
+const SECRET_VARIABLES: [&str; 10] = [
     "COSIGN_PKCS11_PIN",
     "COUNTERSIGN_PKCS11_PIN",
     "COSIGN_PASSWORD",
     "COUNTERSIGN_PASSWORD",
     "SIGSTORE_ID_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "VAULT_TOKEN",
+    "BAO_TOKEN",
+    "GITHUB_TOKEN",
+    "GITLAB_TOKEN",
 ];
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
@@ -85,6 +89,13 @@ impl Worker {
         }
     }
 
+    /// A worker without a process, which nobody answers.
+    #[cfg(test)]
+    pub(super) fn for_test() -> Self {
+        let (socket, _) = UnixStream::pair().unwrap();
+        Self { child: None, socket, proven: true }
+    }
+
     /// Asks and waits for the answer.
     pub(super) fn call(&mut self, request: &Request, deadline: Instant) -> Result<Reply, Silence> {
         let mut until = Until { socket: &mut self.socket, deadline };
@@ -112,8 +123,9 @@ impl Drop for Worker {
         if let Some(mut child) = self.child.take() {
             // Ends it even when it hangs or was stopped.
             let _ = child.kill();
-            // One that is stuck in the kernel ends when its device lets it go; nobody waits here for that.
-            std::thread::spawn(move || child.wait());
+            // One that is stuck in the kernel ends when its device lets it go; nobody waits here for that. Without a
+            // thread to wait on it stays a zombie until the program ends.
+            let _ = std::thread::Builder::new().spawn(move || child.wait());
         }
     }
 }

@@ -217,9 +217,11 @@ impl Pool {
                 return Err(trouble.clone());
             }
             if hopeless.is_none() && !state.starting && state.busy < MAX_WORKERS {
-                state.starting = true;
                 let pool = Arc::clone(self);
-                std::thread::spawn(move || pool.start());
+                match std::thread::Builder::new().spawn(move || pool.start()) {
+                    Ok(_) => state.starting = true,
+                    Err(e) => state.pause(Trouble::Away(format!("no thread for the PKCS #11 worker: {e}"))),
+                }
             }
             let left = deadline.saturating_duration_since(now);
             if left.is_zero() {
@@ -237,7 +239,8 @@ impl Pool {
         state.busy -= 1;
         state.failures = 0;
         state.pause_until = None;
-        state.trouble = None;
+        // That a session lives says nothing about a PIN which was refused to another: it is still not tried again.
+        state.trouble.take_if(|trouble| !trouble.is_about_pin());
         state.idle.push(worker);
         drop(state);
         self.changed.notify_one();
@@ -296,5 +299,46 @@ impl State {
         self.failures = self.failures.saturating_add(1);
         self.pause_until = Some(Instant::now() + pause);
         self.trouble = Some(trouble);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool() -> Arc<Pool> {
+        let identity = Identity { modules: Vec::new(), token: TokenMatch::default(), pin: None };
+        Arc::new(Pool { identity, pin: None, state: Mutex::default(), changed: Condvar::new() })
+    }
+
+    /// The PIN was changed while some sessions were open: these go on, and no other one is opened with the old PIN.
+    #[test]
+    fn r21_a_refused_pin_is_not_tried_again_while_other_sessions_live() {
+        let pool = pool();
+        let refused = Trouble::PinRefused("the token refuses the PIN".into());
+        {
+            let mut state = pool.lock();
+            state.busy = 1;
+            state.pause(refused.clone());
+        }
+        pool.give_back(Worker::for_test());
+        let now = Instant::now();
+        let living = pool.take(now).unwrap();
+        assert_eq!(pool.take(now).unwrap_err(), refused);
+        assert!(!pool.lock().starting, "no worker is started, so no PIN is sent");
+        pool.give_back(living);
+        assert!(pool.take(now).is_ok());
+    }
+
+    #[test]
+    fn a_token_that_answers_again_is_no_longer_away() {
+        let pool = pool();
+        {
+            let mut state = pool.lock();
+            state.busy = 1;
+            state.pause(Trouble::Away("the token is not there".into()));
+        }
+        pool.give_back(Worker::for_test());
+        assert_eq!(pool.lock().trouble, None);
     }
 }

@@ -265,18 +265,29 @@ pub fn generate(
 /// The key that a URI names, made if there is none: ECDSA P-256 unless a type is given. Says whether it is new.
 ///
 /// # Errors
-/// As [`Pkcs11Signer::open`] and [`generate`].
+/// As [`Pkcs11Signer::open`] and [`generate`]; [`KeyError::Token`] for a key of another type.
 pub fn find_or_generate(
     uri: &Pkcs11Uri,
     key_type: Option<KeyType>,
     password: &PasswordSource,
 ) -> Result<(PublicKey, bool), KeyError> {
     match Pkcs11Signer::open(uri, password) {
-        Ok(signer) => Ok((signer.public, false)),
+        Ok(signer) => of_type(signer.public, key_type).map(|public| (public, false)),
         Err(KeyError::NoSuchKey(_)) => {
             Ok((generate(uri, key_type.unwrap_or(KeyType::EcdsaP256), password)?, true))
         }
         Err(e) => Err(e),
+    }
+}
+
+/// A key that was there already, if it is what was asked for.
+fn of_type(public: PublicKey, wanted: Option<KeyType>) -> Result<PublicKey, KeyError> {
+    match wanted.filter(|wanted| *wanted != public.key_type()) {
+        None => Ok(public),
+        Some(wanted) => Err(KeyError::Token(format!(
+            "expected a {wanted} key, found a {} key, which was there already; choose another label",
+            public.key_type()
+        ))),
     }
 }
 
@@ -318,4 +329,19 @@ pub fn list_keys(
         Reply::Keys { keys } => Ok(keys),
         _ => Err(other_answer()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_another_type_is_not_what_was_asked_for() {
+        let key = countersign_crypto::KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        for fine in [None, Some(KeyType::EcdsaP256)] {
+            assert_eq!(&of_type(key.public_key().clone(), fine).unwrap(), key.public_key());
+        }
+        let error = of_type(key.public_key().clone(), Some(KeyType::EcdsaP384)).unwrap_err().to_string();
+        assert!(error.contains("P-384") && error.contains("P-256"), "{error}");
+    }
 }

@@ -157,6 +157,20 @@ fn the_algorithm_of_the_key_decides_how_it_signs() {
 }
 
 #[test]
+fn the_newest_of_some_versions_is_not_taken_for_the_newest() {
+    let service = Server::start(|seen| match seen.path() {
+        "/token" => Reply::json(200, &json!({ "access_token": SECRET, "expires_in": 3600 })),
+        _ => Reply::json(
+            200,
+            &json!({ "cryptoKeyVersions": [{ "name": "x/1", "state": "ENABLED" }], "nextPageToken": "on" }),
+        ),
+    });
+    let (context, reference) = (HOME.enter)(&service.host(), true);
+    let error = public_key(&context, &reference).unwrap_err().to_string();
+    assert!(error.contains("more than 2000 versions"), "{error}");
+}
+
+#[test]
 fn a_token_is_asked_for_once_while_it_lives() {
     let running = HOME.start(HOME.signing_key(KeyType::EcdsaP256), Mode::Good);
     let signer = HOME.open(&running).unwrap();
@@ -201,6 +215,13 @@ fn credentials_come_from_users_external_accounts_and_the_machine() {
     }
     let error = public_key(&context(&host, &external("https://sts.example.com/token")), &reference);
     assert!(error.unwrap_err().to_string().contains("googleapis.com"));
+    // A source that looks like an address, and is another kind.
+    for kind in ["environment_id", "executable", "certificate"] {
+        let mut file = external(&token_url);
+        file["credential_source"][kind] = json!({});
+        let error = public_key(&context(&host, &file), &reference).unwrap_err().to_string();
+        assert!(error.contains("other sources"), "{kind}: {error}");
+    }
     let error = public_key(&context(&host, &json!({ "type": "other", "private_key": SECRET })), &reference);
     let error = error.unwrap_err().to_string();
     assert!(error.contains("Google credentials") && !error.contains(SECRET), "{error}");

@@ -12,17 +12,18 @@ const LONG: Duration = Duration::from_secs(20);
 
 #[test]
 fn what_takes_too_long_or_breaks_is_a_key_that_cannot_be_reached() {
-    let never = wait(Duration::from_millis(50), std::future::pending::<Result<(), KeyError>>());
-    assert!(is_unavailable(&never.unwrap_err()));
-    let broken = wait(LONG, async { if true { panic!("a fault") } else { Ok(()) } });
+    let never = wait("the vault", Duration::from_millis(50), std::future::pending::<Result<(), KeyError>>());
+    let never = never.unwrap_err();
+    assert!(is_unavailable(&never) && never.to_string().contains("the vault: no answer"), "{never}");
+    let broken = wait("x", LONG, async { if true { panic!("a fault") } else { Ok(()) } });
     assert!(is_unavailable(&broken.unwrap_err()));
-    assert_eq!(wait(LONG, async { Ok(7) }).unwrap(), 7, "the thread lives on");
+    assert_eq!(wait("x", LONG, async { Ok(7) }).unwrap(), 7, "the thread lives on");
 }
 
 #[test]
 fn many_threads_wait_at_once() {
     let all: Vec<_> =
-        (0..16).map(|n| std::thread::spawn(move || wait(LONG, async move { Ok(n) }).unwrap())).collect();
+        (0..16).map(|n| std::thread::spawn(move || wait("x", LONG, async move { Ok(n) }).unwrap())).collect();
     let found: Vec<i32> = all.into_iter().map(|thread| thread.join().unwrap()).collect();
     assert_eq!(found, (0..16).collect::<Vec<i32>>());
 }

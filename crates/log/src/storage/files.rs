@@ -143,6 +143,13 @@ impl Drop for Locked {
 #[derive(Debug)]
 struct LocalFile(File);
 
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        // As for `Locked`; without a lock this does nothing.
+        let _ = self.0.unlock();
+    }
+}
+
 impl StorageFile for LocalFile {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         self.0.read_exact_at(buffer, offset)
@@ -154,6 +161,14 @@ impl StorageFile for LocalFile {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+
+    fn try_lock(&mut self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     fn sync_data(&mut self) -> io::Result<()> {

@@ -116,6 +116,12 @@ pub trait StorageFile: Send + fmt::Debug {
     /// What the system says.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 
+    /// Takes the file for this process alone, until it is closed; false if another process has it.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn try_lock(&mut self) -> io::Result<bool>;
+
     /// Flushes content and length.
     ///
     /// # Errors

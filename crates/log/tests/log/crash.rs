@@ -100,7 +100,9 @@ impl Drop for Shown {
 /// R2, R4: every operation in turn fails once, in each way; the log stops, and opened again has everything.
 #[test]
 fn r4_every_operation_may_fail_and_nothing_acknowledged_is_lost() {
-    for fault in [Fault::NotDone, Fault::DoneButError, Fault::PowerCut, Fault::PowerCutAfter] {
+    for fault in
+        [Fault::NotDone, Fault::DoneButError, Fault::FlushLost, Fault::PowerCut, Fault::PowerCutAfter]
+    {
         for at in 0.. {
             let disk = SimFs::default();
             new_log(&disk);
@@ -119,13 +121,26 @@ fn r4_every_operation_may_fail_and_nothing_acknowledged_is_lost() {
             }
             let reached = disk.operations() > planned;
             disk.heal();
-            // As a new process finds it, then as after a power cut.
-            for disk in [disk.clone(), disk.after_power_cut(&mut random)] {
-                let log = open(&storage(&disk), options())
-                    .unwrap_or_else(|error| panic!("{fault:?} at operation {at}: {error}"));
-                ledger.check(&log);
+            let reopen = |disk: &SimFs| {
+                open(&storage(disk), options())
+                    .unwrap_or_else(|error| panic!("{fault:?} at operation {at}: {error}"))
+            };
+            // As after a power cut, then as a new process finds it.
+            let log = reopen(&disk.after_power_cut(&mut random));
+            ledger.check(&log);
+            runtime().block_on(log.shutdown());
+            let log = reopen(&disk);
+            ledger.check(&log);
+            // What the new process has shown, and what it acknowledges, must survive a power cut in its turn.
+            ledger.see(&log);
+            if at % 2 == 0 {
+                assert!(append_until_failure(&log, &mut ledger, &mut next, 3, &mut random));
+            } else {
                 runtime().block_on(log.shutdown());
             }
+            let log = reopen(&disk.after_power_cut(&mut random));
+            ledger.check(&log);
+            runtime().block_on(log.shutdown());
             if !reached {
                 assert!(well);
                 println!("{fault:?}: {at} operations failed in turn");
@@ -134,6 +149,36 @@ fn r4_every_operation_may_fail_and_nothing_acknowledged_is_lost() {
             }
         }
     }
+}
+
+/// R4: a tile whose flush failed can be read until the power is cut. It is written anew before the write-ahead file
+/// that covers it goes.
+#[test]
+fn r4_a_tile_whose_flush_was_lost_is_written_anew() {
+    let disk = SimFs::default();
+    new_log(&disk);
+    let mut ledger = Ledger::default();
+    let small = || Options { segment_bytes: 12_000, ..options() };
+    let log = open(&storage(&disk), small()).unwrap();
+    disk.lose_flush("tile/0/000");
+    runtime().block_on(async {
+        for (number, result) in append_all(&log, 0..300).await {
+            ledger.acknowledge(number, &result.unwrap());
+        }
+        log.shutdown().await;
+    });
+    assert!(log.failed().borrow().as_deref().is_some_and(|reason| reason.contains("flushing tiles")));
+    let log = open(&storage(&disk), small()).unwrap();
+    runtime().block_on(async {
+        for (number, result) in append_all(&log, 300..301).await {
+            ledger.acknowledge(number, &result.unwrap());
+        }
+        log.shutdown().await;
+    });
+    assert!(disk.read("wal/00000000000000000000").unwrap().is_none(), "the tile is said to be durable");
+    let log = open(&storage(&disk.after_power_cut(&mut Random(1))), small()).unwrap();
+    ledger.check(&log);
+    runtime().block_on(log.shutdown());
 }
 
 /// R5: wherever the disk fills up, appends are refused, reading goes on, and appends resume with the space.

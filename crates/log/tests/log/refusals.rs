@@ -50,6 +50,60 @@ fn r9_a_second_opener_is_told_who_has_the_log() {
     runtime().block_on(open(directory.path()).unwrap().shutdown());
 }
 
+/// R9: whoever deletes the lock file of a running process, because it looks left over, lets no second writer in.
+#[test]
+fn r9_a_deleted_lock_file_lets_nobody_in() {
+    let directory = new_log();
+    let log = open(directory.path()).unwrap();
+    std::fs::remove_file(directory.path().join("lock")).unwrap();
+    assert!(refusal(directory.path()).contains("in use by process unknown"));
+    runtime().block_on(async {
+        append_all(&log, 0..1).await.pop().unwrap().1.unwrap();
+        log.shutdown().await;
+    });
+    runtime().block_on(open(directory.path()).unwrap().shutdown());
+}
+
+/// R9: of many who open the log at once, one at a time has it, and what each acknowledged stays.
+#[test]
+fn r9_openers_who_race_never_fork_the_log() {
+    let directory = new_log();
+    let acknowledged = std::sync::Mutex::new(crate::support::Ledger::default());
+    let holders = std::sync::atomic::AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for opener in 0..8_u64 {
+            let (directory, acknowledged, holders) = (directory.path(), &acknowledged, &holders);
+            scope.spawn(move || {
+                let mut opened = 0;
+                while opened < 10 {
+                    let log = match open(directory) {
+                        Ok(log) => log,
+                        Err(LogError::LockedBy { .. }) => {
+                            std::thread::yield_now();
+                            continue;
+                        }
+                        Err(other) => panic!("{other}"),
+                    };
+                    assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                    let number = opener * 100 + opened;
+                    runtime().block_on(async {
+                        for (number, result) in append_all(&log, number..number + 1).await {
+                            acknowledged.lock().unwrap().acknowledge(number, &result.unwrap());
+                        }
+                        holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        log.shutdown().await;
+                    });
+                    opened += 1;
+                }
+            });
+        }
+    });
+    let log = open(directory.path()).unwrap();
+    assert_eq!(log.head().size, 81);
+    acknowledged.into_inner().unwrap().check(&log);
+    runtime().block_on(log.shutdown());
+}
+
 #[test]
 fn a_log_is_created_once_and_never_by_opening() {
     let directory = tempfile::tempdir().unwrap();

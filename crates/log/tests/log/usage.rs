@@ -95,6 +95,92 @@ fn a_lost_index_is_made_anew_from_the_entries() {
     });
 }
 
+/// R6: the index is no part of the signed tree. A flipped bit in it must not give one entry to the owner of another.
+#[test]
+fn r6_a_damaged_index_answers_nobody_with_anothers_entry() {
+    let options = || Options { key_of: Some(Arc::new(|stored: &[u8]| sha256(stored))), ..options() };
+    let (directory, log) = new_log(options());
+    runtime().block_on(async {
+        for number in 0..10 {
+            assert_eq!(log.append(entry(number)).await.unwrap().index, number + 1);
+        }
+        log.shutdown().await;
+        let database = rusqlite::Connection::open(directory.path().join("index.db")).unwrap();
+        let changed = database.execute("UPDATE entries SET position = 3 WHERE position = 8", []).unwrap();
+        assert_eq!(changed, 1);
+        drop(database);
+        let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+        let again = log.append(entry(7)).await.unwrap();
+        assert_eq!((again.index, &again.leaf[..]), (8, &leaf(7)[..]), "from the write-ahead file");
+        Ledger::default().acknowledge(7, &again);
+        log.shutdown().await;
+    });
+}
+
+#[test]
+fn an_index_that_cannot_be_written_keeps_its_segment_and_does_not_hold_up_the_shutdown() {
+    let options = || Options { segment_bytes: 12_000, ..options() };
+    let (directory, log) = new_log(options());
+    let first = directory.path().join("wal/00000000000000000000");
+    runtime().block_on(async {
+        let database = rusqlite::Connection::open(directory.path().join("index.db")).unwrap();
+        database.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+        database.execute_batch("ALTER TABLE entries RENAME TO elsewhere").unwrap();
+        append_all(&log, 0..300).await;
+        append_all(&log, 300..301).await;
+        tokio::time::timeout(std::time::Duration::from_secs(60), log.shutdown()).await.unwrap();
+        assert!(first.exists(), "it has the keys that the index lacks");
+        database.execute_batch("ALTER TABLE elsewhere RENAME TO entries").unwrap();
+        drop(database);
+        let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+        for number in [0, 150, 299, 300] {
+            assert!(log.append(entry(number)).await.unwrap().duplicate, "{number}");
+        }
+        log.shutdown().await;
+        assert!(!first.exists(), "now the index has them");
+    });
+}
+
+/// R5: a reserve which was being written when the process ended is none.
+#[test]
+fn r5_half_a_reserve_is_made_whole() {
+    let (directory, log) = new_log(options());
+    runtime().block_on(log.shutdown());
+    let reserve = directory.path().join("reserve");
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 4096);
+    std::fs::write(&reserve, [0; 100]).unwrap();
+    let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+    assert_eq!(std::fs::metadata(&reserve).unwrap().len(), 4096);
+    runtime().block_on(log.shutdown());
+}
+
+/// R10: whatever the clock does, the time in checkpoints does not go back.
+#[test]
+fn r10_the_time_in_checkpoints_never_goes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let clock = clock();
+    let open = || Log::open(directory.path(), options(), signers(), clock.clone()).unwrap();
+    let log = open();
+    let hour = 3600;
+    runtime().block_on(async {
+        let mut last = log.head().time_ms;
+        for (number, step) in
+            [(0, 1), (1, -hour), (2, 365 * 24 * hour), (3, 0), (4, -hour), (5, -hour * hour)]
+        {
+            clock.advance_seconds(step);
+            log.append(entry(number)).await.unwrap();
+            assert!(log.head().time_ms >= last, "after {step} s");
+            last = log.head().time_ms;
+        }
+        log.shutdown().await;
+        let log = open();
+        log.append(entry(6)).await.unwrap();
+        assert_eq!(log.head().time_ms, last, "nor after opening again");
+        log.shutdown().await;
+    });
+}
+
 #[test]
 fn files_are_those_of_tlog_tiles_and_reads_give_the_same() {
     let (directory, log) = new_log(options());
@@ -280,6 +366,43 @@ fn a_full_queue_pushes_back_and_shutdown_commits_what_waits() {
 /// Fails when told to, as an HSM does.
 #[derive(Debug)]
 struct Flaky(std::sync::atomic::AtomicBool);
+
+/// Panics at every signature after the first.
+#[derive(Debug)]
+struct Panics(std::sync::atomic::AtomicBool);
+impl Signer for Panics {
+    fn public_key(&self) -> &PublicKey {
+        KEY.public_key()
+    }
+    fn scheme(&self) -> Scheme {
+        KEY.scheme()
+    }
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, CryptoError> {
+        assert!(!self.0.swap(true, std::sync::atomic::Ordering::SeqCst), "deliberate");
+        KEY.sign(message)
+    }
+    fn sign_digest(&self, digest: &Digest) -> Result<Vec<u8>, CryptoError> {
+        KEY.sign_digest(digest)
+    }
+}
+
+#[test]
+fn a_panic_in_the_sequencer_stops_the_log_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let signer = Arc::new(Panics(false.into()));
+    let log = Log::open(directory.path(), options(), vec![signer], clock()).unwrap();
+    runtime().block_on(async {
+        // Written down and not signed: it may be in the log, or not.
+        let error = log.append(entry(1)).await.unwrap_err();
+        assert!(matches!(&error, AppendError::Storage(reason) if reason.contains("panicked")), "{error}");
+        assert!(log.failed().borrow().is_some());
+        log.shutdown().await;
+    });
+    let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+    assert_eq!(log.head().size, 1);
+    runtime().block_on(log.shutdown());
+}
 impl Signer for Flaky {
     fn public_key(&self) -> &PublicKey {
         KEY.public_key()

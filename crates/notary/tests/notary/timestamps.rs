@@ -215,6 +215,24 @@ fn v57_a_revoked_timestamp_authority_vouches_for_nothing() {
 }
 
 #[test]
+fn a_key_that_was_lost_within_the_accuracy_of_the_timestamp_was_lost_before() {
+    let leaf = Spec::leaf().with(|s| s.more = vec![distribution_point("http://crl.example.com/x")]);
+    let signing =
+        || Signing::new(Format::Jws).with(|s| s.chain = chain_of(&leaf, &Spec::middle(), &Spec::root()));
+    let tsa = Tsa::new();
+    // The authority is accurate to a second.
+    let envelope = tsa.sign(&signing(), NOW - 5);
+    for (lost, good) in [(NOW - 3, true), (NOW - 4, false), (NOW - 5, false)] {
+        let list = List::of(&[(3, NOW - 1, Some(1), Some(lost))]).issue(&Spec::middle(), &KEYS.middle);
+        let report = tsa.world().with(|w| w.lists = vec![list]).verify(Format::Jws, &envelope);
+        match good {
+            true => assert!(report.verified().is_some(), "{lost}: {report:?}"),
+            false => assert_eq!(report.rejection().unwrap().reason, Reason::CertificateRevoked, "{lost}"),
+        }
+    }
+}
+
+#[test]
 fn a_store_for_timestamps_holds_roots_only() {
     let tsa = Tsa::new();
     let name = StoreName::parse("tsa:clock").unwrap();

@@ -402,6 +402,45 @@ fn a_key_that_was_lost_later_was_good_when_somebody_trusted_says_so() {
 }
 
 #[test]
+fn the_word_of_a_signing_authority_that_nobody_trusts_excuses_nothing() {
+    let lost_later = List::of(&[(3, NOW - 1, Some(1), Some(NOW - 5))]);
+    let lists = lists(lost_later, List::of(&[])).lists;
+    let verification = r#"{"level":"audit","override":{"revocation":"enforce"}}"#;
+    let world = |certificate: usize| {
+        let store = store_of("signingAuthority:acme", vec![chain()[certificate].clone()]);
+        authority_world().with(|w| {
+            w.statement = statement(verification, r#"["signingAuthority:acme"]"#, ANYBODY);
+            w.store = store;
+            w.lists = lists.clone();
+        })
+    };
+    let signing = revocable().with(|s| s.scheme = SigningScheme::SigningAuthority);
+    let verified = world(2).accepted(&signing);
+    assert_eq!(verified.authentic_time(), Some(&AuthenticTime::SigningAuthority(at(NOW - 10))));
+    let stranger = Spec::root().issue(&KEYS.other, &Spec::root(), &KEYS.other);
+    let trusting_another =
+        || world(2).with(|w| w.store = store_of("signingAuthority:acme", vec![stranger.clone()]));
+    assert_eq!(trusting_another().refused(&signing), Reason::CertificateRevoked);
+    let logged = trusting_another().with(|w| w.lists.clear()).with(|w| {
+        w.statement = statement(r#"{"level":"audit"}"#, r#"["signingAuthority:acme"]"#, ANYBODY);
+    });
+    assert!(logged.accepted(&signing).authentic_time().is_none(), "nobody vouches for the time");
+}
+
+#[test]
+fn a_list_that_is_given_is_heard_about_certificates_that_name_no_place() {
+    let plain = Signing::new(Format::Cose);
+    let revoked = |serial: u8| List::of(&[(serial, NOW - 50, Some(1), None)]);
+    lists(List::of(&[]), List::of(&[])).accepted(&plain);
+    assert_eq!(lists(revoked(3), List::of(&[])).refused(&plain), Reason::CertificateRevoked, "the leaf");
+    assert_eq!(lists(List::of(&[]), revoked(2)).refused(&plain), Reason::CertificateRevoked, "the issuer");
+    // One that says nothing, being too old or of another key, takes nothing from it either.
+    let old = List::of(&[]).with(|l| l.updates = (NOW - 100, Some(NOW - 1)));
+    lists(old, List::of(&[])).accepted(&plain);
+    World::new().with(|w| w.lists = vec![revoked(3).issue(&Spec::middle(), &KEYS.other)]).accepted(&plain);
+}
+
+#[test]
 fn a_long_list_is_searched_to_its_end() {
     let strangers = vec![(99, NOW - 1, Some(1), None); 1_000];
     lists(List::of(&strangers), List::of(&[])).accepted(&revocable());

@@ -16,7 +16,7 @@ use crate::reference::Name;
 use crate::referrers::{
     Next, Written, push, put_referrer, remove_referrer, to_manifest, to_value, update_tag,
 };
-use crate::store::{ReferrersFrom, Store};
+use crate::store::Store;
 
 /// The annotations of cosign's older forms.
 mod annotation {
@@ -185,7 +185,8 @@ pub(crate) async fn add_layers(
 ) -> Result<Written, RegistryError> {
     let tag = tag.of(image);
     let what = format!("the tag {tag} in {}", store.place());
-    update_tag(store, &tag, |present| next_version(&what, present, layers)).await
+    let written = update_tag(store, &tag, |present| next_version(&what, present, layers)).await?;
+    written.ok_or_else(|| RegistryError::Usage(format!("nothing to write at {tag}")))
 }
 
 /// The document with these layers too; `None` when it has them.
@@ -276,5 +277,5 @@ pub async fn remove(
 
 /// Whether a store keeps the list of referrers itself, as far as can be told by asking.
 pub(crate) async fn keeps_list(store: &dyn Store, image: &Digest) -> Result<bool, RegistryError> {
-    Ok(store.referrers(image).await?.from == ReferrersFrom::Api)
+    Ok(store.listed_referrers(image).await?.is_some())
 }

@@ -1,18 +1,23 @@
 //! Finding evidence.
 
+use std::collections::BTreeMap;
+
 use countersign_crypto::Digest;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::{Form, Found, Listed, OlderTag, Origin, Search};
 use crate::descriptor::media_type;
 use crate::error::{listed, optional};
-use crate::manifest::{ImageManifest, Kind, Manifest};
+use crate::manifest::{ImageManifest, Kind};
 use crate::reference::Name;
 use crate::store::{ReferrersFrom, Store};
 use crate::{Descriptor, RegistryError};
 
 /// How many requests of one search are under way at once; the client's own limit stands beside it.
 const AT_ONCE: usize = 8;
+
+/// The most bytes of annotations: each piece has its manifest's, so that a few bytes of a manifest can be many here.
+const MAX_ANNOTATIONS: usize = 64 << 20;
 
 /// The annotation with which the type of a bundle's statement is named.
 pub(super) const PREDICATE_TYPE: &str = "dev.sigstore.bundle.predicateType";
@@ -63,8 +68,9 @@ pub async fn list(store: &dyn Store, image: &Digest, search: &Search) -> Result<
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
-    let found: Vec<Listed> =
-        parts.into_iter().flatten().filter(|piece| search.forms.contains(&piece.form)).collect();
+    let wanted =
+        |piece: &Listed| search.forms.contains(&piece.form) && search.origins.contains(&piece.origin);
+    let found: Vec<Listed> = parts.into_iter().flatten().filter(wanted).collect();
     check_count(store, image, found.len(), search)?;
     Ok(found)
 }
@@ -103,6 +109,28 @@ fn check_count(
     }
     let what = format!("the evidence of {image} in {}", store.place());
     Err(RegistryError::too_large(what, format!("{} pieces", search.max_count)))
+}
+
+/// Adds the pieces of one manifest, which share its annotations, as long as all stays within bounds.
+fn add_pieces(
+    store: &dyn Store,
+    image: &Digest,
+    search: &Search,
+    found: &mut Vec<Listed>,
+    shared: &BTreeMap<String, String>,
+    layers: Vec<Descriptor>,
+    piece: impl Fn(Descriptor) -> Listed,
+) -> Result<(), RegistryError> {
+    check_count(store, image, found.len() + layers.len(), search)?;
+    let bytes = |a: &BTreeMap<String, String>| a.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let kept: usize = found.iter().map(|piece| bytes(&piece.annotations)).sum();
+    let more: usize = bytes(shared);
+    if kept.saturating_add(more.saturating_mul(layers.len())) > MAX_ANNOTATIONS {
+        let what = format!("the annotations of the evidence of {image} in {}", store.place());
+        return Err(RegistryError::too_large(what, "64 MiB"));
+    }
+    found.extend(layers.into_iter().map(piece));
+    Ok(())
 }
 
 /// What a referrer is, by its artifact type; `None` for what is no evidence.
@@ -146,36 +174,36 @@ async fn referrers(store: &dyn Store, image: &Digest, search: &Search) -> Result
             let message = format!("it is listed as a referrer of {image} and refers to something else");
             return Err(RegistryError::malformed(what, message));
         }
-        Ok(pieces(manifest, origin))
+        Ok(manifest)
     };
-    let read = stream::iter(wanted.into_iter().map(read)).buffered(AT_ONCE);
-    let parts: Vec<Vec<Listed>> = read.try_collect().await?;
-    Ok(parts.into_iter().flatten().collect())
+    let mut read = stream::iter(wanted.into_iter().map(read)).buffered(AT_ONCE);
+    let mut found = Vec::new();
+    while let Some(manifest) = read.try_next().await? {
+        let Some((form, document)) = evidence_in(manifest.kind, search) else { continue };
+        let piece = |layer: Descriptor| Listed {
+            form,
+            origin,
+            manifest: manifest.descriptor.clone(),
+            annotations: if form == Form::CosignSignature {
+                layer.annotations.clone()
+            } else {
+                document.annotations.clone()
+            },
+            layer,
+        };
+        add_pieces(store, image, search, &mut found, &document.annotations, document.layers, piece)?;
+    }
+    Ok(found)
 }
 
-/// The evidence in a referrer.
-fn pieces(manifest: Manifest, origin: Origin) -> Vec<Listed> {
-    let Kind::Image(image) = manifest.kind else { return Vec::new() };
+/// What evidence a referrer is, if it is any that is wanted.
+fn evidence_in(kind: Kind, search: &Search) -> Option<(Form, Box<ImageManifest>)> {
+    let Kind::Image(image) = kind else { return None };
     let one_bundle = |image: &ImageManifest| matches!(image.layers.as_slice(), [only] if only.media_type.starts_with(media_type::BUNDLE_PREFIX));
     // A bundle is known by its layer, whatever the manifest calls itself.
     let form = if one_bundle(&image) { Some(Form::Bundle) } else { form_of(image.artifact_type()) };
-    let Some(form) = form else { return Vec::new() };
-    if form == Form::Bundle && !one_bundle(&image) {
-        return Vec::new();
-    }
-    let of_manifest = image.annotations;
-    let piece = |layer: Descriptor| Listed {
-        form,
-        origin,
-        manifest: manifest.descriptor.clone(),
-        annotations: if form == Form::CosignSignature {
-            layer.annotations.clone()
-        } else {
-            of_manifest.clone()
-        },
-        layer,
-    };
-    image.layers.into_iter().map(piece).collect()
+    let form = form.filter(|form| search.forms.contains(form))?;
+    (form != Form::Bundle || one_bundle(&image)).then_some((form, image))
 }
 
 /// What lies at one of cosign's older tags.
@@ -209,18 +237,20 @@ async fn buildkit(store: &dyn Store, image: &Digest, search: &Search) -> Result<
     for entry in entries {
         let manifest = listed(store.fetch(&Name::Digest(entry.digest)).await)?;
         let Kind::Image(document) = manifest.kind else { continue };
-        for layer in document.layers.into_iter().filter(|layer| layer.media_type == media_type::IN_TOTO) {
+        let (layers, manifest) = (document.layers, manifest.descriptor);
+        let layers = layers.into_iter().filter(|layer| layer.media_type == media_type::IN_TOTO).collect();
+        let piece = |layer: Descriptor| {
             let mut annotations = entry.annotations.clone();
             annotations.extend(layer.annotations.clone());
-            let manifest = manifest.descriptor.clone();
-            found.push(Listed {
+            Listed {
                 form: Form::Buildkit,
                 origin: Origin::ImageIndex,
-                manifest,
+                manifest: manifest.clone(),
                 layer,
                 annotations,
-            });
-        }
+            }
+        };
+        add_pieces(store, image, search, &mut found, &entry.annotations, layers, piece)?;
     }
     Ok(found)
 }

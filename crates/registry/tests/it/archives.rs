@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use countersign_crypto::HashAlgorithm;
 use countersign_registry::descriptor::media_type;
+use countersign_registry::evidence::{Form, Search, list};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Archive, Layout, Name, RegistryError, Store};
 use serde_json::json;
@@ -118,6 +119,9 @@ fn g06_hostile_archives_are_refused() {
         ("pax without end", member("x", b'x', "", b"999999 path=a\n"), "cannot be read"),
         ("pax of nothing", member("x", b'x', "", b"0 "), "cannot be read"),
         ("twice", [member("x", b'0', "", b"1"), member("x", b'0', "", b"2")].concat(), "two members"),
+        ("file and link", [member("x", b'0', "", b"1"), member("x", b'2', "y", b"")].concat(), "two members"),
+        ("two links", [member("x", b'2', "y", b""), member("x", b'2', "z", b"")].concat(), "two members"),
+        ("16 MiB of names", long_names(), "16 MiB"),
         ("empty", Vec::new(), "manifest.json"),
         ("link in a circle", member("manifest.json", b'2', "manifest.json", b""), "manifest.json"),
         ("a bomb of a document", member("manifest.json", b'0', "", &vec![b'['; 5 << 20]), "4 MiB"),
@@ -135,6 +139,35 @@ fn g06_hostile_archives_are_refused() {
         "{error}"
     );
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing was unpacked");
+}
+
+#[test]
+fn g06_one_layer_named_ten_thousand_times_is_hashed_once_and_configurations_add_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let many = |layers: usize, images: usize, padding: usize| {
+        // Hashed again for each name this would be twenty gigabytes.
+        let layer = vec![7; 2 << 20];
+        let diff_ids = vec![sha256(&layer); layers];
+        let config =
+            json!({ "x": "a".repeat(padding), "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+        let image = json!({ "Config": "c.json", "Layers": vec!["layer.tar"; layers] });
+        let list = json!(vec![image; images]).to_string();
+        let config = config.to_string();
+        let files: [(&str, &[u8]); 3] =
+            [("layer.tar", &layer), ("c.json", config.as_bytes()), ("manifest.json", list.as_bytes())];
+        Archive::open(&written(directory.path(), &archive(&files)))
+    };
+    assert!(many(10_000, 1, 0).is_ok());
+    assert!(many(1, 10, 1 << 20).is_ok());
+    let error = many(1, 70, 1 << 20).unwrap_err();
+    assert!(matches!(error, RegistryError::TooLarge { .. }), "{error}");
+}
+
+/// Three hundred empty files whose names are as long as a header may make them.
+fn long_names() -> Vec<u8> {
+    let names = (0..300).map(|n| format!("{n}{}", "a".repeat(60_000)));
+    let one = |name: String| [member("x", b'L', "", name.as_bytes()), member("y", b'0', "", b"")].concat();
+    names.flat_map(one).collect()
 }
 
 #[test]
@@ -265,4 +298,56 @@ async fn referrers_that_other_programs_list_in_a_layout_are_found() {
     let referrers = layout.referrers(&image.digest).await.unwrap();
     assert_eq!(referrers.descriptors[0].artifact_type.as_deref(), Some(media_type::BUNDLE));
     assert!(layout.referrers(&HashAlgorithm::Sha256.digest(b"x")).await.unwrap().descriptors.is_empty());
+}
+
+#[tokio::test]
+async fn evidence_that_is_listed_and_not_there_is_an_error_and_not_its_absence() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layout, image) = layout(&directory.path().join("layout")).await;
+    crate::evidence::attach_all(&layout, &image).await;
+    let all = Search::default();
+    let whole = list(&layout, &image.digest, &all).await.unwrap();
+    assert_eq!(whole.len(), 4);
+    for piece in whole {
+        let blob = format!("blobs/sha256/{}", piece.manifest.digest.to_hex());
+        let kept = fs::read(layout.directory().join(&blob)).unwrap();
+        fs::remove_file(layout.directory().join(&blob)).unwrap();
+        // In an archive only the older tags are looked up.
+        let mut files = Vec::new();
+        collect(layout.directory(), "", &mut files);
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(n, b)| (n.as_str(), b.as_slice())).collect();
+        let archive = Archive::open(&written(directory.path(), &archive(&files))).unwrap();
+        let stores: [(&dyn Store, bool); 2] = [(&layout, true), (&archive, piece.form != Form::Bundle)];
+        for (store, looks) in stores {
+            let found = list(store, &image.digest, &Search::of([piece.form])).await;
+            let told = matches!(&found, Err(RegistryError::Malformed { message, .. }) if message.contains("is listed"));
+            assert_eq!(told, looks, "{:?}: {found:?}", piece.form);
+        }
+        fs::write(layout.directory().join(&blob), kept).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_referrer_listed_a_thousand_times_is_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layout, image) = layout(directory.path()).await;
+    crate::evidence::attach_all(&layout, &image).await;
+    let path = directory.path().join("index.json");
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = index["manifests"].as_array_mut().unwrap();
+    let referrer = entries.iter().find(|e| e["annotations"].get("kind").is_none()).unwrap().clone();
+    entries.extend(vec![referrer; 1000]);
+    fs::write(&path, index.to_string()).unwrap();
+    assert_eq!(layout.referrers(&image.digest).await.unwrap().descriptors.len(), 1);
+}
+
+#[tokio::test]
+async fn half_of_a_blob_that_is_left_of_a_broken_copy_is_replaced() {
+    let directory = tempfile::tempdir().unwrap();
+    let (layout, _) = layout(directory.path()).await;
+    let blob = crate::images::blob(&layout, "x", b"whole").await;
+    fs::write(directory.path().join("blobs/sha256").join(blob.digest.to_hex()), b"wh").unwrap();
+    assert!(!layout.has(&blob).await.unwrap());
+    layout.put_blob(&blob, &b"whole".to_vec().into()).await.unwrap();
+    assert_eq!(layout.blob(&blob, 100).await.unwrap(), b"whole");
 }

@@ -12,7 +12,7 @@ use countersign_registry::{Descriptor, DryRun, Layout, Name, RegistryError, Stor
 use serde_json::{Value, json};
 
 use crate::images::{image, tagged};
-use crate::support::{Fake, client};
+use crate::support::{Fake, answer, client};
 
 pub(crate) const PREDICATE: &str = "https://sigstore.dev/cosign/sign/v1";
 
@@ -162,6 +162,54 @@ async fn concurrent_writers_lose_no_entry() {
 }
 
 #[tokio::test]
+async fn writers_of_one_program_change_an_index_one_after_the_other() {
+    let fake = Fake::old().await;
+    let store = fake.app();
+    let image = image(&store, "v1", "content").await;
+    fake.seen();
+    let mut writers = tokio::task::JoinSet::new();
+    for n in 0..8 {
+        let (store, image) = (store.clone(), image.clone());
+        writers.spawn(async move {
+            let bundle = format!("bundle {n}");
+            attach_bundle(&store, &image, bundle.as_bytes(), PREDICATE, now()).await.unwrap();
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    let tag = format!("/sha256-{}", image.digest.to_hex());
+    let at_tag = fake.seen().into_iter().filter(|seen| seen.path.ends_with(&tag));
+    let methods: Vec<String> = at_tag.map(|seen| seen.method.to_string()).collect();
+    // Each reads, writes and reads again, and nobody between.
+    assert_eq!(methods, ["GET", "PUT", "GET"].repeat(8));
+    assert_eq!(fake.document("app", &tag[1..])["manifests"].as_array().unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn an_entry_that_a_slower_writer_puts_back_is_taken_out_again() {
+    let fake = Fake::old().await;
+    let store = fake.app();
+    let image = image(&store, "v1", "content").await;
+    attach_bundle(&store, &image, b"one", PREDICATE, now()).await.unwrap();
+    let tag = format!("sha256-{}", image.digest.to_hex());
+    let stale = fake.document("app", &tag).to_string();
+    let listed = list(&store, &image.digest, &Search::of([Form::Bundle])).await.unwrap();
+    // Right after the entry went, somebody writes what had been read before.
+    let (reads, path) = (std::sync::atomic::AtomicUsize::new(0), format!("/{tag}"));
+    fake.lie(move |seen| {
+        let ours = seen.is(&Method::GET, &path);
+        let second = ours && reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1;
+        second.then(|| answer(200, &[("content-type", media_type::OCI_INDEX)], stale.clone()))
+    });
+    fake.seen();
+    remove(&store, &image.digest, &listed).await.unwrap();
+    let puts = fake.seen().iter().filter(|s| s.method == Method::PUT && s.path.ends_with(&tag)).count();
+    assert_eq!(puts, 2, "taken out, put back by another, and taken out again");
+    assert!(list(&store, &image.digest, &Search::default()).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn the_same_signature_is_kept_once_and_another_beside_it() {
     let fake = Fake::start().await;
     let store = fake.app();
@@ -269,9 +317,7 @@ async fn tags_are_listed_page_by_page() {
     let tags: Vec<String> = store.tags().await.unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(tags, ["v1", "v2", "v3"]);
     let missing = client().repository(&fake.repository("none"));
-    fake.lie(|seen| {
-        (seen.is(&Method::GET, "/none/")).then(|| crate::support::answer(404, &[], "{\"errors\":[]}"))
-    });
+    fake.lie(|seen| (seen.is(&Method::GET, "/none/")).then(|| answer(404, &[], "{\"errors\":[]}")));
     assert!(matches!(missing.tags().await.unwrap_err(), RegistryError::NotFound { .. }));
 }
 
@@ -286,6 +332,13 @@ async fn a_search_asks_only_where_and_for_what_it_is_told() {
     let found = discover(&store, &image.digest, &older).await.unwrap();
     assert_eq!(found.len(), 3);
     assert!(fake.seen().iter().all(|seen| !seen.is(&Method::GET, "/referrers/")));
+    // What the registry did not list itself is not from its list.
+    let old = Fake::old().await.app();
+    attach_all(&old, &crate::images::image(&old, "v1", "content").await).await;
+    for (origin, expected) in [(Origin::ReferrersApi, 0), (Origin::ReferrersTag, 1)] {
+        let search = Search { origins: [origin].into(), ..Search::default() };
+        assert_eq!(discover(&old, &image.digest, &search).await.unwrap().len(), expected, "{origin:?}");
+    }
     for (kind, expected) in [(PREDICATE, (1, 3)), ("https://example.com/other", (0, 1))] {
         let search = Search { predicate_types: [kind.to_owned()].into(), ..Search::of([Form::Bundle]) };
         let found = discover(&store, &image.digest, &search).await.unwrap();

@@ -277,6 +277,48 @@ async fn v15_annotations_of_128_mib_meet_the_limit() {
 }
 
 #[tokio::test]
+async fn v15_v16_annotations_that_many_layers_share_do_not_multiply_without_end() {
+    let fake = Fake::start().await;
+    let store = fake.app();
+    let image = image(&store, "v1", "content").await;
+    let config = crate::images::blob(&store, media_type::OCI_EMPTY, b"{}").await;
+    let search = Search::of([Form::InToto]);
+    for (layers, annotation, limit) in [(101, 10, "100 pieces"), (100, 900_000, "64 MiB")] {
+        let document = json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config, "subject": image,
+            "artifactType": media_type::IN_TOTO, "layers": vec![&config; layers],
+            "annotations": { "x": "a".repeat(annotation) },
+        });
+        let manifest =
+            countersign_registry::Manifest::parse("it", None, document.to_string().into_bytes()).unwrap();
+        let name = Name::Digest(manifest.descriptor.digest);
+        store.put_manifest(&name, &manifest).await.unwrap();
+        let error = list(&store, &image.digest, &search).await.unwrap_err();
+        assert!(matches!(&error, RegistryError::TooLarge { limit: said, .. } if said == limit), "{error}");
+        store.delete(&name).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn v15_pages_of_long_annotations_have_a_limit_together() {
+    let fake = Fake::start().await;
+    let store = fake.app();
+    let image = image(&store, "v1", "content").await;
+    let entry = json!({ "mediaType": media_type::OCI_MANIFEST, "size": 1, "digest": image.digest.to_string(),
+        "annotations": { "x": "a".repeat(4_000_000) } });
+    let page = json!({ "schemaVersion": 2, "manifests": [entry] }).to_string();
+    fake.lie(move |seen| {
+        let link = format!("<{}?{}x>; rel=\"next\"", seen.path, seen.query);
+        let headers = [("content-type", media_type::OCI_INDEX), ("link", link.as_str())];
+        seen.path.contains("/referrers/").then(|| answer(200, &headers, page.clone()))
+    });
+    fake.seen();
+    let error = everything(&store, &image).await.unwrap_err();
+    assert!(error.to_string().contains("33554432 bytes"), "{error}");
+    assert!(fake.seen().len() < 15, "nine pages, and the other places");
+}
+
+#[tokio::test]
 async fn g01_a_document_that_is_image_and_index_is_neither() {
     let fake = Fake::start().await;
     let store = fake.app();

@@ -21,7 +21,7 @@ use countersign_trust::documents::{AuthorityDescription, InstanceDescription, Lo
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
 
-use super::{Instance, InstanceKey, paths};
+use super::{Instance, InstanceKey, keys_of, paths};
 use crate::ServerError;
 use crate::config::Role;
 use crate::fetch::HttpTransport;
@@ -135,15 +135,7 @@ impl Instance {
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
         let password = self.password(options.password.as_ref());
-        let mut wanted = Vec::new();
-        for role in roles {
-            match role {
-                Role::Ca => wanted.extend([InstanceKey::Ca, InstanceKey::Ct]),
-                Role::Log => wanted.push(InstanceKey::Log),
-                Role::Tsa => wanted.push(InstanceKey::Tsa),
-                Role::Trust => wanted.push(InstanceKey::TufOnline),
-            }
-        }
+        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
         let key = |wanted: InstanceKey| {
             keys.iter()

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use crate::common::{Served, entry_request};
+use crate::common::Served;
+use crate::requests::entry_request;
 use countersign_crypto::encoding::{base64_encode, base64url_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_server::serve::{Patience, ServeOptions};
@@ -273,6 +274,39 @@ async fn r15_slow_heads_and_bodies_are_cut_while_others_are_served() {
         assert!(refused, "{i}: {said}");
         assert_eq!(said.is_empty(), i % 4 < 2, "{i}: {said}");
     }
+    is_well(&served).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r15_who_asks_and_never_reads_loses_the_connection() {
+    let patience = Patience { head: Duration::from_millis(400), body: Duration::from_millis(400) };
+    let served = Served::with(ServeOptions { patience, ..ServeOptions::default() }, |text| text).await;
+    let question = "GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(100);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut stream = connect(&served, "").await;
+        // Until the server reads no more, because nobody takes its answers: then it waits, or has ended already.
+        loop {
+            let asked =
+                tokio::time::timeout(Duration::from_millis(200), stream.write_all(question.as_bytes()));
+            if !matches!(asked.await, Ok(Ok(()))) {
+                break;
+            }
+        }
+        held.push(stream);
+    }
+    // What is left are the connections of the one who asks for the number.
+    let mut asked = 0;
+    loop {
+        let page = String::from_utf8(served.get("/metrics").await.1).unwrap();
+        let open = page.lines().find_map(|line| line.strip_prefix("countersign_http_connections "));
+        if open.unwrap().parse::<usize>().unwrap() <= 2 {
+            break;
+        }
+        asked += 1;
+        assert!(asked < 20_000, "they are still held: {page}");
+    }
+    drop(held);
     is_well(&served).await;
 }
 

@@ -2,12 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use countersign_crypto::encoding::base64_encode;
-use countersign_crypto::{HashAlgorithm, KeyPair, Signer as _};
 use countersign_server::instance::{InitOptions, init};
 use countersign_server::serve::{Running, ServeOptions, start};
 use reqwest::Client;
-use serde_json::{Value, json};
+
+use crate::requests;
 
 pub(crate) struct Served {
     _directory: tempfile::TempDir,
@@ -75,30 +74,12 @@ impl Served {
     }
 
     pub(crate) async fn token(&self, email: &str) -> String {
-        let claims = json!({"sub": "u1", "email": email, "email_verified": true}).to_string();
-        let (status, body) =
-            self.post("/development-identity-provider/mint", "application/json", claims).await;
+        let (status, body) = self.post(requests::MINT, "application/json", requests::claims(email)).await;
         assert_eq!(status, 200);
-        let body: Value = serde_json::from_slice(&body).unwrap();
-        body["id_token"].as_str().unwrap().to_owned()
+        requests::token_in(&body)
     }
 
     pub(crate) async fn entry(&self, request: String) -> (u16, Vec<u8>) {
         self.post("/api/v2/log/entries", "application/json", request).await
     }
-}
-
-pub(crate) fn entry_request(key: &KeyPair, message: &[u8]) -> String {
-    let digest = HashAlgorithm::Sha256.digest(message);
-    json!({"hashedRekordRequestV002": {
-        "digest": base64_encode(digest.as_bytes()),
-        "signature": {
-            "content": base64_encode(&key.sign_digest(&digest).unwrap()),
-            "verifier": {
-                "publicKey": {"rawBytes": base64_encode(key.public_key().spki_der())},
-                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-            },
-        },
-    }})
-    .to_string()
 }

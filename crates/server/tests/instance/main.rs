@@ -10,4 +10,5 @@
 mod adversarial;
 mod common;
 mod operating;
+mod requests;
 mod services;

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::common::{Served, entry_request, make, socket};
+use crate::common::{Served, make, socket};
+use crate::requests::entry_request;
 use countersign_bundle::TlogEntry;
 use countersign_crypto::{KeyPair, KeyType};
 use countersign_server::config::Role;

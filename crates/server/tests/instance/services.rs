@@ -1,5 +1,6 @@
 //! A whole instance on loopback, spoken to as its clients speak to it.
-use crate::common::{Served, entry_request};
+use crate::common::Served;
+use crate::requests::entry_request;
 use countersign_bundle::TlogEntry;
 use countersign_crypto::encoding::{base64_decode, base64_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};

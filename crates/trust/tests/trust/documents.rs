@@ -38,11 +38,16 @@ fn profile(name: &str) -> AuthorityProfile {
 }
 
 fn ca_chain() -> Vec<Certificate> {
-    let (root_key, key) = (key(KeyType::EcdsaP384), key(KeyType::EcdsaP256));
+    let root_key = key(KeyType::EcdsaP384);
     let root = Certificate::from_der(&root_ca(&profile("root"), Some(1), &root_key).unwrap()).unwrap();
+    vec![ca_under(&root, &root_key), root]
+}
+
+fn ca_under(root: &Certificate, root_key: &KeyPair) -> Certificate {
+    let key = key(KeyType::EcdsaP256);
     let der =
-        intermediate_ca(&profile("ca"), key.public_key(), Purpose::CodeSigning, &root, &root_key).unwrap();
-    vec![Certificate::from_der(&der).unwrap(), root]
+        intermediate_ca(&profile("ca"), key.public_key(), Purpose::CodeSigning, root, root_key).unwrap();
+    Certificate::from_der(&der).unwrap()
 }
 
 fn tsa_chain() -> Vec<Certificate> {
@@ -262,7 +267,10 @@ fn what_makes_no_document_is_refused() {
 
 #[test]
 fn older_clients_find_keys_and_certificates_as_files() {
-    let first = instance();
+    let root_key = key(KeyType::EcdsaP384);
+    let ca_root = Certificate::from_der(&root_ca(&profile("root"), Some(1), &root_key).unwrap()).unwrap();
+    let mut first = instance();
+    first.ca.chain = vec![ca_under(&ca_root, &root_key), ca_root.clone()];
     let root = trusted_root(&first, start()).unwrap();
     let names =
         |root: &TrustedRoot| -> Vec<String> { legacy_targets(root).into_iter().map(|f| f.name).collect() };
@@ -287,6 +295,18 @@ fn older_clients_find_keys_and_certificates_as_files() {
     let custom = String::from_utf8(ctfe[1].custom.as_ref().unwrap().canonical()).unwrap();
     assert_eq!(ctfe[1].content, first.ct_log.key.to_pem().into_bytes());
     assert!(custom.contains(r#""status":"Expired""#) && custom.contains(r#""usage":"CTFE""#), "{custom}");
+
+    // Another intermediate under the same root: the root is in use, and so not retired besides.
+    let mut third = second.clone();
+    third.ca.chain[0] = ca_under(&ca_root, &root_key);
+    let files = legacy_targets(&rotate_trusted_root(&rotated, &third, window()).unwrap());
+    let roots = files.iter().filter(|f| f.content == ca_root.to_pem().into_bytes());
+    let custom = |f: &countersign_trust::tuf::repository::TargetFile| {
+        String::from_utf8(f.custom.as_ref().unwrap().canonical()).unwrap()
+    };
+    let roots: Vec<_> = roots.map(|f| (f.name.as_str(), custom(f).contains("Active"))).collect();
+    assert_eq!(roots, [("fulcio_v1.crt.pem", true)]);
+    assert_eq!(files.len(), 8, "with the old intermediate");
 
     let all = targets(&rotated, &signing_config(&second, start()).unwrap()).unwrap();
     assert_eq!(all.len(), 9);

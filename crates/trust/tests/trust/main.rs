@@ -5,5 +5,7 @@ mod adversarial;
 mod common;
 mod documents;
 mod instances;
+mod neighbours;
 mod repository;
 mod rotation;
+mod verifiers;

@@ -85,7 +85,7 @@ fn refusals_have_the_texts_codes_and_failures_of_the_reference() {
 }
 
 #[test]
-fn time_never_goes_back() {
+fn r10_time_never_goes_back() {
     let it = instance(KeyType::EcdsaP256);
     assert_eq!(it.stamp(), Ok(NOW));
     it.clock.advance_seconds(10);

@@ -1,5 +1,7 @@
 //! The two verifiers side by side, each with its trust root made ready once.
 
+use std::fs;
+
 use countersign_bundle::{Bundle, TrustedRoot};
 use countersign_crypto::PublicKey;
 use countersign_verify::{Identity, Reason, Requirements, Subject, TrustMaterial, verify};
@@ -16,13 +18,14 @@ pub(crate) struct Own {
 
 impl Own {
     pub(crate) fn of(case: &Case) -> Self {
-        let material = TrustedRoot::from_json(&case.trusted_root)
+        let material = TrustedRoot::from_json(&fs::read(&case.trusted_root).unwrap())
             .map_err(|e| e.to_string())
             .and_then(|root| TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string()));
         let builder = Requirements::builder();
-        let requirements = match &case.key_pem {
-            Some(pem) => {
-                PublicKey::from_pem(pem).map(|key| builder.key(key).build()).map_err(|e| e.to_string())
+        let requirements = match &case.key {
+            Some(key) => {
+                let pem = fs::read_to_string(key).unwrap();
+                PublicKey::from_pem(&pem).map(|key| builder.key(key).build()).map_err(|e| e.to_string())
             }
             None => Ok(builder.identity(Identity::exact(&case.identity, &case.issuer).unwrap()).build()),
         };
@@ -69,15 +72,16 @@ pub(crate) struct Other {
 
 impl Other {
     pub(crate) fn of(case: &Case) -> Self {
-        let verifier = std::str::from_utf8(&case.trusted_root)
+        let verifier = fs::read_to_string(&case.trusted_root)
             .map_err(|e| e.to_string())
             .and_then(|json| {
-                sigstore_verify::trust_root::TrustedRoot::from_json(json).map_err(|e| e.to_string())
+                sigstore_verify::trust_root::TrustedRoot::from_json(&json).map_err(|e| e.to_string())
             })
             .and_then(|root| sigstore_verify::Verifier::new(&root).map_err(|e| e.to_string()));
-        let policy = match &case.key_pem {
-            Some(pem) => {
-                sigstore_verify::types::DerPublicKey::from_pem(pem).map_err(|e| e.to_string()).map(|key| {
+        let policy = match &case.key {
+            Some(key) => {
+                let pem = fs::read_to_string(key).unwrap();
+                sigstore_verify::types::DerPublicKey::from_pem(&pem).map_err(|e| e.to_string()).map(|key| {
                     Box::new(sigstore_verify::PublicKeyVerificationPolicy::new(key))
                         as Box<dyn sigstore_verify::Policy + Send + Sync>
                 })

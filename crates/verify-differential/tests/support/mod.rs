@@ -2,4 +2,5 @@
 
 pub(crate) mod judges;
 pub(crate) mod mutate;
+#[path = "../../../verify/tests/support/vectors.rs"]
 pub(crate) mod vectors;

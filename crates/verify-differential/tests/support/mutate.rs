@@ -1,5 +1,7 @@
 //! Mutations of bundles, the same ones in every run.
 
+use std::fs;
+
 use countersign_crypto::encoding::{base64_decode, base64_encode};
 use serde_json::{Value, json};
 
@@ -232,7 +234,8 @@ fn from_another(own: &Value, other: &Value, name: &str) -> Vec<(String, Value)> 
 /// At most `limit` mutations of a case, spread over all kinds.
 pub(crate) fn mutations(case: &Case, others: &[Case], limit: usize) -> Vec<Mutation> {
     let mut numbers = Numbers::seeded_by(&case.name);
-    let own: Value = serde_json::from_slice(&case.bundle).unwrap();
+    let (bundle, artifact) = (fs::read(&case.bundle).unwrap(), fs::read(&case.artifact).unwrap());
+    let own: Value = serde_json::from_slice(&bundle).unwrap();
     let mut values = changed_places(&own, &mut numbers);
     if let Some(Value::String(body)) = own.pointer(BODY) {
         let body: Value = serde_json::from_slice(&base64_decode(body).unwrap()).unwrap();
@@ -242,7 +245,7 @@ pub(crate) fn mutations(case: &Case, others: &[Case], limit: usize) -> Vec<Mutat
         }
     }
     for other in others.iter().filter(|o| o.name != case.name) {
-        if let Ok(value) = serde_json::from_slice(&other.bundle) {
+        if let Ok(value) = serde_json::from_slice(&fs::read(&other.bundle).unwrap()) {
             values.extend(from_another(&own, &value, &other.name));
         }
     }
@@ -252,7 +255,7 @@ pub(crate) fn mutations(case: &Case, others: &[Case], limit: usize) -> Vec<Mutat
         .map(|(what, value)| Mutation {
             what,
             bundle: value.to_string().into_bytes(),
-            artifact: case.artifact.clone(),
+            artifact: artifact.clone(),
         })
         .collect();
     // A shuffle with the fixed seed, then the first ones: a fair share of every kind.
@@ -262,12 +265,12 @@ pub(crate) fn mutations(case: &Case, others: &[Case], limit: usize) -> Vec<Mutat
     out.truncate(limit.saturating_sub(4));
     let artifacts = [
         ("artifact empty", Vec::new()),
-        ("artifact longer", [case.artifact.as_slice(), b"x"].concat()),
-        ("artifact shorter", case.artifact[..case.artifact.len() - 1].to_vec()),
-        ("artifact flipped", flipped(&case.artifact, 0, 0)),
+        ("artifact longer", [artifact.as_slice(), b"x"].concat()),
+        ("artifact shorter", artifact[..artifact.len() - 1].to_vec()),
+        ("artifact flipped", flipped(&artifact, 0, 0)),
     ];
     for (what, artifact) in artifacts {
-        out.push(Mutation { what: what.into(), bundle: case.bundle.clone(), artifact });
+        out.push(Mutation { what: what.into(), bundle: bundle.clone(), artifact });
     }
     out
 }

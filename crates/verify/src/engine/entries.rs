@@ -1,6 +1,6 @@
 //! The checks of log entries, and the counting of logs and witnesses.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use countersign_bundle::TlogEntry;
 use jiff::Timestamp;
@@ -19,31 +19,46 @@ struct Found {
     good: bool,
     /// Its log's name and key, when the trust root has it.
     log: Option<(String, [u8; 32])>,
+    /// Its index in the log, as the log vouches for it.
+    index: u64,
     /// The witnesses of its checkpoint: name by key.
     witnesses: BTreeMap<[u8; 32], String>,
 }
 
 impl Run<'_> {
+    /// The entries that hold, and the names of their witnesses: `None` when there are too few of either.
     pub(super) fn logs(
         &mut self,
         claimed: &Claimed<'_>,
         times: &[Timestamp],
-    ) -> (Vec<VerifiedEntry>, Vec<String>) {
+    ) -> Option<(Vec<VerifiedEntry>, Vec<String>)> {
         let entries = &self.bundle.verification_material.tlog_entries;
         let mut verified = Vec::new();
         let mut counted = HashSet::new();
         let mut witnesses = BTreeMap::new();
+        // Of each log's checkpoints, the most witnesses that one of them has: only those of one and the same checkpoint
+        // have seen the same tree.
+        let mut most_witnesses: HashMap<[u8; 32], usize> = HashMap::new();
         // What would be counted if every entry were good.
-        let (mut logs_there, mut witnesses_there) = (HashSet::new(), HashSet::new());
+        let mut logs_there = HashSet::new();
+        let mut witnesses_there: HashMap<[u8; 32], usize> = HashMap::new();
         for (i, entry) in entries.iter().enumerate() {
             let source = format!("tlogEntries[{i}]");
             let found = self.entry(i, entry, &source, claimed, times);
             logs_there.insert(found.log.as_ref().map_or(entry.log_id.clone(), |log| log.1.to_vec()));
-            witnesses_there.extend(found.witnesses.keys().copied());
-            let (true, Some((name, key))) = (found.good, found.log) else { continue };
+            let Some((name, key)) = found.log else { continue };
+            let raise = |most: &mut HashMap<[u8; 32], usize>| {
+                let most = most.entry(key).or_default();
+                *most = found.witnesses.len().max(*most);
+            };
+            raise(&mut witnesses_there);
+            if !found.good {
+                continue;
+            }
+            raise(&mut most_witnesses);
             counted.insert(key);
             witnesses.extend(found.witnesses);
-            verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: entry.log_index });
+            verified.push(VerifiedEntry { log: name, log_id: entry.log_id.clone(), index: found.index });
         }
         let required = self.requirements.logs;
         let expected = format!("entries of at least {required} transparency logs");
@@ -62,19 +77,43 @@ impl Run<'_> {
             }
             found => self.out.pass(CheckName::Logs, "tlogEntries", expected, found.to_string()),
         }
+        let enough = counted.len() >= required;
+        let seen = self.witnesses(&most_witnesses, &witnesses_there);
+        (enough && seen).then(|| (verified, witnesses.into_values().collect()))
+    }
+
+    /// Whether as many logs as are required, and at least one, were seen by enough witnesses each.
+    fn witnesses(&mut self, most: &HashMap<[u8; 32], usize>, there: &HashMap<[u8; 32], usize>) -> bool {
         let required = self.requirements.witnesses;
-        let expected = format!("cosignatures of at least {required} witnesses");
-        let found = witnesses.len().to_string();
-        if witnesses.len() < required {
-            self.out.fail(CheckName::Witnesses, "tlogEntries", Reason::TooFewWitnesses, expected, found);
+        let logs = self.requirements.logs.max(1);
+        // By how many witnesses that many logs were seen, each of them.
+        let seen_by = |most: &HashMap<[u8; 32], usize>| {
+            let mut counts: Vec<usize> = most.values().copied().collect();
+            counts.sort_unstable_by_key(|count| std::cmp::Reverse(*count));
+            counts.get(logs - 1).copied().unwrap_or(0)
+        };
+        let name = CheckName::Witnesses;
+        let expected = match logs {
+            1 => format!("a checkpoint with cosignatures of at least {required} witnesses"),
+            _ => {
+                format!("checkpoints of {logs} logs, each with cosignatures of at least {required} witnesses")
+            }
+        };
+        let found = seen_by(most);
+        if found < required {
+            self.out.fail(name, "tlogEntries", Reason::TooFewWitnesses, expected, found.to_string());
             let unread = self.out.count_failed(CheckName::Checkpoint) > 0;
-            self.out.follows_when(unread || witnesses_there.len() >= required, ENTRY_CHECKS);
-        } else if witnesses.is_empty() {
-            self.out.skip(CheckName::Witnesses, "tlogEntries", "no trusted witness");
-        } else {
-            self.out.pass(CheckName::Witnesses, "tlogEntries", expected, found);
+            self.out.follows_when(unread || seen_by(there) >= required, ENTRY_CHECKS);
+            return false;
         }
-        (verified, witnesses.into_values().collect())
+        match most.values().max() {
+            None | Some(0) => self.out.skip(name, "tlogEntries", "no trusted witness"),
+            Some(most) => {
+                let found = if required == 0 { *most } else { found };
+                self.out.pass(name, "tlogEntries", expected, found.to_string());
+            }
+        }
+        true
     }
 
     /// Checks one entry.
@@ -96,8 +135,12 @@ impl Run<'_> {
                 return Found::default();
             }
         };
-        let Some(log) = logs.first().copied() else { return Found::default() };
+        let Some(first) = logs.first().copied() else { return Found::default() };
         let mut good = true;
+        // Of logs with this id, the one that made the promise.
+        let by =
+            |promise: &Vec<u8>| logs.iter().copied().find(|log| self.promise(i, entry, promise, log).is_ok());
+        let log = entry.inclusion_promise.as_ref().and_then(by).unwrap_or(first);
         let promised = entry.inclusion_promise.as_ref().map(|promise| self.promise(i, entry, promise, log));
         let promise_source = format!("{source}.inclusionPromise");
         let has_promise = matches!(promised, Some(Ok(()))) && !binding::is_v2(entry);
@@ -134,7 +177,7 @@ impl Run<'_> {
                 let timed = has_promise && entry.integrated_time.is_some();
                 let checked = log::verify_checkpoint(entry, proof, log, material, now).and_then(|seen| {
                     if !timed {
-                        log::key_was_trusted(&logs, times, now)?;
+                        log::key_was_trusted(&log::windows(&logs, log), times, now)?;
                     }
                     Ok(seen)
                 });
@@ -162,7 +205,10 @@ impl Run<'_> {
             }
         }
         good &= self.bound(entry, source, claimed);
-        Found { good, log: Some((log.name.clone(), log.counted_as)), witnesses }
+        // The promise is over the index in the log as a whole; a proof is of the one in its tree.
+        let proven = entry.inclusion_proof.as_ref().map(|proof| proof.log_index);
+        let index = proven.filter(|_| !has_promise).unwrap_or(entry.log_index);
+        Found { good, log: Some((log.name.clone(), log.counted_as)), index, witnesses }
     }
 
     /// The time of an entry is under the same promise of the same log: when that failed, it was said there.

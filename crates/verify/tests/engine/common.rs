@@ -88,6 +88,77 @@ pub(crate) struct World {
     pub(crate) signing: KeyPair,
 }
 
+/// An authority for leaves of a purpose, with its key; the one above it, which sets no limit that matters; and a root with
+/// this limit of path length.
+fn two_intermediates(limit: u8, purpose: Purpose) -> ([Certificate; 3], KeyPair) {
+    let [root_key, upper_key, lower_key] = [p256(), p256(), p256()];
+    let certificate = |der: Vec<u8>| Certificate::from_der(&der).unwrap();
+    let root = certificate(root_ca(&profile("deep root"), Some(limit), &root_key).unwrap());
+    let issue = |name: &str, key: &KeyPair, issuer: &Certificate, issuer_key: &KeyPair| {
+        intermediate_ca(&profile(name), key.public_key(), purpose, issuer, issuer_key).unwrap()
+    };
+    let upper = certificate(with_path_length(&issue("upper", &upper_key, &root, &root_key), 5, &root_key));
+    let lower = certificate(issue("lower", &lower_key, &upper, &upper_key));
+    ([lower, upper, root], lower_key)
+}
+
+/// A timestamp of some bytes by an authority whose root has this limit of path length, and which sends its own certificate
+/// and the one above it along; and the two certificates above those.
+pub(crate) fn deep_timestamp(limit: u8, signature: &[u8]) -> (Vec<u8>, Vec<Vec<u8>>) {
+    let ([lower, upper, root], lower_key) = two_intermediates(limit, Purpose::TimeStamping);
+    let key = p256();
+    let leaf = tsa_leaf(&profile("deep tsa"), key.public_key(), &lower, &lower_key).unwrap();
+    let responder =
+        Responder::new(Certificate::from_der(&leaf).unwrap(), oid::SIGSTORE_TSA_POLICY, &key).unwrap();
+    let imprint = HashAlgorithm::Sha256.digest(signature);
+    let request = TimestampRequest { imprint, policy: None, nonce: None, cert_req: true };
+    let response = respond(&responder, &request, at(T), &[3; 20], &key).unwrap();
+    let token = insert_behind(response, &leaf, lower.der());
+    (token, vec![upper.der().to_vec(), root.der().to_vec()])
+}
+
+/// DER with a further element behind one that is in it; all around it have lengths of two bytes.
+fn insert_behind(mut der: Vec<u8>, element: &[u8], further: &[u8]) -> Vec<u8> {
+    let start = der.windows(element.len()).position(|w| w == element).unwrap();
+    let mut at = 0;
+    while at != start {
+        let content = match der[at + 1] {
+            short @ 0..=0x7f => at + 2 + usize::from(short),
+            0x81 => at + 3 + usize::from(der[at + 2]),
+            0x82 => {
+                let length = usize::from(u16::from_be_bytes([der[at + 2], der[at + 3]]));
+                if (at + 4..at + 4 + length).contains(&start) {
+                    let longer = u16::try_from(length + further.len()).unwrap().to_be_bytes();
+                    der[at + 2..at + 4].copy_from_slice(&longer);
+                    at += 4;
+                    continue;
+                }
+                at + 4 + length
+            }
+            _ => panic!("a longer length"),
+        };
+        at = content;
+    }
+    der.splice(start + element.len()..start + element.len(), further.iter().copied());
+    der
+}
+
+/// The same certificate with another path length than 0, signed again.
+fn with_path_length(der: &[u8], limit: u8, issuer_key: &KeyPair) -> Vec<u8> {
+    let zero = [0x30, 6, 1, 1, 0xff, 2, 1, 0];
+    let at = der.windows(zero.len()).position(|w| w == zero).unwrap();
+    let mut der = der.to_vec();
+    der[at + 7] = limit;
+    let length = |at: usize| usize::from(u16::from_be_bytes([der[at + 2], der[at + 3]])) + 4;
+    assert_eq!((der[1], der[5]), (0x82, 0x82), "lengths of two bytes");
+    let tbs = &der[4..4 + length(4)];
+    let algorithm = issuer_key.scheme().x509_algorithm().unwrap();
+    let signature = issuer_key.sign(tbs).unwrap();
+    let bits = [&[3, u8::try_from(signature.len() + 1).unwrap(), 0], &signature[..]].concat();
+    let content = [tbs, &algorithm, &bits].concat();
+    [&[0x30, 0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), &content].concat()
+}
+
 fn p256() -> KeyPair {
     KeyPair::generate(KeyType::EcdsaP256).unwrap()
 }
@@ -163,6 +234,14 @@ impl World {
         (make, root_der)
     }
 
+    /// Puts the two intermediates between a root and its leaves. Returns their certificates.
+    pub(crate) fn under_two_intermediates(&mut self, limit: u8) -> [Vec<u8>; 3] {
+        let (chain, key) = two_intermediates(limit, Purpose::CodeSigning);
+        self.ca = chain[0].clone();
+        self.ca_key = key;
+        chain.map(|certificate| certificate.der().to_vec())
+    }
+
     /// The key that signs certificates.
     pub(crate) fn issuing_key(&self) -> &KeyPair {
         &self.ca_key
@@ -214,18 +293,29 @@ impl World {
         let key_details = self.signing.public_key().key_details();
         let signature = content.signature().to_vec();
         let body = HashedRekordV2 { digest, signature, verifier, key_details }.canonical_body();
-        let root = merkle::leaf_hash(&body);
         let signer = NoteSigner::rekor_v2(&log_name(log), self.logs[log].clone()).unwrap();
+        self.only_leaf(log, signer, ("hashedrekord", "0.0.2"), body)
+    }
+
+    /// The entry of a body that is the only leaf of its log, whose checkpoint the log and the witness sign.
+    pub(crate) fn only_leaf(
+        &self,
+        log: usize,
+        signer: NoteSigner,
+        (kind, version): (&str, &str),
+        body: Vec<u8>,
+    ) -> TlogEntry {
+        let root = merkle::leaf_hash(&body);
         let witness =
             NoteSigner::new(NoteKind::CosignatureV1, "witness.example", self.witness.clone()).unwrap();
-        let log_id = signer.verifier().key_id.to_vec();
+        let log_id = self.root.tlogs[log].log_id.clone();
         let checkpoint = Checkpoint { origin: log_name(log), size: 1, root, extensions: vec![] };
         let time = u64::try_from(T).unwrap() * 1000;
         TlogEntry {
             log_index: 0,
             log_id,
-            kind: "hashedrekord".into(),
-            version: "0.0.2".into(),
+            kind: kind.into(),
+            version: version.into(),
             integrated_time: None,
             inclusion_promise: None,
             inclusion_proof: Some(InclusionProof {

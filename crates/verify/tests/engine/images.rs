@@ -1,7 +1,7 @@
 //! Images: cosign's older forms beside bundles, what is signed along with an image, and several signatures of one.
 //! Names that begin with v and a number are rows of the list of past mistakes of verifiers.
 
-use crate::common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject};
+use crate::common::{ARTIFACT, ISSUER, NAME, PREDICATE_TYPE, T, World, alice, at, reason, subject, window};
 use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
 use countersign_attestation::{Envelope, SimpleSigning};
 use countersign_bundle::{
@@ -9,8 +9,8 @@ use countersign_bundle::{
 };
 use countersign_crypto::{Digest, HashAlgorithm, KeyPair, KeyType, Signer as _, encoding};
 use countersign_verify::{
-    Identity, Keys, Matcher, Payload, Reason, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE,
-    Subject, TrustMaterial, nearest, verify, verify_each,
+    CheckName, Identity, Keys, Matcher, Payload, Reason, Report, Requirements, RequirementsBuilder,
+    SIGN_PREDICATE_TYPE, Subject, TrustMaterial, nearest, verify, verify_each,
 };
 
 fn image() -> Digest {
@@ -52,9 +52,13 @@ fn material(world: &World, by: By) -> (KeyMaterial, String) {
 
 /// An entry of Rekor v1 with the log's promise, as cosign kept it.
 fn promised(world: &World, body: String) -> TlogEntry {
+    promised_by(&world.logs[0], T, world, body)
+}
+
+fn promised_by(log: &KeyPair, time: i64, world: &World, body: String) -> TlogEntry {
     let log_id = world.root.tlogs[0].log_id.clone();
     let signed = format!(
-        "{{\"body\":\"{}\",\"integratedTime\":{T},\"logID\":\"{}\",\"logIndex\":5}}",
+        "{{\"body\":\"{}\",\"integratedTime\":{time},\"logID\":\"{}\",\"logIndex\":5}}",
         encoding::base64_encode(body.as_bytes()),
         encoding::hex_encode(&log_id)
     );
@@ -64,14 +68,14 @@ fn promised(world: &World, body: String) -> TlogEntry {
         log_id,
         kind: head["kind"].as_str().unwrap().into(),
         version: head["apiVersion"].as_str().unwrap().into(),
-        integrated_time: Some(T),
-        inclusion_promise: Some(world.logs[0].sign(signed.as_bytes()).unwrap()),
+        integrated_time: Some(time),
+        inclusion_promise: Some(log.sign(signed.as_bytes()).unwrap()),
         inclusion_proof: None,
         canonicalized_body: body.into_bytes(),
     }
 }
 
-fn hashed_rekord(signed: &[u8], signature: &[u8], pem: &str) -> String {
+pub(crate) fn hashed_rekord(signed: &[u8], signature: &[u8], pem: &str) -> String {
     let b64 = encoding::base64_encode;
     format!(
         r#"{{"apiVersion":"0.0.1","kind":"hashedrekord","spec":{{"data":{{"hash":{{"algorithm":"sha256","value":"{}"}}}},"signature":{{"content":"{}","publicKey":{{"content":"{}"}}}}}}}}"#,
@@ -362,6 +366,79 @@ fn a_statement_about_an_image_is_no_signature_of_it() {
     expect(&world, &world.enveloped(IN_TOTO_PAYLOAD_TYPE, text.as_bytes()), &signature, None);
     expect(&world, &simple(&world, By::Certificate, &payload(image(), &[])), &signature, None);
     expect(&world, &world.signed(), &signature, None);
+}
+
+/// The same by the key, once with and once without its log entry.
+fn by_key_logged_and_not(world: &World, spoil: impl Fn(&mut Bundle)) -> [Bundle; 2] {
+    let mut logged = simple(world, By::Key, &payload(image(), &[]));
+    spoil(&mut logged);
+    let mut unlogged = logged.clone();
+    unlogged.verification_material.tlog_entries.clear();
+    [logged, unlogged]
+}
+
+#[test]
+fn in_a_form_that_names_no_key_the_log_entry_says_who_signed_and_else_nobody_does() {
+    let world = World::new();
+    let stranger = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let own = || by_key(&world).dangerous_without_log();
+    let other = || Requirements::builder().key(stranger.public_key().clone()).dangerous_without_log();
+    let second = |world: &World| other().key(world.signing.public_key().clone());
+
+    let good = by_key_logged_and_not(&world, |_| ());
+    for (bundle, of_another) in good.iter().zip([Reason::WrongKey, Reason::NoKeyVerifies]) {
+        expect(&world, bundle, &own().build(), None);
+        expect(&world, bundle, &second(&world).build(), None);
+        expect(&world, bundle, &other().build(), Some(of_another));
+        let told = judge(&world, bundle, &other().build());
+        assert_eq!(told.verified().unwrap_err().check, CheckName::KeyMaterial);
+    }
+    let altered = by_key_logged_and_not(&world, |bundle| {
+        let Content::SimpleSigning { payload: bytes, .. } = &mut bundle.content else { panic!() };
+        *bytes = payload(image(), &[("reviewed", "yes")]);
+    });
+    let found = |bundle: &Bundle, requirements: Requirements| {
+        let report = judge(&world, bundle, &requirements);
+        report.checks().iter().filter_map(|c| c.reason).collect::<Vec<_>>()
+    };
+    for requirements in [own().build(), second(&world).build()] {
+        let reasons = found(&altered[0], requirements.clone());
+        assert_eq!(reasons, [Reason::EntryDigestMismatch, Reason::SignatureInvalid]);
+        assert_eq!(found(&altered[1], requirements), [Reason::NoKeyVerifies]);
+    }
+}
+
+#[test]
+fn v21_a_promise_without_a_time_does_not_escape_the_window_of_the_logs_key() {
+    let mut world = World::new();
+    let mut signed = simple(&world, By::Key, &payload(image(), &[]));
+    let body = String::from_utf8(signed.verification_material.tlog_entries[0].canonicalized_body.clone());
+    let timed = |time| promised_by(&world.logs[0], time, &world, body.clone().unwrap());
+    let (at_zero, in_window) = (timed(0), timed(T));
+    let wanted = by_key(&world).build();
+    world.root.tlogs[0].public_key.valid_for = window(T - 10, T - 1);
+    signed.verification_material.tlog_entries = vec![in_window];
+    expect(&world, &signed, &wanted, Some(Reason::LogKeyNotValid));
+    // The promise is over a time of zero, which is left out in the entry: there is nothing to hold the window against.
+    signed.verification_material.tlog_entries = vec![TlogEntry { integrated_time: None, ..at_zero }];
+    expect(&world, &signed, &wanted, Some(Reason::PromiseInvalid));
+}
+
+#[test]
+fn v38_a_window_of_another_key_under_the_same_log_id_says_nothing() {
+    let mut world = World::new();
+    let signed = simple(&world, By::Key, &payload(image(), &[]));
+    let wanted = by_key(&world).build();
+    let id = world.root.tlogs[0].log_id.clone();
+    world.root.tlogs[1].log_id = id;
+    expect(&world, &signed, &wanted, None);
+    // Whichever of them stands first.
+    world.root.tlogs.reverse();
+    expect(&world, &signed, &wanted, None);
+    world.root.tlogs[1].public_key.valid_for = window(T - 10, T - 1);
+    expect(&world, &signed, &wanted, Some(Reason::LogKeyNotValid));
+    world.root.tlogs.reverse();
+    expect(&world, &signed, &wanted, Some(Reason::LogKeyNotValid));
 }
 
 #[test]

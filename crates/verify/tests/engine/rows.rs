@@ -1,9 +1,15 @@
 //! Further rows of the list of past mistakes of verifiers, by their ids: chains, SCTs, and evidence that is there and
 //! is about something else.
 
-use crate::common::{ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, reason, subject};
-use countersign_bundle::{Bundle, BundleVersion, CertificateAuthority, Content, KeyMaterial};
-use countersign_crypto::{KeyPair, KeyType, Signer as _};
+use std::sync::Arc;
+
+use crate::common::{
+    ARTIFACT, ISSUER, PREDICATE_TYPE, T, World, alice, at, deep_timestamp, log_name, reason, subject,
+};
+use crate::images::hashed_rekord;
+use countersign_bundle::{Bundle, BundleVersion, CertificateAuthority, Content, KeyMaterial, TlogEntry};
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _, encoding};
+use countersign_tlog::{NoteKind, NoteSigner};
 use countersign_verify::{Identity, Reason, Report, Requirements, Subject, TrustMaterial, verify};
 
 fn expect(world: &World, bundle: &Bundle, expected: Option<Reason>) {
@@ -152,4 +158,103 @@ fn v49_evidence_that_is_empty_is_a_refusal_with_an_exit_code() {
             assert!(report.verified().is_err());
         }
     }
+}
+
+#[test]
+fn an_authority_that_was_sent_along_needs_room_in_every_path_length_above_it() {
+    for (limit, expected) in [(2, None), (1, Some(Reason::CertificateUsage))] {
+        let mut world = World::new();
+        let [lower, upper, root] = world.under_two_intermediates(limit);
+        let mut bundle = world.signed();
+        bundle.version = BundleVersion::V0_2;
+        let KeyMaterial::Certificate(leaf) = bundle.verification_material.content.clone() else { panic!() };
+        bundle.verification_material.content = KeyMaterial::CertificateChain(vec![leaf, lower]);
+        world.root.certificate_authorities = vec![authority(&world, vec![upper, root])];
+        expect(&world, &bundle, expected);
+    }
+}
+
+#[test]
+fn what_a_timestamp_brings_along_needs_that_room_too() {
+    for (limit, expected) in [(2, None), (1, Some(Reason::TimestampUntrusted))] {
+        let mut world = World::new();
+        let mut bundle = world.signed();
+        let (token, above) = deep_timestamp(limit, bundle.content.signature());
+        bundle.verification_material.rfc3161_timestamps = vec![token];
+        world.root.timestamp_authorities[0].certificates = above;
+        expect(&world, &bundle, expected);
+    }
+}
+
+#[test]
+fn v19_witnesses_of_different_checkpoints_are_not_added_up() {
+    let mut world = World::new();
+    let first = world.witness.clone();
+    let mut bundle = world.signed();
+    world.witness = Arc::new(KeyPair::generate(KeyType::Ed25519).unwrap());
+    let second = world.entry(1, &bundle.content, &bundle.verification_material.content);
+    bundle.verification_material.tlog_entries.push(second);
+    let material =
+        |world: &World| world.material().with_witness("witness.example", first.public_key().clone()).unwrap();
+    let judge = |bundle: &Bundle, logs: usize, witnesses: usize| {
+        let wanted = alice().logs(logs).unwrap().witnesses(witnesses).unwrap().build();
+        reason(&verify(&Subject::from_bytes(ARTIFACT), bundle, &material(&world), &wanted, at(T + 1)))
+    };
+    for logs in [1, 2] {
+        assert_eq!(judge(&bundle, logs, 1), None);
+        assert_eq!(judge(&bundle, logs, 2), Some(Reason::TooFewWitnesses), "one has seen each log");
+    }
+    // A log that nobody has seen is not made good by one that somebody has.
+    let entry = &mut bundle.verification_material.tlog_entries[1];
+    let proof = entry.inclusion_proof.as_mut().unwrap();
+    let kept = proof.checkpoint.rfind("\u{2014} witness.example").unwrap();
+    proof.checkpoint.truncate(kept);
+    assert_eq!(judge(&bundle, 1, 1), None);
+    assert_eq!(judge(&bundle, 2, 1), Some(Reason::TooFewWitnesses));
+}
+
+#[test]
+fn a_statement_named_by_digests_that_cannot_be_had_is_not_a_mismatch() {
+    let world = World::new();
+    let sha512 = HashAlgorithm::Sha512.digest(ARTIFACT);
+    let bundle = world.attested(&subject());
+    let judge = |subject: Subject<'_>| {
+        reason(&verify(&subject, &bundle, &world.material(), &alice().build(), at(T + 1)))
+    };
+    assert_eq!(judge(Subject::from_digest(sha512)), Some(Reason::DigestUnavailable));
+    assert_eq!(judge(Subject::from_bytes(ARTIFACT)), None);
+    assert_eq!(judge(Subject::from_bytes(b"other")), Some(Reason::SubjectMismatch));
+}
+
+#[test]
+fn the_digest_of_a_verdict_is_the_one_that_the_signature_covers() {
+    let mut world = World::new();
+    world.signing = KeyPair::generate(KeyType::EcdsaP384).unwrap();
+    let mut bundle = world.signed_by_key();
+    bundle.verification_material.tlog_entries.clear();
+    bundle.verification_material.rfc3161_timestamps.clear();
+    let Content::MessageSignature { digest, .. } = &mut bundle.content else { panic!() };
+    *digest = None;
+    let key = Requirements::builder().key(world.signing.public_key().clone());
+    // That the other digest is of the same artifact is the caller's word, and nobody's who signed.
+    let signed = HashAlgorithm::Sha384.digest(ARTIFACT);
+    let subject = Subject::from_digests([HashAlgorithm::Sha256.digest(b"other"), signed]);
+    let requirements = key.dangerous_without_log().build();
+    let report = verify(&subject, &bundle, &TrustMaterial::empty(), &requirements, at(T));
+    assert_eq!(*report.verified().unwrap().digest(), signed);
+}
+
+#[test]
+fn without_a_promise_an_index_is_the_one_that_was_proven() {
+    let world = World::new();
+    let mut bundle = world.signed();
+    let KeyMaterial::Certificate(leaf) = &bundle.verification_material.content else { panic!() };
+    let pem = encoding::pem_encode("CERTIFICATE", leaf);
+    let body = hashed_rekord(ARTIFACT, bundle.content.signature(), &pem);
+    let signer = NoteSigner::new(NoteKind::RekorV1, &log_name(0), world.logs[0].clone()).unwrap();
+    let entry = world.only_leaf(0, signer, ("hashedrekord", "0.0.1"), body.into_bytes());
+    // In the log as a whole, says the bundle, and nobody signed that.
+    bundle.verification_material.tlog_entries = vec![TlogEntry { log_index: 77, ..entry }];
+    let report = world.judge(&bundle, &alice().build());
+    assert_eq!(report.verified().unwrap().entries()[0].index, 0);
 }

@@ -301,7 +301,7 @@ impl TstInfo {
 fn accuracy(tlv: Tlv<'_>) -> Result<Duration, X509Error> {
     let bad = || X509Error::malformed(WHAT, "an accuracy out of range");
     let number = |content: &[u8]| -> Result<u64, X509Error> {
-        if content.first().is_none_or(|b| *b >= 0x80) || content.len() > 5 {
+        if matches!(content, [] | [0x80..=0xff, ..] | [0, 0..=0x7f, ..]) || content.len() > 5 {
             return Err(bad());
         }
         Ok(content.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
@@ -425,4 +425,31 @@ fn certificate_id(values: &mut Cursor<'_>, v2: bool) -> Result<CertificateId, X5
         first = Some(CertificateId { algorithm, hash, issuer_serial });
     }
     first.ok_or_else(|| X509Error::malformed(WHAT, "the signing certificate attribute names no certificate"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn v26_an_accuracy_has_one_spelling_and_its_parts_a_range() {
+        let read = |content: &[u8]| {
+            let der = crate::write::sequence(&[content]);
+            accuracy(Cursor::new("t", &der).unwrap().next().unwrap())
+        };
+        assert_eq!(read(&[]), Ok(Duration::ZERO));
+        let all = [0x02, 1, 2, 0x80, 2, 0x03, 0xe7, 0x81, 1, 5];
+        assert_eq!(read(&all), Ok(Duration::from_micros(2_999_005)));
+        for bad in [
+            &[0x02, 0][..],
+            &[0x02, 1, 0x80],
+            &[0x02, 2, 0, 1],
+            &[0x80, 2, 0x03, 0xe8],
+            &[0x81, 2, 0x03, 0xe8],
+            &[0x02, 6, 1, 0, 0, 0, 0, 0],
+            &[0x81, 1, 1, 0x80, 1, 1],
+        ] {
+            assert!(read(bad).is_err(), "{bad:02x?}");
+        }
+    }
 }

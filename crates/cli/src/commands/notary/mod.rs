@@ -16,7 +16,7 @@ use crate::out::Terminal;
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example.com/app@sha256:9f86…
+  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example/app:v1
   countersign notary verify registry.example.com/app@sha256:9f86…")]
 pub(crate) struct NotaryCommand {
     #[command(subcommand)]

@@ -23,6 +23,9 @@ use crate::commands::sign::quoted;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, parse_duration};
 
+/// What a file is signed as unless told otherwise.
+const MEDIA_TYPE: &str = "application/octet-stream";
+
 /// The form of an envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SignatureFormat {
@@ -35,9 +38,10 @@ enum SignatureFormat {
 /// Sign an image or a file as the Notary Project does, with a key and its certificates
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example.com/app@sha256:9f86…
-  countersign notary sign --key signer.key --certificate-chain chain.pem --signature-format cose -m build=42 IMAGE
-  countersign notary sign --key signer.key --certificate-chain chain.pem app.tar      writes app.tar.jws.sig")]
+  countersign notary sign --key signer.key --certificate-chain chain.pem registry.example/app:v1
+  countersign notary sign --key signer.key --certificate-chain chain.pem \\
+    --signature-format cose -m build=42 registry.example/app@sha256:9f86…
+  countersign notary sign --key signer.key --certificate-chain chain.pem app.tar")]
 pub(crate) struct Sign {
     /// The image, or the file
     #[arg(value_name = "IMAGE|FILE")]
@@ -63,9 +67,9 @@ pub(crate) struct Sign {
     /// The root certificate of that authority
     #[arg(long, value_name = "FILE", requires = "timestamp_url")]
     timestamp_root_cert: Option<PathBuf>,
-    /// The media type that a file is signed as
-    #[arg(long, value_name = "TYPE", default_value = "application/octet-stream")]
-    media_type: String,
+    /// The media type that a file is signed as [default: application/octet-stream]
+    #[arg(long, value_name = "TYPE")]
+    media_type: Option<String>,
     /// Where to write the signature of a file, instead of FILE.jws.sig or FILE.cose.sig
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
@@ -81,7 +85,9 @@ pub(crate) struct Sign {
 
 impl Sign {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.registry.check()?;
         if self.local_image {
+            self.refuse_for_images()?;
             let signing = self.signing()?;
             let (layout, name) = block_on(terminal, image_in(&self.artifact))?;
             return self.in_stores(terminal, (&layout, &layout), &name, &signing);
@@ -121,7 +127,20 @@ impl Sign {
         })
     }
 
+    fn refuse_for_images(&self) -> Result<(), Failure> {
+        if self.signature.is_some() {
+            return Err(Failure::usage("--signature is for files; the signature of an image lies beside it"));
+        }
+        if self.media_type.is_some() {
+            return Err(Failure::usage(
+                "--media-type is for files; an image has the media type of its manifest",
+            ));
+        }
+        Ok(())
+    }
+
     fn image(&self, terminal: &Terminal, reference: &Reference) -> Outcome {
+        self.refuse_for_images()?;
         let signing = self.signing()?;
         if reference.digest().is_none() {
             terminal.talk("A tag can be moved; what is signed is the image which it names now.");
@@ -138,9 +157,6 @@ impl Sign {
         name: &Name,
         signing: &Signing,
     ) -> Outcome {
-        if self.signature.is_some() {
-            return Err(Failure::usage("--signature is for files; the signature of an image lies beside it"));
-        }
         let (image, written) = block_on(terminal, async {
             if self.dry_run {
                 let noted = DryRun::new(evidence);
@@ -173,7 +189,8 @@ impl Sign {
                 signing.format.name()
             )));
         }
-        let envelope = block_on(terminal, async { Ok(sign_blob(file, &self.media_type, &signing).await?) })?;
+        let media_type = self.media_type.as_deref().unwrap_or(MEDIA_TYPE);
+        let envelope = block_on(terminal, async { Ok(sign_blob(file, media_type, &signing).await?) })?;
         if self.dry_run {
             terminal.talk(&format!("would write {}", target.display()));
             return Ok(0);

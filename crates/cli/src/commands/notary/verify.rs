@@ -17,8 +17,9 @@ use serde_json::{Value, json};
 
 use super::view::{checklist, report_json};
 use super::{image_in, metadata};
-use crate::args::OutputArgs;
 use crate::args::registry::{Named, RegistryArgs};
+use crate::args::{OutputArgs, number};
+use crate::checklist::others;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on};
 
@@ -26,8 +27,8 @@ use crate::out::{Terminal, block_on};
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign notary verify registry.example.com/app@sha256:9f86…        by notation's trust policy and trust store
-  countersign notary verify --trust-policy policy.json --trust-store ./truststore registry.example.com/app:v1
+  countersign notary verify registry.example/app@sha256:9f86…     by notation's own configuration
+  countersign notary verify --trust-policy policy.json --trust-store store registry.example/app:v1
   countersign notary verify --crl issuing-ca.crl registry.example.com/app:v1
   countersign notary verify --signature app.tar.jws.sig --trust-policy blob-policy.json app.tar",
     after_help = "Nothing is fetched but image and signatures: revocation is answered by the lists given with --crl."
@@ -55,7 +56,7 @@ pub(crate) struct Verify {
     #[arg(long)]
     enforce_logged: bool,
     /// How many signatures are looked at, at most; more of them is an error
-    #[arg(long, value_name = "NUMBER", default_value_t = 100)]
+    #[arg(long, value_name = "NUMBER", value_parser = number::<usize>, default_value_t = 100)]
     max_signatures: usize,
     /// The signature of a file, instead of FILE.jws.sig or FILE.cose.sig
     #[arg(long, value_name = "FILE")]
@@ -101,11 +102,9 @@ impl Verify {
             terminal.json("notary.verify", 1, &document)?;
         } else {
             terminal.data(&checklist(terminal, &answer.title, &answer.report, self.explain))?;
-            if answer.report.rejection().is_some() && answer.others.len() > 1 {
-                let more = answer.others.len() - 1;
-                terminal.talk(&format!(
-                    "{more} more signatures were looked at and do not fit either (--output json)"
-                ));
+            let more = others(answer.others.len().saturating_sub(1), "signature");
+            if let Some(line) = more.filter(|_| answer.report.rejection().is_some()) {
+                terminal.talk(&line);
             }
         }
         Ok(answer.report.exit_code())

@@ -1,13 +1,11 @@
 //! A report on a Notary Project signature, for people and as JSON.
 
-use std::fmt::Write as _;
-
 use countersign_crypto::{encoding, sha256};
-use countersign_http::text::printable;
 use countersign_notary::{AuthenticTime, Check, CheckName, Outcome, Reason, Report, Verdict, Verified};
 use countersign_x509::Certificate;
 use serde_json::{Value, json};
 
+use crate::checklist::Checklist;
 use crate::out::Terminal;
 
 const fn label(name: CheckName) -> &'static str {
@@ -52,50 +50,43 @@ const fn next_step(reason: Reason) -> &'static str {
 
 /// The checklist, the verdict in its last line.
 pub(super) fn checklist(terminal: &Terminal, title: &str, report: &Report, explain: bool) -> String {
-    let mut out = format!("{}\n", terminal.strong(&printable(title)));
+    let mut list = Checklist::new(terminal, title);
     for check in report.checks() {
-        push_check(&mut out, terminal, check, explain);
+        push_check(&mut list, check, explain);
     }
-    let verdict = match report.verdict() {
+    match report.verdict() {
         Verdict::Verified(verified) => {
-            push_facts(&mut out, verified);
-            match verified.logged() {
+            push_facts(&mut list, verified);
+            list.verdict(&match verified.logged() {
                 [] => terminal.good("VERIFIED"),
                 logged => terminal.bad(&format!(
                     "ACCEPTED by level {} although {} does not hold (--enforce-logged refuses)",
                     verified.level().name(),
                     logged.iter().map(|check| label(check.name)).collect::<Vec<_>>().join(", ")
                 )),
-            }
+            })
         }
-        Verdict::Skipped => terminal.bad("SKIPPED: the trust policy says so, nothing was verified"),
-        Verdict::Rejected(_) => terminal.bad("REJECTED"),
-    };
-    let _ = writeln!(out, "{verdict}");
-    out
+        Verdict::Skipped => {
+            list.verdict(&terminal.bad("SKIPPED: the trust policy says so, nothing was verified"))
+        }
+        Verdict::Rejected(_) => list.verdict(&terminal.bad("REJECTED")),
+    }
 }
 
-fn push_facts(out: &mut String, verified: &Verified) {
-    // Writing to a String does not fail.
-    match verified.signer() {
-        Some(signer) => {
-            let _ = writeln!(out, "signed by  {}", printable(&describe(signer)));
-        }
-        None => out.push_str("signed by  nobody who is trusted\n"),
-    }
+fn push_facts(list: &mut Checklist<'_>, verified: &Verified) {
+    let signer = verified.signer().map_or_else(|| "nobody who is trusted".to_owned(), describe);
+    list.fact("signed by", &signer);
     match verified.authentic_time() {
         Some(AuthenticTime::TimestampAuthority { time, authority }) => {
-            let _ = writeln!(out, "before     {time} (says {})", printable(authority));
+            list.fact("before", &format!("{time} (says {authority})"));
         }
         Some(AuthenticTime::SigningAuthority(time)) => {
-            let _ = writeln!(out, "at         {time} (says the signing authority)");
+            list.fact("at", &format!("{time} (says the signing authority)"));
         }
-        _ => {
-            let _ = writeln!(out, "at         {} (says the signer)", verified.attributes().signing_time);
-        }
+        _ => list.fact("at", &format!("{} (says the signer)", verified.attributes().signing_time)),
     }
     for (name, value) in verified.metadata() {
-        let _ = writeln!(out, "metadata   {}={}", printable(name), printable(value));
+        list.fact("metadata", &format!("{name}={value}"));
     }
 }
 
@@ -105,30 +96,24 @@ pub(super) fn describe(certificate: &Certificate) -> String {
     format!("{} ({}, sha256:{print})", certificate.subject(), certificate.public_key().key_type())
 }
 
-fn push_check(out: &mut String, terminal: &Terminal, check: &Check, explain: bool) {
+fn push_check(list: &mut Checklist<'_>, check: &Check, explain: bool) {
     let name = label(check.name);
     match check.outcome {
-        Outcome::Passed => {
-            let _ = writeln!(out, "{} {name:<19} {}", terminal.yes(), printable(&check.found));
-        }
-        Outcome::NotApplicable => {
-            let _ =
-                writeln!(out, "{} {name:<19} {}", terminal.none(), terminal.dim(&printable(&check.found)));
-        }
+        Outcome::Passed => list.passed(name, &check.found),
+        Outcome::NotApplicable => list.not_applicable(name, &check.found),
         Outcome::Failed | Outcome::Logged => {
-            let code = check.reason.map_or("", Reason::code);
             let only = if check.outcome == Outcome::Logged { " (the trust policy only logs it)" } else { "" };
-            let _ = writeln!(out, "{} {name:<19} {}{only}", terminal.no(), terminal.bad(code));
-            let _ = writeln!(out, "    expected  {}", printable(&check.expected));
-            let _ = writeln!(out, "    found     {}", printable(&check.found));
+            list.failed(name, check.reason.map_or("", Reason::code), only);
+            list.detail("expected", &check.expected);
+            list.detail("found", &check.found);
             if let Some(reason) = check.reason {
-                let _ = writeln!(out, "    next      {}", next_step(reason));
+                list.detail("next", next_step(reason));
             }
             return;
         }
     }
     if explain {
-        let _ = writeln!(out, "    expected  {}", printable(&check.expected));
+        list.detail("expected", &check.expected);
     }
 }
 

@@ -21,6 +21,9 @@ pub enum Fault {
     NotDone,
     /// It has its effect and says it has not.
     DoneButError,
+    /// A flush fails, and what it should have flushed is forgotten: it can be read, and later flushes succeed
+    /// without it. Any other operation is as with [`Fault::DoneButError`].
+    FlushLost,
     /// It has no effect, and nothing after it has: the machine is off.
     PowerCut,
     /// It has its effect, then the machine is off.
@@ -52,6 +55,15 @@ impl Change {
     }
 }
 
+impl Inode {
+    /// Makes what was changed durable, or loses it.
+    fn flush(&mut self, lost: bool) {
+        for change in self.changes.drain(..).filter(|_| !lost) {
+            change.apply(&mut self.flushed);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     inodes: Vec<Inode>,
@@ -61,6 +73,9 @@ struct State {
     operations: u64,
     fault: Option<(u64, Fault)>,
     off: bool,
+    losing: bool,
+    /// The file whose next flush by name is lost.
+    lost_path: Option<String>,
     capacity: Option<usize>,
     locked: bool,
 }
@@ -125,8 +140,11 @@ impl SimFs {
         state.operations += 1;
         match state.fault {
             Some((at, fault)) if at == state.operations => {
-                if matches!(fault, Fault::DoneButError | Fault::PowerCutAfter) {
-                    act(&mut state)?;
+                if matches!(fault, Fault::DoneButError | Fault::PowerCutAfter | Fault::FlushLost) {
+                    state.losing = fault == Fault::FlushLost;
+                    let done = act(&mut state).map(drop);
+                    state.losing = false;
+                    done?;
                 }
                 state.off = matches!(fault, Fault::PowerCut | Fault::PowerCutAfter);
                 error()
@@ -144,6 +162,11 @@ impl SimFs {
     pub fn fail_after(&self, operations: u64, fault: Fault) {
         let mut state = self.state();
         state.fault = Some((state.operations + 1 + operations, fault));
+    }
+
+    /// Plans that the next flush of a file by its name is lost, as with [`Fault::FlushLost`].
+    pub fn lose_flush(&self, path: &str) {
+        self.state().lost_path = Some(path.to_owned());
     }
 
     /// Plans no failure.
@@ -255,10 +278,10 @@ impl Storage for SimFs {
     fn sync(&self, path: &str) -> io::Result<()> {
         self.operate(|state| {
             let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-            let inode = &mut state.inodes[inode];
-            inode.flushed.clone_from(&inode.data);
-            inode.changes.clear();
-            Ok(())
+            let by_name = state.lost_path.take_if(|lost| lost == path).is_some();
+            let lost = state.losing;
+            state.inodes[inode].flush(lost || by_name);
+            if by_name { Err(io::Error::other("simulated failure")) } else { Ok(()) }
         })
     }
 
@@ -348,11 +371,15 @@ impl StorageFile for SimFile {
         })
     }
 
+    fn try_lock(&mut self) -> io::Result<bool> {
+        // One lock will do here: that of the lock file.
+        Ok(true)
+    }
+
     fn sync_data(&mut self) -> io::Result<()> {
         self.disk.operate(|state| {
-            let inode = &mut state.inodes[self.inode];
-            inode.flushed.clone_from(&inode.data);
-            inode.changes.clear();
+            let lost = state.losing;
+            state.inodes[self.inode].flush(lost);
             Ok(())
         })
     }

@@ -300,7 +300,7 @@ fn conditions_that_take_too_long_are_an_error() {
             assert_eq!(found, Ok(false), "exact texts are looked up, which is quick");
         } else {
             let error = found.unwrap_err().to_string();
-            assert!(error.contains("makes more than"), "{operator}: {error}");
+            assert!(error.contains("takes more than"), "{operator}: {error}");
         }
     }
 }

@@ -174,6 +174,30 @@ fn length_and_depth_are_limited() {
 }
 
 #[test]
+fn what_is_as_deep_as_it_may_be_is_evaluated() {
+    let most = MAX_DEPTH / 2 - 1;
+    let mut nested = json!({"a": 1});
+    for _ in 0..most {
+        nested = json!({"a": nested});
+    }
+    assert_eq!(search(&format!("a{}", ".a".repeat(most)), &nested), Ok(json!(1)));
+    assert_eq!(search(&format!("{}a", "!".repeat(most - 1)), &nested), Ok(json!(true)));
+    for (before, after) in [("[", "]"), ("{a: ", "}"), ("a[?", "]"), ("to_array(", ")"), ("map(&", ", @)")] {
+        let expression = format!("{}@{}", before.repeat(most), after.repeat(most));
+        assert!(!matches!(search(&expression, &nested), Err(Error::Syntax { .. })), "{before}");
+    }
+}
+
+#[test]
+fn a_value_nested_too_deep_is_not_copied() {
+    let mut nested = json!(1);
+    for _ in 0..1_000 {
+        nested = json!([nested]);
+    }
+    assert_eq!(search("@", &nested), Err(Error::TooMuch));
+}
+
+#[test]
 fn a_step_of_zero_is_an_error() {
     assert_eq!(search("deep[::0]", &data()), Err(Error::ZeroStep));
 }
@@ -197,6 +221,13 @@ fn cve_2026_23881_a_small_expression_cannot_make_a_large_value() {
         assert_eq!(found, Err(Error::TooMuch), "{expression}");
     }
     assert_eq!(search(&doubled(40), &json!(1)), Err(Error::TooMuch));
+}
+
+#[test]
+fn a_regular_expression_is_compiled_once_and_not_too_many_are() {
+    let data = json!({"l": (0..20_000).map(|number| format!("v{number}")).collect::<Vec<_>>()});
+    assert_eq!(search("length(l[?regex_match('^v[0-9]$', @)])", &data), Ok(json!(10)));
+    assert_eq!(search("l[?regex_match(@, 'v1')]", &data), Err(Error::TooMuch));
 }
 
 #[test]

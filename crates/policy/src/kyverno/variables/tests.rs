@@ -140,7 +140,7 @@ fn cve_2026_23881_values_do_not_multiply() {
     let context = Context::new(json!({"t": "x".repeat(1 << 20)}), Timestamp::UNIX_EPOCH);
     let text = "{{ t }}{{ t }}{{ t }}{{ t }}{{ t }}{{ t }}{{ t }}{{ t }}".repeat(16);
     let error = substitute(&json!(text), &context).unwrap_err();
-    assert!(error.to_string().contains("makes more than"), "{error}");
+    assert!(error.to_string().contains("takes more than"), "{error}");
 }
 
 #[test]

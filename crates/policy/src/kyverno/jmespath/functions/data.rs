@@ -1,6 +1,6 @@
 //! Functions that read other formats: JSON, YAML, versions, certificates, names of images; and hashes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use countersign_crypto::encoding;
 use countersign_registry::Reference;
@@ -190,6 +190,7 @@ fn is_external_url(call: &Call<'_>) -> Outcome {
     let url =
         Url::parse(text).map_err(|error| call.error(format!("expected a URL, found \"{text}\": {error}")))?;
     let address = match url.host() {
+        Some(Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(address.to_canonical()),
         Some(Host::Domain(name)) => name.parse::<IpAddr>().ok(),

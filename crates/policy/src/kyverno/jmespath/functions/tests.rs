@@ -342,6 +342,7 @@ fn functions_that_read_other_formats() {
         ("md5('abc')", json!("900150983cd24fb0d6963f7d28e17f72")),
         ("is_external_url('https://8.8.8.8/x')", json!(true)),
         ("is_external_url('https://10.1.2.3')", json!(false)),
+        ("is_external_url('http://localhost:8080/')", json!(false)),
         ("is_external_url('http://[::1]:80')", json!(false)),
         ("is_external_url('http://[::ffff:192.168.0.1]')", json!(false)),
         ("is_external_url('http://[fd00::1]')", json!(false)),

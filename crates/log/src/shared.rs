@@ -1,0 +1,162 @@
+//! What the sequencer and the users of a log share, and reading from it: every byte from disk is checked against the
+//! signed tree before it is given to anyone.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use countersign_tlog::Hash;
+use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
+
+use crate::health::Health;
+use crate::index::{Index, Key};
+use crate::log::KeyOf;
+use crate::recovery::CHECKPOINT;
+use crate::tree::{Tree, TreeAt};
+use crate::{LogError, LogParams};
+
+/// The tree as it was committed and published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// The number of entries, the genesis entry included.
+    pub size: u64,
+    /// The root.
+    pub root: Hash,
+    /// The time in the checkpoint, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// The signed checkpoint, a note.
+    pub checkpoint: Arc<str>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) params: LogParams,
+    pub(crate) tree: Tree,
+    pub(crate) health: Arc<Health>,
+    pub(crate) index: Option<Arc<Index>>,
+    pub(crate) key_of: Option<KeyOf>,
+    pub(crate) head: RwLock<Arc<Head>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("params", &self.params)
+            .field("head", &self.head)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(crate) fn head(&self) -> Arc<Head> {
+        self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn publish(&self, head: Arc<Head>) {
+        *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
+    }
+
+    /// Where the index of duplicates has a key. Finding duplicates is a courtesy and an entry twice is no harm to the
+    /// log, so whatever goes wrong here and in [`Shared::vouched`] means that there is none.
+    pub(crate) fn indexed(&self, key: &Key) -> Option<u64> {
+        match self.index.as_ref()?.lookup(key) {
+            Ok(found) => found.filter(|position| *position < self.head().size),
+            Err(error) => {
+                tracing::warn!(%error, "looking a duplicate up failed");
+                None
+            }
+        }
+    }
+
+    /// The entry at a position, if it is the one of this key. The index is no part of the signed tree: a damaged one
+    /// must not answer a request with somebody else's entry. Blocks: a bundle may have 16 MiB.
+    pub(crate) fn vouched(&self, position: u64, key: &Key) -> Option<Bytes> {
+        let entry = match self.entry(position) {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::error!(position, %error, "the entry of a duplicate cannot be read");
+                return None;
+            }
+        };
+        if self.key_of.as_ref().is_some_and(|key_of| key_of(&entry) != *key) {
+            tracing::error!(
+                position,
+                "the index of duplicates is damaged: it names another entry. Stop the log and remove index.db; \
+                 it is made anew"
+            );
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// A file of the log as it is served.
+    pub(crate) fn read(&self, path: &str) -> Result<Option<Bytes>, LogError> {
+        if path == CHECKPOINT {
+            return Ok(Some(Bytes::copy_from_slice(self.head().checkpoint.as_bytes())));
+        }
+        let Ok(path) = TilePath::parse(path) else { return Ok(None) };
+        let size = self.head().size;
+        if TilePath::in_tree(path.kind, path.index, size).is_none_or(|own| own.width < path.width) {
+            return Ok(None);
+        }
+        match path.kind {
+            TileKind::Hashes { level } => {
+                let tile = self.tree.tile(level, path.index)?;
+                let hashes = tile.hashes().get(..usize::from(path.width)).unwrap_or_default();
+                Ok(Some(Bytes::copy_from_slice(hashes.as_flattened())))
+            }
+            kind if kind == self.params.format.entries() => {
+                let (own, bundle) = self.bundle(path.index)?;
+                if own.width == path.width {
+                    return Ok(Some(bundle));
+                }
+                let entries = self.params.format.split(own, &bundle)?;
+                let mut narrow = Vec::new();
+                for entry in entries.iter().take(usize::from(path.width)) {
+                    self.params.format.push(&mut narrow, entry)?;
+                }
+                Ok(Some(narrow.into()))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// A bundle as wide as it is now, checked.
+    fn bundle(&self, index: u64) -> Result<(TilePath, Bytes), LogError> {
+        let kind = self.params.format.entries();
+        let mut size = self.head().size;
+        loop {
+            let path = TilePath::in_tree(kind, index, size).ok_or_else(|| {
+                LogError::OutOfTree(format!("there is no bundle {index} in a tree of size {size}"))
+            })?;
+            if let Some(bundle) = self.tree.bundle(path)? {
+                return Ok((path, bundle.into()));
+            }
+            // A partial bundle goes when a wider one is published.
+            let now = self.head().size;
+            if now == size {
+                return Err(LogError::corrupt(path, "the bundle is missing"));
+            }
+            size = now;
+        }
+    }
+
+    /// An entry as it is stored.
+    pub(crate) fn entry(&self, index: u64) -> Result<Bytes, LogError> {
+        let (path, bundle) = self.bundle(index / u64::from(TILE_WIDTH))?;
+        let place = usize::try_from(index % u64::from(TILE_WIDTH)).unwrap_or(usize::MAX);
+        let entries = self.params.format.split(path, &bundle)?;
+        match entries.get(place) {
+            Some(entry) => Ok(bundle.slice_ref(entry)),
+            None => Err(LogError::OutOfTree(format!("there is no entry {index}"))),
+        }
+    }
+
+    /// The tree as it was at some size up to the present one.
+    pub(crate) fn tree_up_to(&self, size: u64) -> Result<TreeAt<'_>, LogError> {
+        let now = self.head().size;
+        if size > now {
+            return Err(LogError::OutOfTree(format!("the tree has size {now}, {size} was asked for")));
+        }
+        Ok(TreeAt { tree: &self.tree, size })
+    }
+}
