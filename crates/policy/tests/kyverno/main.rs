@@ -11,6 +11,8 @@
 
 mod attestations;
 mod exceptions;
+mod image_validating;
+mod image_validating_reading;
 mod images;
 mod matching;
 mod notary;
