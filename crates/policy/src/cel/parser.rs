@@ -17,7 +17,8 @@ pub(super) struct Node {
     /// Where it stands, in characters from the start.
     pub(super) at: usize,
     pub(super) kind: Kind,
-    depth: usize,
+    /// How many parts within parts it has.
+    pub(super) depth: usize,
 }
 
 /// What a part is.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use countersign_crypto::{Digest, KeyPair, Signer as _, encoding::pem_encode};
-use countersign_policy::kyverno::ImageValidatingPolicy;
+use countersign_policy::kyverno::{ImageValidatingPolicy, PolicyException};
 use countersign_policy::{
     Action, Answer, CouldNot, Decision, Known, Operation, PolicySet, Question, Request, RuleResult, Status,
 };
@@ -688,4 +688,67 @@ fn kyvernos_sample_loads_and_decides() {
     let RuleResult { reason, message, .. } = result(&refused);
     assert_eq!(reason, "no_signature");
     assert!(message.starts_with("failed the verification; ghcr.io/acme/app:v1: notary: "), "{message}");
+}
+
+#[test]
+fn each_part_of_an_exception_alone_keeps_the_policy() {
+    let (mut cluster, _) = signed();
+    cluster.put("ghcr.io/acme/second:v1");
+    let exception = |changes: Value| {
+        let mut spec = json!({"policyRefs": [{"name": "signed", "kind": "ImageValidatingPolicy"}],
+            "matchConditions": [{"name": "app", "expression": "object.metadata.name == 'app'"}]});
+        for (name, value) in changes.as_object().unwrap() {
+            spec[name] = value.clone();
+        }
+        json!({"apiVersion": "policies.kyverno.io/v1", "kind": "PolicyException",
+            "metadata": {"name": "x", "namespace": "kyverno"}, "spec": spec})
+    };
+    let status = |exception: &Value, images: &[&str]| {
+        let exception = PolicyException::read(exception).unwrap_or_else(|error| panic!("{error}"));
+        let policy = read(&policy(by_key(&key()), json!({})));
+        let request = Request::of_object(pod(images));
+        let decision = cluster.decide_all(vec![Box::new(policy)], vec![exception], &request);
+        let [result] = decision.results.as_slice() else { panic!("{decision:?}") };
+        assert_eq!(decision.admits(), result.status != Status::Fail);
+        result.status
+    };
+    let condition = |text: &str| json!({"matchConditions": [{"name": "c", "expression": text}]});
+    for (what, changes, expected) in [
+        ("all of it", json!({}), Status::Skip),
+        ("passed", json!({"reportResult": "pass"}), Status::Pass),
+        ("name", json!({"policyRefs": [{"name": "other", "kind": "ImageValidatingPolicy"}]}), Status::Fail),
+        (
+            "kind",
+            json!({"policyRefs": [{"name": "signed", "kind": "NamespacedImageValidatingPolicy"}]}),
+            Status::Fail,
+        ),
+        ("condition", condition("object.metadata.name == 'other'"), Status::Fail),
+        ("no value", condition("object.missing == 'x'"), Status::Fail),
+        ("no condition", condition("'true'"), Status::Fail),
+        ("images", json!({"images": ["ghcr.io/acme/app:*"]}), Status::Skip),
+        ("other images", json!({"images": ["ghcr.io/other/*"]}), Status::Fail),
+    ] {
+        assert_eq!(status(&exception(changes), &[APP]), expected, "{what}");
+    }
+    // One image that is excepted takes no other along.
+    let one = exception(json!({"images": ["ghcr.io/acme/app:*"], "matchConditions": []}));
+    assert_eq!(status(&one, &[APP]), Status::Skip);
+    assert_eq!(status(&one, &[APP, "ghcr.io/acme/second:v1"]), Status::Fail);
+    for (changes, path) in [
+        (json!({"policyRefs": []}), "spec.policyRefs"),
+        (json!({"policyRefs": [{"name": "x", "kind": "ValidatingPolicy"}]}), "spec.policyRefs[0].kind"),
+        (json!({"policyRefs": [{"name": "", "kind": "ImageValidatingPolicy"}]}), "spec.policyRefs[0].name"),
+        (json!({"matchConditions": []}), "spec.matchConditions"),
+        (condition("images.containers == []"), "spec.matchConditions[0].expression"),
+        (json!({"images": [""]}), "spec.images[0]"),
+        (json!({"allowedValues": ["x"]}), "spec.allowedValues"),
+        (json!({"other": 1}), "spec.other"),
+    ] {
+        let error = PolicyException::read(&exception(changes)).unwrap_err();
+        assert_eq!(error.path, path, "{error}");
+    }
+    // Those of another place in the cluster count for nothing.
+    let mut elsewhere = exception(json!({}));
+    elsewhere["metadata"]["namespace"] = "prod".into();
+    assert_eq!(status(&elsewhere, &[APP]), Status::Fail);
 }

@@ -19,15 +19,16 @@ use super::images::{Images, is_meant, parts};
 use super::variant::Variant;
 use crate::ask::{Ask, Stop};
 use crate::authority::{Authority, Who};
-use crate::cel::{Halt, Host, Problem, Program, Value, Variables};
+use crate::cel::{self, Halt, Host, Problem, Program, Value, Variables};
 use crate::judge::{Fact, What};
 use crate::kyverno::cluster::shared;
 use crate::kyverno::jmespath::Budget;
 use crate::question::CouldNot;
 use crate::request::Request;
 
-/// How deep expressions may be evaluated within expressions: variables of variables, attestors of attestors.
-const MAX_NESTING: usize = 6;
+/// How deep expressions that are evaluated within expressions (variables of variables, attestors of attestors) may be
+/// together.
+const MAX_DEPTH: usize = 2 * cel::MAX_DEPTH;
 
 /// Why somebody's signature or statement is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub(super) struct Evaluation<'a> {
     ask: &'a Ask<'a>,
     seen: Variables,
     budget: Budget,
-    nesting: Cell<usize>,
+    depth: Cell<usize>,
     found: RefCell<Found>,
 }
 
@@ -72,7 +73,7 @@ impl<'a> Evaluation<'a> {
             ask,
             seen: seen(request, ask.now()),
             budget: Budget::default(),
-            nesting: Cell::new(0),
+            depth: Cell::new(0),
             found: RefCell::default(),
         }
     }
@@ -96,15 +97,16 @@ impl<'a> Evaluation<'a> {
     }
 
     pub(super) fn run_with(&self, program: &Program, variables: &Variables) -> Result<Value, Halt> {
-        let nesting = self.nesting.get();
-        if nesting >= MAX_NESTING {
+        let outer = self.depth.get();
+        let depth = outer + program.depth();
+        if depth > MAX_DEPTH {
             let problem =
-                format!("expected at most {MAX_NESTING} expressions within expressions, found more");
+                format!("expected at most {MAX_DEPTH} parts within parts, variables included, found more");
             return Err(Halt { at: 0, problem: problem.into() });
         }
-        self.nesting.set(nesting + 1);
+        self.depth.set(depth);
         let value = program.run(variables, self, &self.budget);
-        self.nesting.set(nesting);
+        self.depth.set(outer);
         value
     }
 
