@@ -169,7 +169,9 @@ fn what_the_api_server_writes_is_read() {
     policy["status"] = json!({"ready": true});
     policy["spec"]["validationFailureAction"] = json!("audit");
     policy["spec"]["rules"][0]["skipBackgroundRequests"] = json!(true);
-    policy["spec"]["rules"][0]["exclude"] = json!({});
+    for empty in ["exclude", "validate", "mutate", "generate"] {
+        policy["spec"]["rules"][0][empty] = json!({});
+    }
     policy["spec"]["webhookConfiguration"] = json!({"timeoutSeconds": 20});
     let read = read(&policy);
     assert_eq!(read.name().kind, PolicyKind::KyvernoClusterPolicy);

@@ -6,7 +6,7 @@ use countersign_registry::{Descriptor, descriptor::media_type};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, digest_of, pod};
-use crate::{read, request, told};
+use crate::{ends, read, request};
 
 fn policy(validate: Value, context: Value) -> Value {
     json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "checked"}, "spec": {
@@ -14,12 +14,6 @@ fn policy(validate: Value, context: Value) -> Value {
         "rules": [{"name": "check", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
             "context": context, "validate": validate}],
     }})
-}
-
-fn ends(cluster: &Cluster, policy: &Value, object: Value) -> (bool, Status, String) {
-    let decision = cluster.decide(read(policy), &request(object));
-    let (admits, status, reason) = told(&decision);
-    (admits, status, reason.to_owned())
 }
 
 /// The same pod in a Deployment.

@@ -143,7 +143,7 @@ impl Rule {
         path: &str,
         lints: &mut Vec<Lint>,
     ) -> Result<Self, ReadError> {
-        let written: schema::Rule = from_value(value).map_err(|e| e.within(path))?;
+        let written: schema::Rule = from_value(&without_empty(value)).map_err(|e| e.within(path))?;
         let at = |field: &str| format!("{path}.{field}");
         if written.name.is_empty() || written.name.len() > MAX_NAME {
             return Err(ReadError::new(at("name"), format!("expected a name of 1 to {MAX_NAME} characters")));
@@ -207,6 +207,18 @@ impl Rule {
         Ok(self.matches.matches(request, ask)?
             && !self.exclude.as_ref().map_or(Ok(false), |exclude| exclude.matches(request, ask))?)
     }
+}
+
+/// The rule without the kinds of rules that it is not, which older versions of Kyverno write as empty objects.
+fn without_empty(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    if let Value::Object(fields) = &mut rule {
+        let empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+        fields.retain(|name, value| {
+            !(matches!(name.as_str(), "validate" | "mutate" | "generate") && empty(value))
+        });
+    }
+    rule
 }
 
 /// What the rule asks: one thing.
