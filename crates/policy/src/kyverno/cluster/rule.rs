@@ -230,11 +230,7 @@ fn body(
     lints: &mut Vec<Lint>,
 ) -> Result<Body, ReadError> {
     let at = |field: &str| format!("{path}.{field}");
-    if written
-        .generate
-        .as_ref()
-        .is_some_and(|generate| !generate.is_null() && *generate != serde_json::json!({}))
-    {
+    if written.generate.is_some() {
         return Err(ReadError::new(at("generate"), "expected rules over images; objects are not made here"));
     }
     match (written.verify_images.as_slice(), &written.validate, &written.mutate) {
