@@ -105,6 +105,29 @@ fn what_the_registry_says_of_an_image_is_asked_of_the_image_that_is_meant() {
 }
 
 #[test]
+fn of_an_image_for_several_platforms_the_configuration_of_one_is_seen() {
+    let policy = policy(
+        json!({"foreach": [{"list": "request.object.spec.containers",
+            "context": [{"name": "image", "imageRegistry": {"reference": "{{ element.image }}"}}],
+            "deny": {"conditions": {"all": [{"key": "{{ image.configData.config.User || '' }}", "operator": "Equals", "value": ""}]}}}]}),
+        json!([]),
+    );
+    let index = "ghcr.io/acme/app:v1";
+    for (user, admitted) in [("1000", true), ("", false)] {
+        let mut cluster = Cluster::new();
+        with_config(&mut cluster, index, json!({}));
+        let one = with_config(&mut cluster, "ghcr.io/acme/app:amd64", json!({"config": {"User": user}}));
+        let other = with_config(&mut cluster, "ghcr.io/acme/app:arm64", json!({"config": {}}));
+        let entry = |digest: Digest, architecture: &str| json!({"digest": digest.to_string(), "platform": {"os": "linux", "architecture": architecture}});
+        let place = cluster.place(index);
+        let data = cluster.images.get_mut(&place).unwrap();
+        data.manifest = json!({"manifests": [entry(other, "arm64"), entry(one, "amd64")]});
+        data.config = None;
+        assert_eq!(ends(&cluster, &policy, pod(&[index])).0, admitted, "{user}");
+    }
+}
+
+#[test]
 fn preconditions_alone_can_make_a_rule_say_nothing() {
     let mut policy = policy(
         json!({"deny": {"conditions": {"all": [{"key": "a", "operator": "Equals", "value": "a"}]}}}),
