@@ -29,6 +29,7 @@ fn what_cannot_be_used_is_refused_with_its_path() {
     const ENTRY: &str = "spec.rules[0].verifyImages[0]";
     let in_entry = |rest: &str| format!("{ENTRY}{rest}");
     let own = key_entry(&key());
+    let broken = json!({"key": "{{ a( }}", "operator": "Equals", "value": "b"});
     let no_subject = alice(json!({"subject": ""}));
     let nobody = json!({"keyless": {"rekor": {"url": "https://log.example"}}});
     for (policy, path) in [
@@ -136,6 +137,17 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         ),
         (entry("attestations", json!([{"type": "x"}])), in_entry(".attestations[0].attestors")),
         (
+            entry(
+                "attestations",
+                json!([{"type": "x", "attestors": [{"entries": [own]}], "conditions": [{"all": [broken]}]}]),
+            ),
+            in_entry(".attestations[0].conditions[0]"),
+        ),
+        (
+            changed("/spec/rules/0/preconditions", json!({"all": [broken]})),
+            "spec.rules[0].preconditions".into(),
+        ),
+        (
             entry("attestations", json!([{"attestors": [{"entries": [own]}]}])),
             in_entry(".attestations[0].type"),
         ),
@@ -229,6 +241,7 @@ fn rules_that_are_not_about_images_are_refused_with_their_path() {
         json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {"rules": [
             {"name": "r", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]}, field: value}]}})
     };
+    let broken = json!({"key": "{{ a( }}", "operator": "Equals", "value": "b"});
     let each = |changes: Value| {
         let mut each = json!({"list": "request.object.spec.containers"});
         for (name, value) in changes.as_object().unwrap() {
@@ -268,6 +281,11 @@ fn rules_that_are_not_about_images_are_refused_with_their_path() {
         (
             rule("validate", context(json!({"name": "x", "apiCall": {"urlPath": "/"}}))),
             "validate.foreach[0].context[0].apiCall",
+        ),
+        (rule("validate", json!({"deny": {"conditions": {"all": [broken]}}})), "validate.deny.conditions"),
+        (
+            rule("validate", each(json!({"pattern": {}, "preconditions": {"all": [broken]}}))),
+            "validate.foreach[0].preconditions",
         ),
         (rule("mutate", json!({"patchesJson6902": "x"})), "mutate.patchesJson6902"),
         (

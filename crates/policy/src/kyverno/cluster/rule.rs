@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::context::Names;
+use super::context::{Names, check_conditions};
 use super::entry::{Written, access};
 use super::extract::Extractors;
 use super::pin::Pinning;
@@ -183,7 +183,7 @@ impl Rule {
             allowed.extend(&access(given, namespace, &at("context.imageRegistry.imageRegistryCredentials"))?);
         }
         if let Some(conditions) = &written.preconditions {
-            conditions.check().map_err(|e| ReadError::new(at("preconditions"), e.to_string()))?;
+            check_conditions(conditions, &at("preconditions"))?;
         }
         Ok(Self {
             name: written.name,
