@@ -306,7 +306,7 @@ fn unusable(authority: &Authority, detail: impl std::fmt::Display) -> Stop {
     CouldNot::new(CouldNotReason::Unusable, format!("\"{}\": {detail}", authority.name)).into()
 }
 
-fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
+pub(crate) fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
     let mut issuers = Vec::new();
     for pattern in &rule.issuer {
         issuers.push(pattern.compile()?);
