@@ -22,6 +22,7 @@ mod judge;
 mod judge_notary;
 pub mod kyverno;
 mod lint;
+mod load;
 mod memo;
 mod pattern;
 mod question;
@@ -39,6 +40,7 @@ pub use images::{ContainerKind, ImageUse};
 pub use judge::{Fact, Judgement, What};
 pub use judge_notary::NotaryJudgement;
 pub use lint::Lint;
+pub use load::{Document, Loaded, load, read_documents};
 pub use memo::Memo;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
