@@ -24,6 +24,7 @@ pub mod kyverno;
 mod lint;
 mod load;
 mod memo;
+pub mod own;
 mod pattern;
 mod question;
 mod read;

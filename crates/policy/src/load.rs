@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::evaluate::{Policy, PolicySet};
 use crate::kyverno;
+use crate::own;
 use crate::pattern::Glob;
 use crate::read::ReadError;
 
@@ -128,6 +129,7 @@ fn split(text: &str) -> Vec<String> {
 enum Object {
     Policy(Box<dyn Policy>),
     Exception(kyverno::PolicyException),
+    OwnException(own::PolicyException),
 }
 
 /// A kind that is read.
@@ -139,6 +141,16 @@ struct Kind {
 
 /// What is read, and by whom. Each language checks the version of its API itself.
 const KINDS: &[Kind] = &[
+    Kind {
+        group: "countersign.dev",
+        kind: "ImagePolicy",
+        read: |value| policy(own::ImagePolicy::read(value)),
+    },
+    Kind {
+        group: "countersign.dev",
+        kind: "PolicyException",
+        read: |value| own::PolicyException::read(value).map(Object::OwnException),
+    },
     Kind {
         group: "kyverno.io",
         kind: "ClusterPolicy",
@@ -166,6 +178,8 @@ pub struct Loaded {
     pub policies: Vec<Box<dyn Policy>>,
     /// Kyverno's exceptions.
     pub exceptions: Vec<kyverno::PolicyException>,
+    /// Countersign's own exceptions.
+    pub own_exceptions: Vec<own::PolicyException>,
     /// Trust roots by their names.
     pub trust_roots: BTreeMap<String, TrustedRoot>,
     /// What is of no policy's group.
@@ -173,10 +187,10 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The policies with the exceptions that may be made: Kyverno's, of namespaces that match one of these.
+    /// The policies with the exceptions that may be made: our own, and Kyverno's of namespaces that match one of these.
     #[must_use]
     pub fn into_policy_set(self, namespaces: &[Glob]) -> PolicySet {
-        PolicySet::new(self.policies).excepting(self.exceptions, namespaces)
+        PolicySet::new(self.policies).excepting(self.exceptions, namespaces).excusing(self.own_exceptions)
     }
 }
 
@@ -195,6 +209,7 @@ pub fn load(documents: Vec<Document>) -> Result<Loaded, Vec<ReadError>> {
         match read(&document) {
             Ok(Object::Policy(policy)) => loaded.policies.push(policy),
             Ok(Object::Exception(exception)) => loaded.exceptions.push(exception),
+            Ok(Object::OwnException(exception)) => loaded.own_exceptions.push(exception),
             Err(error) => errors.push(error.within(&document.title())),
         }
     }
