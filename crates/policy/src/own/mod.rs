@@ -19,9 +19,6 @@ mod scope;
 mod trust;
 mod who;
 
-#[cfg(test)]
-mod tests;
-
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::Value;
 

@@ -10,11 +10,11 @@ use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
 use countersign_attestation::{Envelope, SimpleSigning};
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, VerificationMaterial, legacy};
 use countersign_crypto::{Digest, HashAlgorithm, KeyPair, KeyType, PublicKey, Signer as _, encoding};
-use countersign_policy::{
-    Answer, CouldNot, CouldNotReason, Decision, Evidence, ImageData, Known, Policy,
-    PolicySet, Question, Request, TrustRoot,
-};
 use countersign_policy::kyverno::PolicyException;
+use countersign_policy::{
+    Answer, CouldNot, CouldNotReason, Decision, Evidence, ImageData, Known, Policy, PolicySet, Question,
+    Request, TrustRoot,
+};
 use countersign_registry::evidence::{Form, Found, Origin};
 use countersign_registry::{Descriptor, Reference, descriptor::media_type};
 use countersign_verify::SIGN_PREDICATE_TYPE;
