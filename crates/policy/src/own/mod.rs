@@ -8,11 +8,13 @@
 //! | `who`, `trust` | who must have signed, and whom to believe that |
 //! | `condition` | what must hold of a statement |
 //! | `evaluate` | a policy over a request |
+//! | `explain` | a policy in plain words |
 //! | `exception` | what does not hold for a while |
 
 mod condition;
 mod evaluate;
 mod exception;
+mod explain;
 mod images;
 mod schema;
 mod scope;
