@@ -11,6 +11,7 @@
 
 mod attestations;
 mod exceptions;
+mod images;
 mod matching;
 mod notary;
 mod past_mistakes;

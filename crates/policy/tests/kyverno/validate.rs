@@ -179,3 +179,21 @@ fn with_apply_rules_one_the_first_that_says_something_is_the_last() {
         json!({"all": [{"key": "a", "operator": "Equals", "value": "b"}]});
     assert!(!admits(&policy), "the first says nothing");
 }
+
+#[test]
+fn what_an_object_looks_like_does_not_keep_it() {
+    let pattern = policy(json!({"pattern": {"spec": {"containers": [{"image": "good.io/*"}]}}}), json!([]));
+    let deny = |operation: &str| {
+        let condition = json!({"key": "{{ request.operation }}", "operator": "Equals", "value": operation});
+        policy(json!({"deny": {"conditions": {"all": [condition]}}}), json!([]))
+    };
+    let mut delete = request(pod(&["bad.io/a"]));
+    delete.operation = Operation::Delete;
+    delete.old_object = Some(std::mem::take(&mut delete.object));
+    assert!(Cluster::new().decide(read(&pattern), &delete).admits());
+    assert!(
+        !Cluster::new().decide(read(&deny("DELETE")), &delete).admits(),
+        "unless the policy is about that"
+    );
+    assert!(Cluster::new().decide(read(&deny("CREATE")), &delete).admits());
+}

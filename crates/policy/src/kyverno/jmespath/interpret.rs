@@ -1,8 +1,11 @@
 //! Evaluating expressions. What stands in the document is borrowed, what is made is owned and was charged.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::functions::{Argument, Call};
@@ -15,6 +18,8 @@ use super::{Budget, Error};
 pub(super) struct Run<'a> {
     pub(super) now: Timestamp,
     pub(super) budget: &'a Budget,
+    /// The regular expressions that were compiled: the same one is often asked for each item of a list.
+    pub(super) regexes: &'a RefCell<BTreeMap<String, Regex>>,
 }
 
 type Found<'v> = Result<Cow<'v, Value>, Error>;

@@ -3,7 +3,7 @@
 mod written;
 
 use crate::ask::{Ask, Stop};
-use crate::kyverno::selector::{LabelSelector, has};
+use crate::kyverno::selector::{LabelSelector, check_pattern, has};
 use crate::pattern::Glob;
 use crate::read::ReadError;
 use crate::request::{Operation, Request};
@@ -146,6 +146,9 @@ impl Selection {
             if let Some(selector) = selector {
                 selector.check().map_err(|e| ReadError::new(at(field), e))?;
             }
+        }
+        for (name, value) in &resources.annotations {
+            check_pattern(name, value).map_err(|e| ReadError::new(at("annotations"), e))?;
         }
         let kinds = resources
             .kinds

@@ -78,7 +78,10 @@ fn extreme(call: &Call<'_>, wanted: Ordering) -> Outcome {
 fn keyed<'c>(call: &'c Call<'_>) -> Result<Vec<(Value, &'c Value)>, Error> {
     let mut items = Vec::new();
     for item in call.list(0)? {
-        let key = call.run.own(call.referenced(1, item)?)?;
+        let key = match call.referenced(1, item) {
+            Err(Error::UnknownKey(_)) => Value::Null,
+            other => call.run.own(other?)?,
+        };
         let first = items.first().map_or(&key, |(first, _)| first);
         let alike = (first.is_string() && key.is_string()) || (first.is_number() && key.is_number());
         if !alike {
