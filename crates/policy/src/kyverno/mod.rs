@@ -11,7 +11,7 @@ mod exception;
 pub mod jmespath;
 mod matching;
 mod selector;
-mod units;
+pub(crate) mod units;
 pub mod variables;
 
 pub use cluster::ClusterPolicy;

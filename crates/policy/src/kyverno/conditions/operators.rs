@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::membership::{self, Membership};
-use crate::kyverno::jmespath::Budget;
+use crate::kyverno::jmespath::{Budget, equal};
 use crate::kyverno::units::{Duration, Quantity, version, wildcard};
 
 /// An operator.
@@ -173,7 +173,8 @@ fn equals(key: &Value, value: &Value, sides: Sides<'_>) -> bool {
         Value::Bool(key) => value.as_bool() == Some(*key),
         Value::Number(_) => numeric(key).zip(numeric(value)).is_some_and(|(key, value)| key == value),
         Value::String(text) => text_equals(key, text, value, sides),
-        Value::Array(_) | Value::Object(_) => same(key, value),
+        // No answer means that the budget is spent, which whoever asks looks at.
+        Value::Array(_) | Value::Object(_) => equal(key, value, sides.budget).unwrap_or(false),
     }
 }
 
@@ -186,21 +187,6 @@ fn text_equals(key: &Value, text: &str, value: &Value, sides: Sides<'_>) -> bool
         return Quantity::parse(value).is_some_and(|value| value.nanos == key.nanos);
     }
     sides.value_matches(text, value)
-}
-
-/// Whether two values are the same; 1 and 1.0 are.
-fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
-        }
-        (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| same(left, right)))
-        }
-        (left, right) => left == right,
-    }
 }
 
 /// The order of two amounts: as lengths of time, as quantities, as numbers, as versions.

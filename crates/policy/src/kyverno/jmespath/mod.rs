@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub use budget::Budget;
 pub(super) use functions::kind_of;
+pub(super) use interpret::equal;
 pub use lexer::Piece;
 pub(super) use lexer::text_of;
 

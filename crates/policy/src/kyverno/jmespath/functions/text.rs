@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Kind::{Any, Array, Number, Object, Text, Texts};
 use super::{Call, Error, Function, Outcome, function};
+use crate::kyverno::jmespath::interpret::equal;
 use crate::kyverno::jmespath::lexer::text_of;
 use crate::kyverno::units::wildcard;
 
@@ -174,7 +175,7 @@ fn label_match(call: &Call<'_>) -> Outcome {
     let labels = call.object(1)?;
     for (name, wanted) in call.object(0)? {
         match labels.get(name) {
-            Some(found) if call.run.equal(found, wanted)? => {}
+            Some(found) if equal(found, wanted, call.budget())? => {}
             _ => return Ok(Value::Bool(false)),
         }
     }
