@@ -9,6 +9,7 @@
 )]
 
 mod attestations;
+mod examples;
 mod exceptions;
 mod reading;
 mod signatures;
