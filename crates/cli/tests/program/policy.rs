@@ -155,3 +155,64 @@ fn policies_are_told_in_plain_words() {
     std::fs::write(home.path("policy.yaml"), text).unwrap();
     golden("policy-explain.txt", &home.good(&["policy", "explain", "policy.yaml"]));
 }
+
+/// A test of Kyverno's, in the form of its samples.
+#[tokio::test(flavor = "multi_thread")]
+async fn kyvernos_tests_run_as_they_are() {
+    let (fake, home) = bench().await;
+    let host = &fake.host;
+    let pem =
+        std::fs::read_to_string(home.path("cosign.pub")).unwrap().trim().replace('\n', "\n              ");
+    let write = |name: &str, text: &str| std::fs::write(home.path("tests").join(name), text).unwrap();
+    std::fs::create_dir(home.path("tests")).unwrap();
+    write(
+        "policy.yaml",
+        &format!(
+            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: signed}}\nspec:\n  \
+             validationFailureAction: Enforce\n  rules:\n  - name: check\n    \
+             match: {{any: [{{resources: {{kinds: [Pod], namespaceSelector: {{matchLabels: {{tier: prod}}}}}}}}]}}\n    \
+             verifyImages:\n    - imageReferences: [\"{host}/*\"]\n      attestors:\n      - entries:\n        - keys:\n            \
+             publicKeys: |\n              {pem}\n            rekor: {{ignoreTlog: true}}\n"
+        ),
+    );
+    let pod = |name: &str, namespace: &str, tag: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {{containers: \
+             [{{name: c, image: \"{host}/app:{tag}\"}}]}}\n"
+        )
+    };
+    let namespaces = "apiVersion: v1\nkind: Namespace\nmetadata: {name: prod, labels: {tier: prod}}\n---\n\
+                      apiVersion: v1\nkind: Namespace\nmetadata: {name: test}\n";
+    let pods = [pod("good", "prod", "v1"), pod("bad", "prod", "unsigned"), pod("other", "test", "unsigned")];
+    write("resources.yaml", &format!("{namespaces}{}{}", pods.concat(), pod("lost", "nowhere", "v1")));
+    let expect = |results: &[(&str, &str)]| {
+        let lines: String = results
+            .iter()
+            .map(|(resource, result)| {
+                format!("- {{policy: signed, rule: check, kind: Pod, resources: [{resource}], result: {result}}}\n")
+            })
+            .collect();
+        write(
+            "kyverno-test.yaml",
+            &format!("name: signed\npolicies: [policy.yaml]\nresources: [resources.yaml]\nresults:\n{lines}"),
+        );
+        home.text(&["policy", "test", "tests", "--trusted-root", "trust.json"])
+    };
+    let right = [("good", "pass"), ("bad", "fail"), ("prod/good", "pass"), ("other", "skip")];
+    let (code, out, err) = expect(&right);
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(out.contains("4 results, 0 other than expected"), "{out}");
+    for (resource, result) in [("good", "fail"), ("bad", "pass"), ("other", "pass"), ("lost", "pass")] {
+        let (code, out, err) = expect(&[(resource, result)]);
+        assert_eq!(code, 2, "{resource} {result}: {out}{err}");
+    }
+    for (resource, result, told) in
+        [("missing", "pass", "which is none"), ("good", "warn", "unknown variant"), ("good", "", "result")]
+    {
+        let (code, out, err) = expect(&[(resource, result)]);
+        assert!(code == 1 && err.contains(told), "{resource} {result}: {out}{err}");
+    }
+    write("kyverno-test.yaml", "policies: []\nresources: []\nresults: []\nvariables: values.yaml\n");
+    let (code, _, err) = home.text(&["policy", "test", "tests", "--trusted-root", "trust.json"]);
+    assert!(code == 1 && err.contains("variables"), "{err}");
+}

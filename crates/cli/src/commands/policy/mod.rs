@@ -2,6 +2,7 @@
 
 mod explain;
 mod lint;
+mod test;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ const MAX_FILE: usize = 16 << 20;
 #[command(before_help = "Examples:
   countersign policy lint policies/            what is wrong with them, and what is read more strictly
   countersign policy explain policy.yaml       what they demand, in plain words
+  countersign policy test policies/            Kyverno's tests of them
   countersign verify --policy policy.yaml registry.example/app:v1")]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
@@ -30,6 +32,7 @@ pub(crate) struct PolicyCommand {
 enum Action {
     Lint(lint::Lint),
     Explain(explain::Explain),
+    Test(Box<test::Test>),
     Verify(Box<verify::Verify>),
 }
 
@@ -38,6 +41,7 @@ impl PolicyCommand {
         match &self.action {
             Action::Lint(command) => command.run(terminal),
             Action::Explain(command) => command.run(terminal),
+            Action::Test(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
     }
@@ -72,13 +76,14 @@ fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
-/// The objects in a file. What is no text or no YAML is an error of the document.
+/// The objects in a file. What is no YAML is an error of the document.
 fn documents(path: &Path) -> Result<Result<Vec<Document>, ReadError>, Failure> {
-    let bytes = read_limited(path, MAX_FILE)?;
-    let Ok(text) = String::from_utf8(bytes) else {
-        return Ok(Err(ReadError::new("document", "expected UTF-8 text")));
-    };
-    Ok(read_documents(&text))
+    Ok(read_documents(&text_of(path)?))
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
+    String::from_utf8(read_limited(path, MAX_FILE)?)
+        .map_err(|_| Failure::usage(format!("{}: expected UTF-8 text", path.display())))
 }
 
 /// Everything in these files. That something in them is wrong is the failure of all: a policy that is passed over

@@ -23,7 +23,7 @@ use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome, REJECTED, TRUST};
 use crate::out::{Terminal, block_on};
 
 /// How long one image may take unless told otherwise.
-const BUDGET: Duration = Duration::from_secs(60);
+pub(super) const BUDGET: Duration = Duration::from_secs(60);
 
 /// Verify images by policies, as the cluster would
 #[derive(Debug, Args)]
@@ -54,17 +54,10 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
-        if self.registry.evidence().is_some() {
-            return Err(Failure::usage(
-                "where the evidence of images is kept is said by the policy: leave --repository and COSIGN_REPOSITORY out",
-            ));
-        }
+        without_repository(&self.registry)?;
         let images = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
         let mut loaded = loaded(&self.policies)?;
-        let mut roots = self.roots()?;
-        for (name, root) in std::mem::take(&mut loaded.trust_roots) {
-            roots.insert(Some(name), trust_root(root)?);
-        }
+        let roots = Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere =
             countersign_policy::Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
@@ -89,24 +82,6 @@ impl Verify {
             "metadata": {"name": "image", "namespace": self.namespace},
             "spec": {"containers": [{"name": "image", "image": image.to_string()}]}});
         decide(policies, &Request::of_object(pod), source, &SystemClock, BUDGET).await
-    }
-
-    /// The trust roots of this machine: the one that is meant, and all instances by their names.
-    fn roots(&self) -> Result<BTreeMap<Option<String>, Arc<TrustRoot>>, Failure> {
-        let mut roots = BTreeMap::new();
-        match self.trust.load(None) {
-            Ok(trust) => drop(roots.insert(None, trust_root(trust.root)?)),
-            // A policy may bring all its trust along; one that does not says that there is none.
-            Err(failure) if failure.code == TRUST => {}
-            Err(failure) => return Err(failure),
-        }
-        let instances = Instances::for_user().and_then(|instances| instances.list());
-        for instance in instances.unwrap_or_default() {
-            let trust =
-                TrustArgs { instance: Some(instance.name.clone()), trusted_root: None, trust_config: None };
-            roots.insert(Some(instance.name), trust_root(trust.load(None)?.root)?);
-        }
-        Ok(roots)
     }
 
     fn show(&self, terminal: &Terminal, images: &[Reference], decisions: &[Decision]) -> Outcome {
@@ -134,8 +109,52 @@ impl Verify {
     }
 }
 
+/// The trust roots of this machine: the one that is meant, and all instances by their names.
+pub(super) struct Roots(BTreeMap<Option<String>, Arc<TrustRoot>>);
+
+impl Roots {
+    pub(super) fn of(meant: &TrustArgs) -> Result<Self, Failure> {
+        let mut roots = BTreeMap::new();
+        match meant.load(None) {
+            Ok(trust) => drop(roots.insert(None, trust_root(trust.root)?)),
+            // A policy may bring all its trust along; one that does not says that there is none.
+            Err(failure) if failure.code == TRUST && meant.names_none() => {}
+            Err(failure) => return Err(failure),
+        }
+        let instances = Instances::for_user().and_then(|instances| instances.list());
+        for instance in instances.unwrap_or_default() {
+            let named =
+                TrustArgs { instance: Some(instance.name.clone()), trusted_root: None, trust_config: None };
+            roots.insert(Some(instance.name), trust_root(named.load(None)?.root)?);
+        }
+        Ok(Self(roots))
+    }
+
+    /// These, and those of a file.
+    pub(super) fn with(
+        &self,
+        more: BTreeMap<String, countersign_bundle::TrustedRoot>,
+    ) -> Result<BTreeMap<Option<String>, Arc<TrustRoot>>, Failure> {
+        let mut roots = self.0.clone();
+        for (name, root) in more {
+            roots.insert(Some(name), trust_root(root)?);
+        }
+        Ok(roots)
+    }
+}
+
 fn trust_root(root: countersign_bundle::TrustedRoot) -> Result<Arc<TrustRoot>, Failure> {
     TrustRoot::new(root).map(Arc::new).map_err(|error| Failure::new(TRUST, error.to_string()))
+}
+
+/// Refuses to be told where evidence is.
+pub(super) fn without_repository(registry: &RegistryArgs) -> Result<(), Failure> {
+    match registry.evidence() {
+        None => Ok(()),
+        Some(_) => Err(Failure::usage(
+            "where the evidence of images is kept is said by the policy: leave --repository and COSIGN_REPOSITORY out",
+        )),
+    }
 }
 
 /// 0 when the image is admitted because something was verified.
