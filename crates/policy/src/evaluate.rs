@@ -30,11 +30,6 @@ pub trait Policy: fmt::Debug + Send + Sync {
         Vec::new()
     }
 
-    /// What it demands, in plain words, line by line; nothing when it cannot be said so.
-    fn explain(&self) -> Vec<String> {
-        Vec::new()
-    }
-
     /// What it says of a request. A request that it is not about has no results. What could not be checked is a result
     /// with [`Status::Error`](crate::Status::Error), never an absence.
     ///

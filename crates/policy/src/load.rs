@@ -56,7 +56,7 @@ impl Document {
         }
     }
 
-    fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 }

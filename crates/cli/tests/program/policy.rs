@@ -216,3 +216,41 @@ async fn kyvernos_tests_run_as_they_are() {
     let (code, _, err) = home.text(&["policy", "test", "tests", "--trusted-root", "trust.json"]);
     assert!(code == 1 && err.contains("variables"), "{err}");
 }
+
+#[test]
+fn policies_of_other_languages_are_written_in_our_own() {
+    let home = Home::new();
+    let policy = |more: &str| {
+        format!(
+            "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {{name: signed}}\nspec:\n  \
+             validationFailureAction: Audit\n  rules:\n  - name: check\n    \
+             match: {{any: [{{resources: {{kinds: [Pod], namespaces: [prod-*]}}}}]}}\n    \
+             verifyImages:\n    - imageReferences: [\"ghcr.io/acme/*\"]\n      mutateDigest: false\n      attestors:\n      \
+             - count: 1\n        entries:\n        - keyless: {{subject: \"https://github.com/acme/*\", issuer: \
+             \"https://token.actions.githubusercontent.com\", rekor: {{url: \"https://log.acme.example\"}}}}\n        \
+             - keyless: {{subject: release@acme.example, issuer: \"https://idp.acme.example\", rekor: {{url: \
+             \"https://log.acme.example\"}}}}\n{more}"
+        )
+    };
+    std::fs::write(home.path("kyverno.yaml"), policy("")).unwrap();
+    let own = home.good(&["policy", "convert", "kyverno.yaml"]);
+    golden("policy-convert.txt", &own);
+    std::fs::write(home.path("own.yaml"), &own).unwrap();
+    assert_eq!(home.text(&["policy", "lint", "own.yaml"]).0, 0);
+    let again = home.good(&["policy", "convert", "own.yaml"]);
+    let body = |text: &str| text.lines().filter(|line| !line.starts_with('#')).collect::<Vec<_>>().join("\n");
+    assert_eq!(body(&again), body(&own), "what is in our own language stays");
+    let words = |file: &str| {
+        let text = home.good(&["policy", "explain", file]);
+        text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(words("kyverno.yaml"), words("own.yaml"), "and is told in the same words");
+
+    let context = "    context: [{name: keys, configMap: {name: keys, namespace: default}}]\n";
+    std::fs::write(home.path("context.yaml"), policy(context)).unwrap();
+    let (code, out, err) = home.text(&["policy", "convert", "kyverno.yaml", "context.yaml"]);
+    assert_eq!((code, out.as_str()), (1, ""), "nothing is written when something cannot be: {err}");
+    assert!(err.contains("ClusterPolicy/signed: spec.rules[0].context"), "{err}");
+    let told = home.good(&["policy", "explain", "context.yaml"]);
+    assert!(told.contains("evaluated as it is"), "{told}");
+}

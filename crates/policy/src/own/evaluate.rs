@@ -65,10 +65,6 @@ impl Policy for ImagePolicy {
         self.lints.clone()
     }
 
-    fn explain(&self) -> Vec<String> {
-        self.in_words()
-    }
-
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let mut told = Told { policy: self, results: Vec::new(), pins: Vec::new() };
         let images = request.judged_images();

@@ -9,8 +9,9 @@ use crate::pattern::Glob;
 use crate::trust::{TrustBase, TrustSpec};
 
 impl ImagePolicy {
-    /// Line by line; what belongs to a line is set in below it.
-    pub(super) fn in_words(&self) -> Vec<String> {
+    /// What it demands, in plain words, line by line; what belongs to a line is set in below it.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
         let mut lines = vec![format!("is about the images {}", self.images.in_words())];
         lines.extend(self.scope.in_words().into_iter().map(|line| format!("only {line}")));
         let mut first = None;

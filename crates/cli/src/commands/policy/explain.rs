@@ -1,12 +1,13 @@
 //! `countersign policy explain`: what policies demand, in plain words.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_http::text::printable_lines;
+use countersign_policy::{Document, convert, load, own};
 
-use super::loaded;
-use crate::failure::Outcome;
+use super::{documents, files, loaded, wrong};
+use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
 /// Tell in plain words what policies demand, of which images, and what happens if it is not there
@@ -21,16 +22,9 @@ pub(super) struct Explain {
 impl Explain {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         let loaded = loaded(&self.files)?;
-        for policy in &loaded.policies {
-            terminal.line(&terminal.strong(&policy.name().to_string()))?;
-            let words = policy.explain();
-            if words.is_empty() {
-                terminal.line(
-                    "  is read, and has no description in plain words; its own language says what it demands",
-                )?;
-            }
-            for line in words {
-                terminal.line(&printable_lines(&format!("  {line}")))?;
+        for path in files(&self.files)? {
+            for document in documents(&path)?.map_err(|error| wrong(&path, &[error]))? {
+                explain(terminal, &path, &document)?;
             }
         }
         for exception in &loaded.own_exceptions {
@@ -41,4 +35,27 @@ impl Explain {
         }
         Ok(0)
     }
+}
+
+/// A policy in plain words: those of the same policy in our own language.
+fn explain(terminal: &Terminal, path: &Path, document: &Document) -> Result<(), Failure> {
+    let is_policy = load(vec![document.clone()]).is_ok_and(|loaded| !loaded.policies.is_empty());
+    if !is_policy {
+        return Ok(());
+    }
+    terminal.line(&terminal.strong(&printable_lines(&document.title())))?;
+    let converted = match convert(document) {
+        Ok(converted) => converted,
+        Err(error) => {
+            let words = format!("  is evaluated as it is, and cannot be told in plain words: {error}");
+            return terminal.line(&printable_lines(&words));
+        }
+    };
+    for policy in &converted.documents {
+        let policy = own::ImagePolicy::read(policy).map_err(|error| wrong(path, &[error]))?;
+        for line in policy.explain() {
+            terminal.line(&printable_lines(&format!("  {line}")))?;
+        }
+    }
+    Ok(())
 }

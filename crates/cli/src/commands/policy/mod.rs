@@ -1,9 +1,11 @@
 //! `countersign policy`: policies over images, read from files.
 
+mod convert;
 mod explain;
 mod lint;
 mod test;
 mod verify;
+mod yaml;
 
 use std::path::{Path, PathBuf};
 
@@ -22,6 +24,7 @@ const MAX_FILE: usize = 16 << 20;
   countersign policy lint policies/            what is wrong with them, and what is read more strictly
   countersign policy explain policy.yaml       what they demand, in plain words
   countersign policy test policies/            Kyverno's tests of them
+  countersign policy convert kyverno.yaml      other languages in Countersign's own
   countersign verify --policy policy.yaml registry.example/app:v1")]
 pub(crate) struct PolicyCommand {
     #[command(subcommand)]
@@ -33,6 +36,7 @@ enum Action {
     Lint(lint::Lint),
     Explain(explain::Explain),
     Test(Box<test::Test>),
+    Convert(convert::Convert),
     Verify(Box<verify::Verify>),
 }
 
@@ -42,6 +46,7 @@ impl PolicyCommand {
             Action::Lint(command) => command.run(terminal),
             Action::Explain(command) => command.run(terminal),
             Action::Test(command) => command.run(terminal),
+            Action::Convert(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
     }
