@@ -158,7 +158,7 @@ impl Written {
 }
 
 /// The document without what is evaluated with a predicate.
-fn without_conditions(value: &Value) -> Value {
+pub(super) fn without_conditions(value: &Value) -> Value {
     let mut document = value.clone();
     if let Value::Object(fields) = &mut document {
         fields.remove("validate");
@@ -235,7 +235,7 @@ impl VerifyImages {
 }
 
 impl Entry {
-    fn read(
+    pub(super) fn read(
         written: &VerifyImages,
         namespace: &str,
         path: &str,

@@ -11,6 +11,7 @@
 //! | `shared` | what the other language of Kyverno has in common with this one |
 //! | `pin` | `mutate`, as far as it pins images |
 //! | `evaluate` | a policy over a request |
+//! | `convert` | a policy in our own language |
 //!
 //! # Where this differs from Kyverno
 //! - Image volumes are images, and what an extractor finds adds to the containers of a pod.
@@ -24,6 +25,7 @@
 mod attestors;
 mod autogen;
 mod context;
+mod convert;
 mod entry;
 mod evaluate;
 mod extract;
@@ -40,6 +42,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(crate) use self::convert::convert;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
