@@ -22,13 +22,13 @@ use crate::read::{ReadError, from_value};
 /// # Errors
 /// [`ReadError`], at `path`.
 pub(in crate::kyverno) fn authority(
-    entry: Value,
+    entry: &Value,
     notary: bool,
     namespace: &str,
     path: &str,
 ) -> Result<(Authority, Vec<Lint>), ReadError> {
     let here = |error: ReadError| ReadError::new(path, error.message);
-    let entry = from_value(&entry).map_err(here)?;
+    let entry = from_value(entry).map_err(here)?;
     let annotations = BTreeMap::new();
     let mut reader = Reader {
         kind: if notary { Kind::Notary } else { Kind::Cosign },

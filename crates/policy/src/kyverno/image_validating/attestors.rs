@@ -141,7 +141,7 @@ fn texts(attestor: &mut Attestor) -> Vec<(String, &mut String, &mut String)> {
 /// The authority that an attestor comes to.
 fn authority(attestor: Attestor, namespace: &str, path: &str) -> Result<(Authority, Vec<Lint>), ReadError> {
     let (mut authority, lints) = match (attestor.cosign, attestor.notary) {
-        (Some(cosign), None) => of_cosign(cosign, namespace, &format!("{path}.cosign"))?,
+        (Some(cosign), None) => of_cosign(&cosign, namespace, &format!("{path}.cosign"))?,
         (None, Some(Notary { certs, tsa_certs })) => {
             let path = format!("{path}.notary");
             if certs.value.trim().is_empty() {
@@ -150,7 +150,7 @@ fn authority(attestor: Attestor, namespace: &str, path: &str) -> Result<(Authori
             }
             let ctlog = json!({"tsaCertChain": tsa_certs.value});
             let entry = json!({"certificates": {"certChain": certs.value, "ctlog": ctlog}});
-            shared::authority(entry, true, namespace, &path)?
+            shared::authority(&entry, true, namespace, &path)?
         }
         _ => return Err(ReadError::new(path, "expected one of cosign and notary, and only one")),
     };
@@ -158,7 +158,7 @@ fn authority(attestor: Attestor, namespace: &str, path: &str) -> Result<(Authori
     Ok((authority, lints))
 }
 
-fn of_cosign(cosign: Cosign, namespace: &str, path: &str) -> Result<(Authority, Vec<Lint>), ReadError> {
+fn of_cosign(cosign: &Cosign, namespace: &str, path: &str) -> Result<(Authority, Vec<Lint>), ReadError> {
     let refused = |field: &str, message: &str| Err(ReadError::new(format!("{path}.{field}"), message));
     if cosign.tuf.is_some() {
         return refused(
@@ -189,20 +189,20 @@ fn of_cosign(cosign: Cosign, namespace: &str, path: &str) -> Result<(Authority, 
     let (mut authority, lints) = match (&cosign.key, &cosign.keyless, &cosign.certificate) {
         (Some(key), None, None) => {
             let path = format!("{path}.key");
-            shared::authority(entry("keys", key_entry(key, &path)?), false, namespace, &path)?
+            shared::authority(&entry("keys", key_entry(key, &path)?), false, namespace, &path)?
         }
         (None, Some(keyless), None) => {
             let path = format!("{path}.keyless");
             // What is trusted is read as it is there; who, here.
             let anybody = json!({"subject": "*", "issuer": "*", "roots": keyless.roots});
             let (mut authority, mut lints) =
-                shared::authority(entry("keyless", anybody), false, namespace, &path)?;
+                shared::authority(&entry("keyless", anybody), false, namespace, &path)?;
             authority.who = Who::Identities(identities(keyless, &path, &mut lints)?);
             (authority, lints)
         }
         (None, None, Some(Certificate { cert, cert_chain })) => {
             let own = json!({"cert": cert.value, "certChain": cert_chain.value});
-            shared::authority(entry("certificates", own), false, namespace, &format!("{path}.certificate"))?
+            shared::authority(&entry("certificates", own), false, namespace, &format!("{path}.certificate"))?
         }
         _ => return Err(ReadError::new(path, "expected one of key, keyless and certificate, and only one")),
     };
@@ -251,7 +251,8 @@ fn identities(keyless: &Keyless, path: &str, lints: &mut Vec<Lint>) -> Result<Ve
         for (field, regex) in
             [("issuerRegExp", &identity.issuer_reg_exp), ("subjectRegExp", &identity.subject_reg_exp)]
         {
-            if !regex.is_empty() && !(regex.starts_with('^') && regex.ends_with('$')) {
+            let whole = regex.starts_with('^') && regex.ends_with('$');
+            if !(regex.is_empty() || whole) {
                 lints.push(Lint::new(
                     format!("{path}.{field}"),
                     "regex_matches_the_whole",
