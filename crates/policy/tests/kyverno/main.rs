@@ -12,7 +12,6 @@
 mod attestations;
 mod exceptions;
 mod image_validating;
-mod image_validating_reading;
 mod images;
 mod matching;
 mod notary;

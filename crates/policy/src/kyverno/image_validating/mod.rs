@@ -21,7 +21,7 @@
 //! - A change that brings no new image is not verified again; conditions which speak of more than images are.
 //! - Rules over pods are about containers that are put into them (`pods/ephemeralcontainers`).
 //! - `extractPayload` gives what `verifyAttestationSignatures` verified in this evaluation and nothing else; of several
-//!   statements that hold, the one that was signed last.
+//!   statements that hold, the one that was signed last; where nobody says when, the first that the registry has.
 //! - When somebody who may have signed could not be checked, and the condition does not hold without them, the answer is
 //!   "could not be checked".
 //! - Functions that ask others than registries, referrers as attestations, TUF repositories and `mode: JSON` are refused.

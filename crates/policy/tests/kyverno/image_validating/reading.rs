@@ -5,7 +5,7 @@ use countersign_policy::Policy as _;
 use countersign_policy::kyverno::ImageValidatingPolicy;
 use serde_json::{Value, json};
 
-use crate::image_validating::{by_key, policy, read};
+use super::{by_key, policy, read};
 use crate::support::key;
 
 fn refused(policy: &Value) -> String {
