@@ -129,9 +129,11 @@ impl Excepted {
         self.policies.iter().any(|(kind, name)| *kind == policy.kind && *name == policy.name)
     }
 
-    /// Whether all of these images are excepted. Without patterns every one is.
-    pub(super) fn covers<'i>(&self, mut images: impl Iterator<Item = &'i str>) -> bool {
-        self.images.is_empty() || images.all(|image| self.images.iter().any(|pattern| pattern.matches(image)))
+    /// Whether all of these images are excepted, and there is one. Without patterns every one is.
+    pub(super) fn covers<'i>(&self, images: impl Iterator<Item = &'i str>) -> bool {
+        let mut images = images.peekable();
+        let excepted = |image: &str| self.images.iter().any(|pattern| pattern.matches(image));
+        self.images.is_empty() || images.peek().is_some() && images.all(excepted)
     }
 
     /// Whether the conditions hold.

@@ -235,6 +235,7 @@ fn each_part_of_an_exception_alone_keeps_the_policy() {
     let one = exception(json!({"images": ["ghcr.io/acme/app:*"], "matchConditions": []}));
     assert_eq!(status(&one, &[APP]), Status::Skip);
     assert_eq!(status(&one, &[APP, "ghcr.io/acme/second:v1"]), Status::Fail);
+    assert_eq!(status(&one, &[]), Status::Pass, "no image is none that is excepted");
     for (changes, path) in [
         (json!({"policyRefs": []}), "spec.policyRefs"),
         (json!({"policyRefs": [{"name": "x", "kind": "ValidatingPolicy"}]}), "spec.policyRefs[0].kind"),
