@@ -121,6 +121,11 @@ fn what_is_wrong_with_policies_is_told_with_the_fields_path() {
         "c.yaml",
         "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {name: c}\nspec: {rulez: []}\n",
     );
+    write(
+        "d.yaml",
+        "apiVersion: countersign.dev/v1alpha1\nkind: PolicyException\nmetadata: {name: old}\nspec: {policies: [a], images: \
+         [\"**\"], owner: me, reason: old, until: 2020-12-31}\n",
+    );
     write("notes.txt", "no policy");
     let (code, out, err) = home.text(&["policy", "lint", "policies"]);
     assert_eq!(code, 1, "{err}");
