@@ -21,7 +21,7 @@ const MAX_FILE: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign policy lint policies/            what is wrong with them, and what is read more strictly
+  countersign policy lint policies/            what is wrong, what is read more strictly
   countersign policy explain policy.yaml       what they demand, in plain words
   countersign policy test policies/            Kyverno's tests of them
   countersign policy convert kyverno.yaml      other languages in Countersign's own
