@@ -162,6 +162,21 @@ const KINDS: &[Kind] = &[
         kind: "PolicyException",
         read: |value| kyverno::PolicyException::read(value).map(Object::Exception),
     },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "ImageValidatingPolicy",
+        read: |value| policy(kyverno::ImageValidatingPolicy::read(value)),
+    },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "NamespacedImageValidatingPolicy",
+        read: |value| policy(kyverno::ImageValidatingPolicy::read(value)),
+    },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "PolicyException",
+        read: |value| kyverno::PolicyException::read(value).map(Object::Exception),
+    },
 ];
 
 /// The groups of which every kind is read, or is an error.
