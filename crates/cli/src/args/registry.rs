@@ -96,6 +96,26 @@ impl RegistryArgs {
 
     /// A client for registries. Given credentials go to these hosts and to no other.
     pub(crate) fn registry<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<Registry, Failure> {
+        Ok(Registry::new(self.options(hosts)?))
+    }
+
+    /// Refuses credentials for all registries that strangers' files name.
+    pub(crate) fn check_no_login(&self) -> Result<(), Failure> {
+        if self.registry_username.is_none()
+            && self.registry_token.is_none()
+            && self.registry_token_server.is_empty()
+        {
+            return Ok(());
+        }
+        Err(Failure::usage("a login here would go to whatever registry the files name")
+            .next("countersign login REGISTRY, which keeps it for that one"))
+    }
+
+    /// How registries are talked to. Given credentials go to these hosts and to no other.
+    pub(crate) fn options<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<RegistryOptions, Failure> {
         self.check()?;
         let given = match (&self.registry_username, &self.registry_password, &self.registry_token) {
             (Some(user), Some(password), _) => Some(Credential::password(user, password)),
@@ -122,7 +142,7 @@ impl RegistryArgs {
             authorities,
             ..HttpOptions::default()
         };
-        Ok(Registry::new(RegistryOptions { http, credentials, token_servers, ..RegistryOptions::default() }))
+        Ok(RegistryOptions { http, credentials, token_servers, ..RegistryOptions::default() })
     }
 }
 
