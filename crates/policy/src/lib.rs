@@ -19,6 +19,7 @@ mod evaluate;
 mod evidence;
 pub mod images;
 mod judge;
+pub mod kyverno;
 mod memo;
 mod pattern;
 mod question;
