@@ -70,13 +70,31 @@ impl Policy for Resolve {
     }
 }
 
+/// Finds what stands in the index that a tag names: the digest of the index, and those of its images as properties.
+#[derive(Debug)]
+pub(super) struct Index(pub(super) Reference);
+
+impl Policy for Index {
+    fn name(&self) -> PolicyName {
+        name()
+    }
+
+    fn evaluate(&self, _: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
+        let index = ask.image(&self.0)?;
+        let mut found = result("", Outcome::pass(""));
+        found.digest = Some(index.descriptor.digest);
+        let entries = index.manifest.get("manifests").and_then(Value::as_array).into_iter().flatten();
+        let digests = entries.filter_map(|entry| entry.get("digest")?.as_str());
+        found.properties = digests.map(|digest| (digest.to_owned(), String::new())).collect();
+        Ok((vec![found], Vec::new()))
+    }
+}
+
 /// Looks at an image.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
     /// The image by its digest.
     pub(super) image: Reference,
-    /// The tag it was drawn by, when the digest is the one that runs: that of a platform, perhaps, of which an index is signed.
-    pub(super) within: Option<Reference>,
     pub(super) digest: Digest,
     pub(super) controls: Vec<Control>,
     pub(super) settings: Arc<Settings>,
@@ -110,64 +128,14 @@ impl Policy for Look {
     }
 
     fn evaluate(&self, _: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
-        let mut outcomes = self.outcomes(&self.image, &self.digest, ask)?;
-        if outcomes.values().any(|outcome| outcome.status == Status::Fail)
-            && let Some(tag) = &self.within
-        {
-            self.look_at_index(tag, &mut outcomes, ask)?;
-        }
-        Ok((
-            outcomes.into_iter().map(|(control, outcome)| result(control.id(), outcome)).collect(),
-            Vec::new(),
-        ))
+        let outcomes = self.outcomes(ask)?;
+        let results = outcomes.into_iter().map(|(control, outcome)| result(control.id(), outcome));
+        Ok((results.collect(), Vec::new()))
     }
 }
 
 impl Look {
-    /// The evidence of an index is evidence of the images in it: what does not hold for the image may hold for its index.
-    fn look_at_index(
-        &self,
-        tag: &Reference,
-        outcomes: &mut BTreeMap<Control, Outcome>,
-        ask: &Ask<'_>,
-    ) -> Result<(), Stop> {
-        let index = match ask.image(tag) {
-            Ok(index) => index,
-            // A tag that is gone has no index, and the image was looked at.
-            Err(Stop::CouldNot(why)) if why.reason == countersign_policy::CouldNotReason::NotFound => {
-                return Ok(());
-            }
-            Err(Stop::CouldNot(why)) => {
-                for outcome in outcomes.values_mut().filter(|outcome| outcome.status == Status::Fail) {
-                    *outcome = why.clone().into();
-                }
-                return Ok(());
-            }
-            Err(Stop::Open) => return Err(Stop::Open),
-        };
-        let running = self.digest.to_string();
-        let entries = index.manifest.get("manifests").and_then(Value::as_array).into_iter().flatten();
-        let mut digests = entries.filter_map(|entry| entry.get("digest")?.as_str());
-        if !digests.any(|digest| digest == running) {
-            return Ok(());
-        }
-        let digest = index.descriptor.digest;
-        for (control, found) in self.outcomes(&tag.at(digest), &digest, ask)? {
-            if let Some(outcome) = outcomes.get_mut(&control).filter(|o| o.status == Status::Fail)
-                && found.status != Status::Fail
-            {
-                *outcome = found;
-            }
-        }
-        Ok(())
-    }
-
-    fn outcomes(
-        &self,
-        image: &Reference,
-        digest: &Digest,
-        ask: &Ask<'_>,
-    ) -> Result<BTreeMap<Control, Outcome>, Stop> {
+    fn outcomes(&self, ask: &Ask<'_>) -> Result<BTreeMap<Control, Outcome>, Stop> {
         let needs = |controls: &[Control]| controls.iter().any(|control| self.controls.contains(control));
         let mut forms = BTreeSet::new();
         if needs(&[Control::SignatureExists]) {
@@ -182,20 +150,16 @@ impl Look {
                 Form::Buildkit,
             ]);
         }
-        let evidence = (!forms.is_empty()).then(|| self.present(image, digest, forms, ask));
+        let evidence = (!forms.is_empty()).then(|| self.present(forms, ask));
         let mut open = false;
         let mut outcomes = BTreeMap::new();
         for control in &self.controls {
             let outcome = match (control, &evidence) {
-                (Control::SignatureVerifies, _) => self.verifies(image, &What::Signature, ask),
+                (Control::SignatureVerifies, _) => self.verifies(&What::Signature, ask),
                 (_, Some(Err(stop))) => Err(stop.clone()),
                 (Control::SignatureExists, Some(Ok(there))) => Ok(signed(there)),
-                (Control::Sbom, Some(Ok(there))) => {
-                    self.states(image, there, &SBOM, "bill of materials", ask)
-                }
-                (Control::Provenance, Some(Ok(there))) => {
-                    self.states(image, there, &PROVENANCE, "provenance", ask)
-                }
+                (Control::Sbom, Some(Ok(there))) => self.states(there, &SBOM, "bill of materials", ask),
+                (Control::Provenance, Some(Ok(there))) => self.states(there, &PROVENANCE, "provenance", ask),
                 _ => continue,
             };
             match outcome {
@@ -208,29 +172,23 @@ impl Look {
     }
 
     /// What lies beside an image.
-    fn present(
-        &self,
-        image: &Reference,
-        digest: &Digest,
-        forms: BTreeSet<Form>,
-        ask: &Ask<'_>,
-    ) -> Result<Vec<(Form, Present)>, Stop> {
+    fn present(&self, forms: BTreeSet<Form>, ask: &Ask<'_>) -> Result<Vec<(Form, Present)>, Stop> {
         let evidence = ask.evidence(EvidenceQuestion {
-            image: *digest,
-            repository: self.repository.clone().unwrap_or_else(|| image.repository().clone()),
+            image: self.digest,
+            repository: self.repository.clone().unwrap_or_else(|| self.image.repository().clone()),
             forms,
             predicate_types: BTreeSet::new(),
             access: Arc::new(Access::default()),
         })?;
-        Ok(evidence.found().iter().map(|piece: &Found| (piece.form, present(piece, digest))).collect())
+        Ok(evidence.found().iter().map(|piece: &Found| (piece.form, present(piece, &self.digest))).collect())
     }
 
     /// Whether one whom the settings name signed.
-    fn verifies(&self, image: &Reference, what: &What, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+    fn verifies(&self, what: &What, ask: &Ask<'_>) -> Result<Outcome, Stop> {
         let mut stopped = None;
         let mut nearest = None;
         for authority in self.authorities() {
-            match ask.judge(image, &authority, what) {
+            match ask.judge(&self.image, &authority, what) {
                 Ok(judgement) => match judgement.facts.first() {
                     Some(fact) => return Ok(Outcome::pass(format!("signed by {}", signer(fact)))),
                     None => {
@@ -283,7 +241,6 @@ impl Look {
     /// Whether there is a signed statement of a type; by one whom the settings name, when they name somebody.
     fn states(
         &self,
-        image: &Reference,
         there: &[(Form, Present)],
         kinds: &[&str],
         what: &str,
@@ -318,7 +275,7 @@ impl Look {
             )));
         }
         let what = What::Statement(types.into_iter().collect());
-        let outcome = self.verifies(image, &what, ask)?;
+        let outcome = self.verifies(&what, ask)?;
         Ok(if outcome.status == Status::Pass {
             Outcome::pass(format!("{listed}, {}", outcome.message))
         } else {

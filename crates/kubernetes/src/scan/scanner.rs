@@ -1,6 +1,6 @@
 //! The scan itself: resource by resource, each image looked at once, a bounded number at a time.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use std::time::Duration;
 use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
 use countersign_crypto::Digest;
-use countersign_policy::{Policy, PolicySet, Request, RuleResult, Status as RuleStatus};
+use countersign_policy::{CouldNotReason, Policy, PolicySet, Request, RuleResult, Status as RuleStatus};
 use countersign_registry::{Reference, Repository};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::control::Control;
-use super::look::{Look, Outcome, Resolve};
+use super::look::{self, Look, Outcome, Resolve};
 use super::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 use super::resource::{Placed, Resource};
 use super::settings::Settings;
@@ -41,8 +41,8 @@ pub struct ScanOptions {
 /// What is known of an image; whoever asks for the same meanwhile waits for the same answer.
 type Once<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 
-/// An image to look at: where, which, and the tag it was drawn by if that is not what was resolved.
-type Key = (Repository, Digest, Option<String>);
+/// What controls say of a digest.
+type Outcomes = Arc<BTreeMap<Control, Outcome>>;
 
 /// Scans.
 #[derive(Debug)]
@@ -53,7 +53,26 @@ pub struct Scanner {
     clock: Arc<dyn Clock + Send + Sync>,
     skipped: BTreeMap<Control, String>,
     tags: Once<String, Result<Digest, Outcome>>,
-    looks: Once<Key, Arc<BTreeMap<Control, Outcome>>>,
+    indexes: Once<String, Result<Arc<Index>, Outcome>>,
+    looks: Once<(Repository, Digest), Outcomes>,
+}
+
+/// An index, and what stands in it.
+#[derive(Debug)]
+struct Index {
+    digest: Digest,
+    images: BTreeSet<String>,
+}
+
+/// The one result with a digest, or why there is none.
+fn one(results: Vec<RuleResult>) -> Result<(Digest, RuleResult), Outcome> {
+    match results.into_iter().next() {
+        Some(result) => match result.digest {
+            Some(digest) => Ok((digest, result)),
+            None => Err(Outcome::could_not(result.reason, result.message)),
+        },
+        None => Err(Outcome::could_not("unusable", "nobody answered")),
+    }
 }
 
 /// The one cell of a key.
@@ -72,7 +91,16 @@ impl Scanner {
                 skipped.insert(*control, why.to_owned());
             }
         }
-        Self { options, settings, source, clock, skipped, tags: Mutex::default(), looks: Mutex::default() }
+        Self {
+            options,
+            settings,
+            source,
+            clock,
+            skipped,
+            tags: Mutex::default(),
+            indexes: Mutex::default(),
+            looks: Mutex::default(),
+        }
     }
 
     /// The controls that are skipped, and what they need.
@@ -171,44 +199,67 @@ impl Scanner {
             },
         };
         image.digest = Some(digest);
-        image.outcomes = Ok(self.look(reference.at(digest), digest, within, looks).await);
+        let mut outcomes = self.look(reference.at(digest), digest, &looks).await;
+        let failed =
+            |outcomes: &Outcomes| outcomes.values().any(|outcome| outcome.status == RuleStatus::Fail);
+        if let Some(tag) = within.filter(|_| failed(&outcomes)) {
+            outcomes = self.with_index(&tag, digest, outcomes, &looks).await;
+        }
+        image.outcomes = Ok(outcomes);
         image
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Digest, Outcome> {
         let once = cell(&self.tags, reference.to_string());
-        let resolve = || async {
-            let results = self.decide(Resolve(reference.clone())).await;
-            match results.first() {
-                Some(RuleResult { digest: Some(digest), .. }) => Ok(*digest),
-                Some(failed) => Err(Outcome::could_not(failed.reason.clone(), failed.message.clone())),
-                None => Err(Outcome::could_not("unusable", "nobody answered")),
-            }
-        };
+        let resolve = || async { Ok(one(self.decide(Resolve(reference.clone())).await)?.0) };
         once.get_or_init(resolve).await.clone()
     }
 
-    async fn look(
+    /// The evidence of an index is evidence of the images in it: what does not hold for the one that runs may hold for the
+    /// index behind the tag that it was drawn by.
+    async fn with_index(
         &self,
-        image: Reference,
+        tag: &Reference,
         digest: Digest,
-        within: Option<Reference>,
-        controls: Vec<Control>,
-    ) -> Arc<BTreeMap<Control, Outcome>> {
-        let key = (image.repository().clone(), digest, within.as_ref().map(Reference::to_string));
-        let once = cell(&self.looks, key);
+        outcomes: Outcomes,
+        looks: &[Control],
+    ) -> Outcomes {
+        let other = match self.index(tag).await {
+            // A tag that is gone has no index, and the image was looked at.
+            Err(outcome) if outcome.reason == CouldNotReason::NotFound.code() => return outcomes,
+            Err(outcome) => Arc::new(looks.iter().map(|control| (*control, outcome.clone())).collect()),
+            Ok(index) if !index.images.contains(&digest.to_string()) => return outcomes,
+            Ok(index) => self.look(tag.at(index.digest), index.digest, looks).await,
+        };
+        let better = |(control, own): (&Control, &Outcome)| {
+            let outcome =
+                if own.status == RuleStatus::Fail { other.get(control).unwrap_or(own) } else { own };
+            (*control, outcome.clone())
+        };
+        Arc::new(outcomes.iter().map(better).collect())
+    }
+
+    async fn index(&self, tag: &Reference) -> Result<Arc<Index>, Outcome> {
+        let once = cell(&self.indexes, tag.to_string());
+        let read = || async {
+            let found = one(self.decide(look::Index(tag.clone())).await)?;
+            Ok(Arc::new(Index { digest: found.0, images: found.1.properties.into_keys().collect() }))
+        };
+        once.get_or_init(read).await.clone()
+    }
+
+    async fn look(&self, image: Reference, digest: Digest, controls: &[Control]) -> Outcomes {
+        let once = cell(&self.looks, (image.repository().clone(), digest));
         let look = || async {
             let look = Look {
                 image,
-                within,
                 digest,
-                controls: controls.clone(),
+                controls: controls.to_vec(),
                 settings: self.settings.clone(),
                 repository: self.options.repository.clone(),
             };
-            let results = self.decide(look).await;
             let mut outcomes = BTreeMap::new();
-            for result in results {
+            for result in self.decide(look).await {
                 let outcome =
                     Outcome { status: result.status, reason: result.reason, message: result.message };
                 match Control::parse(&result.rule) {
@@ -327,7 +378,7 @@ const fn status(status: RuleStatus) -> Status {
 struct Image {
     reference: Result<Reference, String>,
     digest: Option<Digest>,
-    outcomes: Result<Arc<BTreeMap<Control, Outcome>>, Outcome>,
+    outcomes: Result<Outcomes, Outcome>,
 }
 
 impl Image {

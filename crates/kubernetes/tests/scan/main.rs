@@ -1,6 +1,11 @@
 //! Scans against a registry on loopback: every form of signature, none, and registries that do not answer.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
+#[path = "../../../registry/tests/it/images.rs"]
+mod images;
+#[path = "../../../registry/tests/it/support/mod.rs"]
+#[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
+mod registry;
 mod support;
 
 use std::collections::BTreeMap;
@@ -20,7 +25,7 @@ use countersign_registry::Name;
 use countersign_registry::evidence::{Material, SimpleSigned, attach_sbom, attach_signature};
 use serde_json::json;
 
-use support::{BUNDLE, Bench, OLDER, images, pod, scanner};
+use support::{BUNDLE, Bench, OLDER, found, pod, scanner};
 
 const SBOM: &str = "https://spdx.dev/Document";
 const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
@@ -35,7 +40,7 @@ async fn scan(control: Control, keys: &[&Arc<KeyPair>], resources: Vec<Resource>
 
 /// The status and the reason of each image.
 fn outcomes(report: &Report) -> Vec<(Status, &str)> {
-    images(report).iter().map(|image| (image.status, image.reason.as_str())).collect()
+    found(report).iter().map(|image| (image.status, image.reason.as_str())).collect()
 }
 
 #[tokio::test]
@@ -59,7 +64,7 @@ async fn a_signature_in_any_form_is_one() {
         now: "2030-01-01T00:00:00Z".parse().unwrap(),
     };
     let name = Name::Digest(noted.descriptor.digest);
-    notary::sign_image(&bench.layout, &bench.layout, &name, &signing).await.unwrap();
+    notary::sign_image(&bench.store, &bench.store, &name, &signing).await.unwrap();
     bench.put("unsigned", "unsigned").await;
     let names = ["bundle", "older", "notary", "unsigned"].map(|tag| bench.image(tag));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -73,7 +78,7 @@ async fn a_signature_in_any_form_is_one() {
             (Status::Failed, "no_signature")
         ]
     );
-    let unsigned = &images(&report)[3];
+    let unsigned = &found(&report)[3];
     assert_eq!(unsigned.path, "spec.containers[3].image");
     assert!(
         unsigned.next.starts_with("countersign sign ") && unsigned.next.contains("@sha256:"),
@@ -92,21 +97,18 @@ async fn what_is_no_signature_of_this_image_does_not_count() {
     let other = bench.put("other", "other").await;
     bench.sign(&other, &key, OLDER).await;
     let target = bench.put("v1", "v1").await;
-    let layer = countersign_registry::evidence::discover(
-        &bench.layout,
-        &other.descriptor.digest,
-        &Default::default(),
-    )
-    .await
-    .unwrap()
-    .remove(0);
+    let layer =
+        countersign_registry::evidence::discover(&bench.store, &other.descriptor.digest, &Default::default())
+            .await
+            .unwrap()
+            .remove(0);
     let signature = layer.annotations["dev.cosignproject.cosign/signature"].clone();
     let moved = SimpleSigned { payload: layer.bytes, signature, material: Material::default() };
-    attach_signature(&bench.layout, &target.descriptor.digest, &moved).await.unwrap();
+    attach_signature(&bench.store, &target.descriptor.digest, &moved).await.unwrap();
     bench.attest(&target, &key, SBOM, BUNDLE).await;
     let report = scan(Control::SignatureExists, &[], pod(&[&bench.image("v1")])).await;
     assert_eq!(outcomes(&report), [(Status::Failed, "no_signature")]);
-    assert!(images(&report)[0].message.contains(SBOM), "a statement is told as that");
+    assert!(found(&report)[0].message.contains(SBOM), "a statement is told as that");
 }
 
 #[tokio::test]
@@ -175,8 +177,8 @@ fn running(name: &str, image: &str, digest: &str) -> Vec<Resource> {
 async fn what_runs_is_looked_at_and_an_index_answers_for_its_images() {
     let bench = Bench::start().await;
     let key = key();
-    let (amd, arm) = (bench.put("amd", "amd").await, bench.put("arm", "arm").await);
-    let index = bench.put_index("v1", &[&amd, &arm]).await;
+    let all = images::two_platforms(&bench.store, "v1").await;
+    let (index, arm) = (bench.target(&all[0]), bench.target(&all[2]));
     bench.sign(&index, &key, BUNDLE).await;
     let stale = bench.put("stale", "stale").await;
     for control in [Control::SignatureExists, Control::SignatureVerifies] {
@@ -186,7 +188,7 @@ async fn what_runs_is_looked_at_and_an_index_answers_for_its_images() {
         assert_eq!(status(&report), Status::Passed, "the index runs");
         let report = scan(control, &[&key], by(&arm.descriptor.digest)).await;
         assert_eq!(status(&report), Status::Passed, "an image in it runs");
-        assert_eq!(images(&report)[0].digest.as_deref(), Some(arm.descriptor.digest.to_string().as_str()));
+        assert_eq!(found(&report)[0].digest.as_deref(), Some(arm.descriptor.digest.to_string().as_str()));
         let report = scan(control, &[&key], by(&stale.descriptor.digest)).await;
         assert_eq!(status(&report), Status::Failed, "the tag is signed, and something else runs");
         let pinned = format!("{}/app@{}", bench.host, arm.descriptor.digest);
@@ -207,15 +209,13 @@ async fn each_digest_is_looked_at_once_and_pods_that_are_alike_once() {
     let digest = target.descriptor.digest.to_string();
     resources.extend(running("a", &bench.image("v2"), &digest));
     resources.extend(running("b", &bench.image("v2"), &digest));
+    bench.fake.seen();
     let report = scan(Control::SignatureExists, &[], resources).await;
     assert_eq!((report.results.len(), report.resources.failed), (21, 21));
-    let seen = bench.seen.lock().unwrap();
+    let seen: Vec<String> =
+        bench.fake.seen().into_iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect();
     let count = |part: &str| seen.iter().filter(|path| path.contains(part)).count();
-    assert_eq!(
-        (count("/manifests/v1"), count(".sig")),
-        (1, 2),
-        "once as drawn, once as it runs under a tag: {seen:?}"
-    );
+    assert_eq!((count("/manifests/v1"), count(".sig"), count("/referrers/")), (1, 1, 1), "{seen:?}");
 }
 
 #[tokio::test]
@@ -227,7 +227,7 @@ async fn statements_count_when_they_are_signed_and_by_whom_the_settings_name() {
         bench.attest(&target, &key, kind, if tag == "sbom" { BUNDLE } else { OLDER }).await;
     }
     let bare = bench.put("bare", "bare").await;
-    attach_sbom(&bench.layout, &bare.descriptor.digest, "text/spdx+json", b"{}").await.unwrap();
+    attach_sbom(&bench.store, &bare.descriptor.digest, "text/spdx+json", b"{}").await.unwrap();
     let names = ["sbom", "provenance", "bare"].map(|tag| bench.image(tag));
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (passed, missing) = ((Status::Passed, "passed"), (Status::Failed, "no_statement"));
@@ -275,7 +275,7 @@ async fn a_policy_that_refuses_fails_its_control_at_the_image() {
     let scanner = scanner(&[Control::Policy], &[], policies);
     let report = scanner.scan(pod(&["r.example/a:1", "r.example/b:1"])).await;
     assert_eq!(outcomes(&report), [(Status::Passed, "refused"), (Status::Failed, "refused")]);
-    let failed = &images(&report)[1];
+    let failed = &found(&report)[1];
     assert_eq!(failed.path, "spec.containers[1].image");
     assert!(failed.message.contains("ImagePolicy refuses, rule r"), "{}", failed.message);
     let report = scanner.scan([Resource::of_image("r.example/b:1")]).await;

@@ -60,7 +60,7 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         Severity::High => "high",
         Severity::Critical => "critical",
     };
-    let finding = format!("{resource} {} {}", image.path, image.image);
+    let finding = format!("{} {resource} {} {}", control.id(), image.path, image.image);
     json!({
         "source": "countersign", "policy": control.id(), "rule": control.name(), "category": "Supply chain",
         "result": outcome, "severity": severity, "scored": true, "message": image.message, "resources": [object],
