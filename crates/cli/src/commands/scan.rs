@@ -72,8 +72,8 @@ enum Action {
 )]
 struct ControlScan {
     /// The controls, with commas between them
-    #[arg(required = true, value_name = "ID", value_delimiter = ',', num_args = 1, value_parser = control)]
-    controls: Vec<Control>,
+    #[arg(value_name = "ID", value_parser = controls)]
+    controls: Controls,
     /// Files of Kubernetes objects, directories of them, or - for standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -166,9 +166,16 @@ struct How {
     registry: RegistryArgs,
 }
 
-fn control(text: &str) -> Result<Control, String> {
+/// Several controls in one argument.
+#[derive(Debug, Clone)]
+struct Controls(Vec<Control>);
+
+fn controls(text: &str) -> Result<Controls, String> {
     let known = Control::ALL.map(Control::id).join(", ");
-    Control::parse(text).ok_or_else(|| format!("there is no control \"{text}\"; there are {known}"))
+    let control = |id: &str| {
+        Control::parse(id).ok_or_else(|| format!("there is no control \"{id}\"; there are {known}"))
+    };
+    text.split(',').map(control).collect::<Result<_, _>>().map(Controls)
 }
 
 fn format(text: &str) -> Result<Format, String> {
@@ -200,8 +207,8 @@ impl Scan {
                 Err(Failure::usage("no file is named, so there is nothing to scan")
                     .next("countersign scan --help"))
             }
-            None => self.how.files(terminal, all(), &self.files),
-            Some(Action::Control(scan)) => scan.how.files(terminal, scan.controls.clone(), &scan.files),
+            None => self.how.files(terminal, &all(), &self.files),
+            Some(Action::Control(scan)) => scan.how.files(terminal, &scan.controls.0, &scan.files),
             Some(Action::Image(scan)) => scan.run(terminal),
             Some(Action::Registries(scan)) => scan.run(terminal),
         }
@@ -214,7 +221,7 @@ impl ImageScan {
             self.images.iter().map(|text| image(text)).collect::<Result<_, _>>()?;
         let resources = self.images.iter().map(|text| text.strip_prefix("oci:").unwrap_or(text));
         let hosts: Vec<&str> = references.iter().map(Reference::registry).collect();
-        self.how.scan(terminal, all(), resources.map(Resource::of_image).collect(), &hosts)
+        self.how.scan(terminal, &all(), resources.map(Resource::of_image).collect(), &hosts)
     }
 }
 
@@ -230,7 +237,7 @@ impl RegistriesScan {
             at_once: self.which.concurrency,
         };
         let source = source(&self.registry, &[], Trust::nobody())?;
-        let report = run(terminal, Scanner::new(options, source, Arc::new(SystemClock)), resources)?;
+        let report = run(terminal, &Scanner::new(options, source, Arc::new(SystemClock)), resources)?;
         let audit = report.audit.unwrap_or_default();
         if self.json {
             terminal.json("scan-registries", 1, &audit)?;
@@ -242,7 +249,7 @@ impl RegistriesScan {
 }
 
 impl How {
-    fn files(&self, terminal: &Terminal, controls: Vec<Control>, files: &[PathBuf]) -> Outcome {
+    fn files(&self, terminal: &Terminal, controls: &[Control], files: &[PathBuf]) -> Outcome {
         self.registry.check_no_login()?;
         self.scan(terminal, controls, self.which.read(terminal, files)?, &[])
     }
@@ -250,7 +257,7 @@ impl How {
     fn scan(
         &self,
         terminal: &Terminal,
-        controls: Vec<Control>,
+        controls: &[Control],
         resources: Vec<Resource>,
         hosts: &[&str],
     ) -> Outcome {
@@ -271,9 +278,9 @@ impl How {
         for name in &exceptions.expired {
             terminal.talk(&format!("the exception \"{}\" is over and excepts nothing", printable(name)));
         }
-        let source = source(&self.registry, hosts, self.trust(&settings, &controls)?)?;
+        let source = source(&self.registry, hosts, self.trust(&settings, controls)?)?;
         let options = ScanOptions {
-            controls: controls.clone(),
+            controls: controls.to_vec(),
             settings,
             policies: PolicySet::default(),
             repository: evidence(&self.registry)?,
@@ -286,7 +293,7 @@ impl How {
             return Err(Failure::usage(format!("nothing would be checked; {}", why.join("; ")))
                 .next("countersign scan control --help; docs/scanning.md shows a --controls-config"));
         }
-        let report = run(terminal, scanner, resources)?;
+        let report = run(terminal, &scanner, resources)?;
         let report = baseline.apply(exceptions.apply(report));
         self.tell(terminal, &report)?;
         let thresholds =
@@ -329,7 +336,7 @@ impl How {
     }
 }
 
-fn run(terminal: &Terminal, scanner: Scanner, resources: Vec<Resource>) -> Result<Report, Failure> {
+fn run(terminal: &Terminal, scanner: &Scanner, resources: Vec<Resource>) -> Result<Report, Failure> {
     let report = block_on(terminal, async { Ok(scanner.scan(resources).await) })?;
     if report.results.is_empty() {
         // Nothing that was looked at is not everything in order.
@@ -397,7 +404,12 @@ fn read_file(path: &Path) -> Result<Vec<Resource>, Failure> {
     let text = String::from_utf8(read_limited(path, MAX_TEXT)?).map_err(|e| unusable(path, e))?;
     let source =
         if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
-    read_resources(&text, &source).map_err(|e| unusable(path, e))
+    let mut resources = read_resources(&text, &source).map_err(|e| unusable(path, e))?;
+    for resource in &mut resources {
+        // Only policies would look at the object again; a cluster's objects are large.
+        resource.object = None;
+    }
+    Ok(resources)
 }
 
 /// The YAML and JSON files below a directory. Links to directories are not followed, so that there is an end.

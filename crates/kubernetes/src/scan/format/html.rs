@@ -1,7 +1,7 @@
 //! HTML: one page without scripts.
 
-use super::{escaped, score};
-use crate::scan::report::{Report, Status};
+use super::{SECTIONS, SUMMARY, escaped, score, summary};
+use crate::scan::report::Report;
 
 const STYLE: &str = "body{font:15px/1.4 sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}\
 th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top}th{background:#eee}\
@@ -19,31 +19,12 @@ pub(super) fn write(report: &Report) -> String {
         report.resources.excepted,
     );
     out.push_str("<table>\n");
-    out.push_str(&row("th", &["Severity", "Control", "Failed", "Not checked", "All", "Compliance"]));
+    out.push_str(&row("th", &SUMMARY));
     for control in &report.controls {
-        let counts = &control.resources;
-        let compliance = control
-            .skipped_because
-            .as_ref()
-            .map_or_else(|| score(control.compliance_score), |why| format!("skipped: {why}"));
-        out.push_str(&row(
-            "td",
-            &[
-                control.severity.name(),
-                &format!("{} {}", control.id.id(), control.name),
-                &counts.failed.to_string(),
-                &counts.unchecked.to_string(),
-                &counts.all.to_string(),
-                &compliance,
-            ],
-        ));
+        out.push_str(&row("td", &summary(control).each_ref().map(String::as_str)));
     }
     out.push_str("</table>\n");
-    for (status, title) in [
-        (Status::Failed, "Failed"),
-        (Status::Unchecked, "Could not be checked"),
-        (Status::Excepted, "Excepted"),
-    ] {
+    for (status, title) in SECTIONS {
         let mut rows = report.images(status).peekable();
         if rows.peek().is_none() {
             continue;

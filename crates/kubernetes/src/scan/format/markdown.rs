@@ -1,36 +1,25 @@
 //! Markdown: the summary, and a table of what does not hold.
 
-use super::score;
-use crate::scan::report::{Report, Status};
+use super::{SECTIONS, SUMMARY, score, summary};
+use crate::scan::report::Report;
+
+/// Below the head of a table of six columns.
+const RULE: &str = "| --- | --- | --- | --- | --- | --- |\n";
 
 pub(super) fn write(report: &Report) -> String {
     let mut out = format!("# Scan: {} compliance\n\n", score(report.compliance_score));
-    out.push_str("| Severity | Control | Failed | Not checked | All | Compliance |\n| --- | --- | --- | --- | --- | --- |\n");
+    out.push_str(&row(&SUMMARY));
+    out.push_str(RULE);
     for control in &report.controls {
-        let counts = &control.resources;
-        out.push_str(&row(&[
-            control.severity.name(),
-            &format!("{} {}", control.id.id(), control.name),
-            &counts.failed.to_string(),
-            &counts.unchecked.to_string(),
-            &counts.all.to_string(),
-            &control
-                .skipped_because
-                .as_ref()
-                .map_or_else(|| score(control.compliance_score), |why| format!("skipped: {why}")),
-        ]));
+        out.push_str(&row(&summary(control).each_ref().map(String::as_str)));
     }
-    for (status, title) in [
-        (Status::Failed, "Failed"),
-        (Status::Unchecked, "Could not be checked"),
-        (Status::Excepted, "Excepted"),
-    ] {
+    for (status, title) in SECTIONS {
         let mut rows = report.images(status).peekable();
         if rows.peek().is_none() {
             continue;
         }
         out.push_str(&format!("\n## {title}\n\n| Control | Resource | Path | Image | Why | Next |\n"));
-        out.push_str("| --- | --- | --- | --- | --- | --- |\n");
+        out.push_str(RULE);
         for (resource, control, image) in rows {
             let cells = [&resource.to_string(), &image.path, &image.image, &image.message, &image.next];
             let mut all = vec![control.id()];

@@ -10,7 +10,7 @@ mod pretty;
 mod prometheus;
 mod sarif;
 
-use super::report::Report;
+use super::report::{ControlSummary, Report, Status};
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +92,29 @@ pub(super) fn audit(audit: &super::Audit) -> String {
 /// A score as people read it.
 fn score(score: Option<f64>) -> String {
     score.map_or_else(|| "–".to_owned(), |score| format!("{score:.1} %"))
+}
+
+/// What a page lists, and under which title.
+const SECTIONS: [(Status, &str); 3] =
+    [(Status::Failed, "Failed"), (Status::Unchecked, "Could not be checked"), (Status::Excepted, "Excepted")];
+
+/// The titles of a page's summary.
+const SUMMARY: [&str; 6] = ["Severity", "Control", "Failed", "Not checked", "All", "Compliance"];
+
+/// A control in a page's summary.
+fn summary(control: &ControlSummary) -> [String; 6] {
+    let counts = &control.resources;
+    [
+        control.severity.name().to_owned(),
+        format!("{} {}", control.id.id(), control.name),
+        counts.failed.to_string(),
+        counts.unchecked.to_string(),
+        counts.all.to_string(),
+        match &control.skipped_because {
+            Some(why) => format!("skipped: {why}"),
+            None => score(control.compliance_score),
+        },
+    ]
 }
 
 /// Text in XML and HTML. Characters that neither may hold become a replacement.
