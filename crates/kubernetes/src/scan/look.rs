@@ -96,6 +96,8 @@ pub(super) struct Look {
     /// The image by its digest.
     pub(super) image: Reference,
     pub(super) digest: Digest,
+    /// Whether the registry has said that the image is there.
+    pub(super) is_there: bool,
     pub(super) controls: Vec<Control>,
     pub(super) settings: Arc<Settings>,
     /// Where evidence lies, if not beside its image.
@@ -128,7 +130,16 @@ impl Policy for Look {
     }
 
     fn evaluate(&self, _: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
-        let outcomes = self.outcomes(ask)?;
+        let mut outcomes = self.outcomes(ask)?;
+        let mut failed = outcomes.values_mut().filter(|outcome| outcome.status == Status::Fail).peekable();
+        if !self.is_there && failed.peek().is_some() {
+            // What is not there has no evidence beside it, and is not unsigned for that.
+            match ask.image(&self.image) {
+                Ok(_) => {}
+                Err(Stop::CouldNot(why)) => failed.for_each(|outcome| *outcome = why.clone().into()),
+                Err(Stop::Open) => return Err(Stop::Open),
+            }
+        }
         let results = outcomes.into_iter().map(|(control, outcome)| result(control.id(), outcome));
         Ok((results.collect(), Vec::new()))
     }

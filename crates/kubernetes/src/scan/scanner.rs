@@ -187,11 +187,11 @@ impl Scanner {
         if looks.is_empty() {
             return image;
         }
-        let (digest, within) = match (pinned, placed.running) {
-            (Some(digest), _) => (digest, None),
-            (None, Some(digest)) => (digest, Some(reference.clone())),
+        let (digest, within, is_there) = match (pinned, placed.running) {
+            (Some(digest), _) => (digest, None, false),
+            (None, Some(digest)) => (digest, Some(reference.clone()), false),
             (None, None) => match self.resolve(&reference).await {
-                Ok(digest) => (digest, None),
+                Ok(digest) => (digest, None, true),
                 Err(outcome) => {
                     image.outcomes = Err(outcome);
                     return image;
@@ -199,7 +199,7 @@ impl Scanner {
             },
         };
         image.digest = Some(digest);
-        let mut outcomes = self.look(reference.at(digest), digest, &looks).await;
+        let mut outcomes = self.look(reference.at(digest), digest, is_there, &looks).await;
         let failed =
             |outcomes: &Outcomes| outcomes.values().any(|outcome| outcome.status == RuleStatus::Fail);
         if let Some(tag) = within.filter(|_| failed(&outcomes)) {
@@ -229,7 +229,7 @@ impl Scanner {
             Err(outcome) if outcome.reason == CouldNotReason::NotFound.code() => return outcomes,
             Err(outcome) => Arc::new(looks.iter().map(|control| (*control, outcome.clone())).collect()),
             Ok(index) if !index.images.contains(&digest.to_string()) => return outcomes,
-            Ok(index) => self.look(tag.at(index.digest), index.digest, looks).await,
+            Ok(index) => self.look(tag.at(index.digest), index.digest, true, looks).await,
         };
         let better = |(control, own): (&Control, &Outcome)| {
             let outcome =
@@ -248,12 +248,13 @@ impl Scanner {
         once.get_or_init(read).await.clone()
     }
 
-    async fn look(&self, image: Reference, digest: Digest, controls: &[Control]) -> Outcomes {
+    async fn look(&self, image: Reference, digest: Digest, is_there: bool, controls: &[Control]) -> Outcomes {
         let once = cell(&self.looks, (image.repository().clone(), digest));
         let look = || async {
             let look = Look {
                 image,
                 digest,
+                is_there,
                 controls: controls.to_vec(),
                 settings: self.settings.clone(),
                 repository: self.options.repository.clone(),

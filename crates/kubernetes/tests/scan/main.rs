@@ -149,6 +149,7 @@ async fn what_nobody_could_look_at_is_never_unsigned() {
         format!("{}/secret:v1", bench.host),
         format!("{}/secret@sha256:{hex}", bench.host),
         bench.image("missing"),
+        format!("{}/app@sha256:{hex}", bench.host),
         "Not An Image".to_owned(),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -156,8 +157,15 @@ async fn what_nobody_could_look_at_is_never_unsigned() {
     for control in [Control::SignatureExists, Control::SignatureVerifies, Control::Sbom, Control::Provenance]
     {
         let report = scan(control, &[&key], pod(&names)).await;
-        let expected =
-            ["unreachable", "unreachable", "unauthorized", "unauthorized", "not_found", "malformed"];
+        let expected = [
+            "unreachable",
+            "unreachable",
+            "unauthorized",
+            "unauthorized",
+            "not_found",
+            "not_found",
+            "malformed",
+        ];
         assert_eq!(outcomes(&report), expected.map(|reason| (Status::Unchecked, reason)), "{control:?}");
         assert_eq!(report.verdict(&Thresholds::default()), Verdict::Unknown);
         assert_eq!((report.resources.unchecked, report.compliance_score), (1, Some(0.0)));
