@@ -240,10 +240,10 @@ fn judge(
     now: Timestamp,
 ) -> Judgement {
     let subject = Subject::from_digest(of.digest);
-    let mut judged: Vec<(Digest, Report)> = Vec::new();
+    let mut judged: Vec<(&Found, Report)> = Vec::new();
     let mut passed_over = BTreeSet::new();
     for piece in evidence.found() {
-        let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
+        let seen = judged.iter().any(|(other, _)| is_same(other, piece));
         if seen || other_kind(piece, of.what, &mut passed_over) {
             continue;
         }
@@ -252,17 +252,26 @@ fn judge(
             Some(Err(error)) => Report::malformed(&error),
             Some(Ok(bundle)) => verify(&subject, &bundle, &material.trust, requirements, now),
         };
-        judged.push((piece.layer.digest, report));
+        judged.push((piece, report));
     }
     let report =
         nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
     let facts = judged
         .into_iter()
-        .filter_map(|(evidence, report)| {
-            report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
+        .filter_map(|(piece, report)| {
+            let verified = Arc::new(report.into_verified().ok()?);
+            Some(Fact { verified, evidence: piece.layer.digest })
         })
         .collect();
     Judgement { image: of.digest, facts, report, passed_over }
+}
+
+/// Whether two pieces are the same. A bundle is whole by itself; of the older forms several signers sign the same payload,
+/// and the signature is in the annotations.
+fn is_same(one: &Found, other: &Found) -> bool {
+    one.layer.digest == other.layer.digest
+        && one.form == other.form
+        && (one.form == Form::Bundle || one.annotations == other.annotations)
 }
 
 /// Several judgements of one image as one. A document that was judged twice counts once.
@@ -290,7 +299,7 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
 ///
 /// # Errors
 /// In words, what cannot be read. A text without a key is an error.
-fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
+pub(crate) fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
     let blocks = pem_decode(pem).map_err(|e| e.to_string())?;
     let read = |block: &countersign_crypto::encoding::PemBlock| match block.label.as_str() {
         "PUBLIC KEY" => PublicKey::from_spki_der(&block.der).map_err(|e| e.to_string()),
@@ -306,7 +315,7 @@ fn unusable(authority: &Authority, detail: impl std::fmt::Display) -> Stop {
     CouldNot::new(CouldNotReason::Unusable, format!("\"{}\": {detail}", authority.name)).into()
 }
 
-fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
+pub(crate) fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
     let mut issuers = Vec::new();
     for pattern in &rule.issuer {
         issuers.push(pattern.compile()?);

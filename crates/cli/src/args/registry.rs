@@ -111,7 +111,7 @@ impl RegistryArgs {
             .next("countersign login REGISTRY, which keeps it for that one"))
     }
 
-    /// How registries are talked to. Given credentials go to these hosts and to no other.
+    /// The options of such a client.
     pub(crate) fn options<'a>(
         &self,
         hosts: impl IntoIterator<Item = &'a str>,

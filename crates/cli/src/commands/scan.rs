@@ -1,5 +1,6 @@
 //! `countersign scan`: the images of manifests judged by controls. Data on standard output or in a file; the exit code tells.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use countersign_kubernetes::scan::{
     Baseline, Control, Exceptions, Format, MAX_TEXT, Report, Resource, ScanOptions, Scanner, Settings,
     Severity, Thresholds, Verdict, read_resources,
 };
-use countersign_policy::{CouldNot, PolicySet, TrustRoot};
+use countersign_policy::{Glob, PolicySet, TrustRoot};
 use countersign_registry::{Reference, Repository};
 
 use crate::args::number;
 use crate::args::registry::{RegistryArgs, image};
 use crate::args::services::TrustArgs;
+use crate::commands::policy::{self, loaded};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED, TRUST};
 use crate::out::{Terminal, block_on, counted};
 
@@ -62,7 +64,7 @@ enum Action {
     Registries(RegistriesScan),
 }
 
-/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, C-0078, C-0001, C-0306, CS-0001, CS-0002
+/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, C-0078, C-0001, C-0306, CS-0001, CS-0002, CS-0003
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -158,6 +160,9 @@ struct How {
     /// A JSON report of an earlier scan; what failed there already does not count
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
+    /// A file or directory with policies, exceptions and trust roots, for CS-0003; several count together
+    #[arg(long = "policy", value_name = "FILE|DIR")]
+    policies: Vec<PathBuf>,
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
@@ -195,11 +200,6 @@ fn share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| format!("expected a number from 0 to 100, found \"{text}\""))
 }
 
-/// All controls for which there are arguments.
-fn all() -> Vec<Control> {
-    Control::ALL.into_iter().filter(|control| *control != Control::Policy).collect()
-}
-
 impl Scan {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
@@ -207,7 +207,7 @@ impl Scan {
                 Err(Failure::usage("no file is named, so there is nothing to scan")
                     .next("countersign scan --help"))
             }
-            None => self.how.files(terminal, &all(), &self.files),
+            None => self.how.files(terminal, &Control::ALL, &self.files),
             Some(Action::Control(scan)) => scan.how.files(terminal, &scan.controls.0, &scan.files),
             Some(Action::Image(scan)) => scan.run(terminal),
             Some(Action::Registries(scan)) => scan.run(terminal),
@@ -221,14 +221,14 @@ impl ImageScan {
             self.images.iter().map(|text| image(text)).collect::<Result<_, _>>()?;
         let resources = self.images.iter().map(|text| text.strip_prefix("oci:").unwrap_or(text));
         let hosts: Vec<&str> = references.iter().map(Reference::registry).collect();
-        self.how.scan(terminal, &all(), resources.map(Resource::of_image).collect(), &hosts)
+        self.how.scan(terminal, &Control::ALL, resources.map(Resource::of_image).collect(), &hosts)
     }
 }
 
 impl RegistriesScan {
     fn run(&self, terminal: &Terminal) -> Outcome {
         self.registry.check_no_login()?;
-        let resources = self.which.read(terminal, &self.files)?;
+        let resources = self.which.read(terminal, &self.files, false)?;
         let options = ScanOptions {
             controls: vec![Control::SignatureExists],
             settings: Settings::default(),
@@ -236,7 +236,7 @@ impl RegistriesScan {
             repository: evidence(&self.registry)?,
             at_once: self.which.concurrency,
         };
-        let source = source(&self.registry, &[], Trust::nobody())?;
+        let source = source(&self.registry, &[], Roots::new())?;
         let report = run(terminal, &Scanner::new(options, source, Arc::new(SystemClock)), resources)?;
         let audit = report.audit.unwrap_or_default();
         if self.json {
@@ -251,7 +251,16 @@ impl RegistriesScan {
 impl How {
     fn files(&self, terminal: &Terminal, controls: &[Control], files: &[PathBuf]) -> Outcome {
         self.registry.check_no_login()?;
-        self.scan(terminal, controls, self.which.read(terminal, files)?, &[])
+        self.scan(
+            terminal,
+            controls,
+            self.which.read(
+                terminal,
+                files,
+                controls.contains(&Control::Policy) && !self.policies.is_empty(),
+            )?,
+            &[],
+        )
     }
 
     fn scan(
@@ -278,11 +287,12 @@ impl How {
         for name in &exceptions.expired {
             terminal.talk(&format!("the exception \"{}\" is over and excepts nothing", printable(name)));
         }
-        let source = source(&self.registry, hosts, self.trust(&settings, controls)?)?;
+        let (policies, trust) = self.policies(&settings, controls)?;
+        let source = source(&self.registry, hosts, trust)?;
         let options = ScanOptions {
             controls: controls.to_vec(),
             settings,
-            policies: PolicySet::default(),
+            policies,
             repository: evidence(&self.registry)?,
             at_once: self.which.concurrency,
         };
@@ -320,6 +330,27 @@ impl How {
         Ok(())
     }
 
+    /// The policies, and whom to trust.
+    fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
+        if self.policies.is_empty() {
+            return Ok((PolicySet::default(), [(None, trust_root(self.trust(settings, controls)?)?)].into()));
+        }
+        if !controls.contains(&Control::Policy) {
+            return Err(Failure::usage(format!(
+                "--policy is for {}, which is not asked for",
+                Control::Policy.id()
+            )));
+        }
+        let mut loaded = loaded(&self.policies)?;
+        let mut roots = policy::Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
+        if !roots.contains_key(&None) && settings.names_signers() {
+            roots.insert(None, trust_root(self.trust(settings, controls)?)?);
+        }
+        // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
+        let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
+        Ok((loaded.into_policy_set(&[anywhere]), roots))
+    }
+
     /// Whom to trust, when somebody is named whose signature is to be verified.
     fn trust(&self, settings: &Settings, controls: &[Control]) -> Result<Trust, Failure> {
         let verifies = [Control::SignatureVerifies, Control::Sbom, Control::Provenance];
@@ -347,13 +378,19 @@ fn run(terminal: &Terminal, scanner: &Scanner, resources: Vec<Resource>) -> Resu
     Ok(report)
 }
 
+/// Trust roots by their names; the machine's own has none.
+type Roots = BTreeMap<Option<String>, Arc<TrustRoot>>;
+
+fn trust_root(trust: Trust) -> Result<Arc<TrustRoot>, Failure> {
+    TrustRoot::new(trust.root).map(Arc::new).map_err(|e| Failure::new(TRUST, e.to_string()))
+}
+
 /// Where answers come from.
-fn source(registry: &RegistryArgs, hosts: &[&str], trust: Trust) -> Result<Source, Failure> {
-    let root = TrustRoot::new(trust.root).map_err(|e: CouldNot| Failure::internal(e.text))?;
+fn source(registry: &RegistryArgs, hosts: &[&str], trust: Roots) -> Result<Source, Failure> {
     Ok(Source::new(SourceOptions {
         registry: registry.options(hosts.iter().copied())?,
         cluster: Arc::new(NoCluster),
-        trust: [(None, Arc::new(root))].into(),
+        trust,
     }))
 }
 
@@ -370,18 +407,19 @@ fn unusable(path: &Path, error: impl std::fmt::Display) -> Failure {
 }
 
 impl Which {
-    /// The workloads of these files and directories, in the order of their names.
-    fn read(&self, terminal: &Terminal, files: &[PathBuf]) -> Result<Vec<Resource>, Failure> {
+    /// The workloads of these files and directories, in the order of their names. Only policies look at a whole object again;
+    /// a cluster's are large.
+    fn read(&self, terminal: &Terminal, files: &[PathBuf], whole: bool) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         for path in files {
             if !path.is_dir() {
-                resources.extend(read_file(path)?);
+                resources.extend(read_file(path, whole)?);
                 continue;
             }
             let mut found = Vec::new();
             walk(path, 0, &mut found)?;
             for file in &found {
-                match read_file(file) {
+                match read_file(file, whole) {
                     Ok(read) => resources.extend(read),
                     // Among manifests lie values of charts and the like; a file that is named itself is an error.
                     Err(failure) => terminal.talk(&format!("passed over: {}", printable(&failure.message))),
@@ -400,14 +438,13 @@ impl Which {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<Resource>, Failure> {
+fn read_file(path: &Path, whole: bool) -> Result<Vec<Resource>, Failure> {
     let text = String::from_utf8(read_limited(path, MAX_TEXT)?).map_err(|e| unusable(path, e))?;
     let source =
         if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut resources = read_resources(&text, &source).map_err(|e| unusable(path, e))?;
-    for resource in &mut resources {
-        // Only policies would look at the object again; a cluster's objects are large.
-        resource.object = None;
+    if !whole {
+        resources.iter_mut().for_each(|resource| resource.object = None);
     }
     Ok(resources)
 }

@@ -4,7 +4,7 @@ use countersign_crypto::Digest;
 use countersign_policy::images::{ImagesError, pod_spec_pointer, workload_images};
 use countersign_policy::{ContainerKind, GroupVersionKind};
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Which object it is, and where it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -54,7 +54,7 @@ pub struct Resource {
     pub name: ResourceName,
     /// Its images, or why they cannot be told.
     pub images: Result<Vec<Placed>, ImagesError>,
-    /// The object, for policies; nothing for an image by itself.
+    /// The object, for policies; for an image by itself, a pod which runs it.
     pub object: Option<Value>,
     /// Whoever made it, for a pod that one of several alike.
     pub(super) owner: Option<String>,
@@ -114,7 +114,11 @@ impl Resource {
             image: image.to_owned(),
             running: None,
         };
-        Self { name, images: Ok(vec![placed]), object: None, owner: None }
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "image", "namespace": "default" },
+            "spec": { "containers": [{ "name": "image", "image": image }] },
+        });
+        Self { name, images: Ok(vec![placed]), object: Some(pod), owner: None }
     }
 }
 
@@ -166,7 +170,6 @@ fn path(pointer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const HEX: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 

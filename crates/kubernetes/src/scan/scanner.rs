@@ -283,14 +283,11 @@ impl Scanner {
     /// What the given policies say of a resource.
     async fn policies(&self, object: Option<Value>, images: &[Placed]) -> Vec<ImageResult> {
         let Some(object) = object else {
-            let why = "policies are about objects; this is an image by itself";
-            return vec![whole(&Outcome {
-                status: RuleStatus::Skip,
-                reason: "no_object".into(),
-                message: why.into(),
-            })];
+            let outcome =
+                Outcome::could_not("no_object", "policies are about objects, and this one was not kept");
+            return vec![whole(&outcome)];
         };
-        let request = Request::of_object(object);
+        let request = Request { background: true, ..Request::of_object(object) };
         let decision = decide(&self.options.policies, &request, &self.source, &*self.clock, BUDGET).await;
         if decision.results.is_empty() {
             let why = "no policy is about this resource";
@@ -319,7 +316,7 @@ fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str>
             settings.forbidden.is_empty(),
             "it needs publicRegistries or untrustedRegistries in --controls-config",
         ),
-        Control::Policy => (options.policies.iter().next().is_none(), "it needs policies"),
+        Control::Policy => (options.policies.iter().next().is_none(), "it needs policies: --policy"),
         Control::SignatureExists | Control::PinnedToDigest | Control::Sbom | Control::Provenance => {
             return None;
         }

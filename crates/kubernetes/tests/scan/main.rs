@@ -287,5 +287,8 @@ async fn a_policy_that_refuses_fails_its_control_at_the_image() {
     assert_eq!(failed.path, "spec.containers[1].image");
     assert!(failed.message.contains("ImagePolicy refuses, rule r"), "{}", failed.message);
     let report = scanner.scan([Resource::of_image("r.example/b:1")]).await;
-    assert_eq!(outcomes(&report), [(Status::Skipped, "no_object")]);
+    assert_eq!(outcomes(&report), [(Status::Failed, "refused")], "an image by itself is in a pod");
+    let mut kept = pod(&["r.example/b:1"]);
+    kept[0].object = None;
+    assert_eq!(outcomes(&scanner.scan(kept).await), [(Status::Unchecked, "no_object")]);
 }
