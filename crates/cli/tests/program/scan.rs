@@ -238,3 +238,30 @@ async fn images_are_scanned_by_name_and_registries_are_counted() {
     let (code, out, _) = bench.home.text(&["scan", "registries", "secret.yaml"]);
     assert!(code == 6 && out.contains("Registry") && out.contains("Namespace"), "{code} {out}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_decide_over_manifests_and_images() {
+    let bench = Bench::new().await;
+    let pem = std::fs::read_to_string(bench.home.path("cosign.pub")).unwrap();
+    let policy = json!({ "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": { "name": "acme" },
+        "spec": { "images": [bench.image("app")], "require": { "transparencyLog": false }, "signedBy": { "key": pem } } });
+    bench.write("policy.json", &policy.to_string());
+    bench.write("trust.json", crate::policy::TRUSTS_NOBODY);
+    let by_policy = ["--policy", "policy.json", "--trusted-root", "trust.json"];
+    let scan = |arguments: &[&str]| {
+        bench.home.text(&[&["scan", "control", "CS-0003"][..], &by_policy, arguments].concat())
+    };
+    assert_eq!(scan(&["signed.yaml"]).0, 0);
+    let (code, out, _) = scan(&["signed.yaml", "unsigned.yaml"]);
+    assert!(
+        code == 2 && out.contains("(ImagePolicy acme") && out.contains("containers[0].image"),
+        "{code} {out}"
+    );
+    let unsigned = bench.image("app:unsigned");
+    let (code, out, _) = bench.home.text(&[&["scan", "image", &unsigned][..], &by_policy].concat());
+    assert!(code == 2 && out.contains("(ImagePolicy acme"), "{code} {out}");
+    assert_eq!(bench.home.text(&["scan", "control", "CS-0003", "signed.yaml"]).0, 1, "without policies");
+    assert_eq!(bench.code(&["--policy", "policy.json", "signed.yaml"]), 1, "it would not be heard");
+    bench.write("policy.json", "{}");
+    assert_eq!(scan(&["signed.yaml"]).0, 1);
+}
