@@ -341,6 +341,7 @@ impl How {
                 Control::Policy.id()
             )));
         }
+        policy::without_repository(&self.registry)?;
         let mut loaded = loaded(&self.policies)?;
         let mut roots = policy::Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
         if !roots.contains_key(&None) && settings.names_signers() {

@@ -262,6 +262,7 @@ async fn policies_decide_over_manifests_and_images() {
     assert!(code == 2 && out.contains("(ImagePolicy acme"), "{code} {out}");
     assert_eq!(bench.home.text(&["scan", "control", "CS-0003", "signed.yaml"]).0, 1, "without policies");
     assert_eq!(bench.code(&["--policy", "policy.json", "signed.yaml"]), 1, "it would not be heard");
+    assert_eq!(scan(&["--repository", "r.example/evidence", "signed.yaml"]).0, 1, "a policy says where");
     bench.write("policy.json", "{}");
     assert_eq!(scan(&["signed.yaml"]).0, 1);
 }

@@ -148,7 +148,7 @@ fn trust_root(root: countersign_bundle::TrustedRoot) -> Result<Arc<TrustRoot>, F
 }
 
 /// Refuses to be told where evidence is.
-pub(super) fn without_repository(registry: &RegistryArgs) -> Result<(), Failure> {
+pub(in crate::commands) fn without_repository(registry: &RegistryArgs) -> Result<(), Failure> {
     match registry.evidence() {
         None => Ok(()),
         Some(_) => Err(Failure::usage(
