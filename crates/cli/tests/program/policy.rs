@@ -6,7 +6,7 @@ use crate::support::{Home, golden};
 use serde_json::Value;
 
 /// A trusted root that trusts nobody but has the form of one: keys alone decide.
-const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
+pub(crate) const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
 
 /// A policy of this name over `app` in a registry, with more of its specification.
 fn policy(name: &str, host: &str, more: &str) -> String {

@@ -16,6 +16,8 @@ use countersign_policy::{Document, Loaded, ReadError, load, read_documents};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
+pub(super) use verify::{Roots, without_repository};
+
 /// The largest file, in bytes.
 const MAX_FILE: usize = 16 << 20;
 
@@ -93,7 +95,7 @@ fn text_of(path: &Path) -> Result<String, Failure> {
 
 /// Everything in these files. That something in them is wrong is the failure of all: a policy that is passed over
 /// refuses nothing.
-fn loaded(named: &[PathBuf]) -> Result<Loaded, Failure> {
+pub(super) fn loaded(named: &[PathBuf]) -> Result<Loaded, Failure> {
     let mut all = Vec::new();
     for path in files(named)? {
         let found = documents(&path)?.map_err(|error| wrong(&path, &[error]))?;
