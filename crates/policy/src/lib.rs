@@ -14,6 +14,7 @@
 mod access;
 mod ask;
 mod authority;
+pub mod cluster_image;
 mod decision;
 mod evaluate;
 mod evidence;
