@@ -10,6 +10,7 @@ use crate::ask::{Ask, Stop};
 use crate::decision::{Action, Decision, Pin, PolicyName, RuleResult, Status};
 use crate::kyverno::PolicyException;
 use crate::lint::Lint;
+use crate::own;
 use crate::pattern::Glob;
 use crate::question::{CouldNotReason, Known, Question};
 use crate::request::Request;
@@ -48,13 +49,14 @@ pub trait Policy: fmt::Debug + Send + Sync {
 pub struct PolicySet {
     policies: Vec<Box<dyn Policy>>,
     exceptions: Vec<PolicyException>,
+    own_exceptions: Vec<own::PolicyException>,
 }
 
 impl PolicySet {
     /// These.
     #[must_use]
     pub fn new(policies: Vec<Box<dyn Policy>>) -> Self {
-        Self { policies, exceptions: Vec::new() }
+        Self { policies, exceptions: Vec::new(), own_exceptions: Vec::new() }
     }
 
     /// The same with these exceptions, as far as they are of namespaces that may have any. Who may write an object in
@@ -63,6 +65,14 @@ impl PolicySet {
     pub fn excepting(mut self, exceptions: Vec<PolicyException>, namespaces: &[Glob]) -> Self {
         let allowed = |of: &PolicyException| namespaces.iter().any(|pattern| pattern.matches(of.namespace()));
         self.exceptions.extend(exceptions.into_iter().filter(allowed));
+        self
+    }
+
+    /// The same with exceptions of our own language, which are objects of the cluster and hold for policies of every
+    /// language.
+    #[must_use]
+    pub fn excusing(mut self, exceptions: Vec<own::PolicyException>) -> Self {
+        self.own_exceptions.extend(exceptions);
         self
     }
 
@@ -102,6 +112,9 @@ impl PolicySet {
         let open = ask.into_open();
         if !open.is_empty() {
             return Err(open);
+        }
+        for result in &mut decision.results {
+            self.own_exceptions.iter().for_each(|exception| exception.apply(result, request, now));
         }
         decision.pins.sort();
         decision.pins.dedup();

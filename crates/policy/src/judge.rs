@@ -299,7 +299,7 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
 ///
 /// # Errors
 /// In words, what cannot be read. A text without a key is an error.
-fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
+pub(crate) fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
     let blocks = pem_decode(pem).map_err(|e| e.to_string())?;
     let read = |block: &countersign_crypto::encoding::PemBlock| match block.label.as_str() {
         "PUBLIC KEY" => PublicKey::from_spki_der(&block.der).map_err(|e| e.to_string()),

@@ -96,6 +96,14 @@ impl RegistryArgs {
 
     /// A client for registries. Given credentials go to these hosts and to no other.
     pub(crate) fn registry<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<Registry, Failure> {
+        Ok(Registry::new(self.options(hosts)?))
+    }
+
+    /// The options of such a client.
+    pub(crate) fn options<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<RegistryOptions, Failure> {
         self.check()?;
         let given = match (&self.registry_username, &self.registry_password, &self.registry_token) {
             (Some(user), Some(password), _) => Some(Credential::password(user, password)),
@@ -122,7 +130,7 @@ impl RegistryArgs {
             authorities,
             ..HttpOptions::default()
         };
-        Ok(Registry::new(RegistryOptions { http, credentials, token_servers, ..RegistryOptions::default() }))
+        Ok(RegistryOptions { http, credentials, token_servers, ..RegistryOptions::default() })
     }
 }
 

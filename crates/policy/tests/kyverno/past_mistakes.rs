@@ -155,6 +155,26 @@ fn cve_2023_34091_an_object_on_its_way_out_is_verified_like_any_other() {
 }
 
 #[test]
+fn cve_2023_47630_another_manifest_than_the_one_that_is_meant_is_none() {
+    let policy = json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {
+        "validationFailureAction": "Enforce",
+        "rules": [{"name": "user", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]}, "validate": {"foreach": [{
+            "list": "request.object.spec.containers",
+            "context": [{"name": "image", "imageRegistry": {"reference": "{{ element.image }}"}}],
+            "deny": {"conditions": {"all": [
+                {"key": "{{ image.configData.config.User || '' }}", "operator": "Equals", "value": ""}]}},
+        }]}}],
+    }});
+    let mut cluster = Cluster::new();
+    crate::validate::with_config(&mut cluster, IMAGE, json!({"config": {"User": "1000"}}));
+    assert!(cluster.decide(read(&policy), &request(pod(&[IMAGE]))).admits());
+    let place = cluster.place(IMAGE);
+    cluster.images.get_mut(&place).unwrap().descriptor.digest = digest_of("something else");
+    let decision = cluster.decide(read(&policy), &request(pod(&[IMAGE])));
+    assert_eq!(told(&decision), (false, Status::Error, "unusable"));
+}
+
+#[test]
 fn cve_2026_22039_policies_make_no_calls() {
     for entry in [
         json!({"name": "x", "apiCall": {"urlPath": "/api/v1/namespaces/kube-system/secrets"}}),

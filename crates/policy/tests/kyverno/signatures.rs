@@ -18,9 +18,7 @@ fn by_alice() -> Cluster {
 }
 
 fn ends(cluster: &Cluster, policy: &Value) -> (bool, Status, String) {
-    let decision = cluster.decide(read(policy), &request(pod(&[IMAGE])));
-    let (admits, status, reason) = told(&decision);
-    (admits, status, reason.to_owned())
+    crate::ends(cluster, policy, pod(&[IMAGE]))
 }
 
 #[test]
@@ -340,6 +338,11 @@ fn what_could_not_be_checked_is_neither_unsigned_nor_signed() {
     }
     policy["spec"]["failurePolicy"] = json!("Ignore");
     assert_eq!(ends(&cluster, &policy), (true, Status::Error, "unreachable".to_owned()));
+    policy["spec"]["webhookConfiguration"] = json!({"failurePolicy": "Fail"});
+    assert!(!ends(&cluster, &policy).0, "the newer place of the field wins");
+    policy["spec"]["webhookConfiguration"] = json!({"failurePolicy": "Ignore"});
+    assert!(ends(&cluster, &policy).0);
+    policy["spec"]["webhookConfiguration"] = json!({});
     cluster.away.clear();
     cluster.evidence.clear();
     assert!(!ends(&cluster, &policy).0, "unsigned is no matter of reaching anybody");

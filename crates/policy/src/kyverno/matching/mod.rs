@@ -269,6 +269,8 @@ impl KindSelector {
         parts.extend(last.splitn(2, '.'));
         let (group, version, kind, subresource) = match parts.as_slice() {
             ["*", "*"] => ("*", "*", "*", "*"),
+            // Kinds begin with a capital.
+            ["*", subresource] if subresource.to_lowercase() == *subresource => ("*", "*", "*", *subresource),
             [kind] => ("*", "*", *kind, ""),
             [version, kind] if is_version(version) => ("*", *version, *kind, ""),
             [kind, subresource] => ("*", "*", *kind, *subresource),
@@ -300,9 +302,14 @@ impl KindSelector {
     }
 }
 
+/// `v1`, `v2beta1`, `v1alpha3`, or a star.
 fn is_version(part: &str) -> bool {
-    let numbered = part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    part == "*" || numbered
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let numbered = |rest: &str| match rest.split_once("alpha").or_else(|| rest.split_once("beta")) {
+        Some((major, minor)) => digits(major) && digits(minor),
+        None => digits(rest),
+    };
+    part == "*" || part.strip_prefix('v').is_some_and(numbered)
 }
 
 impl Subject {

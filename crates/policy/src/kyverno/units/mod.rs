@@ -9,7 +9,7 @@ mod moment;
 mod quantity;
 mod version;
 
-pub(super) use duration::Duration;
+pub(crate) use duration::Duration;
 pub(super) use moment::Moment;
 pub(super) use quantity::Quantity;
 pub(super) use version::{Range, version};
