@@ -119,7 +119,8 @@ fn the_policy_over_all_sees_who_matched_and_what_it_asks_for() {
     cluster.sign(IMAGE, By::Key(&key), &json!({}));
     let place = cluster.place(IMAGE);
     let config = json!({"os": "linux", "architecture": "arm64", "variant": "v8", "config": {"User": "1000"}});
-    let descriptor = Descriptor::of("application/vnd.oci.image.manifest.v1+json", b"{}");
+    let mut descriptor = Descriptor::of("application/vnd.oci.image.manifest.v1+json", b"{}");
+    descriptor.digest = crate::support::digest_of(IMAGE);
     cluster.images.insert(place, ImageData { descriptor, manifest: json!({}), config: Some(config) });
     let scan = with(
         alice(),
