@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use countersign_bundle::TrustedRoot;
 use serde_json::Value;
 
+use crate::cluster_image;
 use crate::evaluate::{Policy, PolicySet};
 use crate::kyverno;
 use crate::own;
@@ -176,6 +177,11 @@ const KINDS: &[Kind] = &[
         group: "policies.kyverno.io",
         kind: "PolicyException",
         read: |value| kyverno::PolicyException::read(value).map(Object::Exception),
+    },
+    Kind {
+        group: "policy.sigstore.dev",
+        kind: "ClusterImagePolicy",
+        read: |value| policy(cluster_image::ClusterImagePolicy::read(value)),
     },
 ];
 
