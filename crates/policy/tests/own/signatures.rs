@@ -122,7 +122,8 @@ fn one_signer_who_cannot_be_checked_does_not_hide_that_too_few_signed() {
 
 #[test]
 fn each_field_of_trust_alone_can_fail() {
-    let cluster = by_alice();
+    let mut cluster = by_alice();
+    cluster.roots.insert("acme".into(), cluster.world.root.clone());
     let pem = |der: &[u8]| pem_encode("CERTIFICATE", der);
     let other = Cluster::new();
     let own_ca = pem(&cluster.world.root.certificate_authorities[0].certificates[0]);
@@ -147,6 +148,7 @@ fn each_field_of_trust_alone_can_fail() {
         (json!({"document": document(&cluster)}), Ok(())),
         (json!({"document": document(&other)}), Err("timestamp_invalid")),
         (json!({"root": "acme"}), Ok(())),
+        (json!({"root": "nobody"}), Err("not_found")),
     ] {
         let found = answer(&cluster, &policy(json!({"signedBy": alice(), "trust": trust})));
         assert_eq!(found, expected.map_err(str::to_owned), "{trust}");
