@@ -127,6 +127,7 @@ impl Review {
             old_object,
             user: User { name: user_info.username, groups: user_info.groups, ..User::default() },
             dry_run: wire.request.dry_run.unwrap_or_default(),
+            background: false,
             access,
         };
         Ok(Self { uid, request })

@@ -9,6 +9,7 @@ use countersign_registry::Reference;
 use jiff::Timestamp;
 
 use crate::access::{Access, ObjectName};
+use crate::kyverno::PolicyException;
 use crate::memo::Memo;
 use crate::question::{
     Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
@@ -31,6 +32,7 @@ pub struct Ask<'a> {
     open: RefCell<Vec<Question>>,
     access: Arc<Access>,
     now: Timestamp,
+    exceptions: &'a [PolicyException],
 }
 
 impl std::fmt::Debug for Ask<'_> {
@@ -43,7 +45,20 @@ impl<'a> Ask<'a> {
     /// `access` is what all questions of this request to registries may use.
     #[must_use]
     pub fn new(known: &'a dyn Known, access: Access, now: Timestamp) -> Self {
-        Self { known, open: RefCell::default(), access: Arc::new(access), now }
+        Self { known, open: RefCell::default(), access: Arc::new(access), now, exceptions: &[] }
+    }
+
+    /// The same with exceptions that hold.
+    #[must_use]
+    pub fn excepting(mut self, exceptions: &'a [PolicyException]) -> Self {
+        self.exceptions = exceptions;
+        self
+    }
+
+    /// The exceptions that hold.
+    #[must_use]
+    pub const fn exceptions(&self) -> &'a [PolicyException] {
+        self.exceptions
     }
 
     /// The time of the evaluation.

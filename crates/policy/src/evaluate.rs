@@ -8,6 +8,10 @@ use jiff::Timestamp;
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::decision::{Action, Decision, Pin, PolicyName, RuleResult, Status};
+use crate::kyverno::PolicyException;
+use crate::lint::Lint;
+use crate::own;
+use crate::pattern::Glob;
 use crate::question::{CouldNotReason, Known, Question};
 use crate::request::Request;
 
@@ -19,6 +23,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
     /// What registries may be asked with on its behalf.
     fn access(&self) -> Access {
         Access::default()
+    }
+
+    /// What a reader of it should know.
+    fn lints(&self) -> Vec<Lint> {
+        Vec::new()
     }
 
     /// What it says of a request. A request that it is not about has no results. What could not be checked is a result
@@ -34,13 +43,32 @@ pub trait Policy: fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct PolicySet {
     policies: Vec<Box<dyn Policy>>,
+    exceptions: Vec<PolicyException>,
+    own_exceptions: Vec<own::PolicyException>,
 }
 
 impl PolicySet {
     /// These.
     #[must_use]
     pub fn new(policies: Vec<Box<dyn Policy>>) -> Self {
-        Self { policies }
+        Self { policies, exceptions: Vec::new(), own_exceptions: Vec::new() }
+    }
+
+    /// The same with these exceptions, as far as they are of namespaces that may have any. Who may write an object in
+    /// some namespace may not therefore take the policies of the cluster away, so no patterns mean no exceptions.
+    #[must_use]
+    pub fn excepting(mut self, exceptions: Vec<PolicyException>, namespaces: &[Glob]) -> Self {
+        let allowed = |of: &PolicyException| namespaces.iter().any(|pattern| pattern.matches(of.namespace()));
+        self.exceptions.extend(exceptions.into_iter().filter(allowed));
+        self
+    }
+
+    /// The same with exceptions of our own language, which are objects of the cluster and hold for policies of every
+    /// language.
+    #[must_use]
+    pub fn excusing(mut self, exceptions: Vec<own::PolicyException>) -> Self {
+        self.own_exceptions.extend(exceptions);
+        self
     }
 
     /// The policies.
@@ -63,7 +91,7 @@ impl PolicySet {
         for policy in &self.policies {
             access.extend(&policy.access());
         }
-        let ask = Ask::new(known, access, now);
+        let ask = Ask::new(known, access, now).excepting(&self.exceptions);
         let mut decision = Decision::default();
         for policy in &self.policies {
             match policy.evaluate(request, &ask) {
@@ -79,6 +107,9 @@ impl PolicySet {
         let open = ask.into_open();
         if !open.is_empty() {
             return Err(open);
+        }
+        for result in &mut decision.results {
+            self.own_exceptions.iter().for_each(|exception| exception.apply(result, request, now));
         }
         decision.pins.sort();
         decision.pins.dedup();

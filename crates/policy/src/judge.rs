@@ -290,7 +290,7 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
 ///
 /// # Errors
 /// In words, what cannot be read. A text without a key is an error.
-fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
+pub(crate) fn keys_from_pem(pem: &str) -> Result<Vec<PublicKey>, String> {
     let blocks = pem_decode(pem).map_err(|e| e.to_string())?;
     let read = |block: &countersign_crypto::encoding::PemBlock| match block.label.as_str() {
         "PUBLIC KEY" => PublicKey::from_spki_der(&block.der).map_err(|e| e.to_string()),
@@ -306,7 +306,7 @@ fn unusable(authority: &Authority, detail: impl std::fmt::Display) -> Stop {
     CouldNot::new(CouldNotReason::Unusable, format!("\"{}\": {detail}", authority.name)).into()
 }
 
-fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
+pub(crate) fn identity(rule: &IdentityRule) -> Result<Identity, PatternError> {
     let mut issuers = Vec::new();
     for pattern in &rule.issuer {
         issuers.push(pattern.compile()?);

@@ -19,9 +19,15 @@ mod evaluate;
 mod evidence;
 pub mod images;
 mod judge;
+mod judge_notary;
+pub mod kyverno;
+mod lint;
+mod load;
 mod memo;
+pub mod own;
 mod pattern;
 mod question;
+mod read;
 mod request;
 mod trust;
 
@@ -33,10 +39,14 @@ pub use evaluate::{Policy, PolicySet};
 pub use evidence::bundle_of;
 pub use images::{ContainerKind, ImageUse};
 pub use judge::{Fact, Judgement, What};
+pub use judge_notary::NotaryJudgement;
+pub use lint::Lint;
+pub use load::{Document, Loaded, load, read_documents};
 pub use memo::Memo;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
     Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
 };
+pub use read::{ReadError, from_value};
 pub use request::{GroupVersionKind, Operation, Request, User};
 pub use trust::{Material, TrustBase, TrustSpec};

@@ -98,6 +98,8 @@ pub struct Request {
     pub user: User,
     /// Whether it is only tried.
     pub dry_run: bool,
+    /// Whether nobody asks: what is there is looked over. Policies may be for requests or for this alone.
+    pub background: bool,
     /// What registries may be asked with for this object: its pull secrets and service account.
     pub access: Access,
 }
@@ -142,6 +144,7 @@ impl Request {
             old_object: None,
             user: User::default(),
             dry_run: false,
+            background: false,
             access: Access::default(),
             object,
         }

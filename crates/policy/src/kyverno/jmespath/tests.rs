@@ -1,0 +1,1 @@
+//! Expressions, as jmespath.org has them and as Kyverno does.

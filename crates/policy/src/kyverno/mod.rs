@@ -1,0 +1,22 @@
+//! Kyverno's policies.
+//!
+//! What all its kinds of policies share stands here: the expression language ([`jmespath`]), variables in texts
+//! ([`variables`]), and conditions with their operators ([`conditions`]). `ClusterPolicy` and `Policy` are one
+//! language ([`ClusterPolicy`]), with exceptions from it ([`PolicyException`]).
+
+mod cluster;
+pub mod conditions;
+mod context;
+mod exception;
+pub mod jmespath;
+mod matching;
+mod selector;
+mod units;
+pub mod variables;
+
+pub use cluster::ClusterPolicy;
+pub use conditions::{Conditions, Outcome};
+pub use context::Context;
+pub use exception::PolicyException;
+pub use selector::{Expression, LabelSelector, SelectorOperator};
+pub use variables::{VariableError, substitute};

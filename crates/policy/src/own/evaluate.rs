@@ -1,0 +1,471 @@
+//! A policy over a request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_crypto::Digest;
+use countersign_registry::Reference;
+use countersign_verify::TimeSource;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::schema::{DigestRule, Which};
+use super::who::Who;
+use super::{ImagePolicy, Said};
+use crate::ask::{Ask, Stop};
+use crate::authority::Authority;
+use crate::decision::{Pin, PolicyName, RuleResult, Status};
+use crate::evaluate::Policy;
+use crate::images::ImageUse;
+use crate::judge::{Fact, What};
+use crate::lint::Lint;
+use crate::question::CouldNot;
+use crate::request::Request;
+
+/// The rule of `signedBy`, in results.
+const SIGNED: &str = "signedBy";
+
+/// What came of asking whether somebody signed, or says something.
+#[derive(Debug)]
+enum Finding {
+    Holds(Vec<Fact>),
+    No(Why),
+    CouldNot(CouldNot),
+    Open,
+}
+
+/// Why not: the stable code, and words.
+#[derive(Debug, Clone)]
+struct Why {
+    reason: String,
+    text: String,
+}
+
+impl Why {
+    fn new(reason: &str, text: impl Into<String>) -> Self {
+        Self { reason: reason.to_owned(), text: text.into() }
+    }
+}
+
+impl From<Stop> for Finding {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Open => Self::Open,
+            Stop::CouldNot(could_not) => Self::CouldNot(could_not),
+        }
+    }
+}
+
+impl Policy for ImagePolicy {
+    fn name(&self) -> PolicyName {
+        self.name.clone()
+    }
+
+    fn lints(&self) -> Vec<Lint> {
+        self.lints.clone()
+    }
+
+    fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
+        let mut told = Told { policy: self, results: Vec::new(), pins: Vec::new() };
+        let images = request.judged_images();
+        if images.as_ref().is_ok_and(Vec::is_empty) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        match self.scope.covers(request, ask) {
+            Ok(true) => {}
+            Ok(false) => return Ok((Vec::new(), Vec::new())),
+            Err(Stop::CouldNot(could_not)) => {
+                told.could_not(None, "", &could_not);
+                return Ok((told.results, Vec::new()));
+            }
+            Err(Stop::Open) => return Err(Stop::Open),
+        }
+        let mut open = false;
+        match images {
+            Err(error) => told.ended(None, "", Status::Fail, "images_malformed", error.to_string()),
+            Ok(images) => {
+                for (name, uses) in by_name(&images) {
+                    open |= told.image(name, &uses, ask);
+                }
+            }
+        }
+        if open { Err(Stop::Open) } else { Ok((told.results, told.pins)) }
+    }
+}
+
+/// The images by their names: each is judged once, however often it is used.
+fn by_name(images: &[ImageUse]) -> BTreeMap<&str, Vec<&ImageUse>> {
+    let mut found: BTreeMap<&str, Vec<&ImageUse>> = BTreeMap::new();
+    for image in images {
+        found.entry(image.image.as_str()).or_default().push(image);
+    }
+    found
+}
+
+/// What a policy says.
+struct Told<'a> {
+    policy: &'a ImagePolicy,
+    results: Vec<RuleResult>,
+    pins: Vec<Pin>,
+}
+
+impl Told<'_> {
+    /// Judges an image. Whether a question is open; then what is told is of no use.
+    fn image(&mut self, name: &str, uses: &[&ImageUse], ask: &Ask<'_>) -> bool {
+        let policy = self.policy;
+        let about = Some((name, None));
+        let image = match Reference::parse(name) {
+            Ok(image) => image,
+            // Nobody can tell whether it is meant.
+            Err(error) => {
+                self.ended(about, "", Status::Fail, "image_malformed", error.to_string());
+                return false;
+            }
+        };
+        if !policy.images.match_repository(image.repository()) {
+            return false;
+        }
+        if policy.digest == DigestRule::Require && image.digest().is_none() {
+            let message = format!("{name}: expected an image by digest, found a tag; write {name}@sha256:…");
+            self.ended(about, "digest", Status::Fail, "not_pinned", message);
+            return false;
+        }
+        let digest = match ask.digest(&image) {
+            Ok(digest) => digest,
+            Err(Stop::Open) => return true,
+            Err(Stop::CouldNot(could_not)) => {
+                self.could_not(about, "", &could_not);
+                return false;
+            }
+        };
+        let judging = Judging { image: image.at(digest), name, ask };
+        let mut findings = Vec::new();
+        if let Some(who) = &policy.signed_by {
+            findings.push((SIGNED, judging.who(who, &|authority| judging.signature(authority))));
+        }
+        for said in &policy.attestations {
+            let finding = judging.who(&said.by, &|authority| judging.statement(authority, said));
+            findings.push((said.rule.as_str(), finding));
+        }
+        let open = findings.iter().any(|(_, finding)| matches!(finding, Finding::Open));
+        let passed = findings.iter().all(|(_, finding)| matches!(finding, Finding::Holds(_)));
+        let about = Some((name, Some(digest)));
+        for (rule, finding) in findings {
+            match finding {
+                Finding::Open => {}
+                Finding::CouldNot(could_not) => self.could_not(about, rule, &could_not),
+                Finding::No(why) => {
+                    let message = format!("{name}: {}; see countersign tree {}", why.text, judging.image);
+                    self.ended(about, rule, Status::Fail, &why.reason, message);
+                }
+                Finding::Holds(facts) => {
+                    let message = format!("{name}: holds, by {}", signers(&facts));
+                    self.ended(about, rule, Status::Pass, "verified", message);
+                }
+            }
+        }
+        if passed && policy.digest == DigestRule::Pin && image.digest().is_none() {
+            self.pins.extend(uses.iter().map(|used| Pin {
+                pointer: used.pointer.clone(),
+                from: name.to_owned(),
+                to: format!("{name}@{digest}"),
+            }));
+        }
+        open
+    }
+
+    fn could_not(&mut self, about: Option<(&str, Option<Digest>)>, rule: &str, could_not: &CouldNot) {
+        let message = match about {
+            Some((name, _)) => format!("{name}: could not be checked: {}", could_not.text),
+            None => format!("could not be checked: {}", could_not.text),
+        };
+        self.ended(about, rule, Status::Error, could_not.reason.code(), message);
+    }
+
+    fn ended(
+        &mut self,
+        about: Option<(&str, Option<Digest>)>,
+        rule: &str,
+        status: Status,
+        reason: &str,
+        message: String,
+    ) {
+        self.results.push(RuleResult {
+            policy: self.policy.name.clone(),
+            rule: rule.to_owned(),
+            image: about.map(|(name, _)| name.to_owned()),
+            digest: about.and_then(|(_, digest)| digest),
+            status,
+            action: self.policy.action,
+            fail_closed: self.policy.fail_closed,
+            reason: reason.to_owned(),
+            message,
+            properties: BTreeMap::new(),
+        });
+    }
+}
+
+/// Who made these facts, for people.
+fn signers(facts: &[Fact]) -> String {
+    let names: BTreeSet<String> = facts.iter().map(|fact| Who::signer_of(fact).0).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// One image, by its digest.
+struct Judging<'a> {
+    image: Reference,
+    name: &'a str,
+    ask: &'a Ask<'a>,
+}
+
+impl Judging<'_> {
+    fn who(&self, who: &Who, judge: &dyn Fn(&Authority) -> Finding) -> Finding {
+        match who {
+            Who::One(authority) => judge(authority),
+            Who::Several { need, of } => self.several(*need, of, judge),
+        }
+    }
+
+    /// So many, by as many different signers: one who is two of them counts once.
+    fn several(&self, need: usize, of: &[Who], judge: &dyn Fn(&Authority) -> Finding) -> Finding {
+        let (mut facts, mut choices, mut nested, mut unsure) = (Vec::new(), Vec::new(), 0, 0);
+        let (mut open, mut could_not, mut why) = (false, None, None);
+        let mut held = 0;
+        for who in of {
+            match self.who(who, judge) {
+                Finding::Holds(more) => {
+                    match who {
+                        Who::One(_) => choices.push(more.iter().map(Who::signer_of).collect()),
+                        Who::Several { .. } => nested += 1,
+                    }
+                    facts.extend(more);
+                    held = nested + most_distinct(&choices);
+                    if held >= need {
+                        return Finding::Holds(facts);
+                    }
+                }
+                Finding::No(no) => why = why.or(Some(no)),
+                Finding::CouldNot(error) => {
+                    unsure += 1;
+                    could_not = could_not.or(Some(error));
+                }
+                Finding::Open => open = true,
+            }
+        }
+        match (open, could_not) {
+            (true, _) => Finding::Open,
+            (false, Some(error)) if held + unsure >= need => Finding::CouldNot(error),
+            (false, _) => {
+                let mut why = why.unwrap_or_else(|| {
+                    Why::new(
+                        "same_signer",
+                        "expected different signers, found the same one in several places",
+                    )
+                });
+                if of.len() > 1 {
+                    let all = of.len();
+                    why.text = format!(
+                        "{need} of {all} must have signed, {held} have; of the others, first: {}",
+                        why.text
+                    );
+                }
+                Finding::No(why)
+            }
+        }
+    }
+
+    fn signature(&self, authority: &Authority) -> Finding {
+        self.judge(authority, &What::Signature)
+    }
+
+    fn judge(&self, authority: &Authority, what: &What) -> Finding {
+        let judgement = match self.ask.judge(&self.image, authority, what) {
+            Ok(judgement) => judgement,
+            Err(stop) => return stop.into(),
+        };
+        if judgement.holds() {
+            return Finding::Holds(judgement.facts.clone());
+        }
+        let expected = match what {
+            What::Signature => "a signature".to_owned(),
+            What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
+        };
+        let mut text = format!("expected {expected} by {}", authority.name);
+        let reason = match judgement.report.verified() {
+            Err(rejection) => {
+                text.push_str(&format!(": {rejection}"));
+                rejection.reason.code()
+            }
+            Ok(_) => "internal",
+        };
+        if !judgement.passed_over.is_empty() {
+            let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
+            text.push_str(&format!(" (of other types there is {})", others.join(", ")));
+        }
+        Finding::No(Why::new(reason, text))
+    }
+
+    /// Statements by somebody, with what must hold of them.
+    fn statement(&self, authority: &Authority, said: &Said) -> Finding {
+        let facts = match self.judge(authority, &What::Statement(vec![said.kind.clone()])) {
+            Finding::Holds(facts) => facts,
+            other => return other,
+        };
+        match said.of_facts(&facts, self.name, &self.image, self.ask.now()) {
+            Ok(facts) => Finding::Holds(facts),
+            Err(why) => Finding::No(why),
+        }
+    }
+}
+
+/// The most of these that can each have another signer.
+fn most_distinct(choices: &[Vec<(String, String)>]) -> usize {
+    let mut taken: BTreeMap<&(String, String), usize> = BTreeMap::new();
+    (0..choices.len()).filter(|index| assign(*index, choices, &mut taken, &mut BTreeSet::new())).count()
+}
+
+/// Finds a signer for one of them, and for who has that signer another one, if there is any.
+fn assign<'a>(
+    index: usize,
+    choices: &'a [Vec<(String, String)>],
+    taken: &mut BTreeMap<&'a (String, String), usize>,
+    tried: &mut BTreeSet<&'a (String, String)>,
+) -> bool {
+    for signer in choices.get(index).into_iter().flatten() {
+        if !tried.insert(signer) {
+            continue;
+        }
+        let free = match taken.get(signer).copied() {
+            None => true,
+            Some(other) => assign(other, choices, taken, tried),
+        };
+        if free {
+            taken.insert(signer, index);
+            return true;
+        }
+    }
+    false
+}
+
+impl Said {
+    /// The statements that are as they must be, or why not.
+    fn of_facts(
+        &self,
+        facts: &[Fact],
+        name: &str,
+        image: &Reference,
+        now: Timestamp,
+    ) -> Result<Vec<Fact>, Why> {
+        let mut aged: Vec<(Option<Timestamp>, &Fact)> =
+            facts.iter().map(|fact| (signed_at(fact), fact)).collect();
+        if self.max_age.is_some() || self.which == Which::Newest {
+            aged.retain(|(at, _)| at.is_some());
+            if aged.is_empty() {
+                let text = format!(
+                    "the statement of type {}: expected a time of signing from a timestamp authority or a log, found none",
+                    self.kind
+                );
+                return Err(Why::new("signing_time_unknown", text));
+            }
+        }
+        aged.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        if let Some(max_age) = self.max_age {
+            let newest = aged.first().and_then(|(at, _)| *at);
+            aged.retain(|(at, _)| at.is_some_and(|at| now.duration_since(at) <= max_age));
+            if aged.is_empty() {
+                let at = newest.map_or_else(|| "never".into(), |at| at.to_string());
+                let text = format!(
+                    "expected a statement of type {} not older than {max_age:#}, found the newest of {at}; make it anew",
+                    self.kind
+                );
+                return Err(Why::new("too_old", text));
+            }
+        }
+        if self.which == Which::Newest {
+            aged.truncate(1);
+        }
+        let mut holding = Vec::new();
+        let mut why = None;
+        for (at, fact) in aged {
+            match self.condition_not_met(fact, at, name, image, now) {
+                None => holding.push(fact.clone()),
+                Some(text) if self.which == Which::Any => why = why.or(Some(text)),
+                Some(text) => return Err(Why::new("condition_not_met", text)),
+            }
+        }
+        match why {
+            Some(text) if holding.is_empty() => Err(Why::new("condition_not_met", text)),
+            _ => Ok(holding),
+        }
+    }
+
+    /// The first condition that does not hold of a statement, in words.
+    fn condition_not_met(
+        &self,
+        fact: &Fact,
+        at: Option<Timestamp>,
+        name: &str,
+        image: &Reference,
+        now: Timestamp,
+    ) -> Option<String> {
+        if self.conditions.is_empty() {
+            return None;
+        }
+        let about = |text: String| format!("the statement {} of type {}: {text}", fact.evidence, self.kind);
+        let predicate = match predicate(fact) {
+            Ok(predicate) => predicate,
+            Err(text) => return Some(about(text)),
+        };
+        let (identity, issuer) = Who::signer_of(fact);
+        let variables = [
+            ("predicate", predicate),
+            ("signer", json!({ "identity": identity, "issuer": issuer })),
+            (
+                "image",
+                json!({
+                    "name": name,
+                    "registry": image.repository().registry(),
+                    "repository": image.repository().path(),
+                    "digest": image.digest().map(ToString::to_string),
+                }),
+            ),
+            ("signedAt", at.map_or(Value::Null, |at| at.to_string().into())),
+            ("now", now.to_string().into()),
+        ];
+        self.conditions.iter().find_map(|condition| match condition.holds(&variables) {
+            Ok(true) => None,
+            Ok(false) => Some(about(format!("expected {condition}, which does not hold"))),
+            Err(error) => Some(about(format!("expected {condition}, which cannot be evaluated: {error}"))),
+        })
+    }
+}
+
+/// The earliest time at which the signature is known to have existed. The machine's own clock says nothing of it.
+fn signed_at(fact: &Fact) -> Option<Timestamp> {
+    let times = fact.verified.times().iter().filter(|time| time.source != TimeSource::Now);
+    times.map(|time| time.time).min()
+}
+
+/// The predicate of a verified statement.
+fn predicate(fact: &Fact) -> Result<Value, String> {
+    let statement = fact.verified.statement().ok_or("expected a statement, found a signature")?;
+    let Some(predicate) = &statement.predicate else { return Ok(Value::Null) };
+    serde_json::from_str(predicate.get()).map_err(|e| format!("the predicate: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_signer_counts_once_wherever_it_fits() {
+        let choices = |lists: &[&[&str]]| {
+            let list = |list: &&[&str]| list.iter().map(|s| ((*s).to_owned(), String::new())).collect();
+            lists.iter().map(list).collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(most_distinct(&choices(&[&["a"], &["a"]])), 1);
+        assert_eq!(most_distinct(&choices(&[&["a", "b"], &["a"]])), 2);
+        assert_eq!(most_distinct(&choices(&[&["a", "b"], &["a", "b"], &["a", "b"]])), 2);
+        assert_eq!(most_distinct(&choices(&[&["a", "b"], &["b", "c"], &["a"], &["c", "d"]])), 4);
+        assert_eq!(most_distinct(&choices(&[])), 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! Which images: patterns over their repositories, by whole segments of the path.
+
+use countersign_registry::Repository;
+
+use crate::pattern::Glob;
+use crate::read::ReadError;
+
+/// The most patterns of one list.
+const MAX_PATTERNS: usize = 256;
+
+/// Images by their repositories.
+#[derive(Debug, Clone)]
+pub(super) struct Images {
+    of: Vec<Glob>,
+    except: Vec<Glob>,
+}
+
+impl Images {
+    /// Reads the two lists of a policy.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn read(of: &[String], except: &[String]) -> Result<Self, ReadError> {
+        if of.is_empty() {
+            let message = "expected at least one pattern, found none; ** stands for all images";
+            return Err(ReadError::new("spec.images", message));
+        }
+        Ok(Self { of: globs(of, "spec.images")?, except: globs(except, "spec.exceptImages")? })
+    }
+
+    /// Whether an image is meant.
+    pub(super) fn match_repository(&self, repository: &Repository) -> bool {
+        let name = repository.to_string();
+        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(&name));
+        any(&self.of) && !any(&self.except)
+    }
+
+    /// Whether all images are meant, whatever they are.
+    pub(super) fn are_all(&self) -> bool {
+        self.except.is_empty() && self.of.iter().any(|glob| glob.as_str() == "**")
+    }
+}
+
+fn globs(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err(ReadError::new(path, format!("expected at most {MAX_PATTERNS} patterns")));
+    }
+    let read = |(index, pattern): (usize, &String)| {
+        glob(pattern).map_err(|message| ReadError::new(format!("{path}[{index}]"), message))
+    };
+    patterns.iter().enumerate().map(read).collect()
+}
+
+/// A pattern over `registry/path`. Whatever could never match what somebody meant is refused.
+fn glob(pattern: &str) -> Result<Glob, String> {
+    let expected = |what: &str| Err(format!("expected {what}, found \"{pattern}\""));
+    if pattern == "**" {
+        return Glob::segments(pattern).map_err(|e| e.to_string());
+    }
+    let Some((registry, path)) = pattern.split_once('/') else {
+        return expected("a registry and a path, such as docker.io/library/nginx or ghcr.io/acme/**");
+    };
+    if !registry.contains(['.', ':', '*']) && registry != "localhost" {
+        return expected("a registry first, such as docker.io/library/nginx");
+    }
+    if path.contains([':', '@']) {
+        return expected("a repository without tag and digest, since a policy holds for whatever lies there");
+    }
+    if pattern.split('/').any(|segment| segment.is_empty() || (segment.contains("**") && segment != "**")) {
+        return expected("whole segments between single slashes, with ** alone in its own");
+    }
+    if pattern.chars().any(|c| c.is_ascii_uppercase()) {
+        return expected("small letters, as all names of images have");
+    }
+    Glob::segments(pattern).map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(of: &[&str], except: &[&str], image: &str) -> bool {
+        let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let images = Images::read(&texts(of), &texts(except)).unwrap();
+        images.match_repository(&Repository::parse(image).unwrap())
+    }
+
+    #[test]
+    fn whole_segments_decide() {
+        for (pattern, image, expected) in [
+            ("ghcr.io/acme/**", "ghcr.io/acme/app", true),
+            ("ghcr.io/acme/**", "ghcr.io/acme/team/app", true),
+            ("ghcr.io/acme/**", "ghcr.io/acme-evil/app", false),
+            ("ghcr.io/acme/**", "evil.example/ghcr.io/acme/app", false),
+            ("ghcr.io/acme/*", "ghcr.io/acme/app", true),
+            ("ghcr.io/acme/*", "ghcr.io/acme/team/app", false),
+            ("ghcr.io/acme/app", "ghcr.io/acme/app", true),
+            ("ghcr.io/acme/app", "ghcr.io/acme/app2", false),
+            ("ghcr.io/acme/app-*", "ghcr.io/acme/app-web", true),
+            ("*/acme/app", "ghcr.io/acme/app", true),
+            ("localhost:5000/app", "localhost:5000/app", true),
+            ("docker.io/library/nginx", "nginx", true),
+            ("**", "nginx", true),
+        ] {
+            assert_eq!(matches(&[pattern], &[], image), expected, "{pattern} {image}");
+        }
+        assert!(!matches(&["ghcr.io/acme/**"], &["ghcr.io/acme/scratch/*"], "ghcr.io/acme/scratch/a"));
+        assert!(matches(&["ghcr.io/acme/**"], &["ghcr.io/acme/scratch/*"], "ghcr.io/acme/scratch/a/b"));
+    }
+
+    #[test]
+    fn what_could_not_match_what_was_meant_is_refused() {
+        for pattern in [
+            "",
+            "nginx",
+            "*",
+            "library/nginx",
+            "ghcr.io/acme/app:v1",
+            "ghcr.io/acme/app@sha256:00",
+            "ghcr.io/acme**",
+            "ghcr.io//app",
+            "ghcr.io/acme/",
+            "ghcr.io/Acme/app",
+            "ghcr.io/acme/a?p",
+        ] {
+            let error = Images::read(&[pattern.to_owned()], &[]).unwrap_err();
+            assert_eq!(error.path, "spec.images[0]", "{pattern}");
+        }
+        assert_eq!(Images::read(&[], &[]).unwrap_err().path, "spec.images");
+        let except = Images::read(&["**".into()], &["nginx".into()]).unwrap_err();
+        assert_eq!(except.path, "spec.exceptImages[0]");
+    }
+}

@@ -1,0 +1,93 @@
+//! In which objects: by namespace and labels.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::ask::{Ask, Stop};
+use crate::kyverno::LabelSelector;
+use crate::pattern::Glob;
+use crate::read::ReadError;
+use crate::request::Request;
+
+/// The objects that a policy is about. All that is given must hold.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    namespaces: Option<Vec<Glob>>,
+    namespace_selector: Option<LabelSelector>,
+    object_selector: Option<LabelSelector>,
+}
+
+impl Scope {
+    /// Reads the fields of a policy.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn read(
+        namespaces: &Option<Vec<String>>,
+        namespace_selector: Option<LabelSelector>,
+        object_selector: Option<LabelSelector>,
+    ) -> Result<Self, ReadError> {
+        for (path, selector) in
+            [("namespaceSelector", &namespace_selector), ("objectSelector", &object_selector)]
+        {
+            let Some(selector) = selector else { continue };
+            let path = format!("spec.{path}");
+            selector.check().map_err(|e| ReadError::new(&path, e))?;
+            if *selector == LabelSelector::default() {
+                let message = "expected labels, found an empty selector; leave it out to mean every object";
+                return Err(ReadError::new(path, message));
+            }
+        }
+        let namespaces =
+            namespaces.as_deref().map(|list| namespace_globs(list, "spec.namespaces")).transpose()?;
+        Ok(Self { namespaces, namespace_selector, object_selector })
+    }
+
+    /// Whether the policy is about an object.
+    ///
+    /// # Errors
+    /// [`Stop`]: the labels of the namespace are not known. That is not "no".
+    pub(super) fn covers(&self, request: &Request, ask: &Ask<'_>) -> Result<bool, Stop> {
+        if let Some(namespaces) = &self.namespaces
+            && !namespaces.iter().any(|glob| glob.matches(&request.namespace))
+        {
+            return Ok(false);
+        }
+        if let Some(selector) = &self.object_selector
+            && !selector.matches(&labels(&request.object))
+        {
+            return Ok(false);
+        }
+        match &self.namespace_selector {
+            None => Ok(true),
+            Some(_) if request.namespace.is_empty() => Ok(false),
+            Some(selector) => Ok(selector.matches(&*ask.namespace_labels(&request.namespace)?)),
+        }
+    }
+}
+
+/// Patterns of namespaces.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn namespace_globs(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
+    if patterns.is_empty() {
+        let message = "expected at least one pattern, found none; leave it out to mean every namespace";
+        return Err(ReadError::new(path, message));
+    }
+    let read = |(index, pattern): (usize, &String)| {
+        Glob::wildcard(pattern).map_err(|e| ReadError::new(format!("{path}[{index}]"), e.to_string()))
+    };
+    patterns.iter().enumerate().map(read).collect()
+}
+
+/// The labels of an object; what is no text is no label.
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
+}
