@@ -20,6 +20,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use zeroize::Zeroizing;
 
+pub(crate) use keeper::FILE_NAME;
 pub use keeper::{Directory, Keeper, KeeperError, Keeping, Kept, Memory};
 
 /// How long an authority lives.
