@@ -193,10 +193,14 @@ fn lines(mut lines: Vec<String>) -> String {
     lines.join("\n")
 }
 
-/// A result as one paragraph for people.
+/// A result as one paragraph for people: which image, what of it, by which policy.
 fn line(result: &RuleResult) -> String {
+    const UNCHECKED: &str = "could not be checked";
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
-    let of = result.image.as_ref().map(|image| format!("{image}: ")).unwrap_or_default();
-    let unchecked = if result.status == Status::Error { "could not be checked: " } else { "" };
+    // Most policies name the image themselves.
+    let of = result.image.as_ref().filter(|image| !result.message.contains(image.as_str()));
+    let of = of.map(|image| format!("{image}: ")).unwrap_or_default();
+    let is_told = result.status != Status::Error || result.message.contains(UNCHECKED);
+    let unchecked = if is_told { String::new() } else { format!("{UNCHECKED}: ") };
     format!("{of}{unchecked}{} ({}{rule})", result.message, result.policy)
 }

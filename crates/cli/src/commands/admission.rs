@@ -207,7 +207,10 @@ impl Serve {
         let trust = match self.trust.load(None) {
             Ok(trust) => trust,
             // Nobody is trusted on this machine, and nobody was named.
-            Err(_) if !told && std::env::var_os(countersign_client::trust::INSTANCE_VARIABLE).is_none() => {
+            Err(failure)
+                if !told && std::env::var_os(countersign_client::trust::INSTANCE_VARIABLE).is_none() =>
+            {
+                tracing::warn!(reason = failure.message, "policies must bring their own trust roots");
                 return Ok(None);
             }
             Err(failure) => return Err(failure),
