@@ -247,9 +247,11 @@ fn judge(
     let subject = Subject::from_digest(of.digest);
     let mut judged: Vec<(Digest, Report)> = Vec::new();
     let mut passed_over = BTreeSet::new();
+    // In the older forms one document may stand there with the signatures of several, each in its annotations.
+    let mut seen = BTreeSet::new();
     for piece in evidence.found() {
-        let seen = judged.iter().any(|(document, _)| *document == piece.layer.digest);
-        if seen || other_kind(piece, of.what, &mut passed_over) {
+        let again = !seen.insert((piece.layer.digest.to_string(), &piece.annotations));
+        if again || other_kind(piece, of.what, &mut passed_over) {
             continue;
         }
         let report = match bundle_of(piece) {
@@ -278,11 +280,9 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
     let mut all =
         Judgement { image, facts: Vec::new(), report: Report::no_signature(), passed_over: BTreeSet::new() };
     for judgement in judgements {
-        for fact in &judgement.facts {
-            if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
-                all.facts.push(fact.clone());
-            }
-        }
+        let known = all.facts.clone();
+        let is_new = |fact: &&Fact| !known.iter().any(|known| known.evidence == fact.evidence);
+        all.facts.extend(judgement.facts.iter().filter(is_new).cloned());
         all.passed_over.extend(judgement.passed_over.iter().cloned());
     }
     if let Some(report) = nearest(judgements.iter().map(|judgement| &judgement.report)) {

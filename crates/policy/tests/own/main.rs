@@ -16,7 +16,6 @@ mod signatures;
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]
 mod sigstore;
 #[path = "../support/mod.rs"]
-#[expect(dead_code, reason = "shared with the tests of other languages, which need more of it")]
 mod support;
 
 use countersign_crypto::{KeyPair, Signer as _};

@@ -298,6 +298,23 @@ fn a_name_that_is_none_is_refused_since_nobody_can_tell_whether_it_is_meant() {
     assert_eq!((decision.admits(), reasons(&decision)), (false, vec!["images_malformed"]));
 }
 
+/// In the older form all of them sign the same document.
+#[test]
+fn each_of_several_signatures_over_one_document_is_looked_at() {
+    let keys = [key(), key(), key()];
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.sign_older(IMAGE, &keys[0], &json!({}));
+    cluster.sign_older(IMAGE, &keys[1], &json!({}));
+    let asked = |who: Value| {
+        let require = json!({"transparencyLog": false, "ctLog": false});
+        answer(&cluster, &policy(json!({"signedBy": who, "require": require}))).is_ok()
+    };
+    assert!(asked(holder(&keys[0])) && asked(holder(&keys[1])) && !asked(holder(&keys[2])));
+    assert!(asked(json!({"allOf": [holder(&keys[0]), holder(&keys[1])]})));
+    assert!(!asked(json!({"allOf": [holder(&keys[0]), holder(&keys[2])]})));
+}
+
 /// Answers as a cluster does, but for the trust root of the installation.
 struct Without(Cluster, CouldNotReason);
 
