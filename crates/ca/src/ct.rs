@@ -306,10 +306,13 @@ impl CtLog {
         let dedup_key = dedup_key(&leaf.entry);
         let with_index = self.leaf_index;
         let make = move |index: u64| {
+            // A leaf that cannot be written becomes an empty one, which the log refuses.
             if with_index {
-                leaf.extensions = leaf_index_extension(index).map(Vec::from).unwrap_or_default();
+                match leaf_index_extension(index) {
+                    Ok(extension) => leaf.extensions = extension.into(),
+                    Err(_) => return Leaf { merkle_leaf: Vec::new(), stored: Vec::new() },
+                }
             }
-            // An entry too large to be written becomes an empty leaf, which the log refuses.
             Leaf {
                 merkle_leaf: leaf.merkle_leaf().unwrap_or_default(),
                 stored: leaf.encode().unwrap_or_default(),

@@ -144,6 +144,8 @@ commands! {
         "Read a transparency log and check its proofs";
     "notary" Notary(commands::notary::NotaryCommand),
         "Sign, verify and look at signatures of the Notary Project (notation)";
+    "policy" Policy(commands::policy::PolicyCommand),
+        "Read, check and explain policies over images, of every language that clusters have";
     "sign-blob" SignBlob(commands::cosign_sign::SignBlob),
         "Sign a file, with cosign's flags";
     "verify-blob" VerifyBlob(commands::cosign_verify::VerifyBlob),
@@ -199,8 +201,8 @@ commands! {
         "Print the version";
 }
 
-/// `sign --notary …` and `verify --notary …` are other spellings of `notary sign …` and `notary verify …`: the flag
-/// chooses a kind of signature with flags of its own.
+/// `sign --notary …` and `verify --notary …` are other spellings of `notary sign …` and `notary verify …`, and
+/// `verify --policy FILE …` of `policy verify --policy FILE …`: the flag chooses a command with flags of its own.
 pub(crate) fn respelled(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut words: Vec<OsString> = arguments.into_iter().collect();
     // Options of every command may stand in front of the verb, some with a word behind them.
@@ -209,8 +211,15 @@ pub(crate) fn respelled(arguments: impl IntoIterator<Item = OsString>) -> Vec<Os
     {
         verb += if matches!(word, "--color" | "--timeout" | "-t") { 2 } else { 1 };
     }
-    let flags = words.iter().take_while(|word| *word != "--");
-    let flag = flags.skip(verb + 1).position(|word| word == "--notary").map(|at| at + verb + 1);
+    let flags = || words.iter().take_while(|word| *word != "--").skip(verb + 1);
+    let is_policy = |word: &OsString| {
+        word.to_str().is_some_and(|word| word == "--policy" || word.starts_with("--policy="))
+    };
+    if flags().any(is_policy) && words.get(verb).is_some_and(|verb| verb == "verify") {
+        words.insert(verb, "policy".into());
+        return words;
+    }
+    let flag = flags().position(|word| word == "--notary").map(|at| at + verb + 1);
     if let (Some(at), Some("sign" | "verify")) = (flag, words.get(verb).and_then(|verb| verb.to_str())) {
         words.remove(at);
         words.insert(verb, "notary".into());
@@ -229,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn the_flag_notary_is_the_command_notary() {
+    fn the_flags_notary_and_policy_are_commands() {
         let respelled = |line: &str| {
             let words = respelled(line.split(' ').map(Into::into));
             words.iter().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
@@ -244,6 +253,10 @@ mod tests {
                 "countersign -q --color never notary verify a",
             ),
             ("countersign --color sign verify --notary a", "countersign --color sign notary verify a"),
+            ("countersign verify --policy p a", "countersign policy verify --policy p a"),
+            ("countersign -q verify a --policy=p", "countersign -q policy verify a --policy=p"),
+            ("countersign verify -- --policy", "countersign verify -- --policy"),
+            ("countersign verify-attestation --policy p a", "countersign verify-attestation --policy p a"),
             ("countersign verify a", "countersign verify a"),
             ("countersign tree --notary a", "countersign tree --notary a"),
             ("countersign --notary", "countersign --notary"),

@@ -56,6 +56,10 @@ const fn meaning(reason: Reason) -> (&'static str, &'static str) {
             "it was signed with something else than you expect",
             "see with what, with `countersign inspect BUNDLE`, and ask the sender whether that is right",
         ),
+        Reason::NoKeyVerifies => (
+            "it names no key, so it is someone else's signature or a broken one",
+            "ask the sender which key it was signed with",
+        ),
         Reason::SignatureInvalid
         | Reason::EntrySignatureMismatch
         | Reason::EntryKeyMismatch

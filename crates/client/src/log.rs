@@ -17,8 +17,6 @@ use countersign_http::{Http, Request, join};
 
 /// The largest checkpoint, in bytes: that of a note.
 const MAX_CHECKPOINT: usize = 1 << 20;
-/// The largest tile: 256 entries of 64 KiB.
-const MAX_TILE: usize = 256 * (65_535 + 2);
 
 /// Where the tiles lie.
 #[derive(Debug)]
@@ -162,8 +160,12 @@ impl<'a> LogReader<'a> {
 
     /// A tile as it stands in a tree of some size; a log may have dropped the partial one when it filled.
     async fn tile(&self, wanted: TilePath) -> Result<(TilePath, Vec<u8>), ClientError> {
+        let limit = match wanted.kind {
+            TileKind::Hashes { .. } => tile::MAX_TILE_BYTES,
+            TileKind::Entries | TileKind::Data => tile::MAX_BUNDLE_BYTES,
+        };
         for path in [wanted, wanted.full()] {
-            if let Some(bytes) = self.fetch(&path.to_string(), MAX_TILE).await? {
+            if let Some(bytes) = self.fetch(&path.to_string(), limit).await? {
                 return Ok((path, bytes));
             }
         }

@@ -55,8 +55,8 @@ async fn signed_with(folder: &std::path::Path, keys: &[&Arc<KeyPair>]) -> (Layou
     for key in keys {
         let identity = Identity::Key(Arc::clone(key) as _);
         let clock = Arc::new(SystemClock);
-        let mut session = Session::new(&http, &trust, Services::default(), identity, clock).unwrap();
-        sign(&mut session, Some(&store), &target, &signing, Timestamp::UNIX_EPOCH).await.unwrap();
+        let session = Session::new(&http, &trust, Services::default(), identity, clock).unwrap();
+        sign(&session, Some(&store), &target, &signing, Timestamp::UNIX_EPOCH).await.unwrap();
     }
     (store, name)
 }

@@ -5,7 +5,7 @@
 //! it refuses all that it might be about, and says why.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_client::policy::Source;
@@ -18,73 +18,14 @@ use serde_json::Value;
 use crate::admit::Admission;
 use crate::webhook::Metrics;
 
-/// The largest file of policies, in bytes.
-const MAX_FILE: u64 = 16 << 20;
-/// The most files.
-const MAX_FILES: usize = 1000;
-
-/// What is wrong with files of policies.
+/// What is wrong with a file of policies.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FilesError {
-    /// A file or directory cannot be read.
-    #[error("{}: {what}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
-    /// Documents in a file are wrong.
-    #[error("{}: {}", path.display(), errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-    Documents {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with each.
-        errors: Vec<ReadError>,
-    },
-}
-
-/// The texts of files, and of the files in directories whose names end with `.yaml`, `.yml` or `.json`.
-///
-/// # Errors
-/// [`FilesError`], also for a directory without such a file.
-pub fn read_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, FilesError> {
-    let mut texts = Vec::new();
-    for path in paths {
-        let failed = |e: std::io::Error| FilesError::File { path: path.clone(), what: e.to_string() };
-        if !path.metadata().map_err(failed)?.is_dir() {
-            texts.push((path.clone(), read_file(path)?));
-            continue;
-        }
-        let entries = path.read_dir().map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-        let mut inside: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).collect();
-        inside.retain(|file| {
-            let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            let ending = file.extension().and_then(|ending| ending.to_str());
-            !hidden && matches!(ending, Some("yaml" | "yml" | "json"))
-        });
-        if inside.is_empty() || texts.len() + inside.len() > MAX_FILES {
-            let found = inside.len();
-            let what =
-                format!("expected 1 to {MAX_FILES} files of policies (.yaml, .yml, .json), found {found}");
-            return Err(FilesError::File { path: path.clone(), what });
-        }
-        inside.sort();
-        for file in inside {
-            let text = read_file(&file)?;
-            texts.push((file, text));
-        }
-    }
-    Ok(texts)
-}
-
-fn read_file(path: &Path) -> Result<String, FilesError> {
-    let wrong = |what: String| FilesError::File { path: path.to_owned(), what };
-    let length = path.metadata().map_err(|e| wrong(e.to_string()))?.len();
-    if length > MAX_FILE {
-        return Err(wrong(format!("expected at most {MAX_FILE} bytes, found {length}")));
-    }
-    std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))
+#[error("{}: {}", path.display(), errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with its documents.
+    pub errors: Vec<ReadError>,
 }
 
 /// The documents of the cluster and of files, as far as they are known.
@@ -100,7 +41,7 @@ pub struct Policies {
     admission: Arc<Admission>,
     source: Arc<Source>,
     metrics: Arc<Metrics>,
-    installation: Option<Arc<TrustRoot>>,
+    installation: BTreeMap<Option<String>, Arc<TrustRoot>>,
     exceptions: Vec<Glob>,
     parts: Mutex<Parts>,
 }
@@ -114,8 +55,8 @@ pub struct PoliciesOptions {
     pub source: Arc<Source>,
     /// Counts what cannot be read.
     pub metrics: Arc<Metrics>,
-    /// The installation's own trust root.
-    pub installation: Option<Arc<TrustRoot>>,
+    /// The installation's own trust root, under no name, and others under theirs.
+    pub installation: BTreeMap<Option<String>, Arc<TrustRoot>>,
     /// The namespaces whose Kyverno exceptions hold.
     pub exceptions: Vec<Glob>,
     /// Whether policies of files are to be waited for.
@@ -138,11 +79,11 @@ impl Policies {
     /// Takes the policies of files.
     ///
     /// # Errors
-    /// [`FilesError`]: something in them is wrong. Then what held before goes on.
-    pub fn set_files(&self, texts: &[(PathBuf, String)]) -> Result<(), FilesError> {
+    /// [`FileError`]: something in them is wrong. Then what held before goes on.
+    pub fn set_files(&self, texts: &[(PathBuf, String)]) -> Result<(), FileError> {
         let mut all = Vec::new();
         for (path, text) in texts {
-            let wrong = |errors| FilesError::Documents { path: path.clone(), errors };
+            let wrong = |errors| FileError { path: path.clone(), errors };
             let documents = read_documents(text).map_err(|error| wrong(vec![error]))?;
             load(documents.clone()).map_err(wrong)?;
             all.extend(documents);
@@ -166,8 +107,7 @@ impl Policies {
             tracing::error!(%error, "a policy cannot be read");
         }
         self.metrics.unusable(errors.len());
-        let mut trust = BTreeMap::new();
-        trust.extend(self.installation.clone().map(|own| (None, own)));
+        let mut trust = self.installation.clone();
         for (name, document) in &loaded.trust_roots {
             match TrustRoot::new(document.clone()) {
                 Ok(root) => drop(trust.insert(Some(name.clone()), Arc::new(root))),
@@ -298,7 +238,7 @@ mod tests {
             admission: Arc::clone(&admission),
             source,
             metrics: Arc::default(),
-            installation: None,
+            installation: BTreeMap::new(),
             exceptions: Vec::new(),
             files,
             cluster,
@@ -364,18 +304,5 @@ mod tests {
         assert!(decide(wrong("ClusterPolicy", images), &service).is_empty(), "no image");
         let generates = "{rules: [{name: a, generate: {kind: Secret}}]}";
         assert!(decide(wrong("ClusterPolicy", generates), &request).is_empty(), "Kyverno's own");
-    }
-
-    #[test]
-    fn directories_give_their_files_in_order_and_an_empty_one_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let paths = [folder.path().to_owned()];
-        assert!(read_files(&paths).is_err());
-        for name in ["b.yaml", "a.json", "c.txt", ".d.yaml"] {
-            std::fs::write(folder.path().join(name), name).unwrap();
-        }
-        let texts: Vec<String> = read_files(&paths).unwrap().into_iter().map(|(_, text)| text).collect();
-        assert_eq!(texts, ["a.json", "b.yaml"]);
-        assert!(read_files(&[folder.path().join("none.yaml")]).is_err());
     }
 }

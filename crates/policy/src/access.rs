@@ -36,7 +36,7 @@ pub enum Provider {
 /// The credentials that may be used for the registries of one request, each for its own host alone.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Access {
-    /// Pull secrets.
+    /// Pull secrets. One without a namespace is in the namespace that whoever answers runs in.
     pub secrets: BTreeSet<ObjectName>,
     /// Service accounts, whose pull secrets count.
     pub service_accounts: BTreeSet<ObjectName>,

@@ -129,9 +129,14 @@ impl<'a> Ask<'a> {
     /// # Errors
     /// [`Stop`].
     pub fn image(&self, image: &Reference) -> Result<Arc<ImageData>, Stop> {
-        let image = image.at(self.digest(image)?);
+        let digest = self.digest(image)?;
+        let image = image.at(digest);
         match self.answer(Question::Image { image, access: self.access.clone() })? {
-            Answer::Image(data) => Ok(data),
+            Answer::Image(data) if data.descriptor.digest == digest => Ok(data),
+            Answer::Image(data) => {
+                let text = format!("expected the manifest {digest}, found {}", data.descriptor.digest);
+                Err(CouldNot::new(CouldNotReason::Unusable, text).into())
+            }
             _ => Err(of_another_kind("a manifest")),
         }
     }

@@ -245,13 +245,11 @@ fn judge(
     now: Timestamp,
 ) -> Judgement {
     let subject = Subject::from_digest(of.digest);
-    let mut judged: Vec<(Digest, Report)> = Vec::new();
+    let mut judged: Vec<(&Found, Report)> = Vec::new();
     let mut passed_over = BTreeSet::new();
-    // In the older forms one document may stand there with the signatures of several, each in its annotations.
-    let mut seen = BTreeSet::new();
     for piece in evidence.found() {
-        let again = !seen.insert((piece.layer.digest.to_string(), &piece.annotations));
-        if again || other_kind(piece, of.what, &mut passed_over) {
+        let seen = judged.iter().any(|(other, _)| is_same(other, piece));
+        if seen || other_kind(piece, of.what, &mut passed_over) {
             continue;
         }
         let report = match bundle_of(piece) {
@@ -259,17 +257,26 @@ fn judge(
             Some(Err(error)) => Report::malformed(&error),
             Some(Ok(bundle)) => verify(&subject, &bundle, &material.trust, requirements, now),
         };
-        judged.push((piece.layer.digest, report));
+        judged.push((piece, report));
     }
     let report =
         nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
     let facts = judged
         .into_iter()
-        .filter_map(|(evidence, report)| {
-            report.into_verified().ok().map(|verified| Fact { verified: Arc::new(verified), evidence })
+        .filter_map(|(piece, report)| {
+            let verified = Arc::new(report.into_verified().ok()?);
+            Some(Fact { verified, evidence: piece.layer.digest })
         })
         .collect();
     Judgement { image: of.digest, facts, report, passed_over }
+}
+
+/// Whether two pieces are the same. A bundle is whole by itself; of the older forms several signers sign the same payload,
+/// and the signature is in the annotations.
+fn is_same(one: &Found, other: &Found) -> bool {
+    one.layer.digest == other.layer.digest
+        && one.form == other.form
+        && (one.form == Form::Bundle || one.annotations == other.annotations)
 }
 
 /// Several judgements of one image as one. A document that was judged twice counts once.
@@ -280,9 +287,11 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
     let mut all =
         Judgement { image, facts: Vec::new(), report: Report::no_signature(), passed_over: BTreeSet::new() };
     for judgement in judgements {
-        let known = all.facts.clone();
-        let is_new = |fact: &&Fact| !known.iter().any(|known| known.evidence == fact.evidence);
-        all.facts.extend(judgement.facts.iter().filter(is_new).cloned());
+        for fact in &judgement.facts {
+            if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
+                all.facts.push(fact.clone());
+            }
+        }
         all.passed_over.extend(judgement.passed_over.iter().cloned());
     }
     if let Some(report) = nearest(judgements.iter().map(|judgement| &judgement.report)) {

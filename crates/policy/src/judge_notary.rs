@@ -67,12 +67,6 @@ impl Ask<'_> {
         };
         let (evidence, data) = (self.evidence(question), self.image(image));
         let (evidence, data) = (evidence?, data?);
-        if data.descriptor.digest != digest {
-            return Err(unusable(format!(
-                "expected the manifest of {digest}, found {}",
-                data.descriptor.digest
-            )));
-        }
         let subject = Subject::Manifest {
             media_type: data.descriptor.media_type.clone(),
             digest,

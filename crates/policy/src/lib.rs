@@ -14,6 +14,8 @@
 mod access;
 mod ask;
 mod authority;
+pub mod cel;
+mod convert;
 mod decision;
 mod evaluate;
 mod evidence;
@@ -34,6 +36,7 @@ mod trust;
 pub use access::{Access, ObjectName, Provider};
 pub use ask::{Ask, Stop};
 pub use authority::{Authority, Demands, Forms, IdentityRule, KeySource, Who};
+pub use convert::{Converted, convert};
 pub use decision::{Action, Decision, Pin, PolicyKind, PolicyName, RuleResult, Status};
 pub use evaluate::{Policy, PolicySet};
 pub use evidence::bundle_of;

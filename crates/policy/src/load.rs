@@ -56,7 +56,7 @@ impl Document {
         }
     }
 
-    fn group(&self) -> &str {
+    pub(crate) fn group(&self) -> &str {
         self.api_version.split_once('/').map_or("", |(group, _)| group)
     }
 }
@@ -210,7 +210,9 @@ pub fn load(documents: Vec<Document>) -> Result<Loaded, Vec<ReadError>> {
             Ok(Object::Policy(policy)) => loaded.policies.push(policy),
             Ok(Object::Exception(exception)) => loaded.exceptions.push(exception),
             Ok(Object::OwnException(exception)) => loaded.own_exceptions.push(exception),
-            Err(error) => errors.push(error.within(&document.title())),
+            Err(error) => {
+                errors.push(ReadError::new(format!("{}: {}", document.title(), error.path), error.message))
+            }
         }
     }
     if errors.is_empty() { Ok(loaded) } else { Err(errors) }
@@ -297,7 +299,7 @@ mod tests {
         let paths: Vec<&str> = errors.iter().map(|error| error.path.as_str()).collect();
         assert_eq!(
             paths,
-            ["CleanupPolicy/x.kind", "document 2 (MutatingPolicy).kind", "ClusterPolicy/z.spec.rulez"]
+            ["CleanupPolicy/x: kind", "document 2 (MutatingPolicy): kind", "ClusterPolicy/z: spec.rulez"]
         );
     }
 }

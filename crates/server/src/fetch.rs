@@ -1,4 +1,5 @@
-//! The one HTTP client of the server: GET requests to the issuers in its configuration.
+//! The one HTTP client of the server: GET requests to the issuers in its configuration. It is not that of
+//! `countersign-http`, since it resolves names itself: the address that was judged must be the one that is called.
 
 use std::collections::HashMap;
 
@@ -39,7 +40,8 @@ impl HttpTransport {
             .map_err(|_| TransportError(format!("the name {host} was not resolved in 3 s")))?
             .map_err(|e| bad(&e))?
             .collect();
-        if request.public_addresses_only && !addresses.iter().all(|a| is_public_address(a.ip())) {
+        let public = !addresses.is_empty() && addresses.iter().all(|a| is_public_address(a.ip()));
+        if request.public_addresses_only && !public {
             return Err(TransportError(format!("{host} is at an address that is not public")));
         }
         let mut client = Client::builder()

@@ -100,13 +100,12 @@ impl RegistryArgs {
             ("--registry-username", self.registry_username.is_some()),
             ("--registry-token", self.registry_token.is_some()),
             ("--registry-token-server", !self.registry_token_server.is_empty()),
-            ("--repository", self.repository.is_some()),
         ];
         if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
             return Err(Failure::usage(format!(
                 "{flag} is for registries that the command names, and here policies and objects name them"
             ))
-            .next("countersign login REGISTRY, a pull secret, or the policy's own field"));
+            .next("countersign login REGISTRY, or a pull secret"));
         }
         self.options([])
     }
@@ -116,7 +115,11 @@ impl RegistryArgs {
         Ok(Registry::new(self.options(hosts)?))
     }
 
-    fn options<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<RegistryOptions, Failure> {
+    /// The options of such a client.
+    pub(crate) fn options<'a>(
+        &self,
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<RegistryOptions, Failure> {
         self.check()?;
         let given = match (&self.registry_username, &self.registry_password, &self.registry_token) {
             (Some(user), Some(password), _) => Some(Credential::password(user, password)),

@@ -29,6 +29,11 @@ pub(crate) struct TrustArgs {
 }
 
 impl TrustArgs {
+    /// Whether it is left to the machine whom to trust.
+    pub(crate) const fn names_none(&self) -> bool {
+        self.instance.is_none() && self.trusted_root.is_none() && self.trust_config.is_none()
+    }
+
     pub(crate) fn load(&self, signing_config: Option<PathBuf>) -> Result<Trust, Failure> {
         let from = TrustFrom {
             trusted_root: self.trusted_root.clone(),

@@ -12,15 +12,16 @@ use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
-use countersign_kubernetes::policies::{FilesError, Policies, PoliciesOptions, read_files};
+use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
-use countersign_policy::{Glob, TrustRoot};
+use countersign_policy::Glob;
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
+use crate::commands::policy::{Roots, files, text_of, without_repository};
 use crate::commands::serve::{LogFormat, log_to_stderr, run_until_told, server_runtime, told_to_end};
 use crate::failure::{Failure, INTERNAL, NETWORK, Outcome};
 use crate::out::Terminal;
@@ -172,8 +173,9 @@ impl Serve {
                 Arc::new(cluster)
             }
         };
-        let installation = self.installation()?;
-        let trust: BTreeMap<_, _> = installation.clone().map(|root| (None, root)).into_iter().collect();
+        without_repository(&self.registry)?;
+        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
         let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -192,31 +194,11 @@ impl Serve {
             cluster: self.cluster,
         }));
         if !self.policy.is_empty() {
-            let texts = read_files(&self.policy).and_then(|texts| policies.set_files(&texts).map(|()| texts));
-            let texts = texts.map_err(|e| Failure::usage(format!("--policy: {e}")))?;
+            let texts = texts(&self.policy)?;
+            policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
         Ok(Parts { client, admission, policies, metrics })
-    }
-
-    /// Whom the installation trusts, if that is told in any way; policies may bring their own.
-    fn installation(&self) -> Result<Option<Arc<TrustRoot>>, Failure> {
-        let told = self.trust.instance.is_some()
-            || self.trust.trusted_root.is_some()
-            || self.trust.trust_config.is_some();
-        let trust = match self.trust.load(None) {
-            Ok(trust) => trust,
-            // Nobody is trusted on this machine, and nobody was named.
-            Err(failure)
-                if !told && std::env::var_os(countersign_client::trust::INSTANCE_VARIABLE).is_none() =>
-            {
-                tracing::warn!(reason = failure.message, "policies must bring their own trust roots");
-                return Ok(None);
-            }
-            Err(failure) => return Err(failure),
-        };
-        let root = TrustRoot::new(trust.root).map_err(|e| Failure::usage(e.to_string()))?;
-        Ok(Some(Arc::new(root)))
     }
 
     fn own_namespace(&self) -> String {
@@ -260,22 +242,35 @@ impl Serve {
     }
 }
 
+/// The files that are meant, and what is in them.
+fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
+    files(paths)?.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
+}
+
+fn unusable(error: &FileError) -> Failure {
+    Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
+}
+
 /// Reads files of policies again when they change. While something is wrong in them, what held before goes on.
 async fn follow_files(paths: Vec<PathBuf>, mut known: Vec<(PathBuf, String)>, policies: Arc<Policies>) {
-    let mut told: Option<FilesError> = None;
+    let mut told = None;
     let mut tick = tokio::time::interval(LOOK_AGAIN);
     loop {
         tick.tick().await;
-        let texts = match read_files(&paths) {
+        let changed = match texts(&paths) {
             Ok(texts) if texts == known => continue,
-            texts => texts,
+            Ok(texts) => policies.set_files(&texts).map(|()| texts).map_err(|e| unusable(&e)),
+            Err(failure) => Err(failure),
         };
-        match texts.and_then(|texts| policies.set_files(&texts).map(|()| texts)) {
+        match changed {
             Ok(texts) => (known, told) = (texts, None),
-            Err(error) if told.as_ref() == Some(&error) => {}
-            Err(error) => {
-                tracing::error!(%error, "the files of policies cannot be used; what held before goes on");
-                told = Some(error);
+            Err(failure) if told.as_ref() == Some(&failure.message) => {}
+            Err(failure) => {
+                tracing::error!(
+                    error = failure.message,
+                    "the files of policies cannot be used; what held before goes on"
+                );
+                told = Some(failure.message);
             }
         }
     }

@@ -19,6 +19,7 @@ pub(crate) mod man;
 pub(crate) mod notary;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
+pub(crate) mod policy;
 pub(crate) mod quickstart;
 pub(crate) mod references;
 pub(crate) mod rotate;

@@ -149,7 +149,8 @@ impl VerifyingArgs {
   countersign verify registry.example/app:v1 --key release.pub -a env=prod
   countersign verify sha256:9f86… --bundle app.tar.sigstore.json --repo owner/name",
     after_help = "Verifying a file opens no socket: everything it needs is in the bundle and in the trust root; only a --key that lives \
-elsewhere is fetched. For an image, only its registry is asked. For the Notary Project's signatures: countersign verify --notary --help."
+elsewhere is fetched. For an image, only its registry is asked. For the Notary Project's signatures: countersign verify --notary --help. \
+By policies in files: countersign verify --policy --help."
 )]
 pub(crate) struct Verify {
     /// Files, images, or a digest such as sha256:9f86…; file: and oci: in front force which it is

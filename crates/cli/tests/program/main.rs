@@ -15,6 +15,7 @@ mod images;
 mod mistakes;
 mod network;
 mod notary;
+mod policy;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;

@@ -99,7 +99,8 @@ async fn rounds(
         }))
         .await;
         for (question, answer, cached) in answered {
-            if cached && matches!(question, Question::Evidence(_)) {
+            // An error that is kept spares the registry; it is no evidence that could have changed.
+            if cached && answer.is_ok() && matches!(question, Question::Evidence(_)) {
                 stale.insert(question.clone());
             }
             known.answers.insert(question, answer);

@@ -15,6 +15,7 @@ const PARSERS: &[&str] = &[
     "crypto",
     "keys",
     "notary",
+    "policy",
     "registry",
     "tlog",
     "trust",

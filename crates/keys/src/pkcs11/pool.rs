@@ -168,7 +168,8 @@ impl Pool {
     /// Asks the token, within a time.
     pub(super) fn call(self: &Arc<Self>, request: &Request, within: Duration) -> Result<Reply, Trouble> {
         let deadline = Instant::now() + within;
-        let mut again = true;
+        // A key may have been made though nobody heard of it: a second one is not asked for.
+        let mut again = !matches!(request, Request::Generate { .. });
         loop {
             let mut worker = self.take(deadline)?;
             let trouble = match worker.call(request, deadline) {

@@ -88,6 +88,9 @@ impl PolicyException {
         let Some(matches) = Matching::read(&spec.matches, "spec.match")? else {
             return Err(ReadError::new("spec.match", "expected what is excepted, found nothing"));
         };
+        if let Some(conditions) = &spec.conditions {
+            conditions.check().map_err(|e| ReadError::new("spec.conditions", e.to_string()))?;
+        }
         let mut excepted = Vec::new();
         for (index, of) in spec.exceptions.into_iter().enumerate() {
             let path = format!("spec.exceptions[{index}]");

@@ -11,10 +11,11 @@ mod exception;
 pub mod jmespath;
 mod matching;
 mod selector;
-mod units;
+pub(crate) mod units;
 pub mod variables;
 
 pub use cluster::ClusterPolicy;
+pub(crate) use cluster::convert;
 pub use conditions::{Conditions, Outcome};
 pub use context::Context;
 pub use exception::PolicyException;

@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::jmespath::Budget;
 use super::units::wildcard;
+
+/// The longest pattern. Labels and annotations have at most 256 KiB, so matching them stays below a [`Budget`].
+const MAX_PATTERN: usize = 255;
 
 /// A selector of labels. All that stands in it must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -50,6 +54,7 @@ impl LabelSelector {
     /// # Errors
     /// In words, what is wrong.
     pub fn check(&self) -> Result<(), String> {
+        self.match_labels.iter().try_for_each(|(name, value)| check_pattern(name, value))?;
         for expression in &self.match_expressions {
             let listed = matches!(expression.operator, SelectorOperator::In | SelectorOperator::NotIn);
             if listed == expression.values.is_empty() {
@@ -77,9 +82,21 @@ impl LabelSelector {
     }
 }
 
+/// Whether name and value can be used as patterns.
+///
+/// # Errors
+/// In words, what is wrong.
+pub(super) fn check_pattern(name: &str, value: &str) -> Result<(), String> {
+    match [name, value].into_iter().find(|pattern| pattern.len() > MAX_PATTERN) {
+        None => Ok(()),
+        Some(long) => Err(format!("expected a pattern of at most {MAX_PATTERN} bytes, found {}", long.len())),
+    }
+}
+
 /// Whether one of the entries has this name and this value, both of which may have wildcards.
 pub(super) fn has(entries: &BTreeMap<String, String>, name: &str, value: &str) -> bool {
-    entries.iter().any(|(key, found)| wildcard(name, key) && wildcard(value, found))
+    let fits = |pattern: &str, text: &str| wildcard(pattern, text, &Budget::default());
+    entries.iter().any(|(key, found)| fits(name, key) && fits(value, found))
 }
 
 #[cfg(test)]
@@ -116,10 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_with_nothing_is_refused() {
+    fn a_comparison_with_nothing_and_a_pattern_without_end_are_refused() {
         for selector in [
             r#"{"matchExpressions":[{"key":"app","operator":"In"}]}"#,
             r#"{"matchExpressions":[{"key":"app","operator":"Exists","values":["x"]}]}"#,
+            &format!(r#"{{"matchLabels":{{"app":"{}"}}}}"#, "*a".repeat(MAX_PATTERN)),
         ] {
             assert!(serde_json::from_str::<LabelSelector>(selector).unwrap().check().is_err(), "{selector}");
         }

@@ -16,6 +16,8 @@ use super::jmespath::{self, Budget, Expression, Piece};
 /// How deep a document and variables within variables may be nested.
 const MAX_DEPTH: usize = 128;
 const MAX_NESTED: usize = 8;
+/// How long a reference to another field may be, to be known as one.
+const MAX_REFERENCE: usize = 256;
 
 /// Why variables could not be replaced.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,8 +80,8 @@ impl VariableError {
 
     /// The same, further in.
     pub(super) fn within(mut self, path: &str) -> Self {
-        let separator = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
-        self.path = format!("{path}{separator}{}", self.path);
+        let bare = path.is_empty() || self.path.is_empty() || self.path.starts_with('[');
+        self.path = format!("{path}{}{}", if bare { "" } else { "." }, self.path);
         self
     }
 }
@@ -121,7 +123,7 @@ pub fn check(document: &Value) -> Result<(), VariableError> {
             .enumerate()
             .try_for_each(|(index, item)| check(item).map_err(|error| error.within(&format!("[{index}]")))),
         Value::Object(fields) => fields.iter().try_for_each(|(key, value)| {
-            check(&Value::String(key.clone()))?;
+            check(&Value::String(key.clone())).map_err(|error| error.within(key))?;
             check(value).map_err(|error| error.within(key))
         }),
         Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
@@ -130,12 +132,13 @@ pub fn check(document: &Value) -> Result<(), VariableError> {
 
 fn check_parts(parts: &[Part]) -> Result<(), Reason> {
     for part in parts {
-        let Part::Variable(inner) = part else { continue };
-        match inner.as_slice() {
-            [Part::Text(text)] => {
-                expression_of(&[Piece::Text(text)], text)?;
+        match part {
+            Part::Text(_) => {}
+            Part::Variable(inner) if inner.iter().all(|part| matches!(part, Part::Text(_))) => {
+                let text = written(inner);
+                expression_of(&[Piece::Text(plain(&text))], &text)?;
             }
-            inner => check_parts(inner)?,
+            Part::Variable(inner) => check_parts(inner)?,
         }
     }
     Ok(())
@@ -204,10 +207,17 @@ fn parts(text: &str) -> Result<Vec<Part>, Reason> {
 
 /// Whether a text starts with `$(…)` without a space, which is a reference to another field of the policy.
 fn is_reference(text: &str) -> bool {
-    text.find(')').is_some_and(|end| end > 2 && !text.get(..end).is_some_and(|inner| inner.contains(' ')))
+    let end = text.chars().skip(2).take(MAX_REFERENCE).position(|c| c == ')' || c == ' ');
+    end.is_some_and(|end| end > 0 && text.chars().nth(end + 2) == Some(')'))
 }
 
-/// Reads an expression. `-` before it says that its value is to be taken as it is, which it always is here.
+/// An expression without the `-` before it, which says that its value is to be taken as it is. It always is here.
+fn plain(text: &str) -> &str {
+    let text = text.trim_start();
+    text.strip_prefix('-').unwrap_or(text)
+}
+
+/// Reads an expression.
 fn expression_of(pieces: &[Piece<'_>], written: &str) -> Result<Expression, Reason> {
     if written.trim() == "@" {
         return Err(Reason::At);
@@ -301,12 +311,7 @@ impl Run<'_> {
         for part in inner {
             match part {
                 Part::Text(text) => {
-                    let text = if first {
-                        let text = text.trim_start();
-                        text.strip_prefix('-').unwrap_or(text)
-                    } else {
-                        text
-                    };
+                    let text = if first { plain(text) } else { text };
                     // When an object is taken away, what it was is all there is.
                     texts.push(Ok(if self.context.is_delete() {
                         text.replace("request.object", "request.oldObject")
@@ -331,3 +336,6 @@ impl Run<'_> {
             .map_err(|error| self.failed(inner, error))
     }
 }
+
+#[cfg(test)]
+mod tests;

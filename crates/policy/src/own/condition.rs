@@ -1,14 +1,15 @@
-//! Conditions over statements.
+//! Conditions over statements, in CEL.
 
 use std::fmt;
 
-use serde_json::Value;
+use crate::cel::{Program, Variables};
+
+/// What a condition may speak of.
+const NAMES: [&str; 4] = ["predicate", "signer", "image", "signedAt"];
 
 /// What must hold of a statement.
 #[derive(Debug)]
-pub(super) struct Condition {
-    text: String,
-}
+pub(super) struct Condition(Program);
 
 impl Condition {
     /// Reads a condition.
@@ -16,20 +17,24 @@ impl Condition {
     /// # Errors
     /// In words, what is wrong.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        Err(format!("expected no conditions, which are not read yet, found {text}"))
+        let program = Program::compile(text).map_err(|e| e.to_string())?;
+        if let Some(name) = program.names().into_iter().find(|name| !NAMES.contains(name)) {
+            return Err(format!("expected the names {}, found {name}", NAMES.join(", ")));
+        }
+        Ok(Self(program))
     }
 
     /// Whether it holds with these variables.
     ///
     /// # Errors
     /// In words, why that cannot be told.
-    pub(super) fn holds(&self, variables: &[(&str, Value)]) -> Result<bool, String> {
-        Err(format!("{} {}", self.text, variables.len()))
+    pub(super) fn holds(&self, variables: &Variables) -> Result<bool, String> {
+        self.0.holds(variables).map_err(|e| e.to_string())
     }
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.0.text())
     }
 }

@@ -13,6 +13,7 @@ use super::who::Who;
 use super::{ImagePolicy, Said};
 use crate::ask::{Ask, Stop};
 use crate::authority::Authority;
+use crate::cel::{self, Variables};
 use crate::decision::{Pin, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
 use crate::images::ImageUse;
@@ -416,21 +417,17 @@ impl Said {
             Err(text) => return Some(about(text)),
         };
         let (identity, issuer) = Who::signer_of(fact);
-        let variables = [
-            ("predicate", predicate),
-            ("signer", json!({ "identity": identity, "issuer": issuer })),
-            (
-                "image",
-                json!({
-                    "name": name,
-                    "registry": image.repository().registry(),
-                    "repository": image.repository().path(),
-                    "digest": image.digest().map(ToString::to_string),
-                }),
-            ),
-            ("signedAt", at.map_or(Value::Null, |at| at.to_string().into())),
-            ("now", now.to_string().into()),
-        ];
+        let image = json!({
+            "name": name,
+            "registry": image.repository().registry(),
+            "repository": image.repository().path(),
+            "digest": image.digest().map(ToString::to_string),
+        });
+        let variables = Variables::new(now)
+            .with("predicate", &predicate)
+            .with("signer", &json!({ "identity": identity, "issuer": issuer }))
+            .with("image", &image)
+            .with_value("signedAt", at.map_or(cel::Value::Null, cel::Value::Time));
         self.conditions.iter().find_map(|condition| match condition.holds(&variables) {
             Ok(true) => None,
             Ok(false) => Some(about(format!("expected {condition}, which does not hold"))),

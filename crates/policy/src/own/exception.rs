@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::check_kind;
+use super::explain::listed;
 use super::images::Images;
 use super::schema::Metadata;
 use super::scope::namespace_globs;
@@ -98,6 +99,20 @@ impl PolicyException {
     #[must_use]
     pub const fn until(&self) -> Timestamp {
         self.until
+    }
+
+    /// What it lets in, in plain words, line by line.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        let mut lines = vec![
+            format!("lets in the images {}, whatever {} say", self.images.in_words(), listed(&self.policies)),
+            format!("by {}, because: {}", self.owner, self.reason),
+            format!("until {}", self.until),
+        ];
+        if let Some(namespaces) = &self.namespaces {
+            lines.insert(1, format!("only in the namespaces {}", listed(namespaces)));
+        }
+        lines
     }
 
     /// Takes a result back if it is a refusal, or could not be had, and this holds for it.

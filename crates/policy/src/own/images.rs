@@ -2,6 +2,7 @@
 
 use countersign_registry::Repository;
 
+use super::explain::listed;
 use crate::pattern::Glob;
 use crate::read::ReadError;
 
@@ -33,6 +34,15 @@ impl Images {
         let name = repository.to_string();
         let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(&name));
         any(&self.of) && !any(&self.except)
+    }
+
+    /// For people.
+    pub(super) fn in_words(&self) -> String {
+        let except = match self.except.as_slice() {
+            [] => String::new(),
+            except => format!(", but not {}", listed(except)),
+        };
+        format!("{}{except}", listed(&self.of))
     }
 
     /// Whether all images are meant, whatever they are.

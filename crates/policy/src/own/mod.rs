@@ -8,16 +8,20 @@
 //! | `who`, `trust` | who must have signed, and whom to believe that |
 //! | `condition` | what must hold of a statement |
 //! | `evaluate` | a policy over a request |
+//! | `write` | authorities of other languages in this one |
+//! | `explain` | a policy in plain words |
 //! | `exception` | what does not hold for a while |
 
 mod condition;
 mod evaluate;
 mod exception;
+mod explain;
 mod images;
 mod schema;
 mod scope;
 mod trust;
 mod who;
+mod write;
 
 use jiff::{SignedDuration, Span, SpanRelativeTo};
 use serde_json::Value;
@@ -32,6 +36,7 @@ use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
 pub use exception::PolicyException;
+pub(crate) use write::{Signers, shared};
 
 /// The version of the language.
 pub const API_VERSION: &str = "countersign.dev/v1alpha1";

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::explain::listed;
 use crate::ask::{Ask, Stop};
-use crate::kyverno::LabelSelector;
+use crate::kyverno::{LabelSelector, SelectorOperator};
 use crate::pattern::Glob;
 use crate::read::ReadError;
 use crate::request::Request;
@@ -44,6 +45,21 @@ impl Scope {
         Ok(Self { namespaces, namespace_selector, object_selector })
     }
 
+    /// For people, what narrows it.
+    pub(super) fn in_words(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(namespaces) = &self.namespaces {
+            lines.push(format!("in the namespaces {}", listed(namespaces)));
+        }
+        if let Some(selector) = &self.namespace_selector {
+            lines.push(format!("in namespaces with {}", selected(selector)));
+        }
+        if let Some(selector) = &self.object_selector {
+            lines.push(format!("in objects with {}", selected(selector)));
+        }
+        lines
+    }
+
     /// Whether the policy is about an object.
     ///
     /// # Errors
@@ -80,6 +96,21 @@ pub(super) fn namespace_globs(patterns: &[String], path: &str) -> Result<Vec<Glo
         Glob::wildcard(pattern).map_err(|e| ReadError::new(format!("{path}[{index}]"), e.to_string()))
     };
     patterns.iter().enumerate().map(read).collect()
+}
+
+/// A selector of labels, for people.
+fn selected(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.iter().map(|(name, value)| format!("the label {name}={value}"));
+    let rest = selector.match_expressions.iter().map(|expression| {
+        let values = expression.values.join(", ");
+        match expression.operator {
+            SelectorOperator::In => format!("the label {} as one of {values}", expression.key),
+            SelectorOperator::NotIn => format!("the label {} as none of {values}", expression.key),
+            SelectorOperator::Exists => format!("the label {}", expression.key),
+            SelectorOperator::DoesNotExist => format!("no label {}", expression.key),
+        }
+    });
+    labels.chain(rest).collect::<Vec<_>>().join(" and ")
 }
 
 /// The labels of an object; what is no text is no label.

@@ -4,16 +4,14 @@ use countersign_policy::Status;
 use serde_json::{Value, json};
 
 use crate::support::{By, Cluster, key, pod};
-use crate::{key_entry, read, request, told, verifying};
+use crate::{key_entry, verifying};
 
 const IMAGE: &str = "ghcr.io/acme/app:v1";
 const SCAN: &str = "https://scanner.example/scan/v1";
 const VEX: &str = "https://openvex.dev/ns/v1";
 
 fn ends(cluster: &Cluster, policy: &Value) -> (bool, Status, String) {
-    let decision = cluster.decide(read(policy), &request(pod(&[IMAGE])));
-    let (admits, status, reason) = told(&decision);
-    (admits, status, reason.to_owned())
+    crate::ends(cluster, policy, pod(&[IMAGE]))
 }
 
 #[test]

@@ -11,6 +11,7 @@
 
 mod attestations;
 mod exceptions;
+mod images;
 mod matching;
 mod notary;
 mod past_mistakes;
@@ -28,6 +29,7 @@ use countersign_crypto::{KeyPair, Signer as _};
 use countersign_policy::kyverno::ClusterPolicy;
 use countersign_policy::{Decision, Request, RuleResult, Status};
 use serde_json::{Value, json};
+use support::Cluster;
 
 /// A policy over pods, enforced, with this one entry of `verifyImages`.
 fn verifying(entry: Value) -> Value {
@@ -81,4 +83,11 @@ fn result(decision: &Decision) -> &RuleResult {
 fn told(decision: &Decision) -> (bool, Status, &str) {
     let result = result(decision);
     (decision.admits(), result.status, &result.reason)
+}
+
+/// Whether an object is admitted by a policy, how its one result ended, and by what reason.
+fn ends(cluster: &Cluster, policy: &Value, object: Value) -> (bool, Status, String) {
+    let decision = cluster.decide(read(policy), &request(object));
+    let (admits, status, reason) = told(&decision);
+    (admits, status, reason.to_owned())
 }

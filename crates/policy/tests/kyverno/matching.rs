@@ -48,7 +48,11 @@ fn filters() -> Vec<(Value, bool)> {
         (resources("kinds", json!(["Deployment"])), false),
         (resources("kinds", json!(["v2/Pod"])), false),
         (resources("kinds", json!(["apps/v1/Pod"])), false),
+        (resources("kinds", json!(["*/Pod"])), true),
         (resources("kinds", json!(["Pod/exec"])), false),
+        (resources("kinds", json!(["*/exec"])), false),
+        (resources("kinds", json!(["v1/Pod/exec"])), false),
+        (resources("kinds", json!(["v1beta1/Pod"])), false),
         (resources("name", json!("a??")), true),
         (resources("name", json!("b*")), false),
         (resources("names", json!(["b", "app"])), true),
@@ -110,6 +114,12 @@ fn containers_put_into_a_running_pod_are_the_pods() {
     assert!(is_about((&pods, &json!({})), &request));
     request.subresource = "status".into();
     assert!(!is_about((&pods, &json!({})), &request));
+    for (kinds, expected) in
+        [("Pod/status", true), ("*/status", true), ("*/*", true), ("Pod.status", true), ("Pod/scale", false)]
+    {
+        let block = json!({"any": [{"resources": {"kinds": [kinds]}}]});
+        assert_eq!(is_about((&block, &json!({})), &request), expected, "{kinds}");
+    }
 }
 
 #[test]

@@ -56,9 +56,7 @@ fn cluster(signed: bool, metadata: &[(&str, &str)]) -> Cluster {
 }
 
 fn ends(cluster: &Cluster, policy: &Value) -> (bool, Status, String) {
-    let decision = cluster.decide(read(policy), &request(pod(&[IMAGE])));
-    let (admits, status, reason) = told(&decision);
-    (admits, status, reason.to_owned())
+    crate::ends(cluster, policy, pod(&[IMAGE]))
 }
 
 #[test]

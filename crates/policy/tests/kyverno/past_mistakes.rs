@@ -155,6 +155,26 @@ fn cve_2023_34091_an_object_on_its_way_out_is_verified_like_any_other() {
 }
 
 #[test]
+fn cve_2023_47630_another_manifest_than_the_one_that_is_meant_is_none() {
+    let policy = json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {
+        "validationFailureAction": "Enforce",
+        "rules": [{"name": "user", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]}, "validate": {"foreach": [{
+            "list": "request.object.spec.containers",
+            "context": [{"name": "image", "imageRegistry": {"reference": "{{ element.image }}"}}],
+            "deny": {"conditions": {"all": [
+                {"key": "{{ image.configData.config.User || '' }}", "operator": "Equals", "value": ""}]}},
+        }]}}],
+    }});
+    let mut cluster = Cluster::new();
+    crate::validate::with_config(&mut cluster, IMAGE, json!({"config": {"User": "1000"}}));
+    assert!(cluster.decide(read(&policy), &request(pod(&[IMAGE]))).admits());
+    let place = cluster.place(IMAGE);
+    cluster.images.get_mut(&place).unwrap().descriptor.digest = digest_of("something else");
+    let decision = cluster.decide(read(&policy), &request(pod(&[IMAGE])));
+    assert_eq!(told(&decision), (false, Status::Error, "unusable"));
+}
+
+#[test]
 fn cve_2026_22039_policies_make_no_calls() {
     for entry in [
         json!({"name": "x", "apiCall": {"urlPath": "/api/v1/namespaces/kube-system/secrets"}}),
@@ -200,4 +220,91 @@ fn ghsa_459x_q9hg_4gpq_a_policy_of_a_namespace_reads_nothing_of_others() {
     cluster.keys.insert("k8s://kube-system/cosign".into(), vec![key().public_key().clone()]);
     let decision = cluster.decide(read(&reading), &request(pod(&[IMAGE])));
     assert_eq!(told(&decision), (false, Status::Error, "unusable"));
+}
+
+#[test]
+fn p03_p10_nothing_named_is_nothing_allowed() {
+    let mut policy = signed_by(json!([{"entries": [key_entry(&key())]}]));
+    policy["spec"]["rules"] = json!([]);
+    assert!(ClusterPolicy::read(&policy).is_err(), "no rules");
+    for empty in [
+        json!({"subject": "", "issuer": ""}),
+        json!({"subject": "", "subjectRegExp": ""}),
+        json!({"additionalExtensions": {"githubWorkflowName": ""}}),
+    ] {
+        let policy = signed_by(json!([{"entries": [crate::alice(empty.clone())]}]));
+        assert!(ClusterPolicy::read(&policy).is_err(), "{empty}");
+    }
+}
+
+#[test]
+fn p04_conditions_hold_of_each_attestation_and_each_attestor() {
+    let (one, other) = (key(), key());
+    let grade =
+        |wanted: &str| json!([{"all": [{"key": "{{ grade }}", "operator": "Equals", "value": wanted}]}]);
+    let said = |by: &_, kind: &str| json!({"type": kind, "attestors": [{"entries": [key_entry(by)]}], "conditions": grade("A")});
+    for (grades, admitted) in [(["A", "A"], true), (["F", "A"], false), (["A", "F"], false)] {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        cluster.attest(IMAGE, By::Key(&one), "x/one", &json!({"grade": grades[0]}));
+        cluster.attest(IMAGE, By::Key(&other), "x/other", &json!({"grade": grades[1]}));
+        let policy = verifying(json!({"imageReferences": ["*"],
+            "attestations": [said(&one, "x/one"), said(&other, "x/other")]}));
+        assert_eq!(cluster.decide(read(&policy), &request(pod(&[IMAGE]))).admits(), admitted, "{grades:?}");
+        // The same of two who say the same kind of thing.
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        cluster.attest(IMAGE, By::Key(&one), "x/one", &json!({"grade": grades[0]}));
+        cluster.attest(IMAGE, By::Key(&other), "x/one", &json!({"grade": grades[1]}));
+        let policy = verifying(json!({"imageReferences": ["*"], "attestations": [{"type": "x/one",
+            "attestors": [{"entries": [key_entry(&one), key_entry(&other)]}], "conditions": grade("A")}]}));
+        assert_eq!(cluster.decide(read(&policy), &request(pod(&[IMAGE]))).admits(), admitted, "{grades:?}");
+    }
+}
+
+#[test]
+fn p07_a_signature_that_lies_there_twice_is_one() {
+    let (one, other) = (key(), key());
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.sign(IMAGE, By::Key(&one), &json!({}));
+    let found = cluster.evidence.get_mut(&format!("ghcr.io/acme/app@{}", digest_of(IMAGE))).unwrap();
+    found.push(found[0].clone());
+    let policy = signed_by(json!([{"count": 2, "entries": [key_entry(&one), key_entry(&other)]}]));
+    assert!(!cluster.decide(read(&policy), &request(pod(&[IMAGE]))).admits());
+}
+
+/// Answers what was asked in earlier rounds.
+struct Rounds<'a>(&'a Cluster, Vec<Question>);
+
+impl Known for Rounds<'_> {
+    fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        self.1.contains(question).then(|| self.0.answer(question).unwrap())
+    }
+}
+
+#[test]
+fn issue_16657_an_image_is_asked_for_once_however_often_it_is_used() {
+    let keys = [key(), key(), key(), key(), key()];
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    for key in &keys {
+        cluster.sign(IMAGE, By::Key(key), &json!({}));
+    }
+    let entries: Vec<Value> = keys.iter().map(key_entry).collect();
+    let set = PolicySet::new(vec![Box::new(read(&signed_by(json!([{"entries": entries}]))))]);
+    let object = request(pod(&[IMAGE; 8]));
+    let mut rounds = Rounds(&cluster, Vec::new());
+    let mut count = 0;
+    let decision = loop {
+        match set.evaluate(&object, &rounds, cluster.now) {
+            Ok(decision) => break decision,
+            Err(open) => rounds.1.extend(open),
+        }
+        count += 1;
+        assert!(count < 5, "{:?}", rounds.1);
+    };
+    assert!(decision.admits() && decision.pins.len() == 8);
+    let asked: Vec<String> = rounds.1.iter().map(ToString::to_string).collect();
+    assert_eq!(asked.len(), 3, "the digest, the evidence, the trust root: {asked:?}");
 }

@@ -29,6 +29,7 @@ fn what_cannot_be_used_is_refused_with_its_path() {
     const ENTRY: &str = "spec.rules[0].verifyImages[0]";
     let in_entry = |rest: &str| format!("{ENTRY}{rest}");
     let own = key_entry(&key());
+    let broken = json!({"key": "{{ a( }}", "operator": "Equals", "value": "b"});
     let no_subject = alice(json!({"subject": ""}));
     let nobody = json!({"keyless": {"rekor": {"url": "https://log.example"}}});
     for (policy, path) in [
@@ -136,6 +137,17 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         ),
         (entry("attestations", json!([{"type": "x"}])), in_entry(".attestations[0].attestors")),
         (
+            entry(
+                "attestations",
+                json!([{"type": "x", "attestors": [{"entries": [own]}], "conditions": [{"all": [broken]}]}]),
+            ),
+            in_entry(".attestations[0].conditions[0]"),
+        ),
+        (
+            changed("/spec/rules/0/preconditions", json!({"all": [broken]})),
+            "spec.rules[0].preconditions".into(),
+        ),
+        (
             entry("attestations", json!([{"attestors": [{"entries": [own]}]}])),
             in_entry(".attestations[0].type"),
         ),
@@ -169,7 +181,9 @@ fn what_the_api_server_writes_is_read() {
     policy["status"] = json!({"ready": true});
     policy["spec"]["validationFailureAction"] = json!("audit");
     policy["spec"]["rules"][0]["skipBackgroundRequests"] = json!(true);
-    policy["spec"]["rules"][0]["exclude"] = json!({});
+    for empty in ["exclude", "validate", "mutate", "generate"] {
+        policy["spec"]["rules"][0][empty] = json!({});
+    }
     policy["spec"]["webhookConfiguration"] = json!({"timeoutSeconds": 20});
     let read = read(&policy);
     assert_eq!(read.name().kind, PolicyKind::KyvernoClusterPolicy);
@@ -218,5 +232,79 @@ fn what_is_read_more_strictly_is_told() {
         (changed("/spec/validationFailureAction", json!("Audit")), "audit_pins"),
     ] {
         assert_eq!(codes(&policy), [expected]);
+    }
+}
+
+#[test]
+fn rules_that_are_not_about_images_are_refused_with_their_path() {
+    let rule = |field: &str, value: Value| {
+        json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "x"}, "spec": {"rules": [
+            {"name": "r", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]}, field: value}]}})
+    };
+    let broken = json!({"key": "{{ a( }}", "operator": "Equals", "value": "b"});
+    let each = |changes: Value| {
+        let mut each = json!({"list": "request.object.spec.containers"});
+        for (name, value) in changes.as_object().unwrap() {
+            each[name] = value.clone();
+        }
+        json!({ "foreach": [each] })
+    };
+    let patch = |container: Value| json!({"patchStrategicMerge": {"spec": {"containers": [container]}}});
+    let context = |entry: Value| each(json!({"pattern": {"a": "b"}, "context": [entry]}));
+    for (policy, path) in [
+        (rule("validate", json!({"message": "x"})), "validate"),
+        (
+            rule(
+                "validate",
+                json!({"pattern": {}, "deny": {"conditions": {"all": [{"key": "a", "operator": "Equals", "value": "b"}]}}}),
+            ),
+            "validate",
+        ),
+        (rule("validate", json!({"cel": {"expressions": []}})), "validate.cel"),
+        (rule("validate", json!({"assert": {}})), "validate.assert"),
+        (rule("validate", json!({"podSecurity": {"level": "baseline"}})), "validate.podSecurity"),
+        (rule("validate", json!({"manifests": {"attestors": []}})), "validate.manifests"),
+        (rule("validate", each(patch(json!({})))), "validate.foreach[0].patchStrategicMerge"),
+        (
+            rule("validate", each(json!({"pattern": {}, "patchesJson6902": "x"}))),
+            "validate.foreach[0].patchesJson6902",
+        ),
+        (rule("validate", context(json!({"name": "x"}))), "validate.foreach[0].context[0].name"),
+        (
+            rule("validate", context(json!({"name": "request", "variable": {"value": 1}}))),
+            "validate.foreach[0].context[0].name",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "variable": {}}))),
+            "validate.foreach[0].context[0].variable",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "apiCall": {"urlPath": "/"}}))),
+            "validate.foreach[0].context[0].apiCall",
+        ),
+        (rule("validate", json!({"deny": {"conditions": {"all": [broken]}}})), "validate.deny.conditions"),
+        (
+            rule("validate", each(json!({"pattern": {}, "preconditions": {"all": [broken]}}))),
+            "validate.foreach[0].preconditions",
+        ),
+        (rule("mutate", json!({"patchesJson6902": "x"})), "mutate.patchesJson6902"),
+        (
+            rule("mutate", each(patch(json!({"name": "a", "image": "b", "command": ["sh"]})))),
+            "mutate.foreach[0].patchStrategicMerge",
+        ),
+        (
+            rule("mutate", each(json!({"patchStrategicMerge": {"metadata": {"labels": {"a": "b"}}}}))),
+            "mutate.foreach[0].patchStrategicMerge",
+        ),
+        (rule("mutate", each(json!({"pattern": {}}))), "mutate.foreach[0].list"),
+        (rule("imageExtractors", json!({"Task": [{"path": "spec"}]})), "imageExtractors.Task[0].path"),
+        (rule("imageExtractors", json!({"Task": [{"path": "/spec/*"}]})), "imageExtractors.Task[0].path"),
+        (
+            rule("imageExtractors", json!({"Task": [{"path": "/spec/a", "jmesPath": "("}]})),
+            "imageExtractors.Task[0].jmesPath",
+        ),
+    ] {
+        let error = ClusterPolicy::read(&policy).expect_err(path);
+        assert_eq!(error.path, format!("spec.rules[0].{path}"), "{error}");
     }
 }

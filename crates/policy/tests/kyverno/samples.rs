@@ -200,6 +200,11 @@ fn resolve_image_to_digest_pins_what_the_tag_names() {
         to: format!("ghcr.io/acme/app@{digest}"),
     };
     assert_eq!(decision.pins, [pin]);
+    let spec = json!({"template": {"spec": pod(&[image])["spec"]}});
+    let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "app", "namespace": "prod"}, "spec": spec});
+    let decision = cluster.decide(read(&policy), &request(deployment));
+    assert_eq!(decision.pins[0].pointer, "/spec/template/spec/containers/0/image");
     // What would be written and is no pin is refused.
     let mut other = policy;
     other["spec"]["rules"][0]["mutate"]["foreach"][0]["patchStrategicMerge"]["spec"]["containers"][0]["image"] =

@@ -6,7 +6,7 @@ use countersign_registry::{Descriptor, descriptor::media_type};
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, digest_of, pod};
-use crate::{read, request, told};
+use crate::{ends, read, request};
 
 fn policy(validate: Value, context: Value) -> Value {
     json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "checked"}, "spec": {
@@ -14,12 +14,6 @@ fn policy(validate: Value, context: Value) -> Value {
         "rules": [{"name": "check", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
             "context": context, "validate": validate}],
     }})
-}
-
-fn ends(cluster: &Cluster, policy: &Value, object: Value) -> (bool, Status, String) {
-    let decision = cluster.decide(read(policy), &request(object));
-    let (admits, status, reason) = told(&decision);
-    (admits, status, reason.to_owned())
 }
 
 /// The same pod in a Deployment.
@@ -111,6 +105,29 @@ fn what_the_registry_says_of_an_image_is_asked_of_the_image_that_is_meant() {
 }
 
 #[test]
+fn of_an_image_for_several_platforms_the_configuration_of_one_is_seen() {
+    let policy = policy(
+        json!({"foreach": [{"list": "request.object.spec.containers",
+            "context": [{"name": "image", "imageRegistry": {"reference": "{{ element.image }}"}}],
+            "deny": {"conditions": {"all": [{"key": "{{ image.configData.config.User || '' }}", "operator": "Equals", "value": ""}]}}}]}),
+        json!([]),
+    );
+    let index = "ghcr.io/acme/app:v1";
+    for (user, admitted) in [("1000", true), ("", false)] {
+        let mut cluster = Cluster::new();
+        with_config(&mut cluster, index, json!({}));
+        let one = with_config(&mut cluster, "ghcr.io/acme/app:amd64", json!({"config": {"User": user}}));
+        let other = with_config(&mut cluster, "ghcr.io/acme/app:arm64", json!({"config": {}}));
+        let entry = |digest: Digest, architecture: &str| json!({"digest": digest.to_string(), "platform": {"os": "linux", "architecture": architecture}});
+        let place = cluster.place(index);
+        let data = cluster.images.get_mut(&place).unwrap();
+        data.manifest = json!({"manifests": [entry(other, "arm64"), entry(one, "amd64")]});
+        data.config = None;
+        assert_eq!(ends(&cluster, &policy, pod(&[index])).0, admitted, "{user}");
+    }
+}
+
+#[test]
 fn preconditions_alone_can_make_a_rule_say_nothing() {
     let mut policy = policy(
         json!({"deny": {"conditions": {"all": [{"key": "a", "operator": "Equals", "value": "a"}]}}}),
@@ -178,4 +195,100 @@ fn with_apply_rules_one_the_first_that_says_something_is_the_last() {
     policy["spec"]["rules"][0]["preconditions"] =
         json!({"all": [{"key": "a", "operator": "Equals", "value": "b"}]});
     assert!(!admits(&policy), "the first says nothing");
+}
+
+#[test]
+fn what_an_object_looks_like_does_not_keep_it() {
+    let pattern = policy(json!({"pattern": {"spec": {"containers": [{"image": "good.io/*"}]}}}), json!([]));
+    let deny = |operation: &str| {
+        let condition = json!({"key": "{{ request.operation }}", "operator": "Equals", "value": operation});
+        policy(json!({"deny": {"conditions": {"all": [condition]}}}), json!([]))
+    };
+    let mut delete = request(pod(&["bad.io/a"]));
+    delete.operation = Operation::Delete;
+    delete.old_object = Some(std::mem::take(&mut delete.object));
+    assert!(Cluster::new().decide(read(&pattern), &delete).admits());
+    assert!(
+        !Cluster::new().decide(read(&deny("DELETE")), &delete).admits(),
+        "unless the policy is about that"
+    );
+    assert!(Cluster::new().decide(read(&deny("CREATE")), &delete).admits());
+}
+
+#[test]
+fn names_of_the_context_are_values_expressions_and_defaults() {
+    let cluster = Cluster::new();
+    let with = |variable: Value| {
+        policy(
+            json!({"deny": {"conditions": {"all": [{"key": "{{ found }}", "operator": "NotEquals", "value": "app"}]}}}),
+            json!([{"name": "wanted", "variable": {"value": {"name": "app"}}}, {"name": "found", "variable": variable}]),
+        )
+    };
+    for (variable, expected) in [
+        (json!({"value": "app"}), Ok(true)),
+        (json!({"value": "other"}), Ok(false)),
+        (json!({"value": "{{ wanted.name }}"}), Ok(true)),
+        (json!({"value": {"a": ["app"]}, "jmesPath": "a[0]"}), Ok(true)),
+        (json!({"value": {"a": ["app"]}, "jmesPath": "b", "default": "app"}), Ok(true)),
+        (json!({"jmesPath": "request.object.metadata.name"}), Ok(true)),
+        (json!({"jmesPath": "request.object.metadata.labels.x", "default": "{{ wanted.name }}"}), Ok(true)),
+        (json!({"jmesPath": "request.object.metadata.labels.x", "default": "other"}), Ok(false)),
+        (json!({"jmesPath": "request.object.metadata.labels.x"}), Err(Status::Error)),
+    ] {
+        let (admits, status, _) = ends(&cluster, &with(variable.clone()), pod(&["a"]));
+        match expected {
+            Ok(expected) => assert_eq!(admits, expected, "{variable}"),
+            Err(expected) => assert_eq!((admits, status), (false, expected), "{variable}"),
+        }
+    }
+}
+
+#[test]
+fn lists_within_lists_and_patterns_over_the_whole_object() {
+    let nested = |value: &str| {
+        policy(
+            json!({"foreach": [{"list": "request.object.spec.containers", "foreach": [{
+                "list": "element.command",
+                "deny": {"conditions": {"any": [{"key": "{{ element1 }}", "operator": "Equals", "value": value},
+                    {"key": "{{ element0.name }}-{{ elementIndex1 }}", "operator": "Equals", "value": value}]}}}]}]}),
+            json!([]),
+        )
+    };
+    let mut object = pod(&["a", "b"]);
+    object["spec"]["containers"][1]["command"] = json!(["sh", "-c"]);
+    for (value, admitted) in [("-c", false), ("c1-1", false), ("c1-2", true), ("bash", true)] {
+        assert_eq!(ends(&Cluster::new(), &nested(value), object.clone()).0, admitted, "{value}");
+    }
+    let scoped = |scope: bool| {
+        let pattern = if scope { json!({"name": "c?"}) } else { json!({"metadata": {"name": "app"}}) };
+        policy(
+            json!({"foreach": [{"list": "request.object.spec.containers", "elementScope": scope, "pattern": pattern}]}),
+            json!([]),
+        )
+    };
+    for scope in [true, false] {
+        assert!(ends(&Cluster::new(), &scoped(scope), object.clone()).0);
+        let mut other = object.clone();
+        other["metadata"]["name"] = json!("other");
+        other["spec"]["containers"][0]["name"] = json!("other");
+        assert!(!ends(&Cluster::new(), &scoped(scope), other).0);
+    }
+}
+
+#[test]
+fn what_reports_are_to_say_stands_in_the_result() {
+    let mut policy =
+        policy(json!({"message": "no {{ request.namespace }}", "pattern": {"spec": {"x": "y"}}}), json!([]));
+    policy["metadata"]["annotations"] =
+        json!({"policies.kyverno.io/severity": "high", "policies.kyverno.io/category": "Supply chain"});
+    policy["spec"]["rules"][0]["reportProperties"] = json!({"team": "blue"});
+    let decision = Cluster::new().decide(read(&policy), &request(pod(&["a"])));
+    let result = crate::result(&decision);
+    let expected = [("category", "Supply chain"), ("severity", "high"), ("team", "blue")];
+    assert!(result.properties.iter().map(|(k, v)| (k.as_str(), v.as_str())).eq(expected));
+    assert!(
+        result.message.starts_with("no prod (/spec/x: expected \"y\", found nothing"),
+        "{}",
+        result.message
+    );
 }

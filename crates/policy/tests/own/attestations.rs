@@ -85,6 +85,66 @@ fn an_age_needs_a_time_that_somebody_vouches_for() {
 }
 
 #[test]
+fn conditions_are_over_what_is_said_by_whom_of_what_and_when() {
+    let cluster = scanned(&[json!({"critical": 0, "scanner": {"db": "2023-11-14T00:00:00Z"}})]);
+    for (condition, holds) in [
+        ("predicate.critical == 0", true),
+        ("predicate.critical > 0", false),
+        ("predicate.high == 0", false),
+        ("predicate.scanner", false),
+        ("now() - timestamp(predicate.scanner.db) < duration('24h')", true),
+        ("now() - timestamp(predicate.scanner.db) < duration('1h')", false),
+        ("signer.identity == 'alice@example.com' && signer.issuer == 'https://issuer.example'", true),
+        ("signer.identity.endsWith('@example.org')", false),
+        ("image.registry == 'ghcr.io' && image.repository == 'acme/app'", true),
+        ("image.name.endsWith(':v1') && image.digest.startsWith('sha256:')", true),
+        ("image.digest == 'sha256:00'", false),
+        ("now() - signedAt <= duration('1h')", true),
+        ("now() - signedAt < duration('1h')", false),
+    ] {
+        let found = answer(&cluster, &attested(json!({"conditions": [condition]})));
+        let expected = if holds { Ok(()) } else { Err("condition_not_met".to_owned()) };
+        assert_eq!(found, expected, "{condition}");
+        // All must hold.
+        let two = answer(&cluster, &attested(json!({"conditions": ["true", condition]})));
+        assert_eq!(two, expected, "{condition}");
+    }
+}
+
+#[test]
+fn of_several_statements_all_the_newest_or_any_must_be_as_asked() {
+    let good = || json!({"critical": 0});
+    let bad = || json!({"critical": 3});
+    let which = |word: &str| attested(json!({"which": word, "conditions": ["predicate.critical == 0"]}));
+    for (predicates, all, any) in [
+        (vec![good(), bad()], false, true),
+        (vec![good(), json!({"critical": 0, "again": true})], true, true),
+        (vec![bad(), json!({"critical": 4})], false, false),
+    ] {
+        let cluster = scanned(&predicates);
+        assert_eq!(answer(&cluster, &which("all")).is_ok(), all, "{predicates:?}");
+        assert_eq!(
+            answer(&cluster, &attested(json!({"conditions": ["predicate.critical == 0"]}))).is_ok(),
+            all
+        );
+        assert_eq!(answer(&cluster, &which("any")).is_ok(), any, "{predicates:?}");
+    }
+}
+
+#[test]
+fn a_later_statement_takes_the_place_of_an_earlier_one_where_the_newest_counts() {
+    let newest = attested(json!({"which": "newest", "conditions": ["predicate.critical == 0"]}));
+    for (earlier, later, holds) in [(3, 0, true), (0, 3, false)] {
+        let mut cluster = scanned(&[]);
+        cluster.stamped_at = T - 30;
+        cluster.attest(IMAGE, By::Alice, SCAN, &json!({"critical": earlier}));
+        cluster.stamped_at = T;
+        cluster.attest(IMAGE, By::Alice, SCAN, &json!({"critical": later}));
+        assert_eq!(answer(&cluster, &newest).is_ok(), holds, "{earlier} {later}");
+    }
+}
+
+#[test]
 fn a_statement_grows_old() {
     let mut cluster = scanned(&[json!({})]);
     let day = attested(json!({"notOlderThan": "1d"}));

@@ -9,6 +9,8 @@
 )]
 
 mod attestations;
+mod converting;
+mod examples;
 mod exceptions;
 mod reading;
 mod signatures;

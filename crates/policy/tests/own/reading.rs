@@ -63,6 +63,9 @@ fn what_names_nobody_or_everybody_is_refused() {
 #[test]
 fn what_says_nothing_or_something_unknown_is_refused() {
     let signed = |changes: Value| policy(with(json!({"signedBy": alice()}), changes));
+    let with_condition = |text: &str| {
+        policy(json!({"attestations": [{"predicate": "spdx", "signedBy": alice(), "conditions": [text]}]}))
+    };
     for (policy, path) in [
         (policy(json!({})), "spec"),
         (policy(json!({"attestations": []})), "spec"),
@@ -119,6 +122,9 @@ fn what_says_nothing_or_something_unknown_is_refused() {
             "spec.attestations[1].name",
         ),
         (signed(json!({"imagess": []})), "spec.imagess"),
+        (with_condition("predicate.critical =="), "spec.attestations[0].conditions[0]"),
+        (with_condition("nonsense(predicate)"), "spec.attestations[0].conditions[0]"),
+        (with_condition("preddicate.critical == 0"), "spec.attestations[0].conditions[0]"),
     ] {
         assert_eq!(refused(&policy).0, path, "{policy}");
     }

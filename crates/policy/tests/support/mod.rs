@@ -50,6 +50,8 @@ pub(crate) struct Cluster {
     pub(crate) keys: BTreeMap<String, Vec<PublicKey>>,
     /// Questions that are not answered, by a part of their text.
     pub(crate) away: BTreeSet<String>,
+    /// When timestamp authorities see signatures.
+    pub(crate) stamped_at: i64,
     /// The time of evaluations: an hour after things were signed.
     pub(crate) now: Timestamp,
 }
@@ -89,6 +91,7 @@ impl Cluster {
             namespaces: BTreeMap::new(),
             keys: BTreeMap::new(),
             away: BTreeSet::new(),
+            stamped_at: T,
             now: at(T + 3600),
         }
     }
@@ -177,7 +180,7 @@ impl Cluster {
         if let Some(before) = before {
             self.world.signing = before;
         }
-        let stamp = || self.world.tsa[0].stamp(content.signature(), T);
+        let stamp = || self.world.tsa[0].stamp(content.signature(), self.stamped_at);
         Bundle {
             version: BundleVersion::V0_3,
             verification_material: VerificationMaterial {

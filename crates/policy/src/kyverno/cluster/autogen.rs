@@ -148,7 +148,7 @@ fn replace(value: &Value, template: &str) -> Value {
 mod tests {
     use super::*;
 
-    fn rule(resources: Value) -> Value {
+    fn rule(resources: &Value) -> Value {
         json!({"name": "r", "match": {"any": [{"resources": resources}]},
             "preconditions": {"all": [{"key": "{{ request.object.spec.x }}{{ request.object.metadata.y }}"}]},
             "validate": {"pattern": {"spec": {"a": "b"}}}})
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn rules_for_pods_are_rules_for_templates() {
-        let made = generated(&[rule(json!({"kinds": ["Pod"]}))], &BTreeMap::new());
+        let made = generated(&[rule(&json!({"kinds": ["Pod"]}))], &BTreeMap::new());
         let [all, cron] = made.as_slice() else { panic!("{made:?}") };
         assert_eq!(all["name"], "autogen-r");
         assert_eq!(all["match"]["any"][0]["resources"]["kinds"], json!(TEMPLATED));
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn the_annotation_and_what_selects_pods_themselves_decide() {
-        let pods = || rule(json!({"kinds": ["Pod"]}));
+        let pods = || rule(&json!({"kinds": ["Pod"]}));
         assert_eq!(names(&[pods()], Some("none")), [""; 0]);
         assert_eq!(names(&[pods()], Some("Deployment,CronJob")), ["autogen-r", "autogen-cronjob-r"]);
         assert_eq!(names(&[pods()], Some("CronJob")), ["autogen-cronjob-r"]);
@@ -193,10 +193,10 @@ mod tests {
         ] {
             let mut resources = json!({"kinds": ["Pod"]});
             resources[field] = value;
-            assert_eq!(names(&[pods(), rule(resources)], None), [""; 0], "{field}");
+            assert_eq!(names(&[pods(), rule(&resources)], None), [""; 0], "{field}");
         }
-        assert_eq!(names(&[rule(json!({"kinds": ["Deployment"]}))], None), [""; 0]);
-        let both = [pods(), rule(json!({"kinds": ["Task"]}))];
+        assert_eq!(names(&[rule(&json!({"kinds": ["Deployment"]}))], None), [""; 0]);
+        let both = [pods(), rule(&json!({"kinds": ["Task"]}))];
         assert_eq!(names(&both, None), ["autogen-r", "autogen-cronjob-r"]);
     }
 }

@@ -8,6 +8,7 @@ use super::extract::{Extracted, images_value};
 use super::schema::ContextEntry;
 use crate::access::ObjectName;
 use crate::ask::{Ask, Stop};
+use crate::kyverno::conditions::Conditions;
 use crate::kyverno::jmespath::{Budget, Expression};
 use crate::kyverno::{Context, substitute, variables};
 use crate::question::{CouldNot, CouldNotReason, ImageData};
@@ -201,6 +202,14 @@ pub(super) fn text(text: &str, context: &Context) -> Result<String, Stop> {
 
 pub(super) fn unusable(text: impl Into<String>) -> Stop {
     CouldNot::new(CouldNotReason::Unusable, text).into()
+}
+
+/// Checks the variables of conditions as far as that goes without a request.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn check_conditions(conditions: &Conditions, path: &str) -> Result<(), ReadError> {
+    conditions.check().map_err(|e| ReadError::new(path, e.to_string()))
 }
 
 /// Whether a document has variables.

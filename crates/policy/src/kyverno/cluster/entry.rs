@@ -6,7 +6,7 @@ use countersign_registry::{Reference, Repository};
 use serde_json::Value;
 
 use super::attestors::{Reader, Set, repository};
-use super::context::{has_variables, substituted};
+use super::context::{check_conditions, has_variables, substituted};
 use super::references::References;
 use super::schema::{
     Attestation, Attestor, AttestorSet, FailureAction, Kind, RegistryCredentials, VerifyImages,
@@ -158,7 +158,7 @@ impl Written {
 }
 
 /// The document without what is evaluated with a predicate.
-fn without_conditions(value: &Value) -> Value {
+pub(super) fn without_conditions(value: &Value) -> Value {
     let mut document = value.clone();
     if let Value::Object(fields) = &mut document {
         fields.remove("validate");
@@ -235,7 +235,7 @@ impl VerifyImages {
 }
 
 impl Entry {
-    fn read(
+    pub(super) fn read(
         written: &VerifyImages,
         namespace: &str,
         path: &str,
@@ -280,6 +280,9 @@ impl Entry {
         if written.validate.is_some() && deny.is_none() {
             return Err(ReadError::new(format!("{path}.validate"), "expected deny with conditions"));
         }
+        if let Some((conditions, _)) = &deny {
+            check_conditions(conditions, &format!("{path}.validate.deny.conditions"))?;
+        }
         if let (Some(_), Some(path)) =
             (&deny, unnamed(written).map(|index| format!("{path}.attestations[{index}]")))
         {
@@ -319,6 +322,9 @@ fn read_said(
             return Err(ReadError::new(format!("{path}.type"), message));
         }
     };
+    for (index, conditions) in said.conditions.iter().enumerate() {
+        check_conditions(conditions, &format!("{path}.conditions[{index}]"))?;
+    }
     let mut attestors = reader.sets(&said.attestors, &format!("{path}.attestors"))?;
     attestors.extend(older.cloned());
     Ok(Said {

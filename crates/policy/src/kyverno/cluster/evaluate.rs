@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
+use serde_json::Value;
 
 use super::ClusterPolicy;
 use super::context::of_request;
@@ -129,12 +130,13 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        if let Body::Verify(entries) = &rule.body {
-            let judged = rule.extractors.judged(request, self.ask.now()).unwrap_or_else(|_| images.clone());
+        let judged = rule.extractors.judged(&images, request, self.ask.now());
+        match &rule.body {
             // A rule that is about none of the images is not about the request, whatever its context has.
-            if !is_about_any(entries, &judged) {
-                return Ok(());
-            }
+            Body::Verify(entries) if !is_about_any(entries, &judged) => return Ok(()),
+            // What is there is looked at, and not changed.
+            Body::Pin(_) if request.background => return Ok(()),
+            Body::Verify(_) | Body::Validate { .. } | Body::Pin(_) => {}
         }
         let context = of_request(request, &images, self.ask);
         if self.is_excepted(rule, &context)? {
@@ -147,12 +149,15 @@ impl Run<'_> {
             return Ok(());
         }
         match &rule.body {
-            Body::Verify(entries) => self.verify_all(rule, entries, &context),
+            Body::Verify(entries) => self.verify_all(rule, entries, &judged, &context),
             Body::Validate { check, allows_existing } => {
-                self.validate(rule, check, *allows_existing, &context)
+                // Who changes an object without bringing an image has not made it worse.
+                let before = self.request.old_object.as_ref().filter(|_| {
+                    *allows_existing && judged.is_empty() && request.operation == Operation::Update
+                });
+                self.validate(rule, check, before, &context)
             }
             Body::Pin(pinning) => match pinning.pins(&images, &context, self.ask)? {
-                _ if request.background => Ok(()),
                 Ok(pins) => {
                     let about = self.about_object(rule)?;
                     let message = format!("{} images are pinned to their digests", pins.len());
@@ -194,7 +199,7 @@ impl Run<'_> {
         &mut self,
         rule: &Rule,
         check: &Check,
-        allows_existing: bool,
+        before: Option<&Value>,
         context: &Context,
     ) -> Result<(), Stop> {
         let about = self.about_object(rule)?;
@@ -206,7 +211,7 @@ impl Run<'_> {
             Ok(Verdict::Skip) => {
                 Ended::new(Status::Skip, "not_about_this", "the rule asks nothing of this object")
             }
-            Ok(Verdict::Fail(why)) if allows_existing && self.was_so_before(rule, check)? => {
+            Ok(Verdict::Fail(why)) if self.was_so(before, rule, check)? => {
                 let message = format!("it was so before the change, with the same images: {why}");
                 Ended::new(Status::Skip, "existing_violation", message)
             }
@@ -216,28 +221,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Whether the object failed before the change too, and the change brings no image.
-    fn was_so_before(&self, rule: &Rule, check: &Check) -> Result<bool, Stop> {
-        let (Operation::Update, Some(old)) = (self.request.operation, &self.request.old_object) else {
-            return Ok(false);
-        };
-        let now = self.ask.now();
-        let new_images = rule.extractors.judged(self.request, now);
-        if new_images.is_err() || new_images.is_ok_and(|images| !images.is_empty()) {
-            return Ok(false);
-        }
-        let before = Request { object: old.clone(), ..self.request.clone() };
-        let images = rule.extractors.images(old, now).unwrap_or_default();
-        let context = rule.names.load(of_request(&before, &images, self.ask), self.ask)?;
+    /// Whether the object failed before the change too.
+    fn was_so(&self, before: Option<&Value>, rule: &Rule, check: &Check) -> Result<bool, Stop> {
+        let Some(old) = before else { return Ok(false) };
+        let request = Request { object: old.clone(), ..self.request.clone() };
+        let images = rule.extractors.images(old, self.ask.now()).unwrap_or_default();
+        let context = rule.names.load(of_request(&request, &images, self.ask), self.ask)?;
         Ok(matches!(check.evaluate(old, &context, self.ask)?, Verdict::Fail(_)))
     }
 
-    fn verify_all(&mut self, rule: &Rule, written: &[Written], context: &Context) -> Result<(), Stop> {
-        let images = match rule.extractors.judged(self.request, self.ask.now()) {
-            Ok(images) => by_name(&images),
-            // Told already: the images of the object were read before.
-            Err(_) => return Ok(()),
-        };
+    fn verify_all(
+        &mut self,
+        rule: &Rule,
+        written: &[Written],
+        images: &[Extracted],
+        context: &Context,
+    ) -> Result<(), Stop> {
+        let images = by_name(images);
         let mut open = false;
         for entry in written {
             // Variables without a value may be those of images that the entry is not about.
@@ -252,7 +252,7 @@ impl Run<'_> {
                 }
                 Err(stop) => return Err(stop),
             };
-            for (name, uses) in &images {
+            for (name, uses) in images.iter().map(|(name, uses)| (*name, uses)) {
                 let about = self.about_image(name, &entry)?;
                 let judged = match Reference::parse(name) {
                     Err(error) => Judged::ended(Status::Fail, "image_malformed", error.to_string()),
@@ -266,9 +266,9 @@ impl Run<'_> {
                         let about = About { digest: Some(digest), ..about };
                         self.say(rule, about, Ended::new(Status::Pass, "verified", message));
                         if entry.pin && !name.contains('@') {
-                            let pin = |found: &Extracted| Pin {
+                            let pin = |found: &&Extracted| Pin {
                                 pointer: found.image.pointer.clone(),
-                                from: name.clone(),
+                                from: name.to_owned(),
                                 to: format!("{name}@{digest}"),
                             };
                             self.pins.extend(uses.iter().map(pin));
@@ -363,10 +363,10 @@ fn is_about_any(entries: &[Written], images: &[Extracted]) -> bool {
 }
 
 /// The images by their names: each is judged once, however often it is used.
-fn by_name(images: &[Extracted]) -> BTreeMap<String, Vec<Extracted>> {
-    let mut found: BTreeMap<String, Vec<Extracted>> = BTreeMap::new();
+fn by_name(images: &[Extracted]) -> BTreeMap<&str, Vec<&Extracted>> {
+    let mut found: BTreeMap<&str, Vec<&Extracted>> = BTreeMap::new();
     for image in images {
-        found.entry(image.image.image.clone()).or_default().push(image.clone());
+        found.entry(image.image.image.as_str()).or_default().push(image);
     }
     found
 }

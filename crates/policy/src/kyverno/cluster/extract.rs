@@ -62,19 +62,13 @@ impl Extractors {
         self.0.values().flatten().any(|extractor| extractor.expression.is_some())
     }
 
-    /// The images of a request that are to be judged: for a change only those that were not there before.
-    ///
-    /// # Errors
-    /// As [`Extractors::images`].
-    pub(super) fn judged(&self, request: &Request, now: Timestamp) -> Result<Vec<Extracted>, String> {
-        let images = self.images(&request.object, now)?;
-        let Some(old) = request.old_object.as_ref().filter(|_| request.operation == Operation::Update) else {
-            return Ok(images);
-        };
+    /// Of the images of a request those that are to be judged: for a change only the ones that were not there before.
+    pub(super) fn judged(&self, images: &[Extracted], request: &Request, now: Timestamp) -> Vec<Extracted> {
+        let old = request.old_object.as_ref().filter(|_| request.operation == Operation::Update);
         // What was there and cannot be read counts as not there: then everything is judged.
-        let before = self.images(old, now).unwrap_or_default();
-        let is_new = |found: &Extracted| !before.iter().any(|old| old.is_same(found));
-        Ok(images.into_iter().filter(is_new).collect())
+        let before = old.and_then(|old| self.images(old, now).ok()).unwrap_or_default();
+        let is_new = |found: &&Extracted| !before.iter().any(|old| old.is_same(found));
+        images.iter().filter(is_new).cloned().collect()
     }
 
     /// The images of an object. What an extractor finds where a pod has an image takes that one's place.

@@ -10,6 +10,7 @@
 //! | `validate`, `overlay` | `validate`: lists, conditions; patterns over objects |
 //! | `pin` | `mutate`, as far as it pins images |
 //! | `evaluate` | a policy over a request |
+//! | `convert` | a policy in our own language |
 //!
 //! # Where this differs from Kyverno
 //! - Image volumes are images, and what an extractor finds adds to the containers of a pod.
@@ -23,6 +24,7 @@
 mod attestors;
 mod autogen;
 mod context;
+mod convert;
 mod entry;
 mod evaluate;
 mod extract;
@@ -38,6 +40,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(crate) use self::convert::convert;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;

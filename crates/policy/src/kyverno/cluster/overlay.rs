@@ -15,6 +15,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Value};
 
+use crate::kyverno::jmespath::Budget;
 use crate::kyverno::units::{Duration, Quantity, wildcard};
 
 /// The deepest pattern that is followed.
@@ -36,11 +37,19 @@ pub(super) enum Miss {
 /// # Errors
 /// [`Miss`].
 pub(super) fn fits(object: &Value, pattern: &Value) -> Result<(), Miss> {
-    Walk { path: Vec::new() }.value(Some(object), pattern)
+    let budget = Budget::default();
+    let mut walk = Walk { path: Vec::new(), budget: &budget };
+    let result = walk.value(Some(object), pattern);
+    // What was compared after the budget was spent is worth nothing, whatever it says.
+    if budget.bytes(1).is_err() {
+        return Err(walk.differs("a pattern and an object of sensible sizes", None));
+    }
+    result
 }
 
-struct Walk {
+struct Walk<'a> {
     path: Vec<String>,
+    budget: &'a Budget,
 }
 
 /// A name in a pattern, without its anchor.
@@ -68,7 +77,7 @@ impl Anchor {
     }
 }
 
-impl Walk {
+impl Walk<'_> {
     fn differs(&self, expected: impl std::fmt::Display, found: Option<&Value>) -> Miss {
         let found = found.map_or_else(|| "nothing".to_owned(), ToString::to_string);
         Miss::Differs(format!("/{}: expected {expected}, found {found}", self.path.join("/")))
@@ -94,7 +103,7 @@ impl Walk {
             (scalar, Some(Value::Array(list))) => list.iter().enumerate().try_for_each(|(index, element)| {
                 self.within(&index.to_string(), |walk| walk.value(Some(element), scalar))
             }),
-            (scalar, found) if scalar_fits(found, scalar) => Ok(()),
+            (scalar, found) if scalar_fits(found, scalar, self.budget) => Ok(()),
             (scalar, found) => Err(self.differs(scalar, found)),
         }
     }
@@ -104,7 +113,7 @@ impl Walk {
         let mut others = Vec::new();
         for (key, wanted) in pattern {
             let (anchor, name) = Anchor::of(key);
-            let found = member(object, name);
+            let found = member(object, name, self.budget);
             match anchor {
                 Anchor::Condition | Anchor::Global => {
                     let fits = found.is_some() && self.within(name, |walk| walk.value(found, wanted)).is_ok();
@@ -170,20 +179,22 @@ impl Walk {
 }
 
 /// The member of this name, which may have wildcards, as names of labels and annotations have.
-fn member<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+fn member<'a>(object: &'a Map<String, Value>, name: &str, budget: &Budget) -> Option<&'a Value> {
     object.get(name).or_else(|| {
         let wild = name.contains(['*', '?']);
-        object.iter().find(|(key, _)| wild && wildcard(name, key)).map(|(_, value)| value)
+        object.iter().find(|(key, _)| wild && wildcard(name, key, budget)).map(|(_, value)| value)
     })
 }
 
-fn scalar_fits(found: Option<&Value>, pattern: &Value) -> bool {
+fn scalar_fits(found: Option<&Value>, pattern: &Value, budget: &Budget) -> bool {
     match (pattern, found) {
         (Value::Null, None | Some(Value::Null)) => true,
         (Value::Null, Some(Value::String(text))) => text.is_empty(),
         (Value::Null, Some(Value::Bool(value))) => !value,
         (Value::Null, Some(Value::Number(number))) => number.as_f64() == Some(0.0),
-        (Value::String(pattern), Some(found)) => text_of(found).is_some_and(|text| text_fits(&text, pattern)),
+        (Value::String(pattern), Some(found)) => {
+            text_of(found).is_some_and(|text| text_fits(&text, pattern, budget))
+        }
         (Value::Number(wanted), Some(Value::String(text))) => same_number(text, &wanted.to_string()),
         (Value::Number(wanted), Some(Value::Number(found))) => {
             same_number(&found.to_string(), &wanted.to_string())
@@ -207,14 +218,14 @@ fn text_of(value: &Value) -> Option<String> {
 }
 
 /// `a | b & c`: one of the alternatives, in which all parts fit.
-fn text_fits(text: &str, pattern: &str) -> bool {
+fn text_fits(text: &str, pattern: &str, budget: &Budget) -> bool {
     text == pattern
         || pattern
             .split('|')
-            .any(|alternative| alternative.split('&').all(|part| operand_fits(text, part.trim())))
+            .any(|alternative| alternative.split('&').all(|part| operand_fits(text, part.trim(), budget)))
 }
 
-fn operand_fits(text: &str, operand: &str) -> bool {
+fn operand_fits(text: &str, operand: &str, budget: &Budget) -> bool {
     let compared = |wanted: &str, fits: fn(Ordering) -> bool| compare(text, wanted.trim()).is_some_and(fits);
     if let Some(wanted) = operand.strip_prefix(">=") {
         return compared(wanted, Ordering::is_ge);
@@ -229,7 +240,7 @@ fn operand_fits(text: &str, operand: &str) -> bool {
         return compared(wanted, Ordering::is_lt);
     }
     if let Some(wanted) = operand.strip_prefix('!') {
-        return !equal(text, wanted.trim());
+        return !equal(text, wanted.trim(), budget);
     }
     if let Some((low, high)) = range(operand, "!-") {
         return compare(text, low).is_some_and(Ordering::is_lt)
@@ -239,7 +250,7 @@ fn operand_fits(text: &str, operand: &str) -> bool {
         return compare(text, low).is_some_and(Ordering::is_ge)
             && compare(text, high).is_some_and(Ordering::is_le);
     }
-    equal(text, operand)
+    equal(text, operand, budget)
 }
 
 /// Both ends of a range of quantities or lengths of time.
@@ -248,8 +259,8 @@ fn range<'a>(operand: &'a str, sign: &str) -> Option<(&'a str, &'a str)> {
     compare(low, high).is_some().then_some((low, high))
 }
 
-fn equal(text: &str, wanted: &str) -> bool {
-    wildcard(wanted, text) || compare(text, wanted).is_some_and(Ordering::is_eq)
+fn equal(text: &str, wanted: &str, budget: &Budget) -> bool {
+    wildcard(wanted, text, budget) || compare(text, wanted).is_some_and(Ordering::is_eq)
 }
 
 /// Which is more, if both are lengths of time or both quantities.
@@ -266,13 +277,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn pod(spec: Value) -> Value {
+    fn pod(spec: &Value) -> Value {
         json!({"kind": "Pod", "spec": spec})
     }
 
     fn images(names: &[&str]) -> Value {
         pod(
-            json!({"containers": names.iter().map(|name| json!({"name": "c", "image": name})).collect::<Vec<_>>()}),
+            &json!({"containers": names.iter().map(|name| json!({"name": "c", "image": name})).collect::<Vec<_>>()}),
         )
     }
 
@@ -284,8 +295,8 @@ mod tests {
         for wrong in [
             images(&["eu.foo.io/a", "docker.io/b"]),
             images(&["eu.foo.io.evil.example/a"]),
-            pod(json!({"containers": [{"image": "bar.io/b"}], "initContainers": [{"image": "evil.io/b"}]})),
-            pod(json!({})),
+            pod(&json!({"containers": [{"image": "bar.io/b"}], "initContainers": [{"image": "evil.io/b"}]})),
+            pod(&json!({})),
         ] {
             assert!(matches!(fits(&wrong, &pattern), Err(Miss::Differs(_))), "{wrong}");
         }
@@ -296,14 +307,14 @@ mod tests {
         let differs = |found: Result<(), Miss>| matches!(found, Err(Miss::Differs(_)));
         let pull = json!({"spec": {"containers": [{"(image)": "*:latest", "imagePullPolicy": "Always"}]}});
         let with = |image: &str, policy: &str| {
-            pod(json!({"containers": [{"image": image, "imagePullPolicy": policy}]}))
+            pod(&json!({"containers": [{"image": image, "imagePullPolicy": policy}]}))
         };
         assert_eq!(fits(&with("a:latest", "Always"), &pull), Ok(()));
         assert!(differs(fits(&with("a:latest", "Never"), &pull)));
         assert_eq!(fits(&with("a:v1", "Never"), &pull), Err(Miss::Skipped));
         let absent = json!({"spec": {"X(hostPath)": "null"}});
-        assert_eq!(fits(&pod(json!({})), &absent), Ok(()));
-        assert!(differs(fits(&pod(json!({"hostPath": "/"})), &absent)));
+        assert_eq!(fits(&pod(&json!({})), &absent), Ok(()));
+        assert!(differs(fits(&pod(&json!({"hostPath": "/"})), &absent)));
         let exists = json!({"spec": {"^(containers)": [{"image": "proxy/*"}]}});
         assert_eq!(fits(&images(&["a/b", "proxy/c"]), &exists), Ok(()));
         assert!(differs(fits(&images(&["a/b"]), &exists)));

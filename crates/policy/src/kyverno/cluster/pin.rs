@@ -6,7 +6,7 @@
 use countersign_registry::Reference;
 use serde_json::{Map, Value};
 
-use super::context::{Names, substituted};
+use super::context::{Names, check_conditions, substituted};
 use super::extract::Extracted;
 use super::schema::{ForEach, Mutate};
 use super::validate::{elements, holds, with_element};
@@ -104,6 +104,9 @@ impl Each {
         let patch = written.patch_strategic_merge.clone().unwrap_or_default();
         if !is_of_images(&patch) {
             return Err(wrong("patchStrategicMerge"));
+        }
+        if let Some(conditions) = &written.preconditions {
+            check_conditions(conditions, &format!("{path}.preconditions"))?;
         }
         Ok(Self {
             list: written.list.clone(),

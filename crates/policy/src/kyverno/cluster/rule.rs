@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::context::Names;
+use super::context::{Names, check_conditions};
 use super::entry::{Written, access};
 use super::extract::Extractors;
 use super::pin::Pinning;
@@ -143,7 +143,7 @@ impl Rule {
         path: &str,
         lints: &mut Vec<Lint>,
     ) -> Result<Self, ReadError> {
-        let written: schema::Rule = from_value(value).map_err(|e| e.within(path))?;
+        let written: schema::Rule = from_value(&without_empty(value)).map_err(|e| e.within(path))?;
         let at = |field: &str| format!("{path}.{field}");
         if written.name.is_empty() || written.name.len() > MAX_NAME {
             return Err(ReadError::new(at("name"), format!("expected a name of 1 to {MAX_NAME} characters")));
@@ -183,7 +183,7 @@ impl Rule {
             allowed.extend(&access(given, namespace, &at("context.imageRegistry.imageRegistryCredentials"))?);
         }
         if let Some(conditions) = &written.preconditions {
-            conditions.check().map_err(|e| ReadError::new(at("preconditions"), e.to_string()))?;
+            check_conditions(conditions, &at("preconditions"))?;
         }
         Ok(Self {
             name: written.name,
@@ -209,6 +209,18 @@ impl Rule {
     }
 }
 
+/// The rule without the kinds of rules that it is not, which older versions of Kyverno write as empty objects.
+fn without_empty(rule: &Value) -> Value {
+    let mut rule = rule.clone();
+    if let Value::Object(fields) = &mut rule {
+        let empty = |value: &Value| value.as_object().is_some_and(serde_json::Map::is_empty);
+        fields.retain(|name, value| {
+            !(matches!(name.as_str(), "validate" | "mutate" | "generate") && empty(value))
+        });
+    }
+    rule
+}
+
 /// What the rule asks: one thing.
 fn body(
     written: &schema::Rule,
@@ -218,11 +230,7 @@ fn body(
     lints: &mut Vec<Lint>,
 ) -> Result<Body, ReadError> {
     let at = |field: &str| format!("{path}.{field}");
-    if written
-        .generate
-        .as_ref()
-        .is_some_and(|generate| !generate.is_null() && *generate != serde_json::json!({}))
-    {
+    if written.generate.is_some() {
         return Err(ReadError::new(at("generate"), "expected rules over images; objects are not made here"));
     }
     match (written.verify_images.as_slice(), &written.validate, &written.mutate) {

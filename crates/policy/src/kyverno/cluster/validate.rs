@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::context::{Names, substituted, text, unusable};
+use super::context::{Names, check_conditions, substituted, text, unusable};
 use super::overlay::{Miss, fits};
 use super::schema::{Deny, ForEach, Validate};
 use crate::ask::{Ask, Stop};
@@ -115,7 +115,10 @@ impl Parts<'_> {
         match (self.pattern, self.any_pattern, self.deny, self.foreach) {
             (Some(pattern), [], None, []) => Ok(Asked::Patterns(vec![pattern.clone()])),
             (None, patterns @ [_, ..], None, []) => Ok(Asked::Patterns(patterns.to_vec())),
-            (None, [], Some(deny), []) => Ok(Asked::Deny(deny.conditions.clone())),
+            (None, [], Some(deny), []) => {
+                check_conditions(&deny.conditions, &format!("{path}.deny.conditions"))?;
+                Ok(Asked::Deny(deny.conditions.clone()))
+            }
             (None, [], None, foreach @ [_, ..]) if depth < MAX_DEPTH => {
                 let read = |(index, each)| {
                     Each::read(each, namespace, &format!("{path}.foreach[{index}]"), depth + 1)
@@ -138,6 +141,9 @@ impl Each {
         if written.patch_strategic_merge.is_some() {
             let message = "expected pattern, anyPattern, deny or foreach: a check changes nothing";
             return Err(ReadError::new(format!("{path}.patchStrategicMerge"), message));
+        }
+        if let Some(conditions) = &written.preconditions {
+            check_conditions(conditions, &format!("{path}.preconditions"))?;
         }
         let parts = Parts {
             pattern: written.pattern.as_ref(),
@@ -214,7 +220,11 @@ impl Asked {
     }
 }
 
+/// What an object looks like says nothing against taking it away.
 fn one_fits(object: &Value, patterns: &[Value], context: &Context) -> Result<Verdict, Stop> {
+    if context.is_delete() {
+        return Ok(Verdict::Skip);
+    }
     let mut misses = Vec::new();
     let mut skipped = false;
     for pattern in patterns {

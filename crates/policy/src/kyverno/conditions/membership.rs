@@ -3,10 +3,11 @@
 //! A value is a list, a text, a text that holds a list in JSON, or a range such as `10-20`.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde_json::Value;
-use std::sync::LazyLock;
 
 use super::operators::Sides;
 use crate::kyverno::jmespath::text_of;
@@ -34,7 +35,7 @@ enum Offer {
 }
 
 /// Whether the membership holds; a key or value of another kind makes it false.
-pub(super) fn holds(membership: Membership, key: &Value, value: &Value, sides: Sides) -> bool {
+pub(super) fn holds(membership: Membership, key: &Value, value: &Value, sides: Sides<'_>) -> bool {
     let negative = matches!(membership, Membership::AnyNot | Membership::AllNot);
     match key {
         Value::String(_) | Value::Number(_) | Value::Bool(_) => {
@@ -49,7 +50,7 @@ pub(super) fn holds(membership: Membership, key: &Value, value: &Value, sides: S
 }
 
 /// Whether a single key is in a value.
-fn single(key: &str, value: &Value, sides: Sides) -> Option<bool> {
+fn single(key: &str, value: &Value, sides: Sides<'_>) -> Option<bool> {
     match value {
         Value::Array(items) => Some(items.iter().any(|item| sides.either_matches(key, &text_of(item)))),
         Value::String(text) if sides.value_matches(key, text) => Some(true),
@@ -61,7 +62,7 @@ fn single(key: &str, value: &Value, sides: Sides) -> Option<bool> {
     }
 }
 
-fn several(membership: Membership, keys: &[String], value: &Value, sides: Sides) -> Option<bool> {
+fn several(membership: Membership, keys: &[String], value: &Value, sides: Sides<'_>) -> Option<bool> {
     let offer = match value {
         Value::Array(items) => Offer::Texts(items.iter().map(text_of).collect()),
         Value::String(text) if keys.len() == 1 && keys.first() == Some(text) => {
@@ -115,7 +116,7 @@ fn order(left: &str, right: &str) -> Option<Ordering> {
 
 /// `In` and `NotIn`. Lists are compared as they are, without patterns; a list of anything else than texts is an error,
 /// where Kyverno falls over. For a text against a list, patterns count.
-pub(super) fn older(key: &Value, value: &Value, sides: Sides, negative: bool) -> Result<bool, String> {
+pub(super) fn older(key: &Value, value: &Value, sides: Sides<'_>, negative: bool) -> Result<bool, String> {
     let keys = match key {
         Value::String(_) | Value::Number(_) | Value::Bool(_) => {
             let key = text_of(key);
@@ -138,18 +139,18 @@ pub(super) fn older(key: &Value, value: &Value, sides: Sides, negative: bool) ->
         let other = if negative { "AnyNotIn or AllNotIn" } else { "AnyIn or AllIn" };
         format!("expected a list of texts as the key, found something else in it; write {other}, which takes any values")
     })?;
-    let texts: Vec<String> = match value {
+    let texts: BTreeSet<String> = match value {
         Value::Array(items) => match items.iter().map(|item| item.as_str().map(str::to_owned)).collect() {
             Some(texts) => texts,
             None => return Ok(false),
         },
-        Value::String(text) if keys == [text.as_str()] => vec![text.clone()],
+        Value::String(text) if keys == [text.as_str()] => BTreeSet::from([text.clone()]),
         Value::String(text) => match serde_json::from_str(text) {
             Ok(texts) => texts,
             Err(_) => return Ok(false),
         },
         _ => return Ok(false),
     };
-    let inside = keys.iter().all(|key| texts.iter().any(|text| text == key));
+    let inside = keys.iter().all(|key| texts.contains(*key));
     Ok(inside != negative)
 }

@@ -122,9 +122,10 @@ impl Condition {
     fn hold(&self, run: &Run<'_>) -> Result<(bool, String), VariableError> {
         let key = run.document(&self.key, "key", 0)?;
         let value = run.document(&self.value, "value", 0)?;
-        let sides = Sides::new(has_variables(&self.key), has_variables(&self.value));
+        let sides = Sides::new(has_variables(&self.key), has_variables(&self.value), run.budget);
         let holds = holds(self.operator, &key, &value, sides)
             .map_err(|detail| VariableError::at("", Reason::Condition(detail)))?;
+        run.budget.bytes(1).map_err(|error| VariableError::at("", Reason::Condition(error.to_string())))?;
         let words = if self.message.is_empty() {
             let negation = if holds { "" } else { "not: " };
             format!("{negation}{} {} {}", shown(&key), self.operator.name(), shown(&value))

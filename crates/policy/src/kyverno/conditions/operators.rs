@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::membership::{self, Membership};
+use crate::kyverno::jmespath::{Budget, equal};
 use crate::kyverno::units::{Duration, Quantity, version, wildcard};
 
 /// An operator.
@@ -74,32 +75,39 @@ impl Operator {
 }
 
 /// Which sides of a condition may hold patterns: those that the policy wrote. A text from a request or a predicate is
-/// itself, also with a `*` in it, unless the other side is the policy's own text and it has none.
+/// itself, also with a `*` in it, unless the other side comes from there as well.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Sides {
+pub(super) struct Sides<'a> {
     key: bool,
     value: bool,
+    budget: &'a Budget,
 }
 
-impl Sides {
-    pub(super) const fn new(key_is_data: bool, value_is_data: bool) -> Self {
-        Self { key: !key_is_data, value: !value_is_data || key_is_data }
+impl<'a> Sides<'a> {
+    pub(super) const fn new(key_is_data: bool, value_is_data: bool, budget: &'a Budget) -> Self {
+        Self { key: !key_is_data, value: !value_is_data || key_is_data, budget }
     }
 
-    /// Whether two texts match, where the value alone may be a pattern.
+    /// Whether two texts match, where the value alone may be a pattern. Once the budget is spent everything does, so that
+    /// what is left is over soon; the answer is thrown away then.
     pub(super) fn value_matches(self, key: &str, value: &str) -> bool {
-        key == value || (self.value && wildcard(value, key))
+        key == value || (self.value && wildcard(value, key, self.budget)) || self.budget.steps(1).is_err()
     }
 
     /// Whether two texts match, where either may be a pattern.
     pub(super) fn either_matches(self, key: &str, value: &str) -> bool {
-        self.value_matches(key, value) || (self.key && wildcard(key, value))
+        self.value_matches(key, value) || (self.key && wildcard(key, value, self.budget))
     }
 }
 
 /// Whether a condition holds. A value of a kind that an operator knows nothing to do with makes it false, as in Kyverno,
 /// but for what Kyverno falls over, which is an error.
-pub(super) fn holds(operator: Operator, key: &Value, value: &Value, sides: Sides) -> Result<bool, String> {
+pub(super) fn holds(
+    operator: Operator,
+    key: &Value,
+    value: &Value,
+    sides: Sides<'_>,
+) -> Result<bool, String> {
     let is_longer: fn(Ordering) -> bool = match operator {
         Operator::Equals => return Ok(equals(key, value, sides)),
         // Kyverno knows no "not equal" for a key that is null.
@@ -159,17 +167,18 @@ fn numeric(value: &Value) -> Option<f64> {
 }
 
 /// Whether a key equals a value. A number equals a text with that number in it, if it is the key.
-fn equals(key: &Value, value: &Value, sides: Sides) -> bool {
+fn equals(key: &Value, value: &Value, sides: Sides<'_>) -> bool {
     match key {
         Value::Null => false,
         Value::Bool(key) => value.as_bool() == Some(*key),
         Value::Number(_) => numeric(key).zip(numeric(value)).is_some_and(|(key, value)| key == value),
         Value::String(text) => text_equals(key, text, value, sides),
-        Value::Array(_) | Value::Object(_) => same(key, value),
+        // No answer means that the budget is spent, which whoever asks looks at.
+        Value::Array(_) | Value::Object(_) => equal(key, value, sides.budget).unwrap_or(false),
     }
 }
 
-fn text_equals(key: &Value, text: &str, value: &Value, sides: Sides) -> bool {
+fn text_equals(key: &Value, text: &str, value: &Value, sides: Sides<'_>) -> bool {
     if let Some((key, value)) = lengths(key, value) {
         return key == value;
     }
@@ -178,21 +187,6 @@ fn text_equals(key: &Value, text: &str, value: &Value, sides: Sides) -> bool {
         return Quantity::parse(value).is_some_and(|value| value.nanos == key.nanos);
     }
     sides.value_matches(text, value)
-}
-
-/// Whether two values are the same; 1 and 1.0 are.
-fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left == right || left.as_f64() == right.as_f64(),
-        (Value::Array(left), Value::Array(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
-        }
-        (Value::Object(left), Value::Object(right)) => {
-            left.len() == right.len()
-                && left.iter().all(|(name, left)| right.get(name).is_some_and(|right| same(left, right)))
-        }
-        (left, right) => left == right,
-    }
 }
 
 /// The order of two amounts: as lengths of time, as quantities, as numbers, as versions.

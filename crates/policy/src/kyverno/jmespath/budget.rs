@@ -13,6 +13,8 @@ pub struct Budget(Cell<usize>);
 
 /// What a value takes beside its texts, and what a step counts.
 const UNIT: usize = 32;
+/// How deep a value may be nested to be copied. JSON that is read is at most 128 deep.
+const DEEPEST: usize = 512;
 
 impl Default for Budget {
     fn default() -> Self {
@@ -45,15 +47,22 @@ impl Budget {
     /// Takes what a copy of a value needs.
     ///
     /// # Errors
-    /// As [`Budget::bytes`].
+    /// As [`Budget::bytes`]; also for one that is nested deeper than a copy should have to go.
     pub fn value(&self, value: &Value) -> Result<(), Error> {
+        self.value_at(value, 0)
+    }
+
+    fn value_at(&self, value: &Value, depth: usize) -> Result<(), Error> {
+        if depth > DEEPEST {
+            return Err(Error::TooMuch);
+        }
         self.steps(1)?;
         match value {
             Value::String(text) => self.bytes(text.len()),
-            Value::Array(items) => items.iter().try_for_each(|item| self.value(item)),
+            Value::Array(items) => items.iter().try_for_each(|item| self.value_at(item, depth + 1)),
             Value::Object(fields) => fields.iter().try_for_each(|(name, field)| {
                 self.bytes(UNIT + name.len())?;
-                self.value(field)
+                self.value_at(field, depth + 1)
             }),
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
         }

@@ -1,8 +1,11 @@
 //! Evaluating expressions. What stands in the document is borrowed, what is made is owned and was charged.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::functions::{Argument, Call};
@@ -15,6 +18,8 @@ use super::{Budget, Error};
 pub(super) struct Run<'a> {
     pub(super) now: Timestamp,
     pub(super) budget: &'a Budget,
+    /// The regular expressions that were compiled: the same one is often asked for each item of a list.
+    pub(super) regexes: &'a RefCell<BTreeMap<String, Regex>>,
 }
 
 type Found<'v> = Result<Cow<'v, Value>, Error>;
@@ -204,8 +209,8 @@ impl Run<'_> {
 
     fn compare(&self, comparison: Comparison, left: &Value, right: &Value) -> Result<Value, Error> {
         match comparison {
-            Comparison::Equal => return Ok(Value::Bool(self.equal(left, right)?)),
-            Comparison::NotEqual => return Ok(Value::Bool(!self.equal(left, right)?)),
+            Comparison::Equal => return Ok(Value::Bool(equal(left, right, self.budget)?)),
+            Comparison::NotEqual => return Ok(Value::Bool(!equal(left, right, self.budget)?)),
             _ => {}
         }
         let (Some(left), Some(right)) = (left.as_f64(), right.as_f64()) else { return Ok(Value::Null) };
@@ -216,40 +221,40 @@ impl Run<'_> {
             _ => left >= right,
         }))
     }
+}
 
-    /// Whether two values are the same; 1 and 1.0 are.
-    pub(super) fn equal(&self, left: &Value, right: &Value) -> Result<bool, Error> {
-        self.budget.steps(1)?;
-        Ok(match (left, right) {
-            (Value::Number(left), Value::Number(right)) => {
-                left == right || (left.as_f64().is_some() && left.as_f64() == right.as_f64())
+/// Whether two values are the same; 1 and 1.0 are.
+pub(in crate::kyverno) fn equal(left: &Value, right: &Value, budget: &Budget) -> Result<bool, Error> {
+    budget.steps(1)?;
+    Ok(match (left, right) {
+        (Value::Number(left), Value::Number(right)) => {
+            left == right || (left.as_f64().is_some() && left.as_f64() == right.as_f64())
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            if left.len() != right.len() {
+                return Ok(false);
             }
-            (Value::Array(left), Value::Array(right)) => {
-                if left.len() != right.len() {
+            for (left, right) in left.iter().zip(right) {
+                if !equal(left, right, budget)? {
                     return Ok(false);
                 }
-                for (left, right) in left.iter().zip(right) {
-                    if !self.equal(left, right)? {
-                        return Ok(false);
-                    }
-                }
-                true
             }
-            (Value::Object(left), Value::Object(right)) => {
-                if left.len() != right.len() {
-                    return Ok(false);
-                }
-                for (name, left) in left {
-                    match right.get(name) {
-                        Some(right) if self.equal(left, right)? => {}
-                        _ => return Ok(false),
-                    }
-                }
-                true
+            true
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            if left.len() != right.len() {
+                return Ok(false);
             }
-            (left, right) => left == right,
-        })
-    }
+            for (name, left) in left {
+                match right.get(name) {
+                    Some(right) if equal(left, right, budget)? => {}
+                    _ => return Ok(false),
+                }
+            }
+            true
+        }
+        (left, right) => left == right,
+    })
 }
 
 fn at(items: &[Value], index: i64) -> Option<&Value> {

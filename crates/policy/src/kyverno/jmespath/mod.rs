@@ -11,11 +11,14 @@ mod interpret;
 mod lexer;
 mod parser;
 
+use std::cell::RefCell;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
 pub use budget::Budget;
 pub(super) use functions::kind_of;
+pub(super) use interpret::equal;
 pub use lexer::Piece;
 pub(super) use lexer::text_of;
 
@@ -51,7 +54,7 @@ pub enum Error {
     #[error("expected a slice with a step other than 0")]
     ZeroStep,
     /// It takes more than an evaluation may.
-    #[error("the expression makes more than {} MiB; narrow it with a filter", Budget::LIMIT >> 20)]
+    #[error("evaluating this takes more than {} MiB or two million steps; narrow it with a filter", Budget::LIMIT >> 20)]
     TooMuch,
 }
 
@@ -82,7 +85,7 @@ impl Expression {
     /// # Errors
     /// [`Error`].
     pub fn search(&self, data: &Value, now: Timestamp, budget: &Budget) -> Result<Value, Error> {
-        let run = interpret::Run { now, budget };
+        let run = interpret::Run { now, budget, regexes: &RefCell::default() };
         run.own(run.evaluate(&self.0, data)?)
     }
 }

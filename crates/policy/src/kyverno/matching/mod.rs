@@ -3,7 +3,7 @@
 mod written;
 
 use crate::ask::{Ask, Stop};
-use crate::kyverno::selector::{LabelSelector, has};
+use crate::kyverno::selector::{LabelSelector, check_pattern, has};
 use crate::pattern::Glob;
 use crate::read::ReadError;
 use crate::request::{Operation, Request};
@@ -147,6 +147,9 @@ impl Selection {
                 selector.check().map_err(|e| ReadError::new(at(field), e))?;
             }
         }
+        for (name, value) in &resources.annotations {
+            check_pattern(name, value).map_err(|e| ReadError::new(at("annotations"), e))?;
+        }
         let kinds = resources
             .kinds
             .iter()
@@ -266,6 +269,8 @@ impl KindSelector {
         parts.extend(last.splitn(2, '.'));
         let (group, version, kind, subresource) = match parts.as_slice() {
             ["*", "*"] => ("*", "*", "*", "*"),
+            // Kinds begin with a capital.
+            ["*", subresource] if subresource.to_lowercase() == *subresource => ("*", "*", "*", *subresource),
             [kind] => ("*", "*", *kind, ""),
             [version, kind] if is_version(version) => ("*", *version, *kind, ""),
             [kind, subresource] => ("*", "*", *kind, *subresource),
@@ -297,9 +302,14 @@ impl KindSelector {
     }
 }
 
+/// `v1`, `v2beta1`, `v1alpha3`, or a star.
 fn is_version(part: &str) -> bool {
-    let numbered = part.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    part == "*" || numbered
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let numbered = |rest: &str| match rest.split_once("alpha").or_else(|| rest.split_once("beta")) {
+        Some((major, minor)) => digits(major) && digits(minor),
+        None => digits(rest),
+    };
+    part == "*" || part.strip_prefix('v').is_some_and(numbered)
 }
 
 impl Subject {

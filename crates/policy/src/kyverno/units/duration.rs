@@ -4,13 +4,13 @@ use std::fmt;
 
 /// A length of time in nanoseconds. It may be negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::kyverno) struct Duration(pub(in crate::kyverno) i64);
+pub(crate) struct Duration(pub(crate) i64);
 
 const SECOND: i64 = 1_000_000_000;
 
 impl Duration {
     /// Reads one; `0` needs no unit, everything else does.
-    pub(in crate::kyverno) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (negative, mut rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),

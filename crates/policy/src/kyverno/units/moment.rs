@@ -44,8 +44,8 @@ impl Moment {
         Self::parse_layout(RFC_3339, text)
     }
 
-    /// Reads a time in one of Go's layouts. Names of zones are not read, except UTC and GMT: what they mean depends on
-    /// the place.
+    /// Reads a time in one of Go's layouts. A name of a zone, such as `MST`, counts as UTC: what it means depends on the
+    /// place, and Go knows only that of the machine it runs on.
     pub(in crate::kyverno) fn parse_layout(layout: &str, text: &str) -> Option<Self> {
         let mut fields = Fields::default();
         let (mut layout, mut text) = (layout, text);
@@ -269,7 +269,10 @@ impl Fields {
                 return (!exact || self.nanos % places == 0).then_some(text);
             }
             Element::Zone { z, colon, parts } => return self.zone(text, *z, *colon, *parts),
-            Element::ZoneName => return text.strip_prefix("UTC").or_else(|| text.strip_prefix("GMT")),
+            Element::ZoneName => {
+                let letters = text.bytes().take_while(u8::is_ascii_uppercase).count();
+                return text.get(letters..).filter(|_| (3..=4).contains(&letters));
+            }
         }
         Some(rest)
     }
@@ -359,6 +362,7 @@ mod tests {
             ("Mon Jan _2 15:04:05 2006", "Mon Jan  2 15:04:05 2006", "2006-01-02T15:04:05Z"),
             ("Mon Jan _2 15:04:05 MST 2006", "Mon Jan 12 15:04:05 UTC 2006", "2006-01-12T15:04:05Z"),
             ("02 Jan 06 15:04 MST", "02 Jan 06 15:04 GMT", "2006-01-02T15:04:00Z"),
+            ("02 Jan 06 15:04 MST", "02 Jan 06 15:04 CEST", "2006-01-02T15:04:00Z"),
             ("Monday, 02-Jan-06 15:04:05 MST", "Monday, 02-Jan-70 15:04:05 UTC", "1970-01-02T15:04:05Z"),
             ("3:04PM", "1:05PM", "0000-01-01T13:05:00Z"),
             ("3:04 pm", "12:05 am", "0000-01-01T00:05:00Z"),
@@ -383,7 +387,8 @@ mod tests {
             ("2006-01-02T15:04:05Z07:00", "2023-02-01T10:00:00"),
             ("2006-01-02T15:04:05Z07:00", "2023-02-01T10:00:00Zx"),
             ("2006-01-02T15:04:05Z07:00", "2023-02-01T10:00:00+99:00"),
-            ("2006-01-02 MST", "2023-02-01 CET"),
+            ("2006-01-02 MST", "2023-02-01 cet"),
+            ("2006-01-02 MST", "2023-02-01 +01"),
             ("2006", "20x6"),
             ("Jan 2006", "Foo 2020"),
         ] {

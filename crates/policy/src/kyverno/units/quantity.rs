@@ -96,7 +96,7 @@ fn amount(digits: &[u8], exponent: i32, binary: u32) -> i128 {
     let mut digits = digits.iter();
     for digit in digits.by_ref() {
         match value.checked_mul(10).and_then(|value| value.checked_add(i128::from(*digit))) {
-            Some(next) if next < i128::MAX >> 64 => value = next,
+            Some(next) if next < i128::MAX / binary => value = next,
             _ => {
                 // No more places fit; those that are left only say how large it is.
                 lost |= *digit != 0;

@@ -13,12 +13,25 @@ pub(in crate::kyverno) fn version(text: &str) -> Option<Version> {
 #[derive(Debug)]
 pub(in crate::kyverno) struct Range(Vec<Vec<Bound>>);
 
+/// What a range says of a version.
 #[derive(Debug)]
-struct Bound {
-    version: Version,
-    holds: fn(Ordering) -> bool,
-    /// Whether the bound is about the opposite.
-    negated: bool,
+enum Bound {
+    /// How it compares with another.
+    Compares(Version, fn(Ordering) -> bool),
+    /// It is below the first, or the second or above.
+    Outside(Version, Version),
+}
+
+impl Bound {
+    /// What a version was built from does not count.
+    fn holds(&self, version: &Version) -> bool {
+        match self {
+            Self::Compares(other, holds) => holds(version.cmp_precedence(other)),
+            Self::Outside(low, high) => {
+                version.cmp_precedence(low).is_lt() || version.cmp_precedence(high).is_ge()
+            }
+        }
+    }
 }
 
 impl Range {
@@ -46,42 +59,36 @@ impl Range {
         Some(Self(alternatives))
     }
 
-    /// Whether a version is in it. What a version was built from does not count.
+    /// Whether a version is in it.
     pub(in crate::kyverno) fn holds(&self, version: &Version) -> bool {
-        let holds = |bound: &Bound| (bound.holds)(version.cmp_precedence(&bound.version)) != bound.negated;
-        self.0.iter().any(|bounds| bounds.iter().all(holds))
+        self.0.iter().any(|bounds| bounds.iter().all(|bound| bound.holds(version)))
     }
 }
 
 /// Adds what an operator and a version say. `1.x` stands for everything from 1.0.0 up to 2.0.0.
 fn bound(operator: &str, text: &str, bounds: &mut Vec<Bound>) -> Option<()> {
-    let mut add = |version: Version, holds: fn(Ordering) -> bool, negated: bool| {
-        bounds.push(Bound { version, holds, negated });
+    let wild = wild(text);
+    let (low, high) = match &wild {
+        Some((low, high)) => (low.clone(), high.clone()),
+        None => version(text).map(|version| (version.clone(), version))?,
     };
-    if let Some((low, high)) = wild(text) {
-        match operator {
-            "" | "=" | "==" => {
-                add(low, Ordering::is_ge, false);
-                add(high, Ordering::is_lt, false);
-            }
-            ">" => add(high, Ordering::is_ge, false),
-            ">=" => add(low, Ordering::is_ge, false),
-            "<" => add(low, Ordering::is_lt, false),
-            "<=" => add(high, Ordering::is_lt, false),
-            _ => return None,
+    let last = match (operator, wild.is_some()) {
+        ("" | "=" | "==", true) => {
+            bounds.push(Bound::Compares(low, Ordering::is_ge));
+            Bound::Compares(high, Ordering::is_lt)
         }
-        return Some(());
-    }
-    let version = version(text)?;
-    match operator {
-        "" | "=" | "==" => add(version, Ordering::is_eq, false),
-        "!" | "!=" => add(version, Ordering::is_eq, true),
-        ">" => add(version, Ordering::is_gt, false),
-        ">=" => add(version, Ordering::is_ge, false),
-        "<" => add(version, Ordering::is_lt, false),
-        "<=" => add(version, Ordering::is_le, false),
+        ("!" | "!=", true) => Bound::Outside(low, high),
+        (">", true) => Bound::Compares(high, Ordering::is_ge),
+        ("<=", true) => Bound::Compares(high, Ordering::is_lt),
+        ("" | "=" | "==", false) => Bound::Compares(low, Ordering::is_eq),
+        ("!" | "!=", false) => Bound::Compares(low, Ordering::is_ne),
+        (">", false) => Bound::Compares(low, Ordering::is_gt),
+        ("<=", false) => Bound::Compares(low, Ordering::is_le),
+        (">=", _) => Bound::Compares(low, Ordering::is_ge),
+        ("<", _) => Bound::Compares(low, Ordering::is_lt),
         _ => return None,
-    }
+    };
+    bounds.push(last);
     Some(())
 }
 
@@ -126,6 +133,9 @@ mod tests {
             ("1.3.0", ">1.2.x", true),
             ("1.3.0", "<=1.2.x", false),
             ("1.3.0", "> 1.2.0", true),
+            ("4.1.3", "!4.x.x", false),
+            ("5.0.0", "!=4.x", true),
+            ("3.9.9", ">=4.x || <3.x", false),
         ] {
             let found = Range::parse(range).unwrap().holds(&version(text).unwrap());
             assert_eq!(found, holds, "{text} in {range}");
@@ -137,7 +147,7 @@ mod tests {
         for text in ["", "1", "1.2", "v1.2.3", "01.2.3", "1.2.3-", "latest"] {
             assert!(version(text).is_none(), "{text}");
         }
-        for text in ["", "||", ">=", "1.2.3 ||", "~1.2.3", "^1.0.0", "!1.x", "x", "latest", ">=1.0.0 <"] {
+        for text in ["", "||", ">=", "1.2.3 ||", "~1.2.3", "^1.0.0", "=<1.0.0", "x", "latest", ">=1.0.0 <"] {
             assert!(Range::parse(text).is_none(), "{text}");
         }
     }

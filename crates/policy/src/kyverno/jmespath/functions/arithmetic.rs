@@ -1,4 +1,5 @@
-//! Arithmetic on numbers, quantities and lengths of time. A text is a quantity if it can be one.
+//! Arithmetic on numbers, quantities and lengths of time. A text is a quantity if it can be one: `30m` is 0.03, not half an
+//! hour.
 
 use serde_json::Value;
 

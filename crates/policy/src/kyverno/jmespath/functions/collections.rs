@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Kind::{Any, Array, Number, Object, Text};
-use super::{Call, Function, Outcome, function, whole};
+use super::{Call, Function, Outcome, function};
 use crate::kyverno::jmespath::lexer::text_of;
 
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -113,18 +113,4 @@ fn object_from_lists(call: &Call<'_>) -> Outcome {
         object.insert(key, value);
     }
     Ok(Value::Object(object))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whole_numbers_are_exact_or_none() {
-        assert_eq!(whole(3.0), Some(3));
-        assert_eq!(whole(-3.0), Some(-3));
-        assert_eq!(whole(0.5), None);
-        assert_eq!(whole(1e300), None);
-        assert_eq!(whole(f64::NAN), None);
-    }
 }

@@ -1,6 +1,6 @@
 //! Functions that read other formats: JSON, YAML, versions, certificates, names of images; and hashes.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use countersign_crypto::encoding;
 use countersign_registry::Reference;
@@ -88,7 +88,7 @@ fn x509_decode(call: &Call<'_>) -> Outcome {
         "PublicKeyAlgorithm": 1,
         "PublicKey": {"N": decimal(&modulus), "E": exponent},
         "Version": 3,
-        "SerialNumber": decimal(certificate.serial()),
+        "SerialNumber": number(call, &decimal(certificate.serial()))?,
         "Issuer": name(call, certificate.issuer())?,
         "Subject": name(call, certificate.subject())?,
         "NotBefore": certificate.not_before().to_string(),
@@ -100,6 +100,16 @@ fn x509_decode(call: &Call<'_>) -> Outcome {
         "DNSNames": names(|san| if let San::Dns(name) = san { Some(name) } else { None }),
         "EmailAddresses": names(|san| if let San::Email(name) = san { Some(name) } else { None }),
     }))
+}
+
+/// A number as JSON has them: one that is too long for that loses its last digits, as in Kyverno.
+fn number(call: &Call<'_>, digits: &str) -> Outcome {
+    if let Ok(number) = digits.parse::<u64>() {
+        return Ok(Value::from(number));
+    }
+    digits
+        .parse()
+        .map_or_else(|_| Err(call.error("the serial number is no number")), |number| call.numeric(number))
 }
 
 /// A distinguished name under Go's names of its parts.
@@ -180,6 +190,7 @@ fn is_external_url(call: &Call<'_>) -> Outcome {
     let url =
         Url::parse(text).map_err(|error| call.error(format!("expected a URL, found \"{text}\": {error}")))?;
     let address = match url.host() {
+        Some(Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
         Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
         Some(Host::Ipv6(address)) => Some(address.to_canonical()),
         Some(Host::Domain(name)) => name.parse::<IpAddr>().ok(),

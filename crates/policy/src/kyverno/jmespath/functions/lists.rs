@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Kind::{Any, Array, Number, Numbers, Object, Reference, Text, Texts};
 use super::{Call, Error, Function, Outcome, function};
+use crate::kyverno::jmespath::interpret::equal;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("contains", &[&[Text, Array], &[Any]], contains),
@@ -29,7 +30,7 @@ fn contains(call: &Call<'_>) -> Outcome {
         return Ok(Value::Bool(wanted.as_str().is_some_and(|wanted| text.contains(wanted))));
     }
     for item in call.list(0)? {
-        if call.run.equal(item, wanted)? {
+        if equal(item, wanted, call.budget())? {
             return Ok(Value::Bool(true));
         }
     }
@@ -78,7 +79,10 @@ fn extreme(call: &Call<'_>, wanted: Ordering) -> Outcome {
 fn keyed<'c>(call: &'c Call<'_>) -> Result<Vec<(Value, &'c Value)>, Error> {
     let mut items = Vec::new();
     for item in call.list(0)? {
-        let key = call.run.own(call.referenced(1, item)?)?;
+        let key = match call.referenced(1, item) {
+            Err(Error::UnknownKey(_)) => Value::Null,
+            other => call.run.own(other?)?,
+        };
         let first = items.first().map_or(&key, |(first, _)| first);
         let alike = (first.is_string() && key.is_string()) || (first.is_number() && key.is_number());
         if !alike {

@@ -222,3 +222,6 @@ pub(in crate::kyverno) const fn kind_of(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+#[cfg(test)]
+mod tests;

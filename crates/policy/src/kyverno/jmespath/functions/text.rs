@@ -6,11 +6,12 @@ use serde_json::Value;
 
 use super::Kind::{Any, Array, Number, Object, Text, Texts};
 use super::{Call, Error, Function, Outcome, function};
+use crate::kyverno::jmespath::interpret::equal;
 use crate::kyverno::jmespath::lexer::text_of;
 use crate::kyverno::units::wildcard;
 
-/// What a compiled regular expression may take.
-const REGEX_SIZE: usize = 1 << 20;
+/// What a compiled regular expression may take. Each is charged as if it did, so there are 256 of them at most.
+const REGEX_SIZE: usize = 256 << 10;
 
 pub(super) const FUNCTIONS: &[Function] = &[
     function("compare", &[&[Text], &[Text]], compare),
@@ -115,10 +116,19 @@ fn join(call: &Call<'_>) -> Outcome {
     Ok(Value::from(parts.join(glue)))
 }
 
+/// The regular expression in the first argument, compiled once in an evaluation.
 fn regex(call: &Call<'_>) -> Result<Regex, Error> {
     let text = call.text(0)?;
-    let built = RegexBuilder::new(text).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build();
-    built.map_err(|error| call.error(format!("expected a regular expression, found \"{text}\": {error}")))
+    if let Some(regex) = call.run.regexes.borrow().get(text) {
+        return Ok(regex.clone());
+    }
+    call.budget().bytes(REGEX_SIZE)?;
+    let regex =
+        RegexBuilder::new(text).size_limit(REGEX_SIZE).dfa_size_limit(REGEX_SIZE).build().map_err(
+            |error| call.error(format!("expected a regular expression, found \"{text}\": {error}")),
+        )?;
+    call.run.regexes.borrow_mut().insert(text.to_owned(), regex.clone());
+    Ok(regex)
 }
 
 /// `regex_match(expression, text)`: anywhere in the text, unless it has anchors.
@@ -155,7 +165,9 @@ fn regex_replaced(call: &Call<'_>, mut replacement: impl Replacer, limit: usize)
 }
 
 fn pattern_match(call: &Call<'_>) -> Outcome {
-    Ok(Value::Bool(wildcard(call.text(0)?, &call.text_or_number(1)?)))
+    let matches = wildcard(call.text(0)?, &call.text_or_number(1)?, call.budget());
+    call.budget().bytes(1)?;
+    Ok(Value::Bool(matches))
 }
 
 /// `label_match(wanted, labels)`: all that is wanted is there.
@@ -163,7 +175,7 @@ fn label_match(call: &Call<'_>) -> Outcome {
     let labels = call.object(1)?;
     for (name, wanted) in call.object(0)? {
         match labels.get(name) {
-            Some(found) if call.run.equal(found, wanted)? => {}
+            Some(found) if equal(found, wanted, call.budget())? => {}
             _ => return Ok(Value::Bool(false)),
         }
     }

@@ -1,0 +1,97 @@
+//! `countersign policy lint`: what is wrong with policies, and what a reader of them should know.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use countersign_policy::load;
+use serde_json::{Value, json};
+
+use super::{documents, files};
+use crate::args::OutputArgs;
+use crate::failure::{Outcome, USAGE};
+use crate::out::{Terminal, counted};
+
+/// Read policies, and tell what is wrong with them and what is read more strictly than their own engine reads it
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  countersign policy lint policy.yaml
+  countersign policy lint policies/ -o json",
+    after_help = "Exits with 1 when a file has an error. Remarks are no errors: the policy can be used as it is."
+)]
+pub(super) struct Lint {
+    /// Files or directories with policies
+    #[arg(required = true, value_name = "FILE|DIR")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Something to tell of a file.
+struct Told {
+    file: String,
+    kind: &'static str,
+    path: String,
+    code: &'static str,
+    message: String,
+}
+
+impl Lint {
+    pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
+        let mut told = Vec::new();
+        let mut policies = 0;
+        for path in files(&self.files)? {
+            let file = path.display().to_string();
+            let loaded = documents(&path)?.map_err(|error| vec![error]).and_then(load);
+            match loaded {
+                Err(errors) => told.extend(errors.into_iter().map(|error| Told {
+                    file: file.clone(),
+                    kind: "error",
+                    path: error.path,
+                    code: "unusable",
+                    message: error.message,
+                })),
+                Ok(loaded) => {
+                    policies += loaded.policies.len();
+                    for policy in &loaded.policies {
+                        told.extend(policy.lints().into_iter().map(|lint| Told {
+                            file: file.clone(),
+                            kind: "remark",
+                            path: format!("{}: {}", policy.name(), lint.path),
+                            code: lint.code,
+                            message: lint.message,
+                        }));
+                    }
+                }
+            }
+        }
+        let errors = told.iter().filter(|told| told.kind == "error").count();
+        if self.output.is_json() {
+            let list: Vec<Value> = told
+                .iter()
+                .map(|told| {
+                    json!({"file": told.file, "kind": told.kind, "path": told.path, "code": told.code, "message": told.message})
+                })
+                .collect();
+            terminal.json(
+                "policy-lint",
+                1,
+                &json!({"policies": policies, "errors": errors, "told": list}),
+            )?;
+        } else {
+            for Told { file, kind, path, code, message } in &told {
+                let mark = if *kind == "error" { terminal.no() } else { terminal.none() };
+                terminal.line(&format!("{mark} {file}: {path}: {message} ({code})"))?;
+            }
+            let count = |n: usize, one, many| counted(u64::try_from(n).unwrap_or(u64::MAX), one, many);
+            let summary = format!(
+                "{}, {}, {}",
+                count(policies, "policy", "policies"),
+                count(errors, "error", "errors"),
+                count(told.len() - errors, "remark", "remarks")
+            );
+            terminal.line(&summary)?;
+        }
+        Ok(if errors == 0 { 0 } else { USAGE })
+    }
+}
