@@ -14,6 +14,7 @@ const PARSERS: &[&str] = &[
     "client",
     "crypto",
     "keys",
+    "kubernetes",
     "notary",
     "policy",
     "registry",
