@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
-use countersign_policy::{Decision, Operation, PolicySet, RuleResult, Status};
+use countersign_policy::{Access, Decision, Operation, PolicySet, RuleResult, Status};
 use futures_util::FutureExt as _;
 
 use crate::review::{Answer, Outcome, Review, ReviewError};
@@ -44,6 +44,7 @@ impl Face {
 pub struct Admission {
     policies: RwLock<Option<Arc<PolicySet>>>,
     exempt: BTreeSet<String>,
+    secrets: bool,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
 }
@@ -62,13 +63,21 @@ impl Admission {
     /// Judges by policies that are still to come; until then everything that is judged is refused.
     #[must_use]
     pub fn new(source: Arc<Source>, clock: Arc<dyn Clock>) -> Self {
-        Self { policies: RwLock::default(), exempt: BTreeSet::new(), source, clock }
+        Self { policies: RwLock::default(), exempt: BTreeSet::new(), secrets: true, source, clock }
     }
 
     /// Never judges what is in these namespaces: without what runs there, nothing could repair the cluster.
     #[must_use]
     pub fn exempting(mut self, namespaces: impl IntoIterator<Item = String>) -> Self {
         self.exempt.extend(namespaces);
+        self
+    }
+
+    /// Asks registries with its own credentials only, and not with the pull secrets of what is judged: there is no API
+    /// server to read these from.
+    #[must_use]
+    pub const fn without_secrets(mut self) -> Self {
+        self.secrets = false;
         self
     }
 
@@ -86,12 +95,15 @@ impl Admission {
     /// Answers a review, always: `timeout` is how long the API server still waits. A fault of the program over a review
     /// is a refusal of that review.
     pub async fn answer(&self, face: Face, body: &[u8], timeout: Duration) -> Answer {
-        let review = match Review::from_json(body) {
+        let mut review = match Review::from_json(body) {
             Ok(review) => review,
             Err(error) => return unreadable(&error),
         };
         if !is_judged(&review) || self.is_exempt(&review) {
             return Answer { uid: review.uid, outcome: Outcome::Passed, ..Answer::default() };
+        }
+        if !self.secrets {
+            review.request.access = Access::default();
         }
         let Some(policies) = self.policies() else {
             let message = "countersign: the policies have not been read yet; try again in a moment".into();

@@ -174,10 +174,10 @@ impl San {
 
     /// An IP address, as servers that are reached without a name have it.
     #[must_use]
-    pub fn ip(address: std::net::IpAddr) -> Self {
+    pub fn ip(address: core::net::IpAddr) -> Self {
         let der = match address {
-            std::net::IpAddr::V4(address) => write::primitive(7, &address.octets()),
-            std::net::IpAddr::V6(address) => write::primitive(7, &address.octets()),
+            core::net::IpAddr::V4(address) => write::primitive(7, &address.octets()),
+            core::net::IpAddr::V6(address) => write::primitive(7, &address.octets()),
         };
         Self::Other { der }
     }

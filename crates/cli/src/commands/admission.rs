@@ -179,7 +179,10 @@ impl Serve {
         let registry = self.registry.options_for_any()?;
         let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        if !self.cluster {
+            admission = admission.without_secrets();
+        }
         let (admission, metrics) = (Arc::new(admission), Arc::new(Metrics::default()));
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Arc::new(Policies::new(PoliciesOptions {

@@ -18,7 +18,8 @@ struct Webhook {
 
 impl Webhook {
     fn start(home: &Home, more: &[&str]) -> Self {
-        let command = ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0", "--print-ca-bundle"];
+        let command =
+            ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0", "--print-ca-bundle"];
         let mut child = home
             .command(&[&command[..], more].concat())
             .stdout(Stdio::piped())

@@ -110,8 +110,8 @@ impl Registry {
         let (http, trust) = (Http::new(HttpOptions::default()), Trust::nobody());
         let identity = Identity::Key(Arc::clone(key) as _);
         let session = Session::new(&http, &trust, Services::default(), identity, Arc::new(SystemClock));
-        let mut session = session.unwrap();
-        sign(&mut session, Some(&*self.layout), &target, &signing, Timestamp::UNIX_EPOCH).await.unwrap();
+        let session = session.unwrap();
+        sign(&session, Some(&*self.layout), &target, &signing, Timestamp::UNIX_EPOCH).await.unwrap();
     }
 }
 
@@ -168,11 +168,11 @@ impl Hook {
     pub(crate) async fn without_policies() -> Self {
         let source = Source::new(SourceOptions {
             registry: RegistryOptions::default(),
-            cluster: Arc::new(NoAccounts),
+            cluster: Arc::new(NoCluster),
             trust: BTreeMap::new(),
         });
         let admission = Admission::new(Arc::new(source), Arc::new(SystemClock));
-        let admission = Arc::new(admission.exempting(["kube-system".to_owned()]));
+        let admission = Arc::new(admission.without_secrets().exempting(["kube-system".to_owned()]));
         let names = vec![San::Dns("localhost".into()), San::ip([127, 0, 0, 1].into())];
         let keeper = Arc::new(Memory::default()) as Arc<dyn Keeper>;
         // The machine's own time: whoever connects checks by it.
@@ -274,37 +274,3 @@ pub(crate) fn spec(images: &[&str]) -> Value {
 
 /// As long as a webhook's timeout is at least.
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-
-/// A cluster whose service accounts have no pull secrets.
-#[derive(Debug)]
-struct NoAccounts;
-
-impl countersign_client::policy::Cluster for NoAccounts {
-    fn config_map<'a>(
-        &'a self,
-        name: &'a countersign_policy::ObjectName,
-    ) -> countersign_client::policy::Told<'a, BTreeMap<String, String>> {
-        NoCluster.config_map(name)
-    }
-
-    fn namespace_labels<'a>(
-        &'a self,
-        _: &'a str,
-    ) -> countersign_client::policy::Told<'a, BTreeMap<String, String>> {
-        Box::pin(async { Ok(BTreeMap::new()) })
-    }
-
-    fn secret<'a>(
-        &'a self,
-        name: &'a countersign_policy::ObjectName,
-    ) -> countersign_client::policy::Told<'a, countersign_client::policy::SecretData> {
-        NoCluster.secret(name)
-    }
-
-    fn pull_secrets<'a>(
-        &'a self,
-        _: &'a countersign_policy::ObjectName,
-    ) -> countersign_client::policy::Told<'a, Vec<countersign_policy::ObjectName>> {
-        Box::pin(async { Ok(Vec::new()) })
-    }
-}
