@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use countersign_kubernetes::review::MAX_REVIEW;
-use countersign_policy::{Ask, Pin, Policy, PolicyKind, PolicyName, Request, RuleResult, Stop};
+use countersign_policy::{Ask, Pin, Policy, PolicyKind, PolicyName, PolicySet, Request, RuleResult, Stop};
 
 use crate::support::{Hook, Registry, SECOND, key, pod, review, signed_by};
 
@@ -101,4 +101,21 @@ async fn images_that_cannot_be_read_are_no_images_that_may_pass() {
     let mut many = pod(&[]);
     many["spec"]["containers"] = vec![serde_json::json!({"image": registry.image("v1")}); 300].into();
     assert!(!hook.review("/validate", &review("CREATE", &many)).await.allowed());
+}
+
+#[tokio::test]
+async fn pull_secrets_that_cannot_be_read_are_not_none() {
+    let (registry, own) = (Registry::start().await, key());
+    registry.put("v1").await;
+    registry.sign("v1", &own).await;
+    for (secrets, admitted) in [(true, false), (false, true)] {
+        let hook = Hook::asking(secrets).await;
+        hook.admission.set_policies(PolicySet::new(vec![signed_by("acme", &registry, &own)]));
+        let answer = hook.review("/mutate", &review("CREATE", &pod(&[&registry.image("v1")]))).await;
+        assert_eq!(answer.allowed(), admitted, "{answer:?}");
+        assert!(
+            admitted || (answer.code() == 500 && answer.message().contains("shop/default")),
+            "{answer:?}"
+        );
+    }
 }

@@ -166,13 +166,21 @@ impl Hook {
     }
 
     pub(crate) async fn without_policies() -> Self {
+        Self::asking(false).await
+    }
+
+    /// Whether it asks with the pull secrets of what it judges.
+    pub(crate) async fn asking(secrets: bool) -> Self {
         let source = Source::new(SourceOptions {
             registry: RegistryOptions::default(),
             cluster: Arc::new(NoCluster),
             trust: BTreeMap::new(),
         });
-        let admission = Admission::new(Arc::new(source), Arc::new(SystemClock));
-        let admission = Arc::new(admission.without_secrets().exempting(["kube-system".to_owned()]));
+        let mut admission = Admission::new(Arc::new(source), Arc::new(SystemClock));
+        if !secrets {
+            admission = admission.without_secrets();
+        }
+        let admission = Arc::new(admission.exempting(["kube-system".to_owned()]));
         let names = vec![San::Dns("localhost".into()), San::ip([127, 0, 0, 1].into())];
         let keeper = Arc::new(Memory::default()) as Arc<dyn Keeper>;
         // The machine's own time: whoever connects checks by it.
