@@ -1,6 +1,7 @@
 //! Kubernetes: what comes in is judged before it runs, and what runs is judged again.
 //!
 //! - [`review`] reads and writes the API server's `AdmissionReview`.
+//! - [`scan`] judges what is in files or runs already: controls, scores, reports.
 //! - [`admit`] turns a review into a request for the policies, and their decision into an answer: admitted with images
 //!   pinned, refused with words, or warned.
 //! - [`api`] is the client of an API server: what policies ask of it, the policies in it.
@@ -12,4 +13,5 @@ pub mod api;
 pub mod certificate;
 pub mod policies;
 pub mod review;
+pub mod scan;
 pub mod webhook;

@@ -1,6 +1,6 @@
 //! Policies of other languages, written in our own.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kyverno;
 use crate::lint::Lint;
@@ -42,6 +42,6 @@ pub fn convert(document: &Document) -> Result<Converted, ReadError> {
 }
 
 /// An `ImagePolicy` of this name.
-pub(crate) fn image_policy(name: &str, spec: Value) -> Value {
+pub(crate) fn image_policy(name: &str, spec: &Map<String, Value>) -> Value {
     serde_json::json!({"apiVersion": API_VERSION, "kind": "ImagePolicy", "metadata": {"name": name}, "spec": spec})
 }

@@ -25,6 +25,11 @@ pub trait Policy: fmt::Debug + Send + Sync {
         Access::default()
     }
 
+    /// The same for one request, where it depends on the request's namespace.
+    fn access_for(&self, _: &Request) -> Access {
+        self.access()
+    }
+
     /// What a reader of it should know.
     fn lints(&self) -> Vec<Lint> {
         Vec::new()
@@ -89,7 +94,7 @@ impl PolicySet {
     ) -> Result<Decision, Vec<Question>> {
         let mut access = request.access.clone();
         for policy in &self.policies {
-            access.extend(&policy.access());
+            access.extend(&policy.access_for(request));
         }
         let ask = Ask::new(known, access, now).excepting(&self.exceptions);
         let mut decision = Decision::default();

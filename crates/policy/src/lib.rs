@@ -15,6 +15,7 @@ mod access;
 mod ask;
 mod authority;
 pub mod cel;
+pub mod cluster_image;
 mod convert;
 mod decision;
 mod evaluate;

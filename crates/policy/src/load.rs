@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use countersign_bundle::TrustedRoot;
 use serde_json::Value;
 
+use crate::cluster_image;
 use crate::evaluate::{Policy, PolicySet};
 use crate::kyverno;
 use crate::own;
@@ -161,6 +162,26 @@ const KINDS: &[Kind] = &[
         group: "kyverno.io",
         kind: "PolicyException",
         read: |value| kyverno::PolicyException::read(value).map(Object::Exception),
+    },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "ImageValidatingPolicy",
+        read: |value| policy(kyverno::ImageValidatingPolicy::read(value)),
+    },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "NamespacedImageValidatingPolicy",
+        read: |value| policy(kyverno::ImageValidatingPolicy::read(value)),
+    },
+    Kind {
+        group: "policies.kyverno.io",
+        kind: "PolicyException",
+        read: |value| kyverno::PolicyException::read(value).map(Object::Exception),
+    },
+    Kind {
+        group: "policy.sigstore.dev",
+        kind: "ClusterImagePolicy",
+        read: |value| policy(cluster_image::ClusterImagePolicy::read(value)),
     },
 ];
 

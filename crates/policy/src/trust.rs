@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use countersign_bundle::{CertificateAuthority, LogKey, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_crypto::encoding::pem_decode;
-use countersign_crypto::{HashAlgorithm, PublicKey};
+use countersign_crypto::{HashAlgorithm, PublicKey, sha256};
 use countersign_tlog::NoteVerifier;
 use countersign_verify::TrustMaterial;
 use countersign_x509::Certificate;
@@ -40,6 +40,10 @@ pub struct TrustSpec {
     pub timestamp_chain: Option<String>,
     /// Only the transparency logs at this address count.
     pub log_url: Option<String>,
+    /// The named trust root whose transparency logs are meant, if not those of the base.
+    pub logs_of: Option<String>,
+    /// The named trust root whose timestamp authorities are meant, if not those of the base.
+    pub timestamps_of: Option<String>,
 }
 
 /// Trust as the engine takes it.
@@ -47,7 +51,7 @@ pub struct TrustSpec {
 pub struct Material {
     /// For the engine.
     pub trust: TrustMaterial,
-    /// The base it was made from; zeros for none.
+    /// What it was made from; zeros for nothing but what the policy says.
     pub(crate) base_id: [u8; 32],
 }
 
@@ -64,10 +68,13 @@ impl TrustSpec {
             TrustBase::Named(name) => Some(ask.trust(Some(name))?),
             TrustBase::Document(_) => None,
         };
-        let id = base.as_ref().map_or([0; 32], |base| *base.id());
+        let other = |name: &Option<String>| name.as_deref().map(|name| ask.trust(Some(name))).transpose();
+        let (logs, timestamps) = (other(&self.logs_of)?, other(&self.timestamps_of)?);
+        let from = From { base: base.as_deref(), logs: logs.as_deref(), timestamps: timestamps.as_deref() };
+        let id = from.id();
         match ask.memo() {
-            Some(memo) => memo.material(self, id, || self.build(base.as_deref(), id)),
-            None => self.build(base.as_deref(), id).map(Arc::new),
+            Some(memo) => memo.material(self, id, || self.build(&from, id)),
+            None => self.build(&from, id).map(Arc::new),
         }
         .map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
     }
@@ -76,23 +83,33 @@ impl TrustSpec {
     pub(crate) fn material_if_any(&self, ask: &Ask<'_>) -> Result<Arc<Material>, Stop> {
         match self.material(ask) {
             Err(Stop::CouldNot(missing))
-                if self.base == TrustBase::Installation && missing.reason == CouldNotReason::NotFound =>
+                if self.base == TrustBase::Installation
+                    && self.logs_of.is_none()
+                    && self.timestamps_of.is_none()
+                    && missing.reason == CouldNotReason::NotFound =>
             {
-                let nobody = self.build(None, [0; 32]).map(Arc::new);
+                let from = From { base: None, logs: None, timestamps: None };
+                let nobody = self.build(&from, [0; 32]).map(Arc::new);
                 nobody.map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
             }
             material => material,
         }
     }
 
-    fn build(&self, base: Option<&TrustRoot>, base_id: [u8; 32]) -> Result<Material, String> {
-        let mut root = match (&self.base, base) {
+    fn build(&self, from: &From<'_>, base_id: [u8; 32]) -> Result<Material, String> {
+        let mut root = match (&self.base, from.base) {
             (TrustBase::Document(text), _) => {
                 TrustedRoot::from_json(text.as_bytes()).map_err(|e| format!("the trust root: {e}"))?
             }
             (_, Some(base)) => base.document().clone(),
             (_, None) => TrustedRoot::default(),
         };
+        if let Some(other) = from.logs {
+            root.tlogs.clone_from(&other.document().tlogs);
+        }
+        if let Some(other) = from.timestamps {
+            root.timestamp_authorities.clone_from(&other.document().timestamp_authorities);
+        }
         self.apply(&mut root)?;
         let trust = TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string())?;
         Ok(Material { trust, base_id })
@@ -134,6 +151,24 @@ impl TrustSpec {
                 authorities(pem).map_err(|e| format!("chain of the timestamp authority: {e}"))?;
         }
         Ok(())
+    }
+}
+
+/// The trust roots that trust is made from.
+struct From<'a> {
+    base: Option<&'a TrustRoot>,
+    logs: Option<&'a TrustRoot>,
+    timestamps: Option<&'a TrustRoot>,
+}
+
+impl From<'_> {
+    /// Tells these from others: the base's own id where there is nothing else.
+    fn id(&self) -> [u8; 32] {
+        let id = |root: Option<&TrustRoot>| root.map_or([0; 32], |root| *root.id());
+        match (self.logs, self.timestamps) {
+            (None, None) => id(self.base),
+            _ => sha256(&[id(self.base), id(self.logs), id(self.timestamps)].concat()),
+        }
     }
 }
 

@@ -115,6 +115,18 @@ impl RegistryArgs {
         Ok(Registry::new(self.options(hosts)?))
     }
 
+    /// Refuses credentials for all registries that strangers' files name.
+    pub(crate) fn check_no_login(&self) -> Result<(), Failure> {
+        if self.registry_username.is_none()
+            && self.registry_token.is_none()
+            && self.registry_token_server.is_empty()
+        {
+            return Ok(());
+        }
+        Err(Failure::usage("a login here would go to whatever registry the files name")
+            .next("countersign login REGISTRY, which keeps it for that one"))
+    }
+
     /// The options of such a client.
     pub(crate) fn options<'a>(
         &self,

@@ -23,6 +23,7 @@ pub(crate) mod policy;
 pub(crate) mod quickstart;
 pub(crate) mod references;
 pub(crate) mod rotate;
+pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod sign_image;

@@ -24,6 +24,7 @@ mod registry;
 #[expect(dead_code, reason = "shared with the tests of the server, which send more")]
 mod requests;
 mod rotation;
+mod scan;
 mod signing;
 mod support;
 mod tools;

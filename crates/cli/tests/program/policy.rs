@@ -6,7 +6,7 @@ use crate::support::{Home, golden};
 use serde_json::Value;
 
 /// A trusted root that trusts nobody but has the form of one: keys alone decide.
-const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
+pub(crate) const TRUSTS_NOBODY: &str = r#"{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1","tlogs":[],"certificateAuthorities":[],"ctlogs":[],"timestampAuthorities":[]}"#;
 
 /// A policy of this name over `app` in a registry, with more of its specification.
 fn policy(name: &str, host: &str, more: &str) -> String {
@@ -120,6 +120,11 @@ fn what_is_wrong_with_policies_is_told_with_the_fields_path() {
     write(
         "c.yaml",
         "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {name: c}\nspec: {rulez: []}\n",
+    );
+    write(
+        "d.yaml",
+        "apiVersion: countersign.dev/v1alpha1\nkind: PolicyException\nmetadata: {name: old}\nspec: {policies: [a], images: \
+         [\"**\"], owner: me, reason: old, until: 2020-12-31}\n",
     );
     write("notes.txt", "no policy");
     let (code, out, err) = home.text(&["policy", "lint", "policies"]);

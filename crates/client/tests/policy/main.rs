@@ -77,7 +77,7 @@ impl Bench {
     async fn sign(&self, descriptor: &Descriptor) {
         let (http, trust) = (Http::new(HttpOptions::default()), Trust::nobody());
         let identity = Identity::Key(Arc::clone(&self.key) as _);
-        let mut session =
+        let session =
             Session::new(&http, &trust, Services::default(), identity, Arc::new(SystemClock)).unwrap();
         let target = Target {
             reference: Reference::parse(&self.name("v1")).unwrap(),
@@ -86,7 +86,7 @@ impl Bench {
         };
         let signing =
             Signing { annotations: Vec::new(), forms: Forms { bundle: true, older: false }, identity: None };
-        sign(&mut session, Some(&self.fake.app()), &target, &signing, Timestamp::now()).await.unwrap();
+        sign(&session, Some(&self.fake.app()), &target, &signing, Timestamp::now()).await.unwrap();
         self.fake.seen();
     }
 

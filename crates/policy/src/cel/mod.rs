@@ -239,6 +239,11 @@ impl Program {
         self.root.free_names()
     }
 
+    /// How deep it is, and so how much of the stack an evaluation takes.
+    pub(crate) const fn depth(&self) -> usize {
+        self.root.depth
+    }
+
     /// Its value.
     ///
     /// # Errors

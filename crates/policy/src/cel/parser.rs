@@ -17,7 +17,8 @@ pub(super) struct Node {
     /// Where it stands, in characters from the start.
     pub(super) at: usize,
     pub(super) kind: Kind,
-    depth: usize,
+    /// How many parts within parts it has.
+    pub(super) depth: usize,
 }
 
 /// What a part is.
@@ -96,20 +97,34 @@ impl Node {
 
     /// The names that nothing in the expression gives a meaning to.
     pub(super) fn free_names(&self) -> BTreeSet<&str> {
-        let own: BTreeSet<&str> = self.children().into_iter().flat_map(Self::free_names).collect();
-        match &self.kind {
-            Kind::Name(name) if !functions::TYPES.contains(&name.as_str()) => BTreeSet::from([name.as_str()]),
+        let mut free = BTreeSet::new();
+        self.collect_names(&mut Vec::new(), &mut free);
+        free
+    }
+
+    /// Goes through each part once, with the names that have a meaning there.
+    fn collect_names<'n>(&'n self, bound: &mut Vec<&'n str>, free: &mut BTreeSet<&'n str>) {
+        let (names, within): (Vec<&str>, Vec<&Self>) = match &self.kind {
+            Kind::Name(name)
+                if !bound.contains(&name.as_str()) && !functions::TYPES.contains(&name.as_str()) =>
+            {
+                free.insert(name);
+                return;
+            }
             Kind::Fold { of, names, parts, .. } => {
-                let inner = parts.iter().flat_map(Self::free_names);
-                let free = inner.filter(|name| !names.iter().any(|bound| bound == name));
-                of.free_names().into_iter().chain(free).collect()
+                of.collect_names(bound, free);
+                (names.iter().map(String::as_str).collect(), parts.iter().collect())
             }
             Kind::Bind { name, of, body, .. } => {
-                let free = body.free_names().into_iter().filter(|found| found != name);
-                of.free_names().into_iter().chain(free).collect()
+                of.collect_names(bound, free);
+                (vec![name.as_str()], vec![&**body])
             }
-            _ => own,
-        }
+            _ => (Vec::new(), self.children()),
+        };
+        let outside = bound.len();
+        bound.extend(names);
+        within.into_iter().for_each(|node| node.collect_names(bound, free));
+        bound.truncate(outside);
     }
 }
 

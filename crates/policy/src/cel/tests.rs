@@ -239,6 +239,8 @@ fn hostile_expressions_end() {
     ] {
         assert!(matches!(Program::compile(&text), Err(CelError::Syntax { .. })), "{what}");
     }
+    let nested = (0..40).fold("a".to_owned(), |inner, n| format!("[{inner}].map(x{n}, x{n})[0]"));
+    assert_eq!(Program::compile(&nested).unwrap().names().into_iter().collect::<Vec<_>>(), ["a"]);
     let wide = format!("true{}", " && true".repeat(1_000));
     assert_eq!(value(&wide), Ok(json!(true)), "many conditions side by side are no depth");
 }

@@ -1,4 +1,5 @@
-//! `PolicyException` of `kyverno.io`: rules that do not hold for some requests.
+//! `PolicyException`: rules that do not hold for some requests (`kyverno.io`), and policies that do not
+//! (`policies.kyverno.io`, read in `image_validating`).
 //!
 //! Whose exceptions count is decided where policies are put together
 //! ([`PolicySet::excepting`](crate::PolicySet::excepting)): by the namespace they are in, and by default nobody's.
@@ -8,6 +9,7 @@ use serde_json::Value;
 
 use super::conditions::Conditions;
 use super::context::Context;
+use super::image_validating::Excepted as ExceptedPolicies;
 use super::matching::{Block, Matching, globs};
 use crate::ask::{Ask, Stop};
 use crate::pattern::Glob;
@@ -57,6 +59,19 @@ struct Excepted {
 pub struct PolicyException {
     namespace: String,
     name: String,
+    of: Of,
+}
+
+/// From what.
+#[derive(Debug, Clone)]
+enum Of {
+    Rules(Box<Rules>),
+    Policies(Box<ExceptedPolicies>),
+}
+
+/// The rules of `kyverno.io`, and for which requests they do not hold.
+#[derive(Debug, Clone)]
+struct Rules {
     background: bool,
     matches: Matching,
     conditions: Option<Conditions>,
@@ -70,6 +85,11 @@ impl PolicyException {
     /// # Errors
     /// [`ReadError`].
     pub fn read(value: &Value) -> Result<Self, ReadError> {
+        let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        if version.starts_with("policies.kyverno.io/") {
+            let (namespace, name, excepted) = ExceptedPolicies::read(value)?;
+            return Ok(Self { namespace, name, of: Of::Policies(Box::new(excepted)) });
+        }
         let object: Object = from_value(value)?;
         if !VERSIONS.contains(&object.api_version.as_str()) || object.kind != "PolicyException" {
             let found = format!("{} {}", object.api_version, object.kind);
@@ -105,14 +125,14 @@ impl PolicyException {
                 "expected at least one policy with its rules, found none",
             ));
         }
-        Ok(Self {
-            namespace: object.metadata.namespace,
-            name: object.metadata.name,
+        let rules = Rules {
             background: spec.background.unwrap_or(true),
             matches,
             conditions: spec.conditions,
             excepted,
-        })
+        };
+        let Metadata { name, namespace } = object.metadata;
+        Ok(Self { namespace, name, of: Of::Rules(Box::new(rules)) })
     }
 
     /// The namespace it is in.
@@ -127,6 +147,14 @@ impl PolicyException {
         &self.name
     }
 
+    /// The policies that it is from, if it is one of `policies.kyverno.io`.
+    pub(super) fn policies(&self) -> Option<&ExceptedPolicies> {
+        match &self.of {
+            Of::Policies(excepted) => Some(excepted),
+            Of::Rules(_) => None,
+        }
+    }
+
     /// Whether a rule does not hold for a request. The policy is given as `name`, or `namespace/name`.
     ///
     /// # Errors
@@ -139,16 +167,17 @@ impl PolicyException {
         context: &Context,
         ask: &Ask<'_>,
     ) -> Result<bool, Stop> {
+        let Of::Rules(of) = &self.of else { return Ok(false) };
         let is_of = |(name, rules): &(String, Vec<Glob>)| {
             name == policy && rules.iter().any(|pattern| pattern.matches(rule))
         };
-        if !self.excepted.iter().any(is_of) || (request.background && !self.background) {
+        if !of.excepted.iter().any(is_of) || (request.background && !of.background) {
             return Ok(false);
         }
-        if !self.matches.matches(request, ask)? {
+        if !of.matches.matches(request, ask)? {
             return Ok(false);
         }
-        self.conditions.as_ref().map_or(Ok(true), |conditions| {
+        of.conditions.as_ref().map_or(Ok(true), |conditions| {
             conditions
                 .hold(context)
                 .map(|outcome| outcome.holds)

@@ -31,9 +31,9 @@ impl Images {
 
     /// Whether an image is meant.
     pub(super) fn match_repository(&self, repository: &Repository) -> bool {
-        let name = repository.to_string();
-        let any = |globs: &[Glob]| globs.iter().any(|glob| glob.matches(&name));
-        any(&self.of) && !any(&self.except)
+        let (written, plain) = (repository.to_string(), plain(repository));
+        let any = |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.matches(name));
+        (any(&self.of, &written) || any(&self.of, &plain)) && !any(&self.except, &plain)
     }
 
     /// For people.
@@ -49,6 +49,13 @@ impl Images {
     pub(super) fn are_all(&self) -> bool {
         self.except.is_empty() && self.of.iter().any(|glob| glob.as_str() == "**")
     }
+}
+
+/// The name without what may be left out of a host: nobody leaves a policy behind by spelling it out.
+fn plain(repository: &Repository) -> String {
+    let registry = repository.registry();
+    let host = registry.strip_suffix(":443").or_else(|| registry.strip_suffix(":80")).unwrap_or(registry);
+    format!("{}/{}", host.trim_end_matches('.'), repository.path())
 }
 
 fn globs(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
@@ -116,6 +123,21 @@ mod tests {
         }
         assert!(!matches(&["ghcr.io/acme/**"], &["ghcr.io/acme/scratch/*"], "ghcr.io/acme/scratch/a"));
         assert!(matches(&["ghcr.io/acme/**"], &["ghcr.io/acme/scratch/*"], "ghcr.io/acme/scratch/a/b"));
+    }
+
+    #[test]
+    fn nobody_leaves_a_policy_behind_by_another_spelling_of_the_host() {
+        for image in ["GHCR.io/acme/app", "ghcr.io:443/acme/app", "ghcr.io:80/acme/app"] {
+            assert!(matches(&["ghcr.io/acme/**"], &[], image), "{image}");
+        }
+        assert!(matches(&["localhost:443/acme/**"], &[], "localhost:443/acme/app"));
+        assert!(matches(&["docker.io/library/nginx"], &[], "index.docker.io/nginx"));
+        assert!(!matches(&["ghcr.io/acme/**"], &[], "ghcr.io:8443/acme/app"), "another server");
+        assert!(!matches(&["ghcr.io/**"], &["ghcr.io/acme/*"], "ghcr.io:443/acme/app"));
+        assert!(
+            Repository::parse("ghcr.io./acme/app").is_err()
+                || matches(&["ghcr.io/acme/**"], &[], "ghcr.io./acme/app")
+        );
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub(super) fn read(written: &Trust) -> Result<TrustSpec, ReadError> {
         ct_keys: written.ct_logs.clone(),
         timestamp_chain: written.timestamp_authorities.clone(),
         log_url: written.transparency_log_url.clone(),
+        ..TrustSpec::default()
     };
     if spec.log_url.as_deref().is_some_and(|url| !url.contains("://")) {
         let message = "expected the log's address, such as https://log.example";

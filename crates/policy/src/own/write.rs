@@ -10,7 +10,7 @@ use crate::trust::{TrustBase, TrustSpec};
 #[derive(Debug, Clone)]
 pub(crate) enum Signers {
     /// Somebody.
-    One(Authority),
+    One(Box<Authority>),
     /// So many of these.
     Several {
         /// How many.
@@ -24,7 +24,7 @@ impl Signers {
     /// All authorities in it.
     pub(crate) fn authorities(&self) -> Vec<&Authority> {
         match self {
-            Self::One(authority) => vec![authority],
+            Self::One(authority) => vec![&**authority],
             Self::Several { of, .. } => of.iter().flat_map(Self::authorities).collect(),
         }
     }
@@ -63,25 +63,33 @@ fn several(need: usize, mut of: Vec<Value>) -> Value {
 }
 
 fn signer(authority: &Authority) -> Result<Value, String> {
-    let mut written = match &authority.who {
-        Who::Key(KeySource::Pem(key) | KeySource::Reference(key)) => json!({ "key": key }),
+    let mut written: Map<String, Value> = match &authority.who {
+        Who::Key(KeySource::Pem(key) | KeySource::Reference(key)) => {
+            [("key".to_owned(), Value::from(key.as_str()))].into_iter().collect()
+        }
         Who::Identities(rules) => {
-            let rules = rules.iter().map(identity).collect::<Result<Vec<_>, _>>()?;
+            let mut rules = rules.iter().map(identity).collect::<Result<Vec<_>, _>>()?;
             if rules.len() > 1 && !authority.annotations.is_empty() {
                 return Err("annotations of several identities at once".into());
             }
-            several(1, rules)
+            if rules.len() == 1 {
+                rules.remove(0)
+            } else {
+                Map::from_iter([("anyOf".to_owned(), json!(rules))])
+            }
         }
-        Who::AnyIdentity => json!({ "subject": "*", "issuer": "*" }),
+        Who::AnyIdentity => {
+            ["subject", "issuer"].into_iter().map(|name| (name.to_owned(), Value::from("*"))).collect()
+        }
         Who::Notary { .. } => return Err("signers of the Notary Project".into()),
     };
     if !authority.annotations.is_empty() {
-        written["annotations"] = json!(authority.annotations);
+        written.insert("annotations".into(), json!(authority.annotations));
     }
-    Ok(written)
+    Ok(written.into())
 }
 
-fn identity(rule: &IdentityRule) -> Result<Value, String> {
+fn identity(rule: &IdentityRule) -> Result<Map<String, Value>, String> {
     let [issuer] = rule.issuer.as_slice() else {
         return Err("an issuer and a regular expression for it, both of which must match".into());
     };
@@ -99,7 +107,7 @@ fn identity(rule: &IdentityRule) -> Result<Value, String> {
         }
         written.insert("extensions".into(), extensions.into());
     }
-    Ok(written.into())
+    Ok(written)
 }
 
 fn wildcard(pattern: &Pattern) -> Result<&str, String> {

@@ -11,6 +11,7 @@
 
 mod attestations;
 mod exceptions;
+mod image_validating;
 mod images;
 mod matching;
 mod notary;

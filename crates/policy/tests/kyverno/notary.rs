@@ -15,8 +15,8 @@ use crate::{read, request, told, verifying};
 // A signer with certificates, as the tests of the client have one.
 const SIGNER: &str = include_str!("../../../client/tests/data/notary/signer.key");
 const CHAIN: &str = include_str!("../../../client/tests/data/notary/chain.pem");
-const ROOT: &str = include_str!("../../../client/tests/data/notary/root.pem");
-const IMAGE: &str = "ghcr.io/acme/app:v1";
+pub(crate) const ROOT: &str = include_str!("../../../client/tests/data/notary/root.pem");
+pub(crate) const IMAGE: &str = "ghcr.io/acme/app:v1";
 
 fn policy(certificates: Value) -> Value {
     verifying(json!({"imageReferences": ["*"], "type": "Notary",
@@ -24,7 +24,7 @@ fn policy(certificates: Value) -> Value {
 }
 
 /// A cluster at a time when the certificates are valid, with an image and, if asked for, its signature.
-fn cluster(signed: bool, metadata: &[(&str, &str)]) -> Cluster {
+pub(crate) fn cluster(signed: bool, metadata: &[(&str, &str)]) -> Cluster {
     let mut cluster = Cluster::new();
     cluster.now = "2030-01-01T00:00:00Z".parse().unwrap();
     with_config(&mut cluster, IMAGE, json!({}));

@@ -12,7 +12,7 @@ use crate::validate::with_config;
 use crate::{read, request, result, told};
 
 /// A sample, if the folder is there.
-fn sample(name: &str) -> Option<Value> {
+pub(crate) fn sample(name: &str) -> Option<Value> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/testdata/kyverno-policies");
     if !folder.is_dir() {
         println!("skipped: ../shared/testdata/kyverno-policies is not there");

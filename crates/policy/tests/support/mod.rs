@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
 use countersign_attestation::{Envelope, SimpleSigning};
-use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, VerificationMaterial, legacy};
+use countersign_bundle::{
+    Bundle, BundleVersion, Content, KeyMaterial, TrustedRoot, VerificationMaterial, legacy,
+};
 use countersign_crypto::{Digest, HashAlgorithm, KeyPair, KeyType, PublicKey, Signer as _, encoding};
 use countersign_policy::kyverno::PolicyException;
 use countersign_policy::{
@@ -42,6 +44,8 @@ pub(crate) struct Cluster {
     pub(crate) evidence: BTreeMap<String, Vec<Found>>,
     /// Manifests and configurations by `repository@digest`.
     pub(crate) images: BTreeMap<String, ImageData>,
+    /// Trust roots by name; without a name it is the world's.
+    pub(crate) roots: BTreeMap<String, TrustedRoot>,
     /// ConfigMaps by `namespace/name`.
     pub(crate) config_maps: BTreeMap<String, BTreeMap<String, String>>,
     /// Labels by namespace.
@@ -87,6 +91,7 @@ impl Cluster {
             tags: BTreeMap::new(),
             evidence: BTreeMap::new(),
             images: BTreeMap::new(),
+            roots: BTreeMap::new(),
             config_maps: BTreeMap::new(),
             namespaces: BTreeMap::new(),
             keys: BTreeMap::new(),
@@ -230,7 +235,10 @@ impl Cluster {
                 let place = format!("{}@{}", image.repository(), image.digest()?);
                 Answer::Image(Arc::new(self.images.get(&place)?.clone()))
             }
-            Question::Trust(_) => Answer::Trust(Arc::new(TrustRoot::new(self.world.root.clone()).unwrap())),
+            Question::Trust(name) => {
+                let root = name.as_ref().map_or(Some(&self.world.root), |name| self.roots.get(name))?;
+                Answer::Trust(Arc::new(TrustRoot::new(root.clone()).unwrap()))
+            }
             Question::Keys(reference) => Answer::Keys(Arc::new(self.keys.get(reference)?.clone())),
             Question::ConfigMap(name) => {
                 Answer::ConfigMap(Arc::new(self.config_maps.get(&name.to_string())?.clone()))

@@ -34,9 +34,8 @@ impl Convert {
             for document in documents(&path)?.map_err(|error| wrong(&path, &[error]))? {
                 let title = document.title();
                 let converted = convert(&document).map_err(|error| {
-                    let error =
-                        countersign_policy::ReadError::new(format!("{title}: {}", error.path), error.message);
-                    wrong(&path, &[error])
+                    Failure::usage(format!("{}: {title}: {error}", path.display()))
+                        .next("it is evaluated as it is: countersign verify --policy FILE IMAGE")
                 })?;
                 let mut comments = format!("# from {}\n", printable(&title));
                 for difference in &converted.differences {

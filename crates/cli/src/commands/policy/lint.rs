@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use countersign_clock::{Clock as _, SystemClock};
 use countersign_policy::load;
+use countersign_policy::own::PolicyException;
 use serde_json::{Value, json};
 
 use super::{documents, files};
@@ -53,6 +55,14 @@ impl Lint {
                 })),
                 Ok(loaded) => {
                     policies += loaded.policies.len();
+                    let ended = |exception: &&PolicyException| exception.until() <= SystemClock.now();
+                    told.extend(loaded.own_exceptions.iter().filter(ended).map(|exception| Told {
+                        file: file.clone(),
+                        kind: "remark",
+                        path: format!("PolicyException {}: spec.until", exception.name()),
+                        code: "exception_ended",
+                        message: format!("it holds no longer, since {}; take it away", exception.until()),
+                    }));
                     for policy in &loaded.policies {
                         told.extend(policy.lints().into_iter().map(|lint| Told {
                             file: file.clone(),

@@ -13,16 +13,17 @@ use clap::{Args, Subcommand};
 use countersign_client::artifact::read_limited;
 use countersign_policy::{Document, Loaded, ReadError, load, read_documents};
 
-pub(crate) use self::verify::{Roots, without_repository};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
+
+pub(super) use verify::{Roots, without_repository};
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign policy lint policies/            what is wrong with them, and what is read more strictly
+  countersign policy lint policies/            what is wrong, what is read more strictly
   countersign policy explain policy.yaml       what they demand, in plain words
   countersign policy test policies/            Kyverno's tests of them
   countersign policy convert kyverno.yaml      other languages in Countersign's own
@@ -94,7 +95,7 @@ pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
 
 /// Everything in these files. That something in them is wrong is the failure of all: a policy that is passed over
 /// refuses nothing.
-fn loaded(named: &[PathBuf]) -> Result<Loaded, Failure> {
+pub(super) fn loaded(named: &[PathBuf]) -> Result<Loaded, Failure> {
     let mut all = Vec::new();
     for path in files(named)? {
         let found = documents(&path)?.map_err(|error| wrong(&path, &[error]))?;

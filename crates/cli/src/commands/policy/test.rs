@@ -389,7 +389,7 @@ impl Files {
     }
 }
 
-fn found<T: Clone + Send + 'static>(what: String, value: Option<&T>) -> Told<'static, T> {
+fn found<T: Clone + Send + 'static>(what: &str, value: Option<&T>) -> Told<'static, T> {
     let told = value.cloned().ok_or_else(|| {
         CouldNot::new(CouldNotReason::NotFound, format!("{what} is not among the resources of the test"))
     });
@@ -398,18 +398,18 @@ fn found<T: Clone + Send + 'static>(what: String, value: Option<&T>) -> Told<'st
 
 impl Cluster for Files {
     fn config_map<'a>(&'a self, name: &'a ObjectName) -> Told<'a, BTreeMap<String, String>> {
-        found(format!("the ConfigMap {name}"), self.config_maps.get(name))
+        found(&format!("the ConfigMap {name}"), self.config_maps.get(name))
     }
 
     fn namespace_labels<'a>(&'a self, name: &'a str) -> Told<'a, BTreeMap<String, String>> {
-        found(format!("the namespace {name}"), self.namespaces.get(name))
+        found(&format!("the namespace {name}"), self.namespaces.get(name))
     }
 
     fn secret<'a>(&'a self, name: &'a ObjectName) -> Told<'a, SecretData> {
-        found(format!("the secret {name}"), None)
+        found(&format!("the secret {name}"), None)
     }
 
     fn pull_secrets<'a>(&'a self, service_account: &'a ObjectName) -> Told<'a, Vec<ObjectName>> {
-        found(format!("the service account {service_account}"), None)
+        found(&format!("the service account {service_account}"), None)
     }
 }

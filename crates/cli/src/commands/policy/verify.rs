@@ -110,10 +110,10 @@ impl Verify {
 }
 
 /// The trust roots of this machine: the one that is meant, and all instances by their names.
-pub(crate) struct Roots(BTreeMap<Option<String>, Arc<TrustRoot>>);
+pub(in crate::commands) struct Roots(BTreeMap<Option<String>, Arc<TrustRoot>>);
 
 impl Roots {
-    pub(crate) fn of(meant: &TrustArgs) -> Result<Self, Failure> {
+    pub(in crate::commands) fn of(meant: &TrustArgs) -> Result<Self, Failure> {
         let mut roots = BTreeMap::new();
         match meant.load(None) {
             Ok(trust) => drop(roots.insert(None, trust_root(trust.root)?)),
@@ -131,7 +131,7 @@ impl Roots {
     }
 
     /// These, and those of a file.
-    pub(crate) fn with(
+    pub(in crate::commands) fn with(
         &self,
         more: BTreeMap<String, countersign_bundle::TrustedRoot>,
     ) -> Result<BTreeMap<Option<String>, Arc<TrustRoot>>, Failure> {
@@ -148,7 +148,7 @@ fn trust_root(root: countersign_bundle::TrustedRoot) -> Result<Arc<TrustRoot>, F
 }
 
 /// Refuses to be told where evidence is.
-pub(crate) fn without_repository(registry: &RegistryArgs) -> Result<(), Failure> {
+pub(in crate::commands) fn without_repository(registry: &RegistryArgs) -> Result<(), Failure> {
     match registry.evidence() {
         None => Ok(()),
         Some(_) => Err(Failure::usage(

@@ -43,7 +43,7 @@ impl Patterns {
 
 pub(super) fn call(run: &Run<'_>, name: &str, arguments: &[Value]) -> Option<Result<Value, Problem>> {
     let [Value::Text(text), rest @ ..] = arguments else { return None };
-    Some(of_text(run, name, text, rest).transpose()?)
+    of_text(run, name, text, rest).transpose()
 }
 
 fn of_text(run: &Run<'_>, name: &str, text: &str, rest: &[Value]) -> Result<Option<Value>, Problem> {

@@ -218,7 +218,7 @@ pub(super) fn has_variables(document: &Value) -> bool {
 }
 
 /// What Kyverno says of an image in a registry.
-fn image_value(image: &Reference, written: &str, ask: &Ask<'_>) -> Result<Value, Stop> {
+pub(super) fn image_value(image: &Reference, written: &str, ask: &Ask<'_>) -> Result<Value, Stop> {
     let data = ask.image(image)?;
     // Of an image for several platforms, the configuration of one.
     let config = match (&data.config, platform(&data)) {

@@ -91,7 +91,7 @@ impl Conversion<'_> {
             };
             let mut spec = scope.clone();
             self.entry(value, &path, &mut spec)?;
-            self.documents.push(image_policy(&name, spec.into()));
+            self.documents.push(image_policy(&name, &spec));
         }
         Ok(())
     }
@@ -267,21 +267,21 @@ impl Conversion<'_> {
         for (index, (said, written)) in entry.attestations.iter().zip(written).enumerate() {
             let path = format!("{path}.attestations[{index}]");
             let by = signers(&said.attestors);
-            let mut attestation = json!({
-                "predicate": said.kind,
-                "signedBy": by.written().map_err(refused(format!("{path}.attestors")))?,
-            });
+            let mut attestation = Map::new();
+            attestation.insert("predicate".into(), said.kind.clone().into());
+            let signed_by = by.written().map_err(refused(format!("{path}.attestors")))?;
+            attestation.insert("signedBy".into(), signed_by);
             everybody.push(by);
             if !written.name.is_empty() {
-                attestation["name"] = written.name.clone().into();
+                attestation.insert("name".into(), written.name.clone().into());
             }
             let conditions = value.pointer(&format!("/attestations/{index}/conditions"));
             let conditions = conditions
                 .map_or(Ok(Vec::new()), |conditions| in_cel(conditions, &format!("{path}.conditions")))?;
             if !conditions.is_empty() {
-                attestation["conditions"] = json!(conditions);
+                attestation.insert("conditions".into(), json!(conditions));
             }
-            attestations.push(attestation);
+            attestations.push(Value::from(attestation));
         }
         if !attestations.is_empty() {
             spec.insert("attestations".into(), attestations.into());
@@ -337,7 +337,7 @@ fn signers(sets: &[Set]) -> Signers {
 
 fn signers_of(set: &Set) -> Signers {
     let of = set.nodes.iter().map(|node| match node {
-        Node::One(authority) => Signers::One((**authority).clone()),
+        Node::One(authority) => Signers::One(authority.clone()),
         Node::Set(set) => signers_of(set),
     });
     Signers::Several { need: set.need, of: of.collect() }

@@ -8,6 +8,7 @@
 //! | `context`, `extract` | what expressions see; the images of an object |
 //! | `references`, `attestors`, `entry`, `verify` | `verifyImages`: which images, who, read, judged |
 //! | `validate`, `overlay` | `validate`: lists, conditions; patterns over objects |
+//! | `shared` | what the other language of Kyverno has in common with this one |
 //! | `pin` | `mutate`, as far as it pins images |
 //! | `evaluate` | a policy over a request |
 //! | `convert` | a policy in our own language |
@@ -33,6 +34,7 @@ mod pin;
 mod references;
 mod rule;
 mod schema;
+pub(super) mod shared;
 mod validate;
 mod verify;
 

@@ -1,0 +1,52 @@
+//! Markdown: the summary, and a table of what does not hold.
+
+use super::{SECTIONS, SUMMARY, score, summary};
+use crate::scan::report::Report;
+
+/// Below the head of a table of six columns.
+const RULE: &str = "| --- | --- | --- | --- | --- | --- |\n";
+
+pub(super) fn write(report: &Report) -> String {
+    let mut out = format!("# Scan: {} compliance\n\n", score(report.compliance_score));
+    out.push_str(&row(&SUMMARY));
+    out.push_str(RULE);
+    for control in &report.controls {
+        out.push_str(&row(&summary(control).each_ref().map(String::as_str)));
+    }
+    for (status, title) in SECTIONS {
+        let mut rows = report.images(status).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        out.push_str(&format!("\n## {title}\n\n| Control | Resource | Path | Image | Why | Next |\n"));
+        out.push_str(RULE);
+        for (resource, control, image) in rows {
+            let cells = [&resource.to_string(), &image.path, &image.image, &image.message, &image.next];
+            let mut all = vec![control.id()];
+            all.extend(cells.iter().map(|cell| cell.as_str()));
+            out.push_str(&row(&all));
+        }
+    }
+    out
+}
+
+fn row(cells: &[&str]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+/// Text in which nothing is markup.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            c if c.is_control() => out.push(' '),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '&' => out.push_str("&amp;"),
+            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out
+}

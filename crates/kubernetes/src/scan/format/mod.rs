@@ -1,0 +1,184 @@
+//! The forms in which a report is written. What strangers wrote is made harmless for each of them.
+
+mod csv;
+mod html;
+mod json;
+mod junit;
+mod markdown;
+mod policy_report;
+mod pretty;
+mod prometheus;
+mod sarif;
+
+use super::report::{ControlSummary, Report, Status};
+
+/// A form of the report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people.
+    Pretty,
+    /// One document with `schema` and `schemaVersion`.
+    Json,
+    /// For test reports.
+    Junit,
+    /// For code scanning.
+    Sarif,
+    /// A page.
+    Html,
+    /// A line for each finding.
+    Csv,
+    /// For comments on pull requests.
+    Markdown,
+    /// Metrics, as text.
+    Prometheus,
+    /// The Kubernetes policy working group's reports, as a list to apply.
+    PolicyReport,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Pretty,
+        Self::Json,
+        Self::Junit,
+        Self::Sarif,
+        Self::Html,
+        Self::Csv,
+        Self::Markdown,
+        Self::Prometheus,
+        Self::PolicyReport,
+    ];
+
+    /// As it is named in arguments.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pretty => "pretty",
+            Self::Json => "json",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Markdown => "markdown",
+            Self::Prometheus => "prometheus",
+            Self::PolicyReport => "policyreport",
+        }
+    }
+
+    /// Writes a report. `verbose` shows resources that pass where a form leaves them out otherwise.
+    ///
+    /// # Errors
+    /// When a value cannot be written as JSON, which what the scanner makes always can.
+    pub fn write(self, report: &Report, verbose: bool) -> Result<String, serde_json::Error> {
+        Ok(match self {
+            Self::Pretty => pretty::write(report, verbose),
+            Self::Json => json::write(report)?,
+            Self::Junit => junit::write(report),
+            Self::Sarif => sarif::write(report)?,
+            Self::Html => html::write(report),
+            Self::Csv => csv::write(report),
+            Self::Markdown => markdown::write(report),
+            Self::Prometheus => prometheus::write(report),
+            Self::PolicyReport => policy_report::write(report)?,
+        })
+    }
+}
+
+/// Which registries are drawn from, for people.
+pub(super) fn audit(audit: &super::Audit) -> String {
+    pretty::audit(audit)
+}
+
+/// A score as people read it.
+fn score(score: Option<f64>) -> String {
+    score.map_or_else(|| "–".to_owned(), |score| format!("{score:.1} %"))
+}
+
+/// What a page lists, and under which title.
+const SECTIONS: [(Status, &str); 3] =
+    [(Status::Failed, "Failed"), (Status::Unchecked, "Could not be checked"), (Status::Excepted, "Excepted")];
+
+/// The titles of a page's summary.
+const SUMMARY: [&str; 6] = ["Severity", "Control", "Failed", "Not checked", "All", "Compliance"];
+
+/// A control in a page's summary.
+fn summary(control: &ControlSummary) -> [String; 6] {
+    let counts = &control.resources;
+    [
+        control.severity.name().to_owned(),
+        format!("{} {}", control.id.id(), control.name),
+        counts.failed.to_string(),
+        counts.unchecked.to_string(),
+        counts.all.to_string(),
+        match &control.skipped_because {
+            Some(why) => format!("skipped: {why}"),
+            None => score(control.compliance_score),
+        },
+    ]
+}
+
+/// Text in XML and HTML. Characters that neither may hold become a replacement.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            '\n' | '\t' => out.push(c),
+            c if c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}') => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::tests::{changed_sample, sample};
+
+    fn golden(name: &str, found: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, found).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, kept, "{name}; run with UPDATE_GOLDEN=1 if the change is meant");
+    }
+
+    #[test]
+    fn each_form_is_as_it_was() {
+        for format in Format::ALL {
+            golden(&format!("scan.{}", format.name()), &format.write(&sample(), false).unwrap());
+        }
+        golden("scan-verbose.pretty", &Format::Pretty.write(&sample(), true).unwrap());
+    }
+
+    #[test]
+    fn what_strangers_write_breaks_no_form() {
+        let evil = "\"><script>x</script>&'|`\n\u{1b}[31m,=cmd()";
+        let report = changed_sample(|resource, image| {
+            resource.name = evil.into();
+            image.message = evil.into();
+            image.container = evil.into();
+        });
+        for format in Format::ALL {
+            let text = format.write(&report, true).unwrap();
+            assert!(!text.contains('\u{1b}'), "{format:?}");
+            match format {
+                Format::Json | Format::Sarif | Format::PolicyReport => {
+                    serde_json::from_str::<serde_json::Value>(&text).unwrap();
+                }
+                Format::Html | Format::Junit => assert!(!text.contains("<script>"), "{format:?}"),
+                Format::Csv | Format::Markdown | Format::Prometheus | Format::Pretty => {
+                    assert!(format != Format::Markdown || !text.contains("<script>"));
+                    let lines = format.write(&sample(), true).unwrap().lines().count();
+                    assert_eq!(text.lines().count(), lines, "{format:?}: no line of its own");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `matchConstraints`: which requests a policy is about.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::schema::{MatchPolicy, MatchResources, OperationName, ResourceRule, Scope};
+use crate::ask::{Ask, Stop};
+use crate::read::ReadError;
+use crate::request::{Operation, Request};
+
+/// Checks constraints when a policy is read.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn check(of: &MatchResources, path: &str) -> Result<(), ReadError> {
+    if of.resource_rules.is_empty() {
+        let message = "expected at least one rule of what the policy is about, found none";
+        return Err(ReadError::new(format!("{path}.resourceRules"), message));
+    }
+    for (list, rules) in
+        [("resourceRules", &of.resource_rules), ("excludeResourceRules", &of.exclude_resource_rules)]
+    {
+        for (index, rule) in rules.iter().enumerate() {
+            let empty = [
+                ("apiGroups", rule.api_groups.is_empty()),
+                ("apiVersions", rule.api_versions.is_empty()),
+                ("resources", rule.resources.is_empty()),
+                ("operations", rule.operations.is_empty()),
+            ];
+            if let Some((field, _)) = empty.into_iter().find(|(_, empty)| *empty) {
+                let message = "expected at least one, found none: the rule would be about nothing";
+                return Err(ReadError::new(format!("{path}.{list}[{index}].{field}"), message));
+            }
+        }
+    }
+    for (field, selector) in
+        [("namespaceSelector", &of.namespace_selector), ("objectSelector", &of.object_selector)]
+    {
+        if let Some(selector) = selector {
+            selector.check().map_err(|e| ReadError::new(format!("{path}.{field}"), e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a request is meant.
+///
+/// # Errors
+/// [`Stop`]: the labels of the namespace are not known. That is not "no".
+pub(super) fn matches(of: &MatchResources, request: &Request, ask: &Ask<'_>) -> Result<bool, Stop> {
+    let equivalent = of.match_policy == MatchPolicy::Equivalent;
+    let meant = of.resource_rules.iter().any(|rule| rule_matches(rule, request, equivalent, true));
+    let excluded =
+        of.exclude_resource_rules.iter().any(|rule| rule_matches(rule, request, equivalent, false));
+    if !meant || excluded {
+        return Ok(false);
+    }
+    if let Some(selector) = &of.object_selector {
+        let objects = std::iter::once(&request.object).chain(&request.old_object);
+        if !objects.into_iter().any(|object| selector.matches(&labels(object))) {
+            return Ok(false);
+        }
+    }
+    match &of.namespace_selector {
+        None => Ok(true),
+        Some(selector) if request.kind.kind == "Namespace" => Ok(selector.matches(&labels(&request.object))),
+        // As in Kubernetes: what is in no namespace is not kept out by a selector of namespaces.
+        Some(_) if request.namespace.is_empty() => Ok(true),
+        Some(selector) => Ok(selector.matches(&*ask.namespace_labels(&request.namespace)?)),
+    }
+}
+
+fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let texts = labels.into_iter().flatten().filter_map(|(name, value)| Some((name, value.as_str()?)));
+    texts.map(|(name, value)| (name.clone(), value.to_owned())).collect()
+}
+
+/// Whether a rule is about a request. `wide` rules about pods are about containers that are put into them as well.
+fn rule_matches(rule: &ResourceRule, request: &Request, equivalent: bool, wide: bool) -> bool {
+    let has = |list: &[String], wanted: &str| list.iter().any(|found| found == "*" || found == wanted);
+    let operation = match request.operation {
+        Operation::Create => OperationName::Create,
+        Operation::Update => OperationName::Update,
+        Operation::Delete => OperationName::Delete,
+        Operation::Connect => OperationName::Connect,
+    };
+    let scope = match rule.scope {
+        Scope::Any => true,
+        Scope::Namespaced => !request.namespace.is_empty() && request.kind.kind != "Namespace",
+        Scope::Cluster => request.namespace.is_empty() || request.kind.kind == "Namespace",
+    };
+    scope
+        && (rule.operations.contains(&operation) || rule.operations.contains(&OperationName::Any))
+        && has(&rule.api_groups, &request.kind.group)
+        && (equivalent || has(&rule.api_versions, &request.kind.version))
+        && (rule.resource_names.is_empty() || rule.resource_names.contains(&request.name))
+        && rule.resources.iter().any(|resource| resource_matches(resource, request, wide))
+}
+
+fn resource_matches(wanted: &str, request: &Request, wide: bool) -> bool {
+    let plural = plural(&request.kind.kind);
+    let (resource, subresource) = wanted.split_once('/').unwrap_or((wanted, ""));
+    let same = resource == "*" || resource == plural;
+    let into_pod = wide && request.subresource == "ephemeralcontainers" && subresource.is_empty();
+    same && (subresource == request.subresource || subresource == "*" || into_pod)
+}
+
+/// The name of a kind's resource, as Kubernetes forms it.
+pub(super) fn plural(kind: &str) -> String {
+    let lower = kind.to_ascii_lowercase();
+    if lower == "endpoints" {
+        lower
+    } else if lower.ends_with('s') {
+        format!("{lower}es")
+    } else if let Some(stem) = lower.strip_suffix('y') {
+        format!("{stem}ies")
+    } else {
+        format!("{lower}s")
+    }
+}

@@ -1,0 +1,368 @@
+//! An evaluation of a policy on a request: what expressions see, and the functions that ask for images, signatures and
+//! statements.
+//!
+//! Nothing is kept from one evaluation to the next. When a question is open the evaluation ends there, and comes here
+//! again with the answer; so a statement that [`extractPayload`](Evaluation::payload) gives is always one that was
+//! verified just before, on facts which may be cached, and never a cached yes.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use countersign_registry::Reference;
+use countersign_verify::Payload;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::constraints::plural;
+use super::expressions::FUNCTIONS;
+use super::images::{Images, is_meant, parts};
+use super::variant::Variant;
+use crate::ask::{Ask, Stop};
+use crate::authority::{Authority, Who};
+use crate::cel::{self, Halt, Host, Problem, Program, Value, Variables};
+use crate::judge::{Fact, What};
+use crate::kyverno::cluster::shared;
+use crate::kyverno::jmespath::Budget;
+use crate::question::CouldNot;
+use crate::request::Request;
+
+/// How deep expressions that are evaluated within expressions (variables of variables, attestors of attestors) may be
+/// together.
+const MAX_DEPTH: usize = 2 * cel::MAX_DEPTH;
+
+/// Why somebody's signature or statement is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Miss {
+    /// The image.
+    pub(super) image: String,
+    /// The stable code.
+    pub(super) reason: &'static str,
+    /// In words.
+    pub(super) text: String,
+}
+
+/// What was found out in an evaluation.
+#[derive(Debug, Default)]
+struct Found {
+    /// Images of which something was verified.
+    verified: BTreeSet<String>,
+    /// Verified statements, by image and attestation.
+    payloads: BTreeMap<(String, String), Value>,
+    misses: Vec<Miss>,
+    could_not: Option<CouldNot>,
+    /// Variables by name; without a value while it is being found.
+    variables: BTreeMap<String, Option<Result<Value, Problem>>>,
+}
+
+/// An evaluation.
+pub(super) struct Evaluation<'a> {
+    variant: &'a Variant,
+    request: &'a Request,
+    ask: &'a Ask<'a>,
+    seen: Variables,
+    budget: Budget,
+    depth: Cell<usize>,
+    found: RefCell<Found>,
+}
+
+impl<'a> Evaluation<'a> {
+    pub(super) fn new(variant: &'a Variant, request: &'a Request, ask: &'a Ask<'a>) -> Self {
+        Self {
+            variant,
+            request,
+            ask,
+            seen: seen(request, ask.now()),
+            budget: Budget::default(),
+            depth: Cell::new(0),
+            found: RefCell::default(),
+        }
+    }
+
+    /// The same with the images that expressions see.
+    pub(super) fn with_images(mut self, images: &Images) -> Self {
+        let lists = images
+            .iter()
+            .map(|(name, list)| (name.as_str(), Value::list(list.iter().map(|image| Value::text(image)))));
+        self.seen = self.seen.with_value("images", Value::map(lists));
+        self
+    }
+
+    pub(super) const fn now(&self) -> Timestamp {
+        self.ask.now()
+    }
+
+    /// The value of an expression.
+    pub(super) fn run(&self, program: &Program) -> Result<Value, Halt> {
+        self.run_with(program, &self.seen)
+    }
+
+    pub(super) fn run_with(&self, program: &Program, variables: &Variables) -> Result<Value, Halt> {
+        let outer = self.depth.get();
+        let depth = outer + program.depth();
+        if depth > MAX_DEPTH {
+            let problem =
+                format!("expected at most {MAX_DEPTH} parts within parts, variables included, found more");
+            return Err(Halt { at: 0, problem: problem.into() });
+        }
+        self.depth.set(depth);
+        let value = program.run(variables, self, &self.budget);
+        self.depth.set(outer);
+        value
+    }
+
+    /// Whether something about an image was verified.
+    pub(super) fn has_verified(&self, image: &str) -> bool {
+        self.found.borrow().verified.contains(image)
+    }
+
+    /// Forgets who missed and who could not be checked, and tells it.
+    pub(super) fn take_misses(&self) -> (Vec<Miss>, Option<CouldNot>) {
+        let mut found = self.found.borrow_mut();
+        (std::mem::take(&mut found.misses), found.could_not.take())
+    }
+
+    fn variable(&self, name: &str) -> Result<Value, Problem> {
+        let Some(program) = self.variant.variables.get(name) else {
+            return Err(format!("there is no variable \"{name}\"").into());
+        };
+        match self.found.borrow().variables.get(name) {
+            Some(Some(known)) => return known.clone(),
+            Some(None) => return Err(format!("the variable \"{name}\" speaks of itself").into()),
+            None => {}
+        }
+        self.found.borrow_mut().variables.insert(name.to_owned(), None);
+        let value = self.run(program).map_err(|halt| halt.problem);
+        self.found.borrow_mut().variables.insert(name.to_owned(), Some(value.clone()));
+        value
+    }
+
+    fn authority(&self, name: &str) -> Result<Authority, Problem> {
+        self.variant.attestors.get(name, &|text| {
+            let program = self.variant.programs.get(text).ok_or("there is no such expression")?;
+            match self.run(program).map_err(|halt| halt.problem)? {
+                Value::Text(text) => Ok(text.to_string()),
+                other => Err(format!("the attestor {name}: expected a text, found {}", other.kind()).into()),
+            }
+        })
+    }
+
+    /// How many of the attestors signed an image, or made a statement of a type about it. Each counts once. What holds is
+    /// given to `then`.
+    fn count(
+        &self,
+        image: &str,
+        attestors: &Value,
+        what: &What,
+        then: &mut dyn FnMut(&[Fact]) -> Result<(), Problem>,
+    ) -> Result<Value, Problem> {
+        let names = names(attestors)?;
+        if !is_meant(self.variant, image, self).map_err(|halt| halt.problem)? {
+            return Ok(Value::Int(0));
+        }
+        let reference = Reference::parse(image).map_err(|e| e.to_string())?;
+        let (mut count, mut open, mut unsure) = (0, false, None);
+        for name in &names {
+            match self.judge(&reference, &self.authority(name)?, what) {
+                Ok(Ok(facts)) => {
+                    count += 1;
+                    then(&facts)?;
+                }
+                Ok(Err((reason, text))) => {
+                    let miss = Miss { image: image.to_owned(), reason, text };
+                    self.found.borrow_mut().misses.push(miss);
+                }
+                Err(Stop::Open) => open = true,
+                Err(Stop::CouldNot(could_not)) => unsure = unsure.or(Some(could_not)),
+            }
+        }
+        match unsure {
+            _ if open => return Err(Stop::Open.into()),
+            Some(could_not) if count == 0 => return Err(Stop::CouldNot(could_not).into()),
+            Some(could_not) => self.found.borrow_mut().could_not = Some(could_not),
+            None => {}
+        }
+        if count > 0 {
+            self.found.borrow_mut().verified.insert(image.to_owned());
+        }
+        Ok(Value::Int(count))
+    }
+
+    /// What holds by one attestor, or why nothing does.
+    fn judge(
+        &self,
+        image: &Reference,
+        authority: &Authority,
+        what: &What,
+    ) -> Result<Result<Vec<Fact>, (&'static str, String)>, Stop> {
+        let name = &authority.name;
+        if matches!(authority.who, Who::Notary { .. }) {
+            if *what != What::Signature {
+                let text = format!("{name}: signers of the Notary Project make no statements");
+                return Ok(Err(("no_signature", text)));
+            }
+            let judgement = self.ask.judge_notary(image, authority)?;
+            return Ok(match judgement.report.rejection() {
+                _ if judgement.holds() => Ok(Vec::new()),
+                Some(rejection) => Err((rejection.reason.code(), format!("{name}: {rejection}"))),
+                None => Err(("internal", format!("{name}: a report without a verdict"))),
+            });
+        }
+        let judgement = self.ask.judge(image, authority, what)?;
+        Ok(match judgement.report.verified() {
+            _ if judgement.holds() => Ok(judgement.facts.clone()),
+            Err(rejection) => Err((rejection.reason.code(), format!("{name}: {rejection}"))),
+            Ok(_) => Err(("internal", format!("{name}: a report that holds without a fact"))),
+        })
+    }
+
+    fn statements(&self, image: &str, attestation: &str, attestors: &Value) -> Result<Value, Problem> {
+        let kind = self.attestation(attestation)?;
+        let mut newest: Option<Fact> = None;
+        let signed = |fact: &Fact| fact.verified.times().iter().map(|time| time.time).max();
+        let counted =
+            self.count(image, attestors, &What::Statement(vec![kind.to_owned()]), &mut |facts| {
+                for fact in facts {
+                    if newest.as_ref().is_none_or(|known| signed(fact) > signed(known)) {
+                        newest = Some(fact.clone());
+                    }
+                }
+                Ok(())
+            })?;
+        if let Some(fact) = newest {
+            let Payload::Statement { bytes, .. } = fact.verified.value() else {
+                return Err("expected a statement, found a signature".into());
+            };
+            let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+            self.budget.bytes(bytes.len()).map_err(|_| Problem::TooMuch)?;
+            let key = (image.to_owned(), attestation.to_owned());
+            self.found.borrow_mut().payloads.insert(key, Value::from_json(&json));
+        }
+        Ok(counted)
+    }
+
+    fn attestation(&self, name: &str) -> Result<&'a str, Problem> {
+        let kind = self.variant.attestations.get(name);
+        kind.map(String::as_str).ok_or_else(|| format!("there is no attestation \"{name}\"").into())
+    }
+
+    /// The statement that was verified last in this evaluation; never one that nobody vouches for.
+    fn payload(&self, image: &str, attestation: &str) -> Result<Value, Problem> {
+        self.attestation(attestation)?;
+        let key = (image.to_owned(), attestation.to_owned());
+        self.found.borrow().payloads.get(&key).cloned().ok_or_else(|| {
+            format!(
+                "extractPayload(): nothing was verified as \"{attestation}\" of {image}; ask for \
+                 verifyAttestationSignatures(…) > 0 before it, with &&"
+            )
+            .into()
+        })
+    }
+
+    /// What the registry has under the name.
+    fn image_data(&self, image: &str) -> Result<Value, Problem> {
+        let reference = Reference::parse(image).map_err(|e| e.to_string())?;
+        let mut data = shared::image_value(&reference, image, self.ask)?;
+        if let serde_json::Value::Object(data) = &mut data {
+            let config = data.remove("configData").unwrap_or_default();
+            data.insert("config".into(), config);
+            data.insert("tag".into(), reference.tag().map(ToString::to_string).into());
+            data.insert("digest".into(), self.ask.digest(&reference)?.to_string().into());
+        }
+        Ok(Value::from_json(&data))
+    }
+
+    /// What is known of the request's namespace.
+    fn namespace(&self) -> Result<Value, Problem> {
+        let labels = self.ask.namespace_labels(&self.request.namespace)?;
+        Ok(Value::from_json(&json!({"name": self.request.namespace, "labels": *labels})))
+    }
+}
+
+/// The names of attestors in a list, each once.
+fn names(attestors: &Value) -> Result<BTreeSet<String>, Problem> {
+    let wrong = || Problem::from("expected a list of attestors, such as [attestors.release]");
+    let Value::List(items) = attestors else { return Err(wrong()) };
+    let name = |item: &Value| match item.field("name") {
+        Some(Value::Text(name)) => Ok(name.to_string()),
+        _ => Err(wrong()),
+    };
+    items.iter().map(name).collect()
+}
+
+impl Host for Evaluation<'_> {
+    fn functions(&self) -> &'static [(&'static str, usize)] {
+        &FUNCTIONS
+    }
+
+    fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, Problem> {
+        match (name, arguments) {
+            ("verifyImageSignatures", [Value::Text(image), attestors]) => {
+                self.count(image, attestors, &What::Signature, &mut |_| Ok(()))
+            }
+            ("verifyAttestationSignatures", [Value::Text(image), Value::Text(attestation), attestors]) => {
+                self.statements(image, attestation, attestors)
+            }
+            ("extractPayload", [Value::Text(image), Value::Text(attestation)]) => {
+                self.payload(image, attestation)
+            }
+            ("getImageData", [Value::Text(image)]) => self.image_data(image),
+            ("isImage", [Value::Text(image)]) => Ok(Value::Bool(Reference::parse(image).is_ok())),
+            ("image", [Value::Text(image)]) => {
+                Reference::parse(image).map(|image| parts(&image)).map_err(|e| e.to_string().into())
+            }
+            (part, [image @ Value::Map(_)]) => {
+                image.field(part).cloned().ok_or_else(|| format!("expected image(…) before {part}()").into())
+            }
+            _ => {
+                let kinds: Vec<_> = arguments.iter().map(Value::kind).collect();
+                Err(format!("there is no {name}() of {}", kinds.join(", ")).into())
+            }
+        }
+    }
+
+    fn member(&self, of: &str, name: &str) -> Option<Result<Value, Problem>> {
+        Some(match (of, name) {
+            ("variables", name) => self.variable(name),
+            ("attestors", name) if self.variant.attestors.has(name) => {
+                Ok(Value::map([("name", Value::text(name))]))
+            }
+            ("attestors", name) => Err(format!("there is no attestor \"{name}\"").into()),
+            ("attestations", name) => self.attestation(name).map(|_| Value::text(name)),
+            ("namespaceObject", "metadata") => self.namespace(),
+            ("namespaceObject", name) => {
+                Err(format!("only metadata is known of a namespace, not {name}").into())
+            }
+            _ => return None,
+        })
+    }
+}
+
+/// The request as expressions see it.
+fn seen(request: &Request, now: Timestamp) -> Variables {
+    let (kind, user) = (&request.kind, &request.user);
+    let group_version_kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
+    let resource = json!({"group": kind.group, "version": kind.version, "resource": plural(&kind.kind)});
+    let described = json!({
+        "kind": group_version_kind,
+        "resource": resource,
+        "subResource": request.subresource,
+        "requestKind": group_version_kind,
+        "requestResource": resource,
+        "requestSubResource": request.subresource,
+        "name": request.name,
+        "namespace": request.namespace,
+        "operation": request.operation.code(),
+        "userInfo": {"username": user.name, "groups": user.groups},
+        "dryRun": request.dry_run,
+    });
+    let old = request.old_object.as_ref().unwrap_or(&serde_json::Value::Null);
+    let variables = Variables::new(now)
+        .with("object", &request.object)
+        .with("oldObject", old)
+        .with("request", &described);
+    if request.namespace.is_empty() {
+        variables.with_value("namespaceObject", Value::Null)
+    } else {
+        variables
+    }
+}

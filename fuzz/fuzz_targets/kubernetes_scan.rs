@@ -1,0 +1,23 @@
+//! What a scan reads: manifests, settings, exceptions, baselines. Every image that is read stands where it is said to stand.
+#![no_main]
+
+use countersign_kubernetes::scan::{Baseline, Exceptions, RepositoryPrefix, Settings, read_resources};
+use jiff::Timestamp;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = Baseline::read(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = Settings::read(text);
+    let _ = Exceptions::read(text, Timestamp::UNIX_EPOCH);
+    if let Ok(prefix) = RepositoryPrefix::parse(text) {
+        assert_eq!(RepositoryPrefix::parse(&prefix.to_string()), Ok(prefix));
+    }
+    for resource in read_resources(text, "seed").unwrap_or_default() {
+        let object = resource.object.unwrap_or_default();
+        for placed in resource.images.unwrap_or_default() {
+            let pointer = format!("/{}", placed.path.replace('[', "/").replace(']', "").replace('.', "/"));
+            assert_eq!(object.pointer(&pointer).and_then(|image| image.as_str()), Some(placed.image.as_str()));
+        }
+    }
+});
