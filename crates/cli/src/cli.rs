@@ -138,6 +138,8 @@ commands! {
         "Check an instance: keys, clock, disk, expiry, reachability; and say the next step";
     "rotate" Rotate(commands::rotate::Rotate),
         "Replace a key of an instance so that everything signed before stays valid";
+    "admission" Admission(commands::admission::AdmissionCommand),
+        "Judge what comes into a Kubernetes cluster by its images";
     "trust" Trust(commands::trust::TrustCommand),
         "Show and change which instances this machine trusts";
     "log" Log(commands::log::LogCommand),

@@ -1,13 +1,16 @@
 //! From a review to an answer.
 
+use std::collections::BTreeSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
-use countersign_policy::{Decision, Operation, PolicySet, RuleResult, Status};
+use countersign_policy::{Access, Decision, Operation, PolicySet, RuleResult, Status};
+use futures_util::FutureExt as _;
 
-use crate::review::{Answer, Review, ReviewError};
+use crate::review::{Answer, Outcome, Review, ReviewError};
 
 /// What an answer needs after the policies were evaluated: the way back, and the API server's own work.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -16,44 +19,114 @@ const SHORTEST: Duration = Duration::from_millis(500);
 /// The most lines in a refusal's message.
 const MAX_LINES: usize = 20;
 
+/// Which of the two webhooks is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Face {
+    /// The one that may change objects, and pins images. It comes first.
+    Mutate,
+    /// The one that sees objects as they will be. An image that is still to be pinned was put there by somebody in
+    /// between, and is refused.
+    Validate,
+}
+
+impl Face {
+    /// The stable name, in snake case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Mutate => "mutate",
+            Self::Validate => "validate",
+        }
+    }
+}
+
 /// What judges reviews.
 pub struct Admission {
-    policies: RwLock<Arc<PolicySet>>,
+    policies: RwLock<Option<Arc<PolicySet>>>,
+    exempt: BTreeSet<String>,
+    secrets: bool,
     source: Arc<Source>,
-    clock: Arc<dyn Clock + Send + Sync>,
+    clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Admission {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Admission").field("policies", &self.policies).finish_non_exhaustive()
+        let Self { policies, exempt, .. } = self;
+        f.debug_struct("Admission")
+            .field("policies", policies)
+            .field("exempt", exempt)
+            .finish_non_exhaustive()
     }
 }
 
 impl Admission {
-    /// Judges by these policies.
+    /// Judges by policies that are still to come; until then everything that is judged is refused.
     #[must_use]
-    pub fn new(policies: PolicySet, source: Arc<Source>, clock: Arc<dyn Clock + Send + Sync>) -> Self {
-        Self { policies: RwLock::new(Arc::new(policies)), source, clock }
+    pub fn new(source: Arc<Source>, clock: Arc<dyn Clock>) -> Self {
+        Self { policies: RwLock::default(), exempt: BTreeSet::new(), secrets: true, source, clock }
+    }
+
+    /// Never judges what is in these namespaces: without what runs there, nothing could repair the cluster.
+    #[must_use]
+    pub fn exempting(mut self, namespaces: impl IntoIterator<Item = String>) -> Self {
+        self.exempt.extend(namespaces);
+        self
+    }
+
+    /// Asks registries with its own credentials only, and not with the pull secrets of what is judged: there is no API
+    /// server to read these from.
+    #[must_use]
+    pub const fn without_secrets(mut self) -> Self {
+        self.secrets = false;
+        self
     }
 
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
     pub fn set_policies(&self, policies: PolicySet) {
-        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policies);
+        *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
     }
 
-    /// Answers a review, always: `timeout` is how long the API server waits.
-    pub async fn answer(&self, body: &[u8], timeout: Duration) -> Answer {
-        let review = match Review::from_json(body) {
+    /// The policies, once they are known.
+    #[must_use]
+    pub fn policies(&self) -> Option<Arc<PolicySet>> {
+        self.policies.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers a review, always: `timeout` is how long the API server still waits. A fault of the program over a review
+    /// is a refusal of that review.
+    pub async fn answer(&self, face: Face, body: &[u8], timeout: Duration) -> Answer {
+        let mut review = match Review::from_json(body) {
             Ok(review) => review,
             Err(error) => return unreadable(&error),
         };
-        if !is_judged(&review) {
-            return Answer { uid: review.uid, allowed: true, ..Answer::default() };
+        if !is_judged(&review) || self.is_exempt(&review) {
+            return Answer { uid: review.uid, outcome: Outcome::Passed, ..Answer::default() };
         }
-        let policies = self.policies.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if !self.secrets {
+            review.request.access = Access::default();
+        }
+        let Some(policies) = self.policies() else {
+            let message = "countersign: the policies have not been read yet; try again in a moment".into();
+            return Answer { uid: review.uid, message, ..Answer::default() };
+        };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
-        let decision = decide(&policies, &review.request, &self.source, &*self.clock, budget).await;
-        answer(review.uid, decision)
+        let deciding = decide(&policies, &review.request, &self.source, &*self.clock, budget);
+        match AssertUnwindSafe(deciding).catch_unwind().await {
+            Ok(decision) => answer(face, review.uid, decision),
+            // Its text stands in the log, where the panic wrote it.
+            Err(_) => Answer {
+                uid: review.uid,
+                outcome: Outcome::Fault,
+                message: "countersign: a fault of the program while this was judged; its log says more"
+                    .into(),
+                ..Answer::default()
+            },
+        }
+    }
+
+    /// By the namespace alone: what stands in an object proves nothing.
+    fn is_exempt(&self, review: &Review) -> bool {
+        self.exempt.contains(&review.request.namespace)
     }
 }
 
@@ -68,45 +141,78 @@ fn is_judged(review: &Review) -> bool {
 fn unreadable(error: &ReviewError) -> Answer {
     Answer {
         uid: error.uid.clone().unwrap_or_default(),
-        code: 500,
+        outcome: Outcome::Malformed,
         message: format!("countersign: {error}"),
         ..Answer::default()
     }
 }
 
-fn answer(uid: String, decision: Decision) -> Answer {
+fn answer(face: Face, uid: String, decision: Decision) -> Answer {
     let refusing: Vec<&RuleResult> = decision.results.iter().filter(|result| result.denies()).collect();
-    let warnings = decision.results.iter().filter(|result| result.warns()).map(line).collect();
-    let audit = decision
-        .results
-        .iter()
-        .filter(|result| matches!(result.status, Status::Fail | Status::Error))
-        .map(|result| (format!("{}.{}", result.policy.name, result.rule), line(result)))
-        .collect();
+    let answer = Answer {
+        uid,
+        warnings: decision.results.iter().filter(|result| result.warns()).map(line).collect(),
+        audit: decision
+            .results
+            .iter()
+            .filter(|result| matches!(result.status, Status::Fail | Status::Error))
+            .map(|result| (format!("{}.{}", result.policy.name, result.rule), line(result)))
+            .collect(),
+        unchecked: decision.results.iter().filter(|result| result.status == Status::Error).count(),
+        ..Answer::default()
+    };
     if refusing.is_empty() {
-        return Answer { uid, allowed: true, warnings, pins: decision.pins, audit, ..Answer::default() };
+        return match face {
+            Face::Mutate => Answer { outcome: Outcome::Admitted, pins: decision.pins, ..answer },
+            Face::Validate => unpinned(answer, &decision),
+        };
     }
     // That something could not be checked is told only where nothing was found to be wrong.
     let failed = refusing.iter().any(|result| result.status == Status::Fail);
-    let mut lines: Vec<String> = refusing.iter().take(MAX_LINES).map(|result| line(result)).collect();
-    if refusing.len() > MAX_LINES {
-        lines.push(format!("and {} more", refusing.len() - MAX_LINES));
-    }
     Answer {
-        uid,
-        allowed: false,
-        code: if failed { 403 } else { 500 },
-        message: lines.join("\n"),
-        warnings,
-        audit,
-        ..Answer::default()
+        outcome: if failed { Outcome::Refused } else { Outcome::CouldNotCheck },
+        message: lines(refusing.into_iter().map(line).collect()),
+        ..answer
     }
 }
 
-/// A result as one paragraph for people.
+/// The end of an object: what is to be pinned has been pinned by now.
+fn unpinned(answer: Answer, decision: &Decision) -> Answer {
+    let unpinned: Vec<String> = decision
+        .pins
+        .iter()
+        .filter(|pin| pin.from != pin.to)
+        .map(|pin| {
+            format!(
+                "{}: expected the image pinned as {}, found {}: it was changed after it was pinned, or the mutating webhook \
+                 of countersign was not asked",
+                pin.pointer, pin.to, pin.from
+            )
+        })
+        .collect();
+    if unpinned.is_empty() {
+        return Answer { outcome: Outcome::Admitted, ..answer };
+    }
+    Answer { outcome: Outcome::Refused, message: lines(unpinned), ..answer }
+}
+
+fn lines(mut lines: Vec<String>) -> String {
+    if lines.len() > MAX_LINES {
+        let more = lines.len() - MAX_LINES;
+        lines.truncate(MAX_LINES);
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// A result as one paragraph for people: which image, what of it, by which policy.
 fn line(result: &RuleResult) -> String {
+    const UNCHECKED: &str = "could not be checked";
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
-    let of = result.image.as_ref().map(|image| format!("{image}: ")).unwrap_or_default();
-    let unchecked = if result.status == Status::Error { "could not be checked: " } else { "" };
+    // Most policies name the image themselves.
+    let of = result.image.as_ref().filter(|image| !result.message.contains(image.as_str()));
+    let of = of.map(|image| format!("{image}: ")).unwrap_or_default();
+    let is_told = result.status != Status::Error || result.message.contains(UNCHECKED);
+    let unchecked = if is_told { String::new() } else { format!("{UNCHECKED}: ") };
     format!("{of}{unchecked}{} ({}{rule})", result.message, result.policy)
 }

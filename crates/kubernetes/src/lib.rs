@@ -4,7 +4,14 @@
 //! - [`scan`] judges what is in files or runs already: controls, scores, reports.
 //! - [`admit`] turns a review into a request for the policies, and their decision into an answer: admitted with images
 //!   pinned, refused with words, or warned.
+//! - [`api`] is the client of an API server: what policies ask of it, the policies in it.
+//! - [`policies`] puts policies into place, of files and of the cluster, as they change.
+//! - [`webhook`] serves that to API servers, with the certificates of [`certificate`].
 
 pub mod admit;
+pub mod api;
+pub mod certificate;
+pub mod policies;
 pub mod review;
 pub mod scan;
+pub mod webhook;

@@ -149,41 +149,98 @@ pub fn access_of(object: &Value, kind: &str, namespace: &str) -> Access {
     }
 }
 
+/// How a review ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Outcome {
+    /// The policies admit it.
+    Admitted,
+    /// It cannot bring an image into the cluster, or is of a namespace that is exempt.
+    Passed,
+    /// Something is wrong with it.
+    Refused,
+    /// Nothing was found to be wrong, and something could not be checked.
+    #[default]
+    CouldNotCheck,
+    /// It is no review.
+    Malformed,
+    /// The program failed over it.
+    Fault,
+}
+
+impl Outcome {
+    /// The stable name, in snake case.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Admitted => "admitted",
+            Self::Passed => "passed",
+            Self::Refused => "refused",
+            Self::CouldNotCheck => "could_not_check",
+            Self::Malformed => "malformed",
+            Self::Fault => "fault",
+        }
+    }
+
+    /// The only two that admit.
+    const fn admits(self) -> bool {
+        matches!(self, Self::Admitted | Self::Passed)
+    }
+
+    /// The HTTP status of a refusal.
+    const fn status(self) -> u16 {
+        match self {
+            Self::Refused => 403,
+            Self::Malformed => 400,
+            _ => 500,
+        }
+    }
+}
+
 /// What an API server is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// The request's id.
     pub uid: String,
-    /// Whether the request is admitted.
-    pub allowed: bool,
-    /// Why not, for people.
+    /// How it ended. It is refused unless this admits it.
+    pub outcome: Outcome,
+    /// Why it is refused, for people.
     pub message: String,
-    /// The HTTP status of a refusal: 403 for a no, 500 when it could not be checked.
-    pub code: u16,
     /// What whoever asks is to be told all the same.
     pub warnings: Vec<String>,
     /// Images to pin.
     pub pins: Vec<Pin>,
     /// For the API server's audit log.
     pub audit: BTreeMap<String, String>,
+    /// How many rules could not be checked, whether that refuses or not.
+    pub unchecked: usize,
 }
 
 /// The longest warning that an API server passes on whole, in bytes.
 const MAX_WARNING: usize = 256;
 
 impl Answer {
+    /// Whether the request is admitted.
+    #[must_use]
+    pub const fn allowed(&self) -> bool {
+        self.outcome.admits()
+    }
+
     /// As JSON.
     #[must_use]
     pub fn to_json(&self) -> Vec<u8> {
-        let patch = (self.allowed && !self.pins.is_empty()).then(|| self.patch());
-        let status = (!self.allowed).then(|| WireStatus {
-            code: self.code,
-            reason: if self.code == 403 { "Forbidden" } else { "InternalError" },
+        let patch = (self.allowed() && !self.pins.is_empty()).then(|| self.patch());
+        let status = (!self.allowed()).then(|| WireStatus {
+            code: self.outcome.status(),
+            reason: match self.outcome.status() {
+                403 => "Forbidden",
+                400 => "BadRequest",
+                _ => "InternalError",
+            },
             message: &self.message,
         });
         let response = WireResponse {
             uid: &self.uid,
-            allowed: self.allowed,
+            allowed: self.allowed(),
             status,
             warnings: self.warnings.iter().map(|warning| shortened(warning)).collect(),
             audit_annotations: &self.audit,
@@ -307,13 +364,18 @@ mod tests {
     fn a_refusal_carries_no_patch() {
         let pin =
             Pin { pointer: "/spec/containers/0/image".into(), from: "a".into(), to: "a@sha256:x".into() };
-        let mut answer =
-            Answer { uid: "u".into(), code: 403, message: "no".into(), pins: vec![pin], ..Answer::default() };
+        let mut answer = Answer {
+            uid: "u".into(),
+            outcome: Outcome::Refused,
+            message: "no".into(),
+            pins: vec![pin],
+            ..Answer::default()
+        };
         let read = |answer: &Answer| -> Value { serde_json::from_slice(&answer.to_json()).unwrap() };
         let refused = read(&answer);
         assert_eq!(refused["response"]["status"]["message"], "no");
         assert!(refused["response"].get("patch").is_none());
-        answer.allowed = true;
+        answer.outcome = Outcome::Admitted;
         let admitted = read(&answer);
         let patch = base64_decode(admitted["response"]["patch"].as_str().unwrap()).unwrap();
         let patch: Value = serde_json::from_slice(&patch).unwrap();

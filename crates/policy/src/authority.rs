@@ -26,6 +26,13 @@ pub struct Authority {
     pub forms: Forms,
 }
 
+impl Authority {
+    /// Whether its signature is enough by itself: a key, and no log or timestamp beside it.
+    pub(crate) const fn stands_alone(&self) -> bool {
+        matches!(self.who, Who::Key(_)) && !self.demands.log && !self.demands.timestamp
+    }
+}
+
 /// Who must have signed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Who {

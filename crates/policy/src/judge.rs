@@ -76,7 +76,12 @@ impl Ask<'_> {
     ) -> Result<Arc<Judgement>, Stop> {
         let digest = self.digest(image)?;
         // All that is open is asked for at once.
-        let (material, requirements) = (authority.trust.material(self), self.requirements(authority, what));
+        let material = if authority.stands_alone() {
+            authority.trust.material_if_any(self)
+        } else {
+            authority.trust.material(self)
+        };
+        let requirements = self.requirements(authority, what);
         let repository = authority.repository.as_ref().unwrap_or_else(|| image.repository());
         let of = Of { digest, repository, authority, what };
         let mut rounds = Vec::new();

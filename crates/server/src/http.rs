@@ -12,7 +12,7 @@ use crate::listen::Patience;
 
 /// How an error looks on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub enum Shape {
     /// `{"code": <gRPC code>, "message": …, "details": []}`: Fulcio and Rekor v2.
     Grpc,
     /// `{"code": <HTTP status>, "message": …}`: the timestamp authority.
@@ -23,7 +23,7 @@ pub(crate) enum Shape {
 
 /// An answer that is an error.
 #[derive(Debug)]
-pub(crate) struct HttpError {
+pub struct HttpError {
     status: StatusCode,
     message: String,
     shape: Shape,
@@ -32,7 +32,9 @@ pub(crate) struct HttpError {
 }
 
 impl HttpError {
-    pub(crate) fn new(shape: Shape, status: StatusCode, message: impl Into<String>) -> Self {
+    /// An error of this status.
+    #[must_use]
+    pub fn new(shape: Shape, status: StatusCode, message: impl Into<String>) -> Self {
         Self { status, message: message.into(), shape, code: None, retry_after: None }
     }
 
@@ -100,11 +102,10 @@ const REFUSED_TIME: Duration = Duration::from_secs(2);
 const REFUSED_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reads a request's body: at most `limit` bytes, in the time a client has. What goes beyond is not kept.
-pub(crate) async fn read_body(
-    request: Request<Body>,
-    limit: usize,
-    shape: Shape,
-) -> Result<Bytes, HttpError> {
+///
+/// # Errors
+/// An answer: the body is too large, too slow, or ended early.
+pub async fn read_body(request: Request<Body>, limit: usize, shape: Shape) -> Result<Bytes, HttpError> {
     let declared = request
         .headers()
         .get(header::CONTENT_LENGTH)
@@ -169,7 +170,7 @@ pub(crate) fn media_type(request: &Request<Body>) -> Option<String> {
 }
 
 /// An answer with a body of some media type.
-pub(crate) fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> Response {
+pub fn respond(status: StatusCode, media_type: &'static str, body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));

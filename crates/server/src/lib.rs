@@ -4,6 +4,7 @@
 //! - [`instance`]: making an instance's directory, and opening it.
 //! - [`serve`]: running some or all of its roles in this process.
 //! - [`doctor`]: looking at it and saying the next step.
+//! - [`listen`] and [`http`]: the listening socket and the manners of a face, for servers beside the instance too.
 //! - [`rotate`]: replacing one of its keys so that old bundles stay valid.
 
 pub mod config;
@@ -11,9 +12,9 @@ mod connections;
 pub mod doctor;
 mod faces;
 mod fetch;
-mod http;
+pub mod http;
 pub mod instance;
-mod listen;
+pub mod listen;
 mod metrics;
 mod patient;
 mod rate_limit;

@@ -10,6 +10,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::gauge::Gauge;
+use rustls::server::{ResolvesServerCert, WantsServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ConfigBuilder, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
@@ -21,7 +25,6 @@ use tower::ServiceExt as _;
 use crate::ServerError;
 use crate::config::Limits;
 use crate::connections::PerClient;
-use crate::metrics::Metrics;
 use crate::patient::Patient;
 
 /// How long a client may take to send things, before its connection is given to others.
@@ -41,14 +44,17 @@ impl Default for Patience {
 }
 
 /// How long running requests may go on after the order to stop.
-pub(crate) const DRAIN_TIME: Duration = Duration::from_secs(10);
+pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 
 /// The address of the peer, given to handlers as a request extension.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Binds the address, with an error that names the holder's likely cause.
-pub(crate) async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
+///
+/// # Errors
+/// [`ServerError::Listen`].
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
     TcpListener::bind(address).await.map_err(|e| {
         let hint = match e.kind() {
             std::io::ErrorKind::AddrInUse => {
@@ -77,23 +83,49 @@ pub(crate) fn tls_acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor
         .map_err(|e| bad(certificate, format!("the TLS certificate cannot be read: {e}")))?;
     let key_der = PrivateKeyDer::from_pem_file(key)
         .map_err(|e| bad(key, format!("the TLS key cannot be read: {e}")))?;
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|b| b.with_no_client_auth().with_single_cert(chain, key_der))
+    let config = tls_builder()
+        .and_then(|builder| builder.with_single_cert(chain, key_der))
         .map_err(|e| bad(certificate, format!("the TLS certificate and key do not work: {e}")))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(acceptor(config))
 }
 
-/// Accepts connections until told to stop, then lets running requests finish.
-pub(crate) async fn serve(
+/// TLS with certificates that may change while the server runs.
+///
+/// # Errors
+/// The TLS library's, when it has none of the protocol's versions.
+pub fn changing_acceptor(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, rustls::Error> {
+    Ok(acceptor(tls_builder()?.with_cert_resolver(certificates)))
+}
+
+/// A certificate chain, leaf first, with its key in PKCS#8, for [`changing_acceptor`].
+///
+/// # Errors
+/// The TLS library's: a key that it does not take, or one that is not the leaf's.
+pub fn certified_key(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<CertifiedKey, rustls::Error> {
+    let chain = chain.iter().cloned().map(CertificateDer::from).collect();
+    let key = PrivateKeyDer::try_from(pkcs8.to_vec()).map_err(|e| rustls::Error::General(e.to_owned()))?;
+    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn tls_builder() -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder.with_no_client_auth())
+}
+
+fn acceptor(mut config: ServerConfig) -> TlsAcceptor {
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// Accepts connections until told to stop, then lets running requests finish. `open` counts the connections.
+pub async fn serve(
     listener: TcpListener,
     router: Router,
     tls: Option<TlsAcceptor>,
     limits: &Limits,
     patience: Patience,
-    metrics: Arc<Metrics>,
+    open: Gauge,
     mut stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.max_connections));
@@ -136,11 +168,11 @@ pub(crate) async fn serve(
         let tls = tls.clone();
         let builder = Arc::clone(&builder);
         let watcher = graceful.watcher();
-        let metrics = Arc::clone(&metrics);
+        let open = open.clone();
         tokio::spawn(async move {
-            metrics.connections().inc();
+            open.inc();
             connection(stream, peer.ip(), router, tls, patience, &builder, watcher).await;
-            metrics.connections().dec();
+            open.dec();
             drop((held, slot));
         });
     }

@@ -161,7 +161,7 @@ impl Services {
     }
 }
 
-/// A running instance.
+/// A running server.
 #[derive(Debug)]
 pub struct Running {
     /// The address it listens on.
@@ -173,6 +173,17 @@ pub struct Running {
 }
 
 impl Running {
+    /// What listens at this address, ends when `stop` says so, and is then done when the task is.
+    #[must_use]
+    pub fn new(
+        address: SocketAddr,
+        url: String,
+        stop: watch::Sender<bool>,
+        task: JoinHandle<Result<(), ServerError>>,
+    ) -> Self {
+        Self { address, url, stop, task }
+    }
+
     /// Orders the end: running requests finish, nothing new is taken. Returns at once.
     pub fn shutdown(&self) {
         let _ = self.stop.send(true);
@@ -246,8 +257,8 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
             let _ = stopping.wait_for(|s| *s).await;
             marker.draining.store(true, Ordering::SeqCst);
         });
-        let metrics = Arc::clone(&services.metrics);
-        listen::serve(listener, app, tls, &limits, patience, metrics, stopped).await;
+        let open = services.metrics.connections().clone();
+        listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
@@ -263,7 +274,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         }
         outcome
     });
-    Ok(Running { address, url, stop, task })
+    Ok(Running::new(address, url, stop, task))
 }
 
 /// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.

@@ -172,6 +172,16 @@ impl San {
         Self::OtherName { oid: oid::FULCIO_USERNAME, value }
     }
 
+    /// An IP address, as servers that are reached without a name have it.
+    #[must_use]
+    pub fn ip(address: core::net::IpAddr) -> Self {
+        let der = match address {
+            core::net::IpAddr::V4(address) => write::primitive(7, &address.octets()),
+            core::net::IpAddr::V6(address) => write::primitive(7, &address.octets()),
+        };
+        Self::Other { der }
+    }
+
     /// The name as text, by which an identity is told; `None` for a form that is not text, and for an otherName that is
     /// not Fulcio's: whatever it means, it is not the name of who signed.
     #[must_use]

@@ -94,6 +94,22 @@ impl RegistryArgs {
         Ok(Images::new(self.registry(hosts)?, evidence.clone()))
     }
 
+    /// How registries are talked to that nobody has named yet. What is only for those which a command names is refused.
+    pub(crate) fn options_for_any(&self) -> Result<RegistryOptions, Failure> {
+        let given = [
+            ("--registry-username", self.registry_username.is_some()),
+            ("--registry-token", self.registry_token.is_some()),
+            ("--registry-token-server", !self.registry_token_server.is_empty()),
+        ];
+        if let Some((flag, _)) = given.into_iter().find(|(_, given)| *given) {
+            return Err(Failure::usage(format!(
+                "{flag} is for registries that the command names, and here policies and objects name them"
+            ))
+            .next("countersign login REGISTRY, or a pull secret"));
+        }
+        self.options([])
+    }
+
     /// A client for registries. Given credentials go to these hosts and to no other.
     pub(crate) fn registry<'a>(&self, hosts: impl IntoIterator<Item = &'a str>) -> Result<Registry, Failure> {
         Ok(Registry::new(self.options(hosts)?))

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, and what it does with the crates below.
 
+pub(crate) mod admission;
 pub(crate) mod attach;
 pub(crate) mod completion;
 pub(crate) mod copy;

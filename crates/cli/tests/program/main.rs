@@ -9,6 +9,7 @@
     reason = "helpers of tests"
 )]
 
+mod admission;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;

@@ -2,7 +2,9 @@
 
 use countersign_crypto::encoding::pem_encode;
 use countersign_crypto::{KeyPair, Signer as _};
-use countersign_policy::{Action, Request, Status};
+use countersign_policy::{
+    Action, Answer, CouldNot, CouldNotReason, Known, PolicySet, Question, Request, Status,
+};
 use serde_json::{Value, json};
 
 use crate::support::{By, Cluster, digest_of, key, pod};
@@ -296,4 +298,54 @@ fn a_name_that_is_none_is_refused_since_nobody_can_tell_whether_it_is_meant() {
     let decision =
         cluster.decide(read(&policy(json!({"signedBy": alice()}))), &Request::of_object(malformed));
     assert_eq!((decision.admits(), reasons(&decision)), (false, vec!["images_malformed"]));
+}
+
+/// In the older form all of them sign the same document.
+#[test]
+fn each_of_several_signatures_over_one_document_is_looked_at() {
+    let keys = [key(), key(), key()];
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.sign_older(IMAGE, &keys[0], &json!({}));
+    cluster.sign_older(IMAGE, &keys[1], &json!({}));
+    let asked = |who: Value| {
+        let require = json!({"transparencyLog": false, "ctLog": false});
+        answer(&cluster, &policy(json!({"signedBy": who, "require": require}))).is_ok()
+    };
+    assert!(asked(holder(&keys[0])) && asked(holder(&keys[1])) && !asked(holder(&keys[2])));
+    assert!(asked(json!({"allOf": [holder(&keys[0]), holder(&keys[1])]})));
+    assert!(!asked(json!({"allOf": [holder(&keys[0]), holder(&keys[2])]})));
+}
+
+/// Answers as a cluster does, but for the trust root of the installation.
+struct Without(Cluster, CouldNotReason);
+
+impl Known for Without {
+    fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        match question {
+            Question::Trust(None) => Some(Err(CouldNot::new(self.1, "no trust root is set"))),
+            other => self.0.answer(other),
+        }
+    }
+}
+
+#[test]
+fn a_key_alone_needs_no_trust_root_and_everything_else_does() {
+    let (mine, other) = (key(), key());
+    let admits = |who: Value, require: Value, reason: CouldNotReason| {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        cluster.sign_older(IMAGE, &mine, &json!({}));
+        let now = cluster.now;
+        let set = PolicySet::new(vec![Box::new(read(&policy(json!({"signedBy": who, "require": require}))))]);
+        set.evaluate(&Request::of_object(pod(&[IMAGE])), &Without(cluster, reason), now).unwrap().admits()
+    };
+    let none = json!({"transparencyLog": false, "ctLog": false, "timestamp": false});
+    let missing = CouldNotReason::NotFound;
+    assert!(admits(holder(&mine), none.clone(), missing));
+    assert!(!admits(holder(&other), none.clone(), missing), "another key");
+    assert!(!admits(alice(), none.clone(), missing), "an identity");
+    assert!(!admits(holder(&mine), with(none.clone(), json!({"transparencyLog": true})), missing));
+    assert!(!admits(holder(&mine), with(none.clone(), json!({"timestamp": true})), missing));
+    assert!(!admits(holder(&mine), none, CouldNotReason::Unreachable), "not known is not nobody");
 }

@@ -1,4 +1,4 @@
-//! The long-lived certificates of an instance: root, intermediate, timestamping leaf.
+//! The long-lived certificates of an instance: root, intermediate, timestamping leaf; and those of TLS servers.
 
 use countersign_crypto::{PublicKey, Signer};
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use super::{
     extended_key_usage, extension, key_usage, sign, subject_key_id, write_tbs,
 };
 use crate::chain::Purpose;
-use crate::{Certificate, Name, oid, write};
+use crate::{Certificate, Name, San, oid, write};
 
 /// What such a certificate says about its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,33 @@ pub fn tsa_leaf(
         extended_key_usage(&oid::TIME_STAMPING, true),
         subject_key_id(public_key),
         authority_key_id(issuer),
+    ];
+    write_certificate(profile, issuer.subject(), public_key, &extensions, signer)
+}
+
+/// Writes the certificate of a TLS server under these names: key usage digitalSignature, extended key usage server
+/// authentication (RFC 5280 section 4.2.1.12).
+///
+/// # Errors
+/// [`IssueError`], also without a name.
+pub fn server_leaf(
+    profile: &AuthorityProfile,
+    names: &[San],
+    public_key: &PublicKey,
+    issuer: &Certificate,
+    signer: &dyn Signer,
+) -> Result<Vec<u8>, IssueError> {
+    check_issuer(issuer, signer, profile.not_before, profile.not_after)?;
+    if names.is_empty() {
+        return Err(IssueError::Missing("a name of the server"));
+    }
+    let names = names.iter().map(San::to_der).collect::<Result<Vec<_>, _>>()?;
+    let extensions = [
+        key_usage(&DIGITAL_SIGNATURE),
+        extended_key_usage(&oid::SERVER_AUTH, false),
+        subject_key_id(public_key),
+        authority_key_id(issuer),
+        extension(&oid::SUBJECT_ALT_NAME, false, &write::sequence(&[&names.concat()])),
     ];
     write_certificate(profile, issuer.subject(), public_key, &extensions, signer)
 }

@@ -1,5 +1,5 @@
-//! Writing certificates: Fulcio's leaves ([`Precertificate`]), and the long-lived certificates of an instance
-//! ([`root_ca`], [`intermediate_ca`], [`tsa_leaf`]).
+//! Writing certificates: Fulcio's leaves ([`Precertificate`]), the long-lived certificates of an instance
+//! ([`root_ca`], [`intermediate_ca`], [`tsa_leaf`]), and those of TLS servers ([`server_leaf`]).
 //!
 //! Writing is deterministic: the same profile, keys and SCTs give the same signed bytes, in the order in which
 //! Fulcio writes them. Serial numbers and times come from the caller; nothing here is random but an ECDSA
@@ -20,7 +20,7 @@ use sha1::Digest as _;
 
 use crate::{Certificate, Name, X509Error, oid, write};
 
-pub use authority::{AuthorityProfile, intermediate_ca, root_ca, tsa_leaf};
+pub use authority::{AuthorityProfile, intermediate_ca, root_ca, server_leaf, tsa_leaf};
 pub use leaf::{LeafProfile, Precertificate};
 
 /// Why a certificate cannot be written.

@@ -4,7 +4,8 @@ use crate::support::{at, key};
 use countersign_crypto::{CryptoError, KeyPair, KeyType, Signer};
 use countersign_x509::chain::{self, Purpose};
 use countersign_x509::issue::{
-    AuthorityProfile, IssueError, LeafProfile, Precertificate, intermediate_ca, root_ca, tsa_leaf,
+    AuthorityProfile, IssueError, LeafProfile, Precertificate, intermediate_ca, root_ca, server_leaf,
+    tsa_leaf,
 };
 use countersign_x509::sct::{Sct, SctError, signed_data};
 use countersign_x509::{Certificate, FulcioExtensions, Name, San};
@@ -216,4 +217,22 @@ fn authorities_are_written_as_their_profile_asks() {
         .is_err(),
         "the intermediate is for code signing"
     );
+}
+
+#[test]
+fn a_servers_certificate_has_its_names_and_no_other_use() {
+    let ca = Ca::new(KeyType::EcdsaP256);
+    let key = key();
+    let names = [San::Dns("a.svc".into()), San::ip([127, 0, 0, 1].into()), San::ip([0_u16; 8].into())];
+    let issue =
+        |names: &[San]| server_leaf(&authority("server"), names, key.public_key(), &ca.root, &ca.root_key);
+    let server = read(issue(&names).unwrap());
+    assert_eq!(server.sans(), names);
+    assert!(!server.is_ca());
+    assert!(matches!(issue(&[]), Err(IssueError::Missing(_))));
+    assert!(issue(&[San::Dns("a\0b".into())]).is_err());
+    for purpose in [Purpose::CodeSigning, Purpose::TimeStamping] {
+        let roots = std::slice::from_ref(&ca.root);
+        assert!(chain::verify(&server, &[], roots, purpose, at(2_000_000_000)).is_err(), "{purpose}");
+    }
 }

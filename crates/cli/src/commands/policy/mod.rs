@@ -55,7 +55,7 @@ impl PolicyCommand {
 }
 
 /// The files that are meant: a directory stands for those in it that end in `.yaml`, `.yml` or `.json`.
-fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+pub(crate) fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in named {
         if !path.is_dir() {
@@ -88,7 +88,7 @@ fn documents(path: &Path) -> Result<Result<Vec<Document>, ReadError>, Failure> {
     Ok(read_documents(&text_of(path)?))
 }
 
-fn text_of(path: &Path) -> Result<String, Failure> {
+pub(crate) fn text_of(path: &Path) -> Result<String, Failure> {
     String::from_utf8(read_limited(path, MAX_FILE)?)
         .map_err(|_| Failure::usage(format!("{}: expected UTF-8 text", path.display())))
 }

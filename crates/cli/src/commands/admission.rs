@@ -1,0 +1,280 @@
+//! `countersign admission`: the admission webhook of Kubernetes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
+use countersign_clock::{Clock, SystemClock};
+use countersign_kubernetes::admit::Admission;
+use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
+use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
+use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
+use countersign_policy::Glob;
+use countersign_server::listen::Patience;
+use countersign_x509::San;
+
+use crate::args::registry::RegistryArgs;
+use crate::args::services::TrustArgs;
+use crate::commands::init::server_failure;
+use crate::commands::policy::{Roots, files, text_of, without_repository};
+use crate::commands::serve::{LogFormat, log_to_stderr, run_until_told, server_runtime, told_to_end};
+use crate::failure::{Failure, INTERNAL, NETWORK, Outcome};
+use crate::out::Terminal;
+
+/// How often files of policies are looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// Where a pod is told its namespace.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  countersign admission serve --policy policy.yaml --tls-dir tls")]
+pub(crate) struct AdmissionCommand {
+    #[command(subcommand)]
+    action: AdmissionAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdmissionAction {
+    /// Run the webhook
+    Serve(Box<Serve>),
+}
+
+impl AdmissionCommand {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        let AdmissionAction::Serve(serve) = &self.action;
+        serve.run(terminal)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
+  countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
+  countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
+    after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
+exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
+says otherwise; the webhook configurations should leave out the same. Files of policies are read again when they change. \
+SIGTERM ends it: running reviews are answered."
+)]
+pub(crate) struct Serve {
+    /// A file of policies, or a directory of such files
+    #[arg(long, value_name = "FILE|DIR", required_unless_present = "cluster")]
+    policy: Vec<PathBuf>,
+    /// Take policies, exceptions and trust roots from the cluster's API server too, and keep the webhook configurations right
+    #[arg(long)]
+    cluster: bool,
+    /// A kubeconfig for the API server; else the pod's service account, else KUBECONFIG
+    #[arg(long, value_name = "FILE", requires = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// The address to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// The directory in which the webhook's own certificate authority is kept; else a secret with --cluster, else nowhere
+    #[arg(long, value_name = "DIR")]
+    tls_dir: Option<PathBuf>,
+    /// A name or address under which the API server reaches the webhook; else the service's, localhost and the address
+    #[arg(long, value_name = "NAME")]
+    tls_name: Vec<String>,
+    /// Print what the webhook's certificates are checked with (the caBundle), before serving
+    #[arg(long)]
+    print_ca_bundle: bool,
+    /// The namespace the webhook runs in; else the pod's, else countersign
+    #[arg(long, value_name = "NAME")]
+    namespace: Option<String>,
+    /// The name of the webhook's service, its configurations and its secret
+    #[arg(long, value_name = "NAME", default_value = "countersign-admission")]
+    name: String,
+    /// A namespace that is never judged, instead of kube-system and the webhook's own
+    #[arg(long, value_name = "NAME")]
+    exempt_namespace: Vec<String>,
+    /// Namespaces in which Kyverno's exceptions hold, as a pattern; none unless given
+    #[arg(long, value_name = "PATTERN")]
+    exception_namespace: Vec<String>,
+    /// The form of the log on standard error
+    #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
+    log_format: LogFormat,
+    #[command(flatten)]
+    trust: TrustArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+}
+
+/// A webhook that is set up, but for its certificates.
+struct Parts {
+    client: Option<Client>,
+    admission: Arc<Admission>,
+    policies: Arc<Policies>,
+    metrics: Arc<Metrics>,
+}
+
+impl Serve {
+    fn run(&self, terminal: &Terminal) -> Outcome {
+        if terminal.timeout.is_some() {
+            return Err(Failure::usage("--timeout is not for a server: it runs until it is told to end"));
+        }
+        let level = match (terminal.quiet, terminal.verbose) {
+            (true, _) => "error",
+            (false, true) => "debug",
+            (false, false) => "info",
+        };
+        log_to_stderr(self.log_format, level)?;
+        server_runtime()?.block_on(self.serve(terminal))?;
+        Ok(0)
+    }
+
+    async fn serve(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let told = told_to_end()?;
+        tokio::pin!(told);
+        let parts = self.parts().await?;
+        let running = async {
+            let certificates = Arc::new(self.certificates(&parts).await?);
+            if self.print_ca_bundle {
+                terminal.data(&certificates.bundle())?;
+            }
+            if let Some(client) = &parts.client {
+                tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
+                tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
+            }
+            let options = WebhookOptions {
+                listen: self.listen,
+                admission: Arc::clone(&parts.admission),
+                certificates,
+                metrics: Arc::clone(&parts.metrics),
+                patience: Patience::default(),
+            };
+            start(options).await.map_err(|e| server_failure(&e))
+        };
+        let running = tokio::select! {
+            () = &mut told => return Ok(()),
+            running = running => running?,
+        };
+        terminal.line(&format!("serving {}", running.url))?;
+        run_until_told(running, told).await
+    }
+
+    async fn parts(&self) -> Result<Parts, Failure> {
+        let client = match self.cluster {
+            true => {
+                Some(connect(self.kubeconfig.as_deref()).await.map_err(|e| Failure::usage(e.to_string()))?)
+            }
+            false => None,
+        };
+        let cluster: Arc<dyn Cluster> = match &client {
+            None => Arc::new(NoCluster),
+            Some(client) => {
+                let cluster = ApiCluster::new(client.clone());
+                tokio::spawn(cluster.clone().watch_namespaces());
+                Arc::new(cluster)
+            }
+        };
+        without_repository(&self.registry)?;
+        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let trust = installation.clone();
+        let registry = self.registry.options_for_any()?;
+        let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        if !self.cluster {
+            admission = admission.without_secrets();
+        }
+        let (admission, metrics) = (Arc::new(admission), Arc::new(Metrics::default()));
+        let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
+        let policies = Arc::new(Policies::new(PoliciesOptions {
+            admission: Arc::clone(&admission),
+            source,
+            metrics: Arc::clone(&metrics),
+            installation,
+            exceptions: exceptions
+                .collect::<Result<_, _>>()
+                .map_err(|e| Failure::usage(format!("--exception-namespace: {e}")))?,
+            files: !self.policy.is_empty(),
+            cluster: self.cluster,
+        }));
+        if !self.policy.is_empty() {
+            let texts = texts(&self.policy)?;
+            policies.set_files(&texts).map_err(|e| unusable(&e))?;
+            tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
+        }
+        Ok(Parts { client, admission, policies, metrics })
+    }
+
+    fn own_namespace(&self) -> String {
+        let told = || std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned());
+        self.namespace.clone().or_else(told).unwrap_or_else(|| "countersign".into())
+    }
+
+    fn exempt(&self) -> Vec<String> {
+        if self.exempt_namespace.is_empty() {
+            return vec!["kube-system".into(), self.own_namespace()];
+        }
+        self.exempt_namespace.clone()
+    }
+
+    async fn certificates(&self, parts: &Parts) -> Result<Certificates, Failure> {
+        let keeper: Arc<dyn Keeper> = match (&self.tls_dir, &parts.client) {
+            (Some(directory), _) => Arc::new(Directory::new(directory)),
+            (None, Some(client)) => {
+                let name = format!("{}-tls", self.name);
+                Arc::new(SecretKeeper::new(client.clone(), self.own_namespace(), name))
+            }
+            (None, None) => Arc::new(Memory::default()),
+        };
+        let failed = |e: CertificateError| {
+            let code = if matches!(e, CertificateError::Keeper(_)) { NETWORK } else { INTERNAL };
+            Failure::new(code, e.to_string())
+        };
+        Certificates::open(keeper, self.tls_names(), Arc::new(SystemClock)).await.map_err(failed)
+    }
+
+    fn tls_names(&self) -> Vec<San> {
+        let name = |text: &String| match text.parse::<IpAddr>() {
+            Ok(address) => San::ip(address),
+            Err(_) => San::Dns(text.clone()),
+        };
+        if !self.tls_name.is_empty() {
+            return self.tls_name.iter().map(name).collect();
+        }
+        let service = format!("{}.{}.svc", self.name, self.own_namespace());
+        vec![San::Dns(service), San::Dns("localhost".into()), San::ip(self.listen.ip())]
+    }
+}
+
+/// The files that are meant, and what is in them.
+fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
+    files(paths)?.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
+}
+
+fn unusable(error: &FileError) -> Failure {
+    Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
+}
+
+/// Reads files of policies again when they change. While something is wrong in them, what held before goes on.
+async fn follow_files(paths: Vec<PathBuf>, mut known: Vec<(PathBuf, String)>, policies: Arc<Policies>) {
+    let mut told = None;
+    let mut tick = tokio::time::interval(LOOK_AGAIN);
+    loop {
+        tick.tick().await;
+        let changed = match texts(&paths) {
+            Ok(texts) if texts == known => continue,
+            Ok(texts) => policies.set_files(&texts).map(|()| texts).map_err(|e| unusable(&e)),
+            Err(failure) => Err(failure),
+        };
+        match changed {
+            Ok(texts) => (known, told) = (texts, None),
+            Err(failure) if told.as_ref() == Some(&failure.message) => {}
+            Err(failure) => {
+                tracing::error!(
+                    error = failure.message,
+                    "the files of policies cannot be used; what held before goes on"
+                );
+                told = Some(failure.message);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! The admission webhook as it is run.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use crate::images;
+use crate::registry::Fake;
+use crate::support::Home;
+use reqwest::{Certificate, Client};
+use serde_json::{Value, json};
+
+/// A webhook that runs, ended when dropped.
+struct Webhook {
+    child: Child,
+    bundle: String,
+    url: String,
+}
+
+impl Webhook {
+    fn start(home: &Home, more: &[&str]) -> Self {
+        let command =
+            ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0", "--print-ca-bundle"];
+        let mut child = home
+            .command(&[&command[..], more].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut bundle = String::new();
+        for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+            let line = line.unwrap();
+            if let Some(url) = line.strip_prefix("serving ") {
+                return Self { child, bundle, url: url.to_owned() };
+            }
+            bundle.push_str(&line);
+            bundle.push('\n');
+        }
+        panic!("the webhook did not start: {:?}", child.wait());
+    }
+
+    fn client(&self) -> Client {
+        let roots = Certificate::from_pem_bundle(self.bundle.as_bytes()).unwrap();
+        Client::builder().no_proxy().tls_certs_only(roots).build().unwrap()
+    }
+
+    async fn admits(&self, image: &str) -> bool {
+        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "CronJob"}, "namespace": "shop",
+            "operation": "CREATE", "object": {"kind": "CronJob", "metadata": {"name": "a"}, "spec": {"jobTemplate":
+                {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}}}}});
+        let request = self.client().post(format!("{}/mutate?timeout=10s", self.url)).body(review.to_string());
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        answer["response"]["allowed"].as_bool().unwrap()
+    }
+
+    fn stop(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Webhook {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn policy(home: &Home, host: &str, key: &str) -> String {
+    let pem = std::fs::read_to_string(home.path(key)).unwrap();
+    json!({"apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "own"},
+        "spec": {"images": [format!("{host}/**")], "signedBy": {"key": pem},
+            "require": {"transparencyLog": false}}})
+    .to_string()
+}
+
+/// A registry with `app:v1`, signed by `cosign.key`, and `app:unsigned`; and a policy by that key.
+async fn bench() -> (Fake, Home) {
+    let fake = Fake::start().await;
+    images::image(&fake.app(), "v1", "content").await;
+    images::image(&fake.app(), "unsigned", "other content").await;
+    let home = Home::new();
+    home.good(&["generate-key-pair"]);
+    home.good(&["generate-key-pair", "--output-key-prefix", "other"]);
+    home.good(&["sign", "--key", "cosign.key", "--no-tlog", &format!("{}/app:v1", fake.host)]);
+    std::fs::create_dir(home.path("policies")).unwrap();
+    std::fs::write(home.path("policies/own.yaml"), policy(&home, &fake.host, "cosign.pub")).unwrap();
+    (fake, home)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reviews_are_answered_by_the_policies_of_files_as_they_are_now() {
+    let (fake, home) = bench().await;
+    let (signed, unsigned) = (format!("{}/app:v1", fake.host), format!("{}/app:unsigned", fake.host));
+    let webhook = Webhook::start(&home, &[]);
+    assert!(webhook.admits(&signed).await && !webhook.admits(&unsigned).await);
+
+    std::fs::write(home.path("policies/own.yaml"), policy(&home, &fake.host, "other.pub")).unwrap();
+    while webhook.admits(&signed).await {}
+    // What is wrong in a file leaves what held before: the next good one shows that it was read.
+    std::fs::write(home.path("policies/own.yaml"), "kind: [").unwrap();
+    std::fs::write(home.path("policies/more.yaml"), policy(&home, &fake.host, "cosign.pub")).unwrap();
+    assert!(!webhook.admits(&unsigned).await);
+    std::fs::remove_file(home.path("policies/own.yaml")).unwrap();
+    while !webhook.admits(&signed).await {}
+    assert!(!webhook.admits(&unsigned).await);
+    assert_eq!(webhook.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_is_exempt_only_when_that_is_said() {
+    let (fake, home) = bench().await;
+    let unsigned = format!("{}/app:unsigned", fake.host);
+    for (more, admitted) in [
+        (&["--exempt-namespace", "shop"][..], true),
+        (&["--exempt-namespace", "shops"], false),
+        (&["--namespace", "shop"], true),
+    ] {
+        assert_eq!(Webhook::start(&home, more).admits(&unsigned).await, admitted, "{more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authority_is_kept_where_that_is_said_and_names_are_those_that_are_given() {
+    let (_fake, home) = bench().await;
+    let health = |webhook: &Webhook| webhook.client().get(format!("{}/healthz", webhook.url)).send();
+    let first = Webhook::start(&home, &["--tls-dir", "tls"]);
+    let bundle = first.bundle.clone();
+    assert!(health(&first).await.is_ok());
+    assert_eq!(first.stop(), Some(0));
+    let again = Webhook::start(&home, &["--tls-dir", "tls"]);
+    assert_eq!(again.bundle, bundle);
+    assert_ne!(Webhook::start(&home, &[]).bundle, bundle);
+    let named = Webhook::start(&home, &["--tls-name", "webhook.example"]);
+    assert!(health(&named).await.is_err(), "reached by another name");
+    assert!(health(&Webhook::start(&home, &["--tls-name", "127.0.0.1"])).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_not_be_obeyed_is_refused() {
+    let (_fake, home) = bench().await;
+    std::fs::write(home.path("wrong.yaml"), "apiVersion: v1\nkind: [").unwrap();
+    let serve = ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0"];
+    for (more, word) in [
+        (&["--registry-token", "x"][..], "--registry-token"),
+        (&["--registry-username", "x", "--registry-password", "y"], "--registry-username"),
+        (&["--registry-token-server", "x"], "--registry-token-server"),
+        (&["--repository", "x"], "--repository"),
+        (&["--timeout", "3s"], "--timeout"),
+        (&["--kubeconfig", "x"], "--cluster"),
+        (&["--cluster", "--kubeconfig", "none"], "kubeconfig"),
+        (&["--policy", "wrong.yaml"], "wrong.yaml"),
+        (&["--policy", "nowhere.yaml"], "nowhere.yaml"),
+        (&["--trusted-root", "nowhere.json"], "nowhere.json"),
+    ] {
+        let (code, out, err) = home.text(&[&serve[..], more].concat());
+        assert!(code != 0 && err.contains(word) && out.is_empty(), "{more:?}: {code} {err}");
+    }
+    let (code, _, err) = home.text(&["admission", "serve"]);
+    assert!(code == 1 && err.contains("--policy"), "{err}");
+}

@@ -1,0 +1,308 @@
+//! The policies that hold: those of files, and those of the cluster, each put into place as it changes.
+//!
+//! A file is written by whoever starts the webhook: what is wrong in it is an error, and what held before goes on. An
+//! object of the cluster that cannot be read is another matter, since nobody may be looking. If it is a policy over images,
+//! it refuses all that it might be about, and says why.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use countersign_client::policy::Source;
+use countersign_policy::{
+    Action, Ask, CouldNotReason, Document, Glob, Loaded, Pin, Policy, PolicyKind, PolicyName, ReadError,
+    Request, RuleResult, Status, Stop, TrustRoot, load, read_documents,
+};
+use serde_json::Value;
+
+use crate::admit::Admission;
+use crate::webhook::Metrics;
+
+/// What is wrong with a file of policies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {}", path.display(), errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct FileError {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with its documents.
+    pub errors: Vec<ReadError>,
+}
+
+/// The documents of the cluster and of files, as far as they are known.
+#[derive(Debug, Default)]
+struct Parts {
+    files: Option<Vec<Document>>,
+    cluster: Option<Vec<Document>>,
+}
+
+/// Where policies come together.
+#[derive(Debug)]
+pub struct Policies {
+    admission: Arc<Admission>,
+    source: Arc<Source>,
+    metrics: Arc<Metrics>,
+    installation: BTreeMap<Option<String>, Arc<TrustRoot>>,
+    exceptions: Vec<Glob>,
+    parts: Mutex<Parts>,
+}
+
+/// Who takes policies, and what there is beside them.
+#[derive(Debug)]
+pub struct PoliciesOptions {
+    /// Judges by them.
+    pub admission: Arc<Admission>,
+    /// Is given the trust roots that stand beside them.
+    pub source: Arc<Source>,
+    /// Counts what cannot be read.
+    pub metrics: Arc<Metrics>,
+    /// The installation's own trust root, under no name, and others under theirs.
+    pub installation: BTreeMap<Option<String>, Arc<TrustRoot>>,
+    /// The namespaces whose Kyverno exceptions hold.
+    pub exceptions: Vec<Glob>,
+    /// Whether policies of files are to be waited for.
+    pub files: bool,
+    /// Whether policies of the cluster are to be waited for.
+    pub cluster: bool,
+}
+
+impl Policies {
+    /// None yet. Nothing is judged before all are there that are waited for.
+    #[must_use]
+    pub fn new(options: PoliciesOptions) -> Self {
+        let PoliciesOptions { admission, source, metrics, installation, exceptions, files, cluster } =
+            options;
+        let part = |waited: bool| (!waited).then(Vec::new);
+        let parts = Mutex::new(Parts { files: part(files), cluster: part(cluster) });
+        Self { admission, source, metrics, installation, exceptions, parts }
+    }
+
+    /// Takes the policies of files.
+    ///
+    /// # Errors
+    /// [`FileError`]: something in them is wrong. Then what held before goes on.
+    pub fn set_files(&self, texts: &[(PathBuf, String)]) -> Result<(), FileError> {
+        let mut all = Vec::new();
+        for (path, text) in texts {
+            let wrong = |errors| FileError { path: path.clone(), errors };
+            let documents = read_documents(text).map_err(|error| wrong(vec![error]))?;
+            load(documents.clone()).map_err(wrong)?;
+            all.extend(documents);
+        }
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).files = Some(all);
+        self.apply();
+        Ok(())
+    }
+
+    /// Takes the policies of the cluster.
+    pub fn set_cluster(&self, documents: Vec<Document>) {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner).cluster = Some(documents);
+        self.apply();
+    }
+
+    fn apply(&self) {
+        let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(files), Some(cluster)) = (&parts.files, &parts.cluster) else { return };
+        let (loaded, errors) = load_all(files.iter().chain(cluster).cloned());
+        for error in &errors {
+            tracing::error!(%error, "a policy cannot be read");
+        }
+        self.metrics.unusable(errors.len());
+        let mut trust = self.installation.clone();
+        for (name, document) in &loaded.trust_roots {
+            match TrustRoot::new(document.clone()) {
+                Ok(root) => drop(trust.insert(Some(name.clone()), Arc::new(root))),
+                Err(error) => tracing::error!(%error, name, "a trust root cannot be used"),
+            }
+        }
+        // Trust first: a policy that names a root is never judged by without it.
+        self.source.set_trust(trust);
+        let set = loaded.into_policy_set(&self.exceptions);
+        tracing::info!(policies = set.iter().count(), unusable = errors.len(), "policies hold");
+        self.admission.set_policies(set);
+    }
+}
+
+/// Reads documents one by one. What cannot be read and is a policy over images has something in its place that refuses.
+fn load_all(documents: impl Iterator<Item = Document>) -> (Loaded, Vec<ReadError>) {
+    let mut all = Loaded::default();
+    let mut errors = Vec::new();
+    for document in documents {
+        match load(vec![document.clone()]) {
+            Ok(loaded) => {
+                all.policies.extend(loaded.policies);
+                all.exceptions.extend(loaded.exceptions);
+                all.own_exceptions.extend(loaded.own_exceptions);
+                all.trust_roots.extend(loaded.trust_roots);
+            }
+            Err(wrong) => {
+                all.policies.extend(wrong.first().and_then(|error| Unreadable::of(&document, error)));
+                errors.extend(wrong);
+            }
+        }
+    }
+    (all, errors)
+}
+
+/// Stands in the place of a policy that cannot be read.
+#[derive(Debug)]
+struct Unreadable {
+    name: PolicyName,
+    fail_closed: bool,
+    message: String,
+}
+
+impl Unreadable {
+    fn of(document: &Document, error: &ReadError) -> Option<Box<dyn Policy>> {
+        let text =
+            |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let kind = match document.kind.as_str() {
+            "ImagePolicy" => PolicyKind::Countersign,
+            // Most policies of these kinds are about other things than images, and Kyverno enforces those.
+            "ClusterPolicy" if has_images(&document.value) => PolicyKind::KyvernoClusterPolicy,
+            "Policy" if has_images(&document.value) => PolicyKind::KyvernoPolicy,
+            "ImageValidatingPolicy" => PolicyKind::ImageValidatingPolicy,
+            "NamespacedImageValidatingPolicy" => PolicyKind::NamespacedImageValidatingPolicy,
+            "ClusterImagePolicy" => PolicyKind::ClusterImagePolicy,
+            _ => return None,
+        };
+        let namespaced =
+            matches!(kind, PolicyKind::KyvernoPolicy | PolicyKind::NamespacedImageValidatingPolicy);
+        let namespace = if namespaced { text("/metadata/namespace").to_owned() } else { String::new() };
+        Some(Box::new(Self {
+            name: PolicyName { kind, namespace, name: text("/metadata/name").to_owned() },
+            fail_closed: text("/spec/failurePolicy") != "Ignore",
+            message: format!(
+                "the policy cannot be read, so nothing passes it: {error}; correct or delete it"
+            ),
+        }))
+    }
+}
+
+fn has_images(value: &Value) -> bool {
+    let rules = value.pointer("/spec/rules").and_then(Value::as_array);
+    rules.is_none_or(|rules| rules.iter().any(|rule| rule.get("verifyImages").is_some()))
+}
+
+impl Policy for Unreadable {
+    fn name(&self) -> PolicyName {
+        self.name.clone()
+    }
+
+    fn evaluate(&self, request: &Request, _: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
+        let elsewhere = !self.name.namespace.is_empty() && self.name.namespace != request.namespace;
+        // Images that cannot be told are some.
+        let none = request.judged_images().is_ok_and(|images| images.is_empty());
+        if elsewhere || none {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let result = RuleResult {
+            policy: self.name.clone(),
+            rule: String::new(),
+            image: None,
+            digest: None,
+            status: Status::Error,
+            action: Action::Deny,
+            fail_closed: self.fail_closed,
+            reason: CouldNotReason::Unusable.code().into(),
+            message: self.message.clone(),
+            properties: BTreeMap::new(),
+        };
+        Ok((vec![result], Vec::new()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_client::policy::{NoCluster, SourceOptions};
+    use countersign_clock::{SystemClock, Timestamp};
+    use countersign_policy::PolicySet;
+    use serde_json::json;
+    use std::collections::HashMap;
+
+    const GOOD: &str = "apiVersion: countersign.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: good}\n\
+                        spec: {images: [\"r.example/*\"], signedBy: {repo: acme/app}}\n";
+
+    fn document(text: &str) -> Document {
+        read_documents(text).unwrap().remove(0)
+    }
+
+    fn policies(files: bool, cluster: bool) -> (Policies, Arc<Admission>) {
+        let source = Arc::new(Source::new(SourceOptions {
+            registry: Default::default(),
+            cluster: Arc::new(NoCluster),
+            trust: BTreeMap::new(),
+        }));
+        let admission = Arc::new(Admission::new(Arc::clone(&source), Arc::new(SystemClock)));
+        let policies = Policies::new(PoliciesOptions {
+            admission: Arc::clone(&admission),
+            source,
+            metrics: Arc::default(),
+            installation: BTreeMap::new(),
+            exceptions: Vec::new(),
+            files,
+            cluster,
+        });
+        (policies, admission)
+    }
+
+    fn count(admission: &Admission) -> Option<usize> {
+        admission.policies().map(|set| set.iter().count())
+    }
+
+    #[test]
+    fn nothing_is_judged_before_all_are_there_that_are_waited_for() {
+        let (policies, admission) = policies(true, true);
+        policies.set_cluster(vec![document(GOOD)]);
+        assert_eq!(count(&admission), None);
+        policies.set_files(&[("a".into(), GOOD.into())]).unwrap();
+        assert_eq!(count(&admission), Some(2));
+    }
+
+    #[test]
+    fn wrong_files_leave_what_held_before() {
+        let (policies, admission) = policies(true, false);
+        policies.set_files(&[("good.yaml".into(), GOOD.into())]).unwrap();
+        for wrong in
+            ["x: [", &GOOD.replace("signedBy", "signedBye"), &GOOD.replace("ImagePolicy", "ImagePolice")]
+        {
+            let error = policies.set_files(&[("wrong.yaml".into(), wrong.to_string())]).unwrap_err();
+            assert!(error.to_string().starts_with("wrong.yaml: "), "{error}");
+            assert_eq!(count(&admission), Some(1));
+        }
+    }
+
+    fn decide(document: Document, request: &Request) -> Vec<RuleResult> {
+        let (loaded, errors) = load_all([document].into_iter());
+        assert_eq!(errors.len(), 1);
+        let set: PolicySet = loaded.into_policy_set(&[]);
+        set.evaluate(request, &HashMap::new(), Timestamp::UNIX_EPOCH).unwrap().results
+    }
+
+    #[test]
+    fn a_policy_of_the_cluster_that_cannot_be_read_refuses_what_it_may_be_about() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "namespace": "shop"},
+            "spec": {"containers": [{"name": "a", "image": "r.example/a:1"}]}});
+        let request = Request::of_object(pod);
+        let wrong = |kind: &str, spec: &str| {
+            document(&format!(
+                "apiVersion: kyverno.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: shop}}\nspec: {spec}\n"
+            ))
+        };
+        let images = "{rules: [{name: a, verifyImages: [{imageReferenzes: []}]}]}";
+        let results = decide(wrong("ClusterPolicy", images), &request);
+        assert!(results[0].denies() && results[0].status == Status::Error);
+        assert!(results[0].message.contains("ClusterPolicy/p.spec.rules[0]"), "{}", results[0].message);
+
+        let ignoring = images.replacen('{', "{failurePolicy: Ignore, ", 1);
+        assert!(!decide(wrong("ClusterPolicy", &ignoring), &request)[0].denies());
+        assert!(decide(wrong("Policy", images), &request)[0].denies());
+        let mut elsewhere = request.clone();
+        elsewhere.namespace = "other".into();
+        assert!(decide(wrong("Policy", images), &elsewhere).is_empty());
+        let service = Request::of_object(json!({"apiVersion": "v1", "kind": "Service"}));
+        assert!(decide(wrong("ClusterPolicy", images), &service).is_empty(), "no image");
+        let generates = "{rules: [{name: a, generate: {kind: Secret}}]}";
+        assert!(decide(wrong("ClusterPolicy", generates), &request).is_empty(), "Kyverno's own");
+    }
+}
