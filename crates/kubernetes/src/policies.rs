@@ -147,6 +147,7 @@ fn load_all(documents: impl Iterator<Item = Document>) -> (Loaded, Vec<ReadError
 #[derive(Debug)]
 struct Unreadable {
     name: PolicyName,
+    action: Action,
     fail_closed: bool,
     message: String,
 }
@@ -170,11 +171,33 @@ impl Unreadable {
         let namespace = if namespaced { text("/metadata/namespace").to_owned() } else { String::new() };
         Some(Box::new(Self {
             name: PolicyName { kind, namespace, name: text("/metadata/name").to_owned() },
+            action: if refuses(kind, &document.value) { Action::Deny } else { Action::Warn },
             fail_closed: text("/spec/failurePolicy") != "Ignore",
             message: format!(
                 "the policy cannot be read, so nothing passes it: {error}; correct or delete it"
             ),
         }))
+    }
+}
+
+/// Whether a policy would refuse anything if it could be read. One that only tells must not refuse because it cannot.
+fn refuses(kind: PolicyKind, value: &Value) -> bool {
+    let spec = value.get("spec").unwrap_or(&Value::Null);
+    let is = |name: &str, other: &[&str]| {
+        spec.get(name).and_then(Value::as_str).is_some_and(|v| other.contains(&v))
+    };
+    match kind {
+        // Kyverno audits unless it is told otherwise, in one of several places.
+        PolicyKind::KyvernoClusterPolicy | PolicyKind::KyvernoPolicy => {
+            let text = spec.to_string();
+            text.contains("\"Enforce\"") || text.contains("\"enforce\"")
+        }
+        PolicyKind::ImageValidatingPolicy | PolicyKind::NamespacedImageValidatingPolicy => {
+            let actions = spec.get("validationActions").and_then(Value::as_array);
+            actions.is_none_or(|actions| actions.is_empty() || actions.iter().any(|action| action == "Deny"))
+        }
+        PolicyKind::ClusterImagePolicy => !is("mode", &["warn"]),
+        _ => !is("action", &["warn", "audit"]),
     }
 }
 
@@ -201,7 +224,7 @@ impl Policy for Unreadable {
             image: None,
             digest: None,
             status: Status::Error,
-            action: Action::Deny,
+            action: self.action,
             fail_closed: self.fail_closed,
             reason: CouldNotReason::Unusable.code().into(),
             message: self.message.clone(),
@@ -289,10 +312,11 @@ mod tests {
                 "apiVersion: kyverno.io/v1\nkind: {kind}\nmetadata: {{name: p, namespace: shop}}\nspec: {spec}\n"
             ))
         };
-        let images = "{rules: [{name: a, verifyImages: [{imageReferenzes: []}]}]}";
+        let images =
+            "{validationFailureAction: Enforce, rules: [{name: a, verifyImages: [{imageReferenzes: []}]}]}";
         let results = decide(wrong("ClusterPolicy", images), &request);
         assert!(results[0].denies() && results[0].status == Status::Error);
-        assert!(results[0].message.contains("ClusterPolicy/p.spec.rules[0]"), "{}", results[0].message);
+        assert!(results[0].message.contains("ClusterPolicy/p: spec.rules[0]"), "{}", results[0].message);
 
         let ignoring = images.replacen('{', "{failurePolicy: Ignore, ", 1);
         assert!(!decide(wrong("ClusterPolicy", &ignoring), &request)[0].denies());
@@ -302,6 +326,9 @@ mod tests {
         assert!(decide(wrong("Policy", images), &elsewhere).is_empty());
         let service = Request::of_object(json!({"apiVersion": "v1", "kind": "Service"}));
         assert!(decide(wrong("ClusterPolicy", images), &service).is_empty(), "no image");
+        let audits = images.replace("Enforce", "Audit");
+        let audited = decide(wrong("ClusterPolicy", &audits), &request);
+        assert!(!audited[0].denies() && audited[0].warns(), "what would only tell, tells");
         let generates = "{rules: [{name: a, generate: {kind: Secret}}]}";
         assert!(decide(wrong("ClusterPolicy", generates), &request).is_empty(), "Kyverno's own");
     }

@@ -226,6 +226,17 @@ async fn without_a_cluster_or_a_trust_root_what_needs_them_could_not_be_checked(
     let bench = Bench::new().await;
     bench.sign(&bench.put("v1", "signed").await).await;
     bench.source.set_trust(BTreeMap::new());
+    assert_eq!(
+        told(&bench.decide(&bench.name("v1")).await),
+        ADMITTED,
+        "a key without a log needs nobody's word"
+    );
+    let by_identity = json!({
+        "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "own"},
+        "spec": {"images": ["**"], "signedBy": {"email": "a@example.com", "issuer": "https://idp.example.com"}},
+    });
+    let policies = PolicySet::new(vec![Box::new(ImagePolicy::read(&by_identity).unwrap())]);
+    let bench = Bench { policies, ..bench };
     let decision = bench.decide(&bench.name("v1")).await;
     assert_eq!(told(&decision), (false, Status::Error, "not_found"));
     assert!(decision.results[0].message.contains("countersign trust add"));
