@@ -9,7 +9,7 @@
 //! in a comprehension ends, and so does a text which is doubled again and again. Nothing here panics, and nothing reads
 //! a clock: the time comes with the [`Variables`].
 //!
-//! What only the outside can tell is asked through a [`Host`], and ends the evaluation if it is not known yet.
+//! What only the outside can tell is asked through a `Host`, and ends the evaluation if it is not known yet.
 //!
 //! | file | subject |
 //! |---|---|
