@@ -125,12 +125,13 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
             ]);
             let container =
                 if image.container.is_empty() { String::new() } else { format!(" ({})", image.container) };
+            // Some messages name the image themselves.
+            let message = image.message.strip_prefix(&format!("{}: ", image.image)).unwrap_or(&image.message);
             details.push_str(&printable(&format!(
-                "{} {}{container}: {}: {}",
+                "{} {}{container}: {}: {message}",
                 control.control.id(),
                 image.path,
                 image.image,
-                image.message
             )));
             details.push('\n');
             if !image.next.is_empty() {
