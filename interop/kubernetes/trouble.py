@@ -110,13 +110,14 @@ def _with_a_clock(scene: Scene, offset: str, then):
         raise Skip("faketime is not installed")
     balancer, others = scene.webhook.balancer, scene.webhook.balancer.ports
     balancer.only([])
-    # Not through its command, which would stand between the replica and signals.
-    port = scene.webhook.start(environment={
-        "LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
     try:
-        return then()
-    finally:
+        # Not through its command, which would stand between the replica and signals.
+        port = scene.webhook.start(environment={
+            "LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"})
+        done = then()
         scene.webhook.stop(port)
+        return done
+    finally:
         balancer.only(others)
 
 
