@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign_clock::{Clock as _, SystemClock};
+use countersign_http::text::printable;
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::load;
 use countersign_policy::own::PolicyException;
 use serde_json::{Value, json};
@@ -38,6 +40,27 @@ struct Told {
     message: String,
 }
 
+/// What is to be known of a trust root: whether it can be used now, and whom somebody will have to ask.
+fn of_trust_root(file: &str, root: &TrustRootObject) -> Option<Told> {
+    let told = |kind, field: &str, code, message| Told {
+        file: file.to_owned(),
+        kind,
+        path: format!("TrustRoot {}: {field}", root.name()),
+        code,
+        message,
+    };
+    if let Some(remote) = root.remote() {
+        let message = format!(
+            "whoever uses it asks {}, and policies that name it could not be checked while that cannot be had; put its \
+             trusted root into trustedRootJSON to ask nobody",
+            printable(&remote.mirror)
+        );
+        return Some(told("remark", "spec.remote", "trust_root_is_fetched", message));
+    }
+    let error = root.compile(SystemClock.now(), None).err()?;
+    Some(told("error", "spec", "unusable", error.text))
+}
+
 impl Lint {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         let mut told = Vec::new();
@@ -54,7 +77,10 @@ impl Lint {
                     message: error.message,
                 })),
                 Ok(loaded) => {
-                    policies += loaded.policies.len();
+                    policies += loaded.policies().count();
+                    for root in &loaded.trust_roots {
+                        told.extend(of_trust_root(&file, root));
+                    }
                     let ended = |exception: &&PolicyException| exception.until() <= SystemClock.now();
                     told.extend(loaded.own_exceptions.iter().filter(ended).map(|exception| Told {
                         file: file.clone(),
@@ -63,7 +89,7 @@ impl Lint {
                         code: "exception_ended",
                         message: format!("it holds no longer, since {}; take it away", exception.until()),
                     }));
-                    for policy in &loaded.policies {
+                    for policy in loaded.policies() {
                         told.extend(policy.lints().into_iter().map(|lint| Told {
                             file: file.clone(),
                             kind: "remark",
