@@ -7,7 +7,11 @@
     reason = "helpers of tests"
 )]
 
+mod busy;
 mod hostile;
+mod in_cluster;
+mod replicas;
 mod reviews;
+mod rows;
 mod running;
 mod support;

@@ -203,7 +203,7 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let installation = Roots::of(&self.trust)?.named();
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
         let source =
