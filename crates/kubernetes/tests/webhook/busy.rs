@@ -7,14 +7,14 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use countersign_client::policy::NoCluster;
 use countersign_clock::SystemClock;
-use countersign_kubernetes::admit::Admission;
+use countersign_kubernetes::admit::{Admission, Face};
 use countersign_kubernetes::load::Limits;
-use countersign_kubernetes::review::MAX_REVIEW;
+use countersign_kubernetes::review::{MAX_REVIEW, Outcome};
 use countersign_policy::PolicySet;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Hook, Registry, key, pod, review, signed_by, source};
+use crate::support::{Hook, Registry, SECOND, key, pod, review, signed_by, source};
 
 fn within(limits: Limits) -> Admission {
     Admission::new(Arc::new(source(NoCluster)), Arc::new(SystemClock)).without_secrets().within(limits)
@@ -78,10 +78,13 @@ async fn two_hundred_reviews_of_fifty_images_keep_within_the_registrys_limit() {
     }
     let hook = Hook::start(vec![signed_by("acme", &registry, &own)]).await;
     registry.count("");
-    let reviews: Vec<_> =
-        (0..200).map(|i| review("CREATE", &pod(&[&registry.image(&tags[i % tags.len()])]))).collect();
-    let answers = join_all(reviews.iter().map(|asked| hook.review("/mutate?timeout=30s", asked))).await;
-    assert!(answers.iter().all(|answer| answer.allowed() && answer.pins().len() == 1));
+    let reviews: Vec<_> = (0..200)
+        .map(|number| review("CREATE", &pod(&[&registry.image(&tags[number % tags.len()])])).to_string())
+        .collect();
+    let judged =
+        reviews.iter().map(|asked| hook.admission.answer(Face::Mutate, asked.as_bytes(), 30 * SECOND));
+    let answers = join_all(judged).await;
+    assert!(answers.iter().all(|answer| answer.outcome == Outcome::Admitted && answer.pins.len() == 1));
     assert!(registry.most() <= 8, "{} at once", registry.most());
     assert!(registry.count(".sig") <= 50, "evidence is fetched once for each image");
 }

@@ -32,11 +32,25 @@ struct Inner {
     maps: BTreeMap<String, BTreeMap<String, String>>,
     asked: AtomicUsize,
     hangs: AtomicBool,
+    /// Questions that are being answered, and the most there ever were.
+    open: AtomicUsize,
+    most: AtomicUsize,
+}
+
+/// A question that is being answered, until somebody answers or gives up.
+struct Open<'a>(&'a Inner);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Kube {
     async fn told<T: Clone>(&self, what: &str, found: Option<&T>) -> Result<T, CouldNot> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
+        self.0.most.fetch_max(self.0.open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let _open = Open(&self.0);
         if self.0.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
         }
@@ -76,7 +90,7 @@ impl Cluster for Kube {
 }
 
 /// A cluster with labels of the namespace `shop`.
-fn labelled(labels: &[(&str, &str)]) -> Kube {
+pub(crate) fn labelled(labels: &[(&str, &str)]) -> Kube {
     let labels = labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     Kube(Arc::new(Inner { labels: [("shop".to_owned(), labels)].into(), ..Inner::default() }))
 }
@@ -227,7 +241,7 @@ async fn a_cluster_that_hangs_is_a_denial_in_time_that_says_so() {
         assert!(!answer.allowed() && answer.code() == 500, "{answer:?}");
         assert!(answer.message().contains("could not be checked"), "{answer:?}");
     }
-    assert!(cluster.asked() < 50, "one asks, the others wait");
+    assert_eq!(cluster.0.most.load(Ordering::SeqCst), 1, "one asks, the others wait for it");
     cluster.0.hangs.store(false, Ordering::SeqCst);
     assert!(hook.review("/mutate", &asked).await.allowed());
 }
@@ -236,22 +250,22 @@ async fn a_cluster_that_hangs_is_a_denial_in_time_that_says_so() {
 async fn the_shortest_time_of_a_policy_that_is_about_the_request_ends_it() {
     let (registry, image, own) = bench().await;
     registry.hang();
-    for (seconds, of, ended) in [(1, "Pod", true), (1, "Job", false), (30, "Pod", false)] {
+    let took = async |seconds: u32, kind: &str| {
         let mut policy = kyverno(&registry, &own, json!({}));
         policy["spec"]["webhookTimeoutSeconds"] = json!(seconds);
-        policy["spec"]["rules"][0]["match"]["any"][0]["resources"]["kinds"] = json!([of]);
-        let hook = Hook::start(vec![]).await;
-        let own = json!({"apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "own"},
-            "spec": {"images": ["**"], "signedBy": {"key": own.public_key().to_pem()},
-                "require": {"transparencyLog": false, "ctLog": false}}});
-        hook.admission.set_policies(set(&[policy, own]));
-        let asked = review("CREATE", &pod(&[&image]));
+        policy["spec"]["rules"][0]["match"]["any"][0]["resources"]["kinds"] = json!([kind]);
+        let hook = Hook::start(vec![signed_by("acme", &registry, &own)]).await;
+        let mut policies = load(read_documents(&policy.to_string()).unwrap()).unwrap();
+        policies.policies.push(signed_by("acme", &registry, &own));
+        hook.admission.set_policies(policies.into_policy_set(&[]));
         let started = std::time::Instant::now();
-        assert!(!hook.review("/validate?timeout=3s", &asked).await.allowed());
-        let took = started.elapsed();
-        assert!(took.as_millis() >= 1000, "{took:?}");
-        assert_eq!(took.as_millis() < 1900, ended, "{seconds} {of} {took:?}");
-    }
+        let answer = hook.review("/validate?timeout=3s", &review("CREATE", &pod(&[&image]))).await;
+        assert!(!answer.allowed(), "{answer:?}");
+        started.elapsed().as_millis()
+    };
+    let (shorter, elsewhere, longer) = tokio::join!(took(1, "Pod"), took(1, "Job"), took(30, "Pod"));
+    assert!((1000..1900).contains(&shorter), "{shorter}");
+    assert!(elsewhere >= 2000 && longer >= 2000, "the API server's own: {elsewhere} {longer}");
 }
 
 /// The policies of a cluster, put into place as they come.

@@ -7,6 +7,7 @@
     reason = "helpers of tests"
 )]
 
+mod api;
 mod busy;
 mod hostile;
 mod in_cluster;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
-use countersign_policy::cluster_image::TrustRootObject;
-use countersign_policy::load;
+use countersign_policy::cluster_image::{CONFIG_MAP, NoMatch, TrustRootObject};
 use countersign_policy::own::PolicyException;
+use countersign_policy::{Document, load};
 use serde_json::{Value, json};
 
 use super::{documents, files};
@@ -38,6 +38,45 @@ struct Told {
     path: String,
     code: &'static str,
     message: String,
+}
+
+/// What is to be known of policy-controller's settings: what is not understood in them, and what is read more strictly.
+fn of_settings(file: &str, document: &Document) -> Vec<Told> {
+    let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+    if (document.kind.as_str(), text("/metadata/name")) != ("ConfigMap", Some(CONFIG_MAP)) {
+        return Vec::new();
+    }
+    let told = |kind, field: &str, code, message: String| Told {
+        file: file.to_owned(),
+        kind,
+        path: format!("ConfigMap {CONFIG_MAP}: data.{field}"),
+        code,
+        message,
+    };
+    let fields = document.value.get("data").and_then(Value::as_object).into_iter().flatten();
+    let data = fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    let mut all = Vec::new();
+    match NoMatch::of_config_map(&data) {
+        Err(error) => all.push(told(
+            "error",
+            "no-match-policy",
+            "unusable",
+            format!("{error}; until it is put right, images that no policy is about are refused"),
+        )),
+        Ok(Some(NoMatch::Allow)) => all.push(told(
+            "remark",
+            "no-match-policy",
+            "no_match_allows",
+            "an image that no ClusterImagePolicy is about may run, whoever made it".into(),
+        )),
+        Ok(_) => {}
+    }
+    if data.get("fail-on-empty-authorities").is_some_and(|value| value != "true") {
+        let message =
+            "a ClusterImagePolicy without authorities is refused all the same: nobody would have to sign";
+        all.push(told("remark", "fail-on-empty-authorities", "authorities_are_needed", message.into()));
+    }
+    all
 }
 
 /// What is to be known of a trust root: whether it can be used now, and whom somebody will have to ask.
@@ -78,6 +117,7 @@ impl Lint {
                 })),
                 Ok(loaded) => {
                     policies += loaded.policies().count();
+                    told.extend(loaded.resources.iter().flat_map(|document| of_settings(&file, document)));
                     for root in &loaded.trust_roots {
                         told.extend(of_trust_root(&file, root));
                     }
