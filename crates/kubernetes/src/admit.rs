@@ -5,11 +5,13 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide};
+use countersign_client::policy::{Source, decide_in_time};
 use countersign_clock::Clock;
 use countersign_policy::{Access, Decision, Operation, PolicySet, RuleResult, Status};
 use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
+use crate::load::{Limits, Load};
 use crate::review::{Answer, Outcome, Review, ReviewError};
 
 /// What an answer needs after the policies were evaluated: the way back, and the API server's own work.
@@ -45,6 +47,7 @@ pub struct Admission {
     policies: RwLock<Option<Arc<PolicySet>>>,
     exempt: BTreeSet<String>,
     secrets: bool,
+    load: Load,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
 }
@@ -63,7 +66,8 @@ impl Admission {
     /// Judges by policies that are still to come; until then everything that is judged is refused.
     #[must_use]
     pub fn new(source: Arc<Source>, clock: Arc<dyn Clock>) -> Self {
-        Self { policies: RwLock::default(), exempt: BTreeSet::new(), secrets: true, source, clock }
+        let (policies, load) = (RwLock::default(), Load::default());
+        Self { policies, exempt: BTreeSet::new(), secrets: true, load, source, clock }
     }
 
     /// Never judges what is in these namespaces: without what runs there, nothing could repair the cluster.
@@ -79,6 +83,17 @@ impl Admission {
     pub const fn without_secrets(mut self) -> Self {
         self.secrets = false;
         self
+    }
+
+    /// Takes no more than this at once.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { load: Load::new(limits), ..self }
+    }
+
+    /// What bounds it.
+    pub(crate) const fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
@@ -110,7 +125,10 @@ impl Admission {
             return Answer { uid: review.uid, message, ..Answer::default() };
         };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
-        let deciding = decide(&policies, &review.request, &self.source, &*self.clock, budget);
+        let asked = Instant::now();
+        let Some(_turn) = self.load.turn(budget).await else { return busy(review.uid, budget) };
+        let left = budget.saturating_sub(asked.elapsed());
+        let deciding = decide_in_time(&policies, &review.request, &self.source, &*self.clock, left);
         match AssertUnwindSafe(deciding).catch_unwind().await {
             Ok(decision) => answer(face, review.uid, decision),
             // Its text stands in the log, where the panic wrote it.
@@ -136,6 +154,19 @@ fn is_judged(review: &Review) -> bool {
     let request = &review.request;
     matches!(request.operation, Operation::Create | Operation::Update)
         && !matches!(request.subresource.as_str(), "status" | "scale" | "binding" | "eviction")
+}
+
+fn busy(uid: String, waited: Duration) -> Answer {
+    Answer {
+        uid,
+        outcome: Outcome::Busy,
+        message: format!(
+            "countersign: could not be checked: as many reviews as are allowed are evaluated (--max-reviews), and none ended \
+             within {} s; try again in a moment, or run more replicas",
+            waited.as_secs()
+        ),
+        ..Answer::default()
+    }
 }
 
 fn unreadable(error: &ReviewError) -> Answer {

@@ -52,5 +52,5 @@ pub use question::{
     Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
 };
 pub use read::{ReadError, from_value};
-pub use request::{GroupVersionKind, Operation, Request, User};
+pub use request::{CustomObject, GroupVersionKind, Operation, Request, User};
 pub use trust::{Material, TrustBase, TrustSpec};

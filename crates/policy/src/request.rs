@@ -38,6 +38,20 @@ impl fmt::Display for GroupVersionKind {
     }
 }
 
+/// Objects that are no workloads, and that policies look into all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CustomObject {
+    /// All of a kind, whatever group serves it.
+    Kind(String),
+    /// A resource by its group and plural name. `*` is any group.
+    Resource {
+        /// The API group.
+        group: String,
+        /// The name.
+        resource: String,
+    },
+}
+
 /// What is being done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Operation {

@@ -14,6 +14,7 @@ use countersign_kubernetes::scan::{
     Baseline, Control, Exceptions, Format, MAX_TEXT, Report, Resource, ScanOptions, Scanner, Settings,
     Severity, Thresholds, Verdict, read_resources,
 };
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{Glob, PolicySet, TrustRoot};
 use countersign_registry::{Reference, Repository};
 
@@ -287,8 +288,12 @@ impl How {
         for name in &exceptions.expired {
             terminal.talk(&format!("the exception \"{}\" is over and excepts nothing", printable(name)));
         }
-        let (policies, trust) = self.policies(&settings, controls)?;
+        let (policies, trust, objects) = self.policies(&settings, controls)?;
         let source = source(&self.registry, hosts, trust)?;
+        block_on(terminal, async {
+            policy::fetch_trust_roots(terminal, &source, objects).await;
+            Ok(())
+        })?;
         let options = ScanOptions {
             controls: controls.to_vec(),
             settings,
@@ -331,9 +336,14 @@ impl How {
     }
 
     /// The policies, and whom to trust.
-    fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
+    fn policies(
+        &self,
+        settings: &Settings,
+        controls: &[Control],
+    ) -> Result<(PolicySet, Roots, Vec<TrustRootObject>), Failure> {
         if self.policies.is_empty() {
-            return Ok((PolicySet::default(), [(None, trust_root(self.trust(settings, controls)?)?)].into()));
+            let roots = [(None, trust_root(self.trust(settings, controls)?)?)].into();
+            return Ok((PolicySet::default(), roots, Vec::new()));
         }
         if !controls.contains(&Control::Policy) {
             return Err(Failure::usage(format!(
@@ -343,13 +353,14 @@ impl How {
         }
         policy::without_repository(&self.registry)?;
         let mut loaded = loaded(&self.policies)?;
-        let mut roots = policy::Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
+        let mut roots = policy::Roots::of(&self.trust)?.named();
+        let objects = std::mem::take(&mut loaded.trust_roots);
         if !roots.contains_key(&None) && settings.names_signers() {
             roots.insert(None, trust_root(self.trust(settings, controls)?)?);
         }
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
-        Ok((loaded.into_policy_set(&[anywhere]), roots))
+        Ok((loaded.into_policy_set(&[anywhere]), roots, objects))
     }
 
     /// Whom to trust, when somebody is named whose signature is to be verified.

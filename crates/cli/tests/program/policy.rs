@@ -259,3 +259,65 @@ fn policies_of_other_languages_are_written_in_our_own() {
     let told = home.good(&["policy", "explain", "context.yaml"]);
     assert!(told.contains("evaluated as it is"), "{told}");
 }
+
+/// A TrustRoot object of this form.
+fn trust_root(spec: &Value) -> String {
+    serde_json::json!({"apiVersion": "policy.sigstore.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "own"},
+        "spec": spec})
+    .to_string()
+}
+
+/// The first root of a repository that nobody serves.
+fn tuf_root() -> String {
+    use countersign_crypto::{KeyPair, KeyType, Signer};
+    use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles, TargetFile};
+    let key = || -> std::sync::Arc<dyn Signer> {
+        std::sync::Arc::new(KeyPair::generate(KeyType::EcdsaP256).unwrap())
+    };
+    let (folder, ring) = (tempfile::tempdir().unwrap(), [key(), key()]);
+    let roles = Roles::offline_and_online(Role::single(ring[0].public_key()), ring[1].public_key());
+    let targets = [TargetFile::new("trusted_root.json", TRUSTS_NOBODY)];
+    let now = countersign_clock::Timestamp::UNIX_EPOCH;
+    Repository::create(folder.path(), &roles, Lifetimes::default(), &ring, &targets, now).unwrap();
+    std::fs::read_to_string(folder.path().join("1.root.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_root_beside_a_policy_is_used_by_its_name_and_one_that_cannot_be_had_is_no_empty_one() {
+    let (fake, home) = bench().await;
+    let image = format!("{}/app:v1", fake.host);
+    let more = format!("  trust: {{root: own}}\n{}", by_key(&home, "cosign.pub"));
+    let own = policy("own", &fake.host, &more);
+    let (code, _, err) = verify(&home, &own, &image, &[]);
+    assert!(code == 6 && err.contains("there is no trust root \"own\""), "{code} {err}");
+    let here = trust_root(&serde_json::json!({"trustedRootJSON": TRUSTS_NOBODY}));
+    assert_eq!(verify(&home, &format!("{own}---\n{here}\n"), &image, &[]).0, 0);
+
+    let mirror = "http://127.0.0.1:1";
+    let remote = trust_root(&serde_json::json!({"remote": {"mirror": mirror, "root": tuf_root()}}));
+    let (code, _, err) = verify(&home, &format!("{own}---\n{remote}\n"), &image, &[]);
+    assert!(code == 6 && err.contains(mirror) && err.contains("the last try"), "{code} {err}");
+    let (code, out, _) = home.text(&["policy", "lint", "policy.yaml"]);
+    assert!(code == 0 && out.contains(mirror) && out.contains("(trust_root_is_fetched)"), "{out}");
+}
+
+#[test]
+fn policy_controllers_settings_are_linted() {
+    let home = Home::new();
+    let settings = |data: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-policy-controller}}\ndata: {data}\n"
+        );
+        std::fs::write(home.path("map.yaml"), text).unwrap();
+        let (code, out, _) = home.text(&["policy", "lint", "map.yaml"]);
+        (code, out)
+    };
+    assert_eq!(
+        settings("{no-match-policy: warn, fail-on-empty-authorities: \"true\"}"),
+        (0, "0 policies, 0 errors, 0 remarks\n".into())
+    );
+    let (code, out) = settings("{no-match-policy: alow}");
+    assert!(code == 1 && out.contains("expected deny, warn or allow"), "{out}");
+    let (code, out) = settings("{no-match-policy: allow, fail-on-empty-authorities: \"false\"}");
+    assert!(code == 0 && out.contains("no_match_allows") && out.contains("authorities_are_needed"), "{out}");
+}

@@ -8,6 +8,8 @@ mod images;
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
 
+mod trust_roots;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod configuration;
+mod controller;
 mod follow;
 mod keeper;
 
@@ -13,7 +14,8 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
-pub use configuration::keep_bundle;
+pub use configuration::keep_configurations;
+pub use controller::follow_controller;
 pub use follow::follow_policies;
 pub use keeper::SecretKeeper;
 pub use kube::Client;

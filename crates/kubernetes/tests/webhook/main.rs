@@ -7,7 +7,12 @@
     reason = "helpers of tests"
 )]
 
+mod api;
+mod busy;
 mod hostile;
+mod in_cluster;
+mod replicas;
 mod reviews;
+mod rows;
 mod running;
 mod support;

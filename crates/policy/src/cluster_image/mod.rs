@@ -34,8 +34,8 @@ use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 use crate::request::Request;
 
-pub use controller::{Namespaces, NoMatch, PolicyController};
-pub use trust_root::{RemoteRepository, TrustRootObject};
+pub use controller::{CONFIG_MAP, CONFIG_NAMESPACE, Namespaces, NoMatch, PolicyController, Settings};
+pub use trust_root::{Compiled, RemoteRepository, TrustRootObject};
 
 /// Where policy-controller looks for Secrets and ConfigMaps.
 const CONTROLLER_NAMESPACE: &str = "cosign-system";

@@ -1,5 +1,7 @@
 //! Reading policies: what is refused, by the path of the field; defaults; and what is told about a policy.
 
+use std::time::Duration;
+
 use countersign_policy::kyverno::ClusterPolicy;
 use countersign_policy::{Access, ObjectName, Policy as _, PolicyKind, Provider};
 use serde_json::{Value, json};
@@ -187,7 +189,7 @@ fn what_the_api_server_writes_is_read() {
     policy["spec"]["webhookConfiguration"] = json!({"timeoutSeconds": 20});
     let read = read(&policy);
     assert_eq!(read.name().kind, PolicyKind::KyvernoClusterPolicy);
-    assert_eq!(read.timeout_seconds(), Some(20));
+    assert_eq!(read.timeout(), Some(Duration::from_secs(20)));
 }
 
 #[test]

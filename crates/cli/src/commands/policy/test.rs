@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::verify::{BUDGET, Roots, without_repository};
+use super::verify::{BUDGET, Roots, fetch_trust_roots, without_repository};
 use super::{documents, wrong};
 use crate::args::OutputArgs;
 use crate::args::registry::RegistryArgs;
@@ -203,8 +203,13 @@ impl Test {
         let source = Source::new(SourceOptions {
             registry: self.registry.options(hosts.iter().map(String::as_str))?,
             cluster: Arc::new(Files::of(&resources)),
-            trust: roots.with(std::mem::take(&mut loaded.trust_roots))?,
+            trust: roots.named(),
         });
+        let objects = std::mem::take(&mut loaded.trust_roots);
+        block_on(terminal, async {
+            fetch_trust_roots(terminal, &source, objects).await;
+            Ok(())
+        })?;
         let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
         let policies = loaded.into_policy_set(&[anywhere]);
         let mut lines = Vec::new();

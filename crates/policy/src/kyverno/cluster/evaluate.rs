@@ -1,6 +1,7 @@
 //! A policy over a request: rule by rule, image by image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
@@ -22,11 +23,19 @@ use crate::kyverno::Context;
 use crate::kyverno::matching::written;
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request};
 
 impl Policy for ClusterPolicy {
     fn name(&self) -> PolicyName {
         self.name.clone()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        self.rules.iter().flat_map(|rule| rule.extractors.kinds()).map(CustomObject::Kind).collect()
     }
 
     fn access(&self) -> Access {

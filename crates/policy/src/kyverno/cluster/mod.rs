@@ -39,6 +39,7 @@ mod validate;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -67,7 +68,8 @@ pub struct ClusterPolicy {
     background: bool,
     admission: bool,
     emit_warning: bool,
-    timeout_seconds: Option<u32>,
+    /// How long the API server is to wait for an answer, if the policy says.
+    timeout: Option<Duration>,
     /// Severity and category.
     properties: BTreeMap<String, String>,
     lints: Vec<Lint>,
@@ -114,17 +116,11 @@ impl ClusterPolicy {
             background: spec.background,
             admission: spec.admission,
             emit_warning: spec.emit_warning,
-            timeout_seconds: timeout,
+            timeout: timeout.map(|seconds| Duration::from_secs(seconds.into())),
             properties: properties.collect(),
             lints,
             name,
         })
-    }
-
-    /// How long the API server is to wait for an answer, if the policy says.
-    #[must_use]
-    pub const fn timeout_seconds(&self) -> Option<u32> {
-        self.timeout_seconds
     }
 
     /// What registries may be asked with on behalf of its rules.

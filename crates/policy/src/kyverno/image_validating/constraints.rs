@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::schema::{MatchPolicy, MatchResources, OperationName, ResourceRule, Scope};
 use crate::ask::{Ask, Stop};
 use crate::read::ReadError;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request};
 
 /// Checks constraints when a policy is read.
 ///
@@ -69,6 +69,34 @@ pub(super) fn matches(of: &MatchResources, request: &Request, ask: &Ask<'_>) -> 
         Some(_) if request.namespace.is_empty() => Ok(true),
         Some(selector) => Ok(selector.matches(&*ask.namespace_labels(&request.namespace)?)),
     }
+}
+
+/// The objects that constraints name and that are no workloads. What they name by `*` is whatever else is sent.
+pub(super) fn custom_objects(of: &MatchResources) -> Vec<CustomObject> {
+    const WORKLOADS: [&str; 9] = [
+        "pods",
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+        "replicationcontrollers",
+        "podtemplates",
+    ];
+    let mut found = Vec::new();
+    for rule in &of.resource_rules {
+        for resource in &rule.resources {
+            let plain = resource.split('/').next().unwrap_or_default();
+            if plain == "*" || WORKLOADS.contains(&plain) {
+                continue;
+            }
+            let named =
+                |group: &String| CustomObject::Resource { group: group.clone(), resource: resource.clone() };
+            found.extend(rule.api_groups.iter().map(named));
+        }
+    }
+    found
 }
 
 fn labels(object: &Value) -> BTreeMap<String, String> {

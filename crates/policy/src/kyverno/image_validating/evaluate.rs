@@ -1,6 +1,7 @@
 //! A policy over a request.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
@@ -18,11 +19,20 @@ use crate::evaluate::Policy;
 use crate::images::workload_images;
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request};
 
 impl Policy for ImageValidatingPolicy {
     fn name(&self) -> PolicyName {
         self.name.clone()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        let constraints = self.variants.iter().map(|variant| &variant.constraints);
+        constraints.flat_map(constraints::custom_objects).collect()
     }
 
     fn access(&self) -> Access {

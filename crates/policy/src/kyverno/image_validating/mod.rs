@@ -38,6 +38,7 @@ mod schema;
 mod variant;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -65,7 +66,8 @@ pub struct ImageValidatingPolicy {
     background: bool,
     admission: bool,
     access: Access,
-    timeout_seconds: Option<u32>,
+    /// How long the API server is to wait for an answer, if the policy says.
+    timeout: Option<Duration>,
     /// Severity and category.
     properties: BTreeMap<String, String>,
     lints: Vec<Lint>,
@@ -118,17 +120,11 @@ impl ImageValidatingPolicy {
             background,
             admission,
             access,
-            timeout_seconds,
+            timeout: timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
             properties: properties.collect(),
             lints,
             name,
         })
-    }
-
-    /// How long the API server is to wait for an answer, if the policy says.
-    #[must_use]
-    pub const fn timeout_seconds(&self) -> Option<u32> {
-        self.timeout_seconds
     }
 }
 

@@ -1,5 +1,7 @@
 //! What of an `ImageValidatingPolicy` is refused when it is read, and what a reader is told.
 
+use std::time::Duration;
+
 use countersign_crypto::Signer as _;
 use countersign_policy::Policy as _;
 use countersign_policy::kyverno::ImageValidatingPolicy;
@@ -247,7 +249,7 @@ fn what_is_read_more_strictly_is_told() {
         ]
     );
     let mut webhook = policy(by_key(&key()), json!({"webhookConfiguration": {"timeoutSeconds": 30}}));
-    assert_eq!(read(&webhook).timeout_seconds(), Some(30));
+    assert_eq!(read(&webhook).timeout(), Some(Duration::from_secs(30)));
     webhook["status"] = json!({"ready": true});
     assert!(read(&webhook).lints().is_empty());
 }
