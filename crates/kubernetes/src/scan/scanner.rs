@@ -387,6 +387,7 @@ fn whole(outcome: &Outcome) -> ImageResult {
         container: String::new(),
         image: String::new(),
         digest: None,
+        policy: None,
         status: status(outcome.status),
         reason: outcome.reason.clone(),
         message: outcome.message.clone(),
@@ -407,14 +408,16 @@ fn placed_result(placed: &Placed, outcome: &Outcome) -> ImageResult {
 
 fn of_rule(result: RuleResult, images: &[Placed]) -> ImageResult {
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
+    let policy = format!("{}{rule}", result.policy);
     let outcome = Outcome {
         status: result.status,
         reason: result.reason,
-        message: format!("{} ({}{rule})", result.message, result.policy),
+        message: format!("{} ({policy})", result.message),
     };
     let place = images.iter().find(|placed| Some(&placed.image) == result.image.as_ref());
     let mut found = place.map_or_else(|| whole(&outcome), |placed| placed_result(placed, &outcome));
     found.digest = result.digest.map(|digest| digest.to_string());
+    found.policy = Some(policy);
     found
 }
 
