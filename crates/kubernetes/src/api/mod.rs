@@ -4,6 +4,7 @@ mod cluster;
 mod configuration;
 mod follow;
 mod keeper;
+mod workloads;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ pub use configuration::keep_bundle;
 pub use follow::follow_policies;
 pub use keeper::SecretKeeper;
 pub use kube::Client;
+pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -47,13 +49,22 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ApiError> {
 
 /// An answer within the time an API server may take.
 async fn in_time<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
-    match tokio::time::timeout(PATIENCE, asked).await {
-        Err(_) => Err(Trouble::Other(format!("no answer within {} s", PATIENCE.as_secs()))),
+    in_this_time(PATIENCE, asked).await
+}
+
+async fn in_this_time<T>(
+    patience: Duration,
+    asked: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Trouble> {
+    match tokio::time::timeout(patience, asked).await {
+        Err(_) => Err(Trouble::Other(format!("no answer within {} s", patience.as_secs()))),
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(kube::Error::Api(status))) => Err(match status.code {
             404 => Trouble::NotFound,
             401 | 403 => Trouble::Forbidden(status.message),
             409 => Trouble::Conflict,
+            410 => Trouble::Gone,
+            429 | 503 => Trouble::Busy(status.message),
             _ => Trouble::Other(status.message),
         }),
         Ok(Err(error)) => Err(Trouble::Other(error.to_string())),
@@ -65,10 +76,16 @@ async fn in_time<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, T
 enum Trouble {
     #[error("not found")]
     NotFound,
-    #[error("{0}; the service account of the webhook needs the right to read it")]
+    #[error(
+        "{0}; whoever asks (kubectl auth whoami; in a pod its service account) needs the right to read it"
+    )]
     Forbidden(String),
     #[error("it was changed by somebody else")]
     Conflict,
+    #[error("what was asked about is no longer kept")]
+    Gone,
+    #[error("{0}; the API server is busy")]
+    Busy(String),
     #[error("{0}")]
     Other(String),
 }
