@@ -4,6 +4,7 @@ mod cluster;
 mod configuration;
 mod follow;
 mod keeper;
+mod listing;
 mod workloads;
 
 use std::path::Path;
@@ -15,9 +16,10 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
-pub use follow::follow_policies;
+pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;
 pub use kube::Client;
+pub use listing::Listing;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
 
 /// How long an API server may take to answer. A watch is silent for longer.
@@ -28,23 +30,39 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[error("the Kubernetes API: {0}; expected a service account's token in a pod, or a kubeconfig")]
 pub struct ApiError(String);
 
-/// A client: with this kubeconfig, else as a pod, else with the kubeconfig of the environment.
+/// A client: with this kubeconfig, else with the kubeconfig of the environment, else as a pod.
 ///
 /// # Errors
 /// [`ApiError`]. Nothing is asked yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ApiError> {
+    connect_in(kubeconfig, None).await
+}
+
+/// A client, as [`connect`] gives it, in another context of the kubeconfig than the current one.
+///
+/// # Errors
+/// [`ApiError`]. Nothing is asked yet.
+pub async fn connect_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ApiError> {
     let failed = |e: &dyn std::fmt::Display| ApiError(e.to_string());
-    let mut config = match kubeconfig {
-        Some(path) => {
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let mut config = match (kubeconfig, context) {
+        (Some(path), _) => {
             let file = Kubeconfig::read_from(path).map_err(|e| failed(&e))?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
-                .await
-                .map_err(|e| failed(&e))?
+            Config::from_custom_kubeconfig(file, &options).await.map_err(|e| failed(&e))?
         }
-        None => Config::infer().await.map_err(|e| failed(&e))?,
+        (None, Some(_)) => Config::from_kubeconfig(&options).await.map_err(|e| failed(&e))?,
+        (None, None) => Config::infer().await.map_err(|e| failed(&e))?,
     };
     config.connect_timeout = Some(PATIENCE);
     Client::try_from(config).map_err(|e| failed(&e))
+}
+
+/// Asks for nothing: whether an API server is there at all, and takes who asks for somebody.
+///
+/// # Errors
+/// [`ApiError`].
+pub async fn reach(client: &Client) -> Result<(), ApiError> {
+    in_time(client.apiserver_version()).await.map(drop).map_err(|e| ApiError(e.to_string()))
 }
 
 /// An answer within the time an API server may take.

@@ -108,6 +108,8 @@ fn is_name(text: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}{}: could not be listed: {message}", namespace.as_ref().map(|name| format!(" in the namespace {name}")).unwrap_or_default())]
 pub struct NotListed {
+    /// Its `apiVersion`.
+    pub api_version: String,
     /// The kind.
     pub kind: &'static str,
     /// Where; everywhere when nothing is named.
@@ -187,7 +189,8 @@ impl Pages {
     fn not_listed(&mut self, namespace: Option<String>, trouble: &Trouble) -> NotListed {
         self.end_of_place();
         let forbidden = matches!(trouble, Trouble::Forbidden(_));
-        NotListed { kind: self.kind.kind, namespace, forbidden, message: trouble.to_string() }
+        let api_version = self.resource.api_version.clone();
+        NotListed { api_version, kind: self.kind.kind, namespace, forbidden, message: trouble.to_string() }
     }
 
     async fn page(&self, namespace: Option<&str>) -> Result<Page, Trouble> {

@@ -137,7 +137,7 @@ impl Scanner {
             Ok(images) => images,
             Err(error) => {
                 // What cannot be read is not without images.
-                let outcome = Outcome::could_not("malformed", error.to_string());
+                let outcome = Outcome::could_not(error.reason, error.message);
                 let all =
                     active().map(|control| ControlResult::new(control, vec![whole(&outcome)])).collect();
                 return ResourceResult { resource: name, controls: all };
