@@ -60,6 +60,7 @@ pub(crate) mod tests {
                 container: "main".into(),
                 image: image.into(),
                 digest: (*status != Status::Unchecked).then(|| format!("sha256:{HEX}")),
+                policy: None,
                 status: *status,
                 reason: (*reason).into(),
                 message: (*message).into(),

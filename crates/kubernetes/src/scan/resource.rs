@@ -80,7 +80,7 @@ pub struct Resource {
     /// What registries may be asked with for it. Nothing of its own, unless a cluster is there to read it from.
     pub access: Access,
     /// Whoever made it, for a pod that one of several alike.
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
 }
 
 impl Resource {
