@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use countersign_client::policy::Cluster;
 use countersign_policy::ObjectName;
+use futures_util::stream::{self, Stream};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -30,13 +31,13 @@ impl Listing {
     /// Lists all workloads. A kind that could not be listed is a resource too, at which nobody could look. What is listed
     /// waits until it is taken.
     #[must_use]
-    pub fn start(self, client: Client) -> mpsc::Receiver<Resource> {
-        let (given, taken) = mpsc::channel(WAITING);
+    pub fn start(self, client: Client) -> impl Stream<Item = Resource> {
+        let (given, mut taken) = mpsc::channel(WAITING);
         tokio::spawn(async move {
             // Whoever took them has gone away.
             let _ = self.list(client, &given).await;
         });
-        taken
+        stream::poll_fn(move |context| taken.poll_recv(context))
     }
 
     async fn list(self, client: Client, given: &mpsc::Sender<Resource>) -> Result<(), Gone> {

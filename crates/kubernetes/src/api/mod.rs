@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why an API server cannot be talked to.
 #[derive(Debug, thiserror::Error)]
-#[error("the Kubernetes API: {0}; expected a service account's token in a pod, or a kubeconfig")]
+#[error("the Kubernetes API: {0}")]
 pub struct ApiError(String);
 
 /// A client: with this kubeconfig, else with the kubeconfig of the environment, else as a pod.
@@ -43,7 +43,12 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ApiError> {
 /// # Errors
 /// [`ApiError`]. Nothing is asked yet.
 pub async fn connect_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ApiError> {
-    let failed = |e: &dyn std::fmt::Display| ApiError(e.to_string());
+    let failed = |e: &dyn std::error::Error| {
+        ApiError(format!(
+            "{}; expected a service account's token in a pod, or a kubeconfig",
+            with_causes(e)
+        ))
+    };
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {
         (Some(path), _) => {
@@ -85,8 +90,22 @@ async fn in_this_time<T>(
             429 | 503 => Trouble::Busy(status.message),
             _ => Trouble::Other(status.message),
         }),
-        Ok(Err(error)) => Err(Trouble::Other(error.to_string())),
+        Ok(Err(error)) => Err(Trouble::Other(with_causes(&error))),
     }
+}
+
+/// An error with its causes: by itself, the client's says that it could not connect, and not why.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        // Some already say what their causes say.
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 /// What an API server says instead of an answer.

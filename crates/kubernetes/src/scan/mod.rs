@@ -33,6 +33,7 @@ pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,
     Thresholds, Verdict,
 };
+pub(crate) use resource::Controller;
 pub use resource::{NotRead, Placed, Resource, ResourceName};
 pub use running::Running;
 pub use scanner::{ScanOptions, Scanner};

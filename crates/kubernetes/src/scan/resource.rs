@@ -27,6 +27,22 @@ pub struct ResourceName {
     pub source: String,
 }
 
+impl ResourceName {
+    /// Of this object, read there.
+    #[must_use]
+    pub fn of(object: &Value, source: &str) -> Self {
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            api_version: text("/apiVersion"),
+            kind: text("/kind"),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            source: source.to_owned(),
+        }
+    }
+}
+
 impl std::fmt::Display for ResourceName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.namespace.is_empty() {
@@ -98,8 +114,6 @@ impl Resource {
     pub(super) fn any(object: Value, source: &str) -> Option<Self> {
         let GroupVersionKind { kind, .. } = GroupVersionKind::of(&object);
         pod_spec_pointer(&kind)?;
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
         let images = workload_images(&object).map(|images| {
             let place = |image: countersign_policy::ImageUse| {
                 let running = (kind == "Pod").then(|| running(&object, image.kind, &image.name)).flatten();
@@ -113,13 +127,7 @@ impl Resource {
             };
             images.into_iter().map(place).collect::<Vec<_>>()
         });
-        let name = ResourceName {
-            api_version: text("/apiVersion"),
-            kind: kind.clone(),
-            namespace: text("/metadata/namespace"),
-            name: text("/metadata/name"),
-            source: source.to_owned(),
-        };
+        let name = ResourceName::of(&object, source);
         let owner = Controller::of(&object).filter(Controller::is_workload).map(|owner| owner.to_string());
         let images = images.map_err(NotRead::from);
         Some(Self { name, images, object: Some(object), access: Access::default(), owner })
@@ -168,16 +176,16 @@ impl Resource {
 
 /// Whoever made an object, and would make it anew.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Controller {
-    pub(super) api_version: String,
-    pub(super) kind: String,
-    pub(super) name: String,
-    pub(super) uid: String,
+pub(crate) struct Controller {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
 }
 
 impl Controller {
     /// Of this object, if it has one.
-    pub(super) fn of(object: &Value) -> Option<Self> {
+    pub(crate) fn of(object: &Value) -> Option<Self> {
         let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
         let owner =
             owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 
+use countersign_crypto::Digest;
+use countersign_policy::images::{pod_spec_pointer, workload_images};
 use countersign_policy::{Access, ContainerKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::resource::{CLUSTER, Controller, Placed, Resource, ResourceName};
 use crate::review::access_of;
@@ -171,6 +173,45 @@ fn joined(named: Vec<Placed>, running: Vec<Placed>) -> Vec<Placed> {
 }
 
 /// Whether a pod's image is the one that its workload names, or that one pinned.
-fn is_image(named: &str, runs: &str) -> bool {
+pub(super) fn is_image(named: &str, runs: &str) -> bool {
     runs.strip_prefix(named).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+}
+
+/// An object with all its images, those that only its pods have too; and once more for each that was drawn by a tag which has
+/// moved, as what runs.
+pub(super) fn forms_of(mut object: Value, images: &[Placed], moved: &[(&Placed, Digest)]) -> Vec<Value> {
+    let own: Vec<String> =
+        workload_images(&object).unwrap_or_default().into_iter().map(|image| image.image).collect();
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let spec = pod_spec_pointer(kind).unwrap_or_default();
+    let mut added: Vec<&str> = Vec::new();
+    for placed in images {
+        if own.contains(&placed.image) || added.contains(&placed.image.as_str()) {
+            continue;
+        }
+        if let Some(spec) = object.pointer_mut(spec).and_then(Value::as_object_mut) {
+            let list = if placed.kind == ContainerKind::Init { "initContainers" } else { "containers" };
+            let list = spec.entry(list).or_insert_with(|| Value::Array(Vec::new()));
+            if let Some(list) = list.as_array_mut() {
+                // Names stand once in a list.
+                let name = format!("{}-{}", placed.container, list.len());
+                list.push(json!({ "name": name, "image": placed.image }));
+                added.push(&placed.image);
+            }
+        }
+    }
+    let mut forms = vec![object];
+    for (placed, digest) in moved {
+        let Some(mut form) = forms.first().cloned() else { break };
+        let drawn = workload_images(&form).unwrap_or_default();
+        for image in drawn.into_iter().filter(|image| image.image == placed.image) {
+            if let Some(text) = form.pointer_mut(&image.pointer) {
+                *text = format!("{}@{digest}", placed.image).into();
+            }
+        }
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    }
+    forms
 }

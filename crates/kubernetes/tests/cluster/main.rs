@@ -17,6 +17,7 @@ use countersign_kubernetes::api::{
     Client, Listing, Namespaces, NotListed, Pages, WorkloadKind, read_policies,
 };
 use countersign_kubernetes::scan::Resource;
+use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 fn client(server: &ApiServer) -> Client {
@@ -129,12 +130,7 @@ const B: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b
 
 async fn listed(server: &ApiServer, secrets: bool) -> Vec<Resource> {
     let listing = Listing { namespaces: Namespaces::default(), whole: false, secrets };
-    let mut taken = listing.start(client(server));
-    let mut resources = Vec::new();
-    while let Some(resource) = taken.recv().await {
-        resources.push(resource);
-    }
-    resources
+    listing.start(client(server)).collect().await
 }
 
 /// Each resource with its images: where, which, and the digest that runs.
