@@ -5,6 +5,8 @@ mod serve;
 
 use clap::{Args, Subcommand};
 
+pub(in crate::commands) use serve::{texts, unusable};
+
 use crate::failure::Outcome;
 use crate::out::Terminal;
 
