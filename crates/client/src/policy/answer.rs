@@ -15,6 +15,7 @@ use countersign_registry::evidence::{Search, discover};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Reference, RegistryOptions, Store as _};
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 use super::cluster::Cluster;
 use super::flight::{Answered, Flights};
@@ -103,12 +104,17 @@ impl Source {
         self.flights.forget(question);
     }
 
-    /// The answer to a question.
-    pub(super) async fn answer(&self, question: &Question, now: Timestamp) -> Answered<Answer> {
+    /// The answer to a question, not older than `since`.
+    pub(super) async fn answer(
+        &self,
+        question: &Question,
+        since: Option<Instant>,
+        now: Timestamp,
+    ) -> Answered<Answer> {
         if let Question::Trust(name) = question {
             return Answered { answer: self.trust(name, now), cached: false };
         }
-        self.flights.answer(question, kept_for, async || self.fetch(question).await).await
+        self.flights.answer(question, since, kept_for, async || self.fetch(question).await).await
     }
 
     async fn fetch(&self, question: &Question) -> Result<Answer, CouldNot> {

@@ -36,13 +36,20 @@ impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
     }
 
     /// The kept answer, the answer that somebody waits for already, or a new one. When whoever waits for a new one goes
-    /// away, the next in line fetches it.
-    pub(super) async fn answer<F>(&self, question: &Q, kept_for: KeptFor<Q, A>, fetch: F) -> Answered<A>
+    /// away, the next in line fetches it. With `since`, an answer from before it is not enough; that there was none is,
+    /// for as long as it is kept.
+    pub(super) async fn answer<F>(
+        &self,
+        question: &Q,
+        since: Option<Instant>,
+        kept_for: KeptFor<Q, A>,
+        fetch: F,
+    ) -> Answered<A>
     where
         F: AsyncFnOnce() -> Result<A, CouldNot>,
     {
         let asked = Instant::now();
-        let cell = self.cell(question, kept_for);
+        let cell = self.cell(question, since, kept_for);
         let (at, answer) = cell
             .get_or_init(|| async {
                 let answer = fetch().await;
@@ -56,9 +63,12 @@ impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
         Answered { answer, cached: at < asked }
     }
 
-    fn cell(&self, question: &Q, kept_for: KeptFor<Q, A>) -> Cell<A> {
+    fn cell(&self, question: &Q, since: Option<Instant>, kept_for: KeptFor<Q, A>) -> Cell<A> {
         let old = |cell: &Cell<A>| {
-            cell.get().is_some_and(|(at, answer)| at.elapsed() >= kept_for(question, answer))
+            cell.get().is_some_and(|(at, answer)| {
+                at.elapsed() >= kept_for(question, answer)
+                    || (answer.is_ok() && since.is_some_and(|since| *at < since))
+            })
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.get(question).filter(|cell| !old(cell)) {

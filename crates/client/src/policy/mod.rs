@@ -55,10 +55,7 @@ pub async fn decide(
     clock: &dyn Clock,
     budget: Duration,
 ) -> Decision {
-    let now = Instant::now();
-    Deciding { policies, request, source, clock, began: now, deadline: now + budget, obeys: false }
-        .decide()
-        .await
+    Deciding::new(policies, request, source, clock, budget).decide().await
 }
 
 /// The same for somebody who waits for the answer: the shortest time that a policy names which is about the request ends
@@ -70,10 +67,20 @@ pub async fn decide_in_time(
     clock: &dyn Clock,
     budget: Duration,
 ) -> Decision {
-    let now = Instant::now();
-    Deciding { policies, request, source, clock, began: now, deadline: now + budget, obeys: true }
-        .decide()
-        .await
+    Deciding { obeys: true, ..Deciding::new(policies, request, source, clock, budget) }.decide().await
+}
+
+/// As [`decide`], by what is so now: no answer counts that is from before `since`. Several evaluations with the same
+/// `since` share what they ask for.
+pub async fn decide_anew(
+    policies: &PolicySet,
+    request: &Request,
+    source: &Source,
+    clock: &dyn Clock,
+    budget: Duration,
+    since: Instant,
+) -> Decision {
+    Deciding { since: Some(since), ..Deciding::new(policies, request, source, clock, budget) }.decide().await
 }
 
 /// One evaluation under way.
@@ -86,14 +93,29 @@ struct Deciding<'a> {
     deadline: Instant,
     /// Whether the times that policies name count.
     obeys: bool,
+    /// Answers from before this do not count.
+    since: Option<Instant>,
 }
 
-impl Deciding<'_> {
+impl<'a> Deciding<'a> {
+    fn new(
+        policies: &'a PolicySet,
+        request: &'a Request,
+        source: &'a Source,
+        clock: &'a dyn Clock,
+        budget: Duration,
+    ) -> Self {
+        let began = Instant::now();
+        let deadline = began + budget;
+        Self { policies, request, source, clock, began, deadline, obeys: false, since: None }
+    }
+
     async fn decide(&self) -> Decision {
         let mut known = Answers { answers: HashMap::new(), memo: self.source.memo() };
         let mut stale = HashSet::new();
         let decision = self.rounds(&mut known, &mut stale).await;
-        if decision.admits() || stale.is_empty() || Instant::now() >= self.deadline(&known) {
+        let is_last = decision.admits() || stale.is_empty() || self.since.is_some();
+        if is_last || Instant::now() >= self.deadline(&known) {
             return decision;
         }
         for question in stale.drain() {
@@ -124,7 +146,7 @@ impl Deciding<'_> {
                     let text = format!("{question}: the policies ask more than {MAX_QUESTIONS} questions, or in more than {MAX_ROUNDS} rounds");
                     Err(CouldNot::new(CouldNotReason::Unsupported, text))
                 } else {
-                    match tokio::time::timeout_at(deadline, self.source.answer(&question, now)).await {
+                    match tokio::time::timeout_at(deadline, self.source.answer(&question, self.since, now)).await {
                         Ok(answered) => return (question, answered.answer, answered.cached),
                         Err(_) => Err(CouldNot::new(
                             CouldNotReason::Unreachable,

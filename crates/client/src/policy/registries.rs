@@ -46,7 +46,7 @@ impl Registries {
         own: Option<&str>,
     ) -> Result<Arc<Client>, CouldNot> {
         let make = async || self.make(access, cluster, own).await.map(Arc::new);
-        self.clients.answer(access, kept_for, make).await.answer
+        self.clients.answer(access, None, kept_for, make).await.answer
     }
 
     /// As Kubernetes does, it goes without pull secrets that are not there. One that cannot be read is another matter:

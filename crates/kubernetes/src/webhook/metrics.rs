@@ -56,7 +56,8 @@ impl Default for Metrics {
         let durations = Family::<WebhookLabels, Histogram>::new_with_constructor(duration_buckets);
         let unchecked = Counter::default();
         let (policies, unusable, trust_roots, certificate, connections) = Default::default();
-        let mut registry = Registry::with_prefix("countersign_admission");
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix("countersign_admission");
         registry.register("reviews", "Reviews answered, by how they ended", reviews.clone());
         registry.register("review_duration_seconds", "Time to answer a review", durations.clone());
         registry.register("rules_unchecked", "Rules that could not be checked", unchecked.clone());
@@ -74,7 +75,7 @@ impl Default for Metrics {
         );
         registry.register("connections", "Connections open now", Gauge::clone(&connections));
         Self {
-            registry: Mutex::new(registry),
+            registry: Mutex::new(all),
             reviews,
             durations,
             unchecked,
@@ -88,6 +89,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Puts others on the page too, under names of their own.
+    pub fn add(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(super) fn review(&self, face: Face, answer: &Answer, took: Duration) {
         let webhook = face.code();
         self.reviews.get_or_create(&ReviewLabels { webhook, outcome: answer.outcome.code() }).inc();

@@ -283,11 +283,11 @@ impl Serve {
 }
 
 /// The files that are meant, and what is in them.
-fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
+pub(in crate::commands) fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
     files(paths)?.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
 }
 
-fn unusable(error: &FileError) -> Failure {
+pub(in crate::commands) fn unusable(error: &FileError) -> Failure {
     Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
 }
 

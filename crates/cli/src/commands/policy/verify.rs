@@ -147,6 +147,11 @@ pub(in crate::commands) async fn fetch_trust_roots(
     objects: Vec<TrustRootObject>,
 ) {
     source.set_trust_objects(objects);
+    tell_trust_troubles(terminal, source).await;
+}
+
+/// Fetches the trust roots that are elsewhere, and tells which of all cannot be used.
+pub(in crate::commands) async fn tell_trust_troubles(terminal: &Terminal, source: &Source) {
     for trouble in source.fetch_trust_roots(SystemClock.now()).await {
         terminal.talk(&printable(&trouble.text));
     }
