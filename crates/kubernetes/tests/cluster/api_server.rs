@@ -59,12 +59,14 @@ impl ApiServer {
     pub(crate) fn put(&self, plural: &str, object: Value) {
         let mut object = object;
         let mut state = self.state.lock().unwrap();
-        let objects = state.objects.entry(plural.to_owned()).or_default();
+        let default = format!("{plural}-{}", state.objects.get(plural).map_or(0, Vec::len));
         let metadata = object["metadata"].as_object_mut().unwrap();
-        let default = format!("{plural}-{}", objects.len());
         metadata.entry("uid").or_insert_with(|| default.into());
-        metadata.entry("namespace").or_insert_with(|| "prod".into());
-        objects.push(object);
+        // What was served by name is of the cluster, unless it says otherwise.
+        if !state.kinds.iter().any(|(_, _, known)| known == plural) {
+            metadata.entry("namespace").or_insert_with(|| "prod".into());
+        }
+        state.objects.entry(plural.to_owned()).or_default().push(object);
     }
 
     /// Serves another kind.
@@ -191,7 +193,7 @@ impl State {
             })
             .unwrap_or_default();
         let meant = |object: &&Value| {
-            let own = object["metadata"]["namespace"].as_str().unwrap();
+            let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
             namespace.is_none_or(|name| name == own) && !left_out.contains(&own)
         };
         let all: Vec<&Value> = self.objects.get(plural).into_iter().flatten().filter(meant).collect();
