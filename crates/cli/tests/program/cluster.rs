@@ -172,7 +172,9 @@ async fn each_option_of_a_clusters_scan_alone_changes_the_answer() {
         "statefulsets",
         "daemonsets",
     ];
-    all.map(|plural| bench.server.forbid(plural));
+    for plural in all {
+        bench.server.forbid(plural);
+    }
     let (code, out, err) = bench.scan(&[]);
     assert!(code == 6 && out.is_empty() && err.contains("kubectl auth can-i list pods"), "{code} {err}");
 }
