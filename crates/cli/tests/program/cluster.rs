@@ -197,7 +197,7 @@ async fn pull_secrets_are_used_unless_it_is_said_that_they_are_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policies_of_the_cluster_decide_over_what_runs_and_over_what_tags_name() {
     let bench = Bench::new().await;
-    bench.server.serve("countersign.dev", "ImagePolicy", "imagepolicies");
+    bench.server.serve("countersign.dev/v1alpha1", "ImagePolicy", "imagepolicies");
     bench.deploy("shop", "prod", "signed", &bench.signed);
     let scan = |more: &[&str]| {
         let command = ["scan", "control", "CS-0003", "--trusted-root", "trust.json", "--cluster-policies"];
@@ -318,8 +318,8 @@ async fn each_option_of_a_plan_alone_changes_the_answer() {
     assert_eq!(bench.plan(&["--policy", "wrong.json"]).0, 1);
 
     // What the cluster has, with the exceptions of namespaces that may have any.
-    bench.server.serve("kyverno.io", "ClusterPolicy", "clusterpolicies");
-    bench.server.serve("kyverno.io", "PolicyException", "policyexceptions");
+    bench.server.serve("kyverno.io/v1", "ClusterPolicy", "clusterpolicies");
+    bench.server.serve("kyverno.io/v2", "PolicyException", "policyexceptions");
     let pem = std::fs::read_to_string(bench.home.path("cosign.pub")).unwrap();
     bench.server.put("clusterpolicies", json!({ "metadata": { "name": "signed" }, "spec": {
         "validationFailureAction": "Enforce", "rules": [{ "name": "signed",
