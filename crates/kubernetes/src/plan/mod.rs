@@ -44,11 +44,11 @@ impl Effect {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Denied => "denied",
-            Self::DeniedUnchecked => "denied, as it could not be checked",
-            Self::Warned => "admitted with a warning",
-            Self::AdmittedUnchecked => "admitted unchecked",
-            Self::Audited => "admitted, and reported",
+            Self::Denied => "would be denied",
+            Self::DeniedUnchecked => "would be denied, as it could not be checked",
+            Self::Warned => "would be admitted with a warning",
+            Self::AdmittedUnchecked => "would be admitted unchecked",
+            Self::Audited => "would be admitted, and reported",
         }
     }
 
@@ -164,7 +164,10 @@ impl Plan {
     pub fn verdict(&self) -> Verdict {
         if self.all.denied > 0 {
             Verdict::Denies
-        } else if self.all.denied_unchecked > 0 || self.all.admitted_unchecked > 0 || !self.not_listed.is_empty() {
+        } else if self.all.denied_unchecked > 0
+            || self.all.admitted_unchecked > 0
+            || !self.not_listed.is_empty()
+        {
             Verdict::Unknown
         } else {
             Verdict::Good

@@ -129,4 +129,14 @@ pub(crate) mod tests {
         }
         report
     }
+
+    /// Compares with what was written once.
+    pub(crate) fn golden(name: &str, found: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, found).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, kept, "{name}; run with UPDATE_GOLDEN=1 if the change is meant");
+    }
 }

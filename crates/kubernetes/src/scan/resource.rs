@@ -11,6 +11,9 @@ use crate::api::NotListed;
 /// Where what is in no file was read.
 pub(super) const CLUSTER: &str = "cluster";
 
+/// The name that no object can have, for all of a kind.
+const EVERY: &str = "*";
+
 /// Which object it is, and where it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +43,12 @@ impl ResourceName {
             name: text("/metadata/name"),
             source: source.to_owned(),
         }
+    }
+
+    /// Whether this stands for all objects of a kind, which could not be listed.
+    #[must_use]
+    pub fn is_kind(&self) -> bool {
+        self.name == EVERY
     }
 }
 
@@ -142,7 +151,7 @@ impl Resource {
             api_version: missing.api_version.clone(),
             kind: missing.kind.to_owned(),
             namespace: missing.namespace.clone().unwrap_or_default(),
-            name: "*".into(),
+            name: EVERY.into(),
             source: CLUSTER.into(),
         };
         let images = Err(NotRead { reason: reason.code(), message: missing.to_string() });

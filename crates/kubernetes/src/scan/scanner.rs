@@ -361,12 +361,7 @@ impl Scanner {
     }
 
     /// What is different about a tag by now, when something runs that was drawn by it. What cannot be told is nothing.
-    async fn moved(
-        &self,
-        tag: &Reference,
-        running: Option<Digest>,
-        access: &Arc<Access>,
-    ) -> Option<String> {
+    async fn moved(&self, tag: &Reference, running: Option<Digest>, access: &Arc<Access>) -> Option<String> {
         let running = running.filter(|_| tag.digest().is_none())?;
         match self.index(tag, access).await {
             Ok(index) if index.digest == running || index.images.contains(&running.to_string()) => None,
@@ -421,7 +416,7 @@ impl Scanner {
 }
 
 /// What the control of policies needs.
-const NO_POLICIES: &str = "it needs policies: --policy";
+const NO_POLICIES: &str = "it needs policies: --policy, or --cluster-policies of a cluster";
 
 /// Why a control cannot be checked with these options.
 fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str> {

@@ -106,8 +106,23 @@ impl RegistriesScan {
             let resources = live.listing(&self.which, &scanner).start(live.client.clone());
             Ok(scanner.scan_stream(resources).await)
         })?;
-        found(report)
+        listed(found(report)?)
     }
+}
+
+/// A report of something that could be listed.
+fn listed(report: Report) -> Result<Report, Failure> {
+    if report.results.iter().any(|result| !result.resource.is_kind()) {
+        return Ok(report);
+    }
+    let mut images =
+        report.results.iter().flat_map(|result| &result.controls).flat_map(|control| &control.images);
+    let first = images.next().map(|image| image.message.clone()).unwrap_or_default();
+    Err(Failure::new(
+        NETWORK,
+        format!("no kind of workload could be listed, so nothing was looked at: {first}"),
+    )
+    .next("kubectl auth can-i list pods --all-namespaces; or name namespaces that may be listed: -n NAME"))
 }
 
 /// A cluster that is there.
@@ -174,7 +189,7 @@ impl How {
             checks_something(&scanner, controls)?;
             scan(&live, &scanner).await
         })?;
-        self.end(terminal, found(report)?, &ready)
+        self.end(terminal, listed(found(report)?)?, &ready)
     }
 
     /// The policies of a cluster, and of files, as the webhook would take them: what cannot be read there refuses.

@@ -127,12 +127,10 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
                 if image.container.is_empty() { String::new() } else { format!(" ({})", image.container) };
             // Some messages name the image themselves.
             let message = image.message.strip_prefix(&format!("{}: ", image.image)).unwrap_or(&image.message);
-            details.push_str(&printable(&format!(
-                "{} {}{container}: {}: {message}",
-                control.control.id(),
-                image.path,
-                image.image,
-            )));
+            let place = format!("{}{container}", image.path);
+            let place = [place.as_str(), &image.image, message];
+            let place = place.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
+            details.push_str(&printable(&format!("{} {place}", control.control.id())));
             details.push('\n');
             if !image.next.is_empty() {
                 details.push_str(&format!("       next: {}\n", printable(&image.next)));
