@@ -66,8 +66,6 @@ impl ClusterArgs {
     /// Where Kyverno's exceptions hold.
     pub(crate) fn exceptions(&self) -> Result<Vec<Glob>, Failure> {
         let patterns = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
-        patterns
-            .collect::<Result<_, _>>()
-            .map_err(|e| Failure::usage(format!("--exception-namespace: {e}")))
+        patterns.collect::<Result<_, _>>().map_err(|e| Failure::usage(format!("--exception-namespace: {e}")))
     }
 }

@@ -46,8 +46,14 @@ impl Bench {
         let (of, set) = (format!("{name}-d"), format!("{name}-r"));
         let mut objects = [
             ("deployments", workload(name, &of, &self.image(tag), None)),
-            ("replicasets", workload(&format!("{name}-1"), &set, &self.image(tag), Some(("Deployment", &of)))),
-            ("pods", pod(&format!("{name}-1-a"), &self.image(tag), Some(running), Some(("ReplicaSet", &set)))),
+            (
+                "replicasets",
+                workload(&format!("{name}-1"), &set, &self.image(tag), Some(("Deployment", &of))),
+            ),
+            (
+                "pods",
+                pod(&format!("{name}-1-a"), &self.image(tag), Some(running), Some(("ReplicaSet", &set))),
+            ),
         ];
         for (plural, object) in &mut objects {
             object["metadata"]["namespace"] = namespace.into();
@@ -100,7 +106,10 @@ async fn what_runs_is_judged_and_named_by_its_workload() {
     }
     assert!(!out.contains("Kind: Pod") && !out.contains("Kind: ReplicaSet"), "{out}");
     let (_, out, _) = bench.run(&["scan", "control", "C-0306"], &[]);
-    assert!(out.contains(&format!("{} runs, and the tag names {} now", bench.unsigned, bench.signed)), "{out}");
+    assert!(
+        out.contains(&format!("{} runs, and the tag names {} now", bench.unsigned, bench.signed)),
+        "{out}"
+    );
     assert_eq!(out.matches("the tag names").count(), 1, "{out}");
 
     let (code, out, _) = bench.run(&["scan", "cluster", "--format", "policyreport"], &["-q"]);
@@ -131,7 +140,10 @@ async fn each_option_of_a_clusters_scan_alone_changes_the_answer() {
     assert_eq!(one("deployments/bad", &["-n", "dev"]).0, 2);
     assert_eq!(one("Pod/bad-1-a", &["-n", "dev"]).0, 2);
     let (code, _, err) = one("Deployment/good", &[]);
-    assert!(code == 1 && err.contains("Deployment/good in default") && err.contains("kubectl get deployments"), "{err}");
+    assert!(
+        code == 1 && err.contains("Deployment/good in default") && err.contains("kubectl get deployments"),
+        "{err}"
+    );
     assert_eq!(one("Service/good", &["-n", "prod"]).0, 1);
 
     bench.write("away.json", &bench.server.kubeconfig("nowhere"));
@@ -190,7 +202,8 @@ async fn the_policies_of_the_cluster_decide_over_what_runs_and_over_what_tags_na
     assert!(code == 2 && out.contains("Name: older") && out.contains("(ImagePolicy acme"), "{out} {err}");
     assert!(!out.contains("Name: shop"), "{out}");
     // What somebody put into the pods is judged with the workload.
-    let mut injected = pod("shop-1-b", &bench.image("signed"), Some(&bench.signed), Some(("ReplicaSet", "shop-r")));
+    let mut injected =
+        pod("shop-1-b", &bench.image("signed"), Some(&bench.signed), Some(("ReplicaSet", "shop-r")));
     let containers = injected["spec"]["containers"].as_array_mut().unwrap();
     containers.push(json!({ "name": "proxy", "image": bench.image("unsigned") }));
     bench.server.put("pods", injected);
@@ -209,9 +222,9 @@ async fn the_policies_of_the_cluster_decide_over_what_runs_and_over_what_tags_na
 #[tokio::test(flavor = "multi_thread")]
 async fn a_plan_tells_what_would_be_denied_and_why() {
     let bench = Bench::new().await;
-    bench.fake.lie(|seen| {
-        seen.path.starts_with("/v2/secret/").then(|| crate::registry::answer(403, &[], ""))
-    });
+    bench
+        .fake
+        .lie(|seen| seen.path.starts_with("/v2/secret/").then(|| crate::registry::answer(403, &[], "")));
     bench.deploy("good", "prod", "signed", &bench.signed);
     bench.deploy("bad", "prod", "unsigned", &bench.unsigned);
     bench.deploy("test", "dev", "unsigned", &bench.unsigned);
@@ -220,7 +233,8 @@ async fn a_plan_tells_what_would_be_denied_and_why() {
     hidden["metadata"]["namespace"] = "dev".into();
     bench.server.put("statefulsets", hidden);
     // Somebody puts a container into the pods.
-    let mut injected = pod("good-1-b", &bench.image("signed"), Some(&bench.signed), Some(("ReplicaSet", "good-r")));
+    let mut injected =
+        pod("good-1-b", &bench.image("signed"), Some(&bench.signed), Some(("ReplicaSet", "good-r")));
     let containers = injected["spec"]["containers"].as_array_mut().unwrap();
     containers.push(json!({ "name": "proxy", "image": bench.image("unsigned") }));
     bench.server.put("pods", injected);
@@ -273,9 +287,12 @@ async fn each_option_of_a_plan_alone_changes_the_answer() {
             "match": { "any": [{ "resources": { "kinds": ["Pod"] } }] },
             "verifyImages": [{ "imageReferences": [format!("{}/*", bench.fake.host)], "mutateDigest": false,
                 "attestors": [{ "entries": [{ "keys": { "publicKeys": pem, "rekor": { "ignoreTlog": true } } }] }] }] }] } }));
-    bench.server.put("policyexceptions", json!({ "metadata": { "name": "known", "namespace": "dev" }, "spec": {
+    bench.server.put(
+        "policyexceptions",
+        json!({ "metadata": { "name": "known", "namespace": "dev" }, "spec": {
         "exceptions": [{ "policyName": "signed", "ruleNames": ["signed", "autogen-signed"] }],
-        "match": { "any": [{ "resources": { "kinds": ["Pod", "Deployment"] } }] } } }));
+        "match": { "any": [{ "resources": { "kinds": ["Pod", "Deployment"] } }] } } }),
+    );
     let (code, out, err) = bench.plan(&["--cluster-policies"]);
     assert_eq!(code, 2, "{out} {err}");
     let (code, out, err) = bench.plan(&["--cluster-policies", "--exception-namespace", "dev"]);

@@ -20,8 +20,8 @@ pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
 pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;
-pub use lease::{Candidate, while_leading};
 pub use kube::Client;
+pub use lease::{Candidate, while_leading};
 pub use listing::Listing;
 pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
@@ -48,10 +48,7 @@ pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ApiError> {
 /// [`ApiError`]. Nothing is asked yet.
 pub async fn connect_in(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, ApiError> {
     let failed = |e: &dyn std::error::Error| {
-        ApiError(format!(
-            "{}; expected a service account's token in a pod, or a kubeconfig",
-            with_causes(e)
-        ))
+        ApiError(format!("{}; expected a service account's token in a pod, or a kubeconfig", with_causes(e)))
     };
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let mut config = match (kubeconfig, context) {

@@ -164,7 +164,10 @@ impl Plan {
     pub fn verdict(&self) -> Verdict {
         if self.all.denied > 0 {
             Verdict::Denies
-        } else if self.all.denied_unchecked > 0 || self.all.admitted_unchecked > 0 || !self.not_listed.is_empty() {
+        } else if self.all.denied_unchecked > 0
+            || self.all.admitted_unchecked > 0
+            || !self.not_listed.is_empty()
+        {
             Verdict::Unknown
         } else {
             Verdict::Good

@@ -62,14 +62,23 @@ impl Plan {
         }
         for (title, groups) in [("Policy", &self.policies), ("Namespace", &self.namespaces)] {
             let heads: Vec<&str> = COLUMNS.iter().map(|(head, _)| *head).collect();
-            let _ = writeln!(out, "\n| {title} | {} |\n|---|{}", heads.join(" | "), "---:|".repeat(COLUMNS.len()));
+            let _ = writeln!(
+                out,
+                "\n| {title} | {} |\n|---|{}",
+                heads.join(" | "),
+                "---:|".repeat(COLUMNS.len())
+            );
             for (name, counts) in groups {
                 let cells: Vec<String> = COLUMNS.iter().map(|(_, of)| of(counts).to_string()).collect();
                 let _ = writeln!(out, "| {} | {} |", escaped(name), cells.join(" | "));
             }
         }
         for (policy, findings) in self.by_policy() {
-            let _ = writeln!(out, "\n### {}\n\n| workload | image | what | why | next |\n|---|---|---|---|---|", escaped(policy));
+            let _ = writeln!(
+                out,
+                "\n### {}\n\n| workload | image | what | why | next |\n|---|---|---|---|---|",
+                escaped(policy)
+            );
             for finding in findings {
                 // Between these marks nothing else is one.
                 let next = printable(&finding.next).replace(['|', '`'], " ");
@@ -147,7 +156,8 @@ fn table(title: &str, groups: &BTreeMap<String, Counts>) -> String {
         .filter(|(index, (_, of))| *index < 2 || groups.values().any(|counts| of(counts) > 0))
         .map(|(_, column)| column)
         .collect();
-    let width = groups.keys().map(|name| printable(name).chars().count()).chain([title.len()]).max().unwrap_or(0);
+    let width =
+        groups.keys().map(|name| printable(name).chars().count()).chain([title.len()]).max().unwrap_or(0);
     let mut out = format!("{title:width$}");
     for (head, _) in &columns {
         let _ = write!(out, "  {head}");

@@ -361,12 +361,7 @@ impl Scanner {
     }
 
     /// What is different about a tag by now, when something runs that was drawn by it. What cannot be told is nothing.
-    async fn moved(
-        &self,
-        tag: &Reference,
-        running: Option<Digest>,
-        access: &Arc<Access>,
-    ) -> Option<String> {
+    async fn moved(&self, tag: &Reference, running: Option<Digest>, access: &Arc<Access>) -> Option<String> {
         let running = running.filter(|_| tag.digest().is_none())?;
         match self.index(tag, access).await {
             Ok(index) if index.digest == running || index.images.contains(&running.to_string()) => None,

@@ -1,6 +1,7 @@
 //! `countersign admission`: the admission webhook of Kubernetes.
 
 mod plan;
+mod reverify;
 mod serve;
 
 use clap::{Args, Subcommand};
@@ -11,7 +12,9 @@ use crate::failure::Outcome;
 use crate::out::Terminal;
 
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign admission plan --policy policies/\n  countersign admission serve --policy policy.yaml --tls-dir tls")]
+#[command(
+    before_help = "Examples:\n  countersign admission plan --policy policies/\n  countersign admission serve --policy policy.yaml --tls-dir tls"
+)]
 pub(crate) struct AdmissionCommand {
     #[command(subcommand)]
     action: AdmissionAction,

@@ -126,7 +126,8 @@ impl Plan {
     }
 
     async fn planned(&self, admission: &Admission, client: Client) -> Result<Planned, Failure> {
-        let none = || Failure::usage("expected at least one policy, found none: everything would be admitted");
+        let none =
+            || Failure::usage("expected at least one policy, found none: everything would be admitted");
         if admission.policies().is_none_or(|policies| policies.iter().next().is_none()) {
             return Err(none().next("--policy FILE; countersign policy explain shows what a policy demands"));
         }

@@ -12,12 +12,14 @@ use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
+use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
+use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
@@ -36,6 +38,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     before_help = "Examples:
   countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
   countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
+  countersign admission serve --cluster --reverify 10m              what runs is verified again, and changes are told
   countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
@@ -80,6 +83,8 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
     #[command(flatten)]
+    reverify: ReverifyArgs,
+    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -89,6 +94,7 @@ pub(crate) struct Serve {
 struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
+    source: Arc<Source>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
@@ -111,6 +117,7 @@ impl Serve {
     async fn serve(&self, terminal: &Terminal) -> Result<(), Failure> {
         let told = told_to_end()?;
         tokio::pin!(told);
+        let reverifying = self.reverify.read()?;
         let parts = self.parts().await?;
         let running = async {
             let certificates = Arc::new(self.certificates(&parts).await?);
@@ -120,6 +127,9 @@ impl Serve {
             if let Some(client) = &parts.client {
                 tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
+                if let Some(reverifying) = reverifying {
+                    tokio::spawn(self.reverification(client, &parts).run(reverifying));
+                }
             }
             let options = WebhookOptions {
                 listen: self.listen,
@@ -167,7 +177,7 @@ impl Serve {
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Arc::new(Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
-            source,
+            source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
             installation,
             exceptions: exceptions
@@ -181,7 +191,20 @@ impl Serve {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, policies, metrics })
+        Ok(Parts { client, admission, source, policies, metrics })
+    }
+
+    fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
+        let metrics = ContinuousMetrics::default();
+        parts.metrics.add(|registry| metrics.register(registry));
+        Reverification {
+            client: client.clone(),
+            admission: Arc::clone(&parts.admission),
+            source: Arc::clone(&parts.source),
+            metrics,
+            namespace: self.own_namespace(),
+            lease: format!("{}-reverify", self.name),
+        }
     }
 
     fn own_namespace(&self) -> String {
