@@ -90,7 +90,19 @@ async fn k16_a_signature_that_is_deleted_while_it_is_watched_is_told_and_so_is_i
     );
     let told = watch.err.recv_timeout(PATIENCE).unwrap();
     let url = told.strip_prefix("metrics at ").unwrap().to_owned();
-    let page = async || reqwest::Client::builder().no_proxy().build().unwrap().get(&url).send().await.unwrap().text().await.unwrap();
+    let page = async || {
+        reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .get(&url)
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    };
     while !page().await.contains("countersign_continuous_workloads{status=\"passed\"} 1") {
         tokio::task::yield_now().await;
     }
@@ -101,7 +113,9 @@ async fn k16_a_signature_that_is_deleted_while_it_is_watched_is_told_and_so_is_i
     assert_eq!(watch.change(), ("web".into(), "passed".into(), "failed".into()));
     fake.lie(|_| None);
     assert_eq!(watch.change(), ("web".into(), "failed".into(), "passed".into()));
-    assert!(page().await.contains("countersign_continuous_changes_total{control=\"C-0237\",status=\"failed\"} 1"));
+    assert!(
+        page().await.contains("countersign_continuous_changes_total{control=\"C-0237\",status=\"failed\"} 1")
+    );
     assert_eq!(watch.stop(), Some(0));
     let written = std::fs::read_to_string(home.path("changes.jsonl")).unwrap();
     assert_eq!(written.lines().count(), 2, "{written}");
@@ -154,17 +168,86 @@ fn what_cannot_be_watched_or_told_is_refused_at_once() {
         (&["scan", "workload", "--watch", "Deployment/a"], "--watch is not for one workload"),
         (&["scan", "cluster", "--watch", "--cluster-policies"], "--cluster-policies cannot be watched"),
         (&["scan", "--watch", "--alert-webhook-secret", "web.json", "web.json"], "is for --alert-webhook"),
-        (&["scan", "--watch", "--alert-webhook", "https://a.example", "--alert-webhook-secret", "empty", "web.json"], "expected a secret"),
+        (
+            &[
+                "scan",
+                "--watch",
+                "--alert-webhook",
+                "https://a.example",
+                "--alert-webhook-secret",
+                "empty",
+                "web.json",
+            ],
+            "expected a secret",
+        ),
         (&["scan", "--watch", "--alert-email", "a@b.example", "web.json"], "--alert-smtp"),
         (&["scan", "--watch", "--alert-smtp", "smtp://127.0.0.1", "web.json"], "--alert-email"),
-        (&["scan", "--watch", "--alert-email", "nobody", "--alert-smtp", "smtp://127.0.0.1", "web.json"], "expected an e-mail address"),
-        (&["scan", "--watch", "--alert-email", "a@b.example", "--alert-smtp", "https://a.example", "web.json"], "expected smtps://"),
-        (&["scan", "--watch", "--alert-email", "a@b.example", "--alert-smtp", "smtp://127.0.0.1", "--alert-email-from", "x", "web.json"], "expected an e-mail address"),
-        (&["scan", "--watch", "--alert-email", "a@b.example", "--alert-smtp", "smtp://127.0.0.1", "--alert-smtp-user", "me", "web.json"], "needs a password"),
-        (&["scan", "--watch", "--alert-email", "a@b.example", "--alert-smtp", "smtp://127.0.0.1", "--alert-smtp-user", "me", "--alert-smtp-password", "empty", "web.json"], "expected a secret"),
+        (
+            &["scan", "--watch", "--alert-email", "nobody", "--alert-smtp", "smtp://127.0.0.1", "web.json"],
+            "expected an e-mail address",
+        ),
+        (
+            &[
+                "scan",
+                "--watch",
+                "--alert-email",
+                "a@b.example",
+                "--alert-smtp",
+                "https://a.example",
+                "web.json",
+            ],
+            "expected smtps://",
+        ),
+        (
+            &[
+                "scan",
+                "--watch",
+                "--alert-email",
+                "a@b.example",
+                "--alert-smtp",
+                "smtp://127.0.0.1",
+                "--alert-email-from",
+                "x",
+                "web.json",
+            ],
+            "expected an e-mail address",
+        ),
+        (
+            &[
+                "scan",
+                "--watch",
+                "--alert-email",
+                "a@b.example",
+                "--alert-smtp",
+                "smtp://127.0.0.1",
+                "--alert-smtp-user",
+                "me",
+                "web.json",
+            ],
+            "needs a password",
+        ),
+        (
+            &[
+                "scan",
+                "--watch",
+                "--alert-email",
+                "a@b.example",
+                "--alert-smtp",
+                "smtp://127.0.0.1",
+                "--alert-smtp-user",
+                "me",
+                "--alert-smtp-password",
+                "empty",
+                "web.json",
+            ],
+            "expected a secret",
+        ),
         (&["admission", "serve", "--policy", "p.yaml", "--reverify", "10m"], "--cluster"),
         (&["admission", "serve", "--cluster", "--reverify", "10ms"], "at least 1s"),
-        (&["admission", "serve", "--cluster", "--alert-file", "a"], "--alert-file is for changes of what runs, which --reverify tells"),
+        (
+            &["admission", "serve", "--cluster", "--alert-file", "a"],
+            "--alert-file is for changes of what runs, which --reverify tells",
+        ),
     ] {
         let (code, _, err) = home.text(arguments);
         assert_eq!(code, 1, "{arguments:?}: {err}");

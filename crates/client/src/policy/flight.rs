@@ -11,7 +11,15 @@ use tokio::time::Instant;
 /// The most answers that are kept.
 const CAPACITY: usize = 50_000;
 
-type Cell = Arc<OnceCell<(Instant, Result<Answer, CouldNot>)>>;
+/// An answer, when it was asked for and when it came.
+#[derive(Debug, Clone)]
+struct Kept {
+    asked: Instant,
+    came: Instant,
+    answer: Result<Answer, CouldNot>,
+}
+
+type Cell = Arc<OnceCell<Kept>>;
 
 /// An answer, and whether it was there before the question.
 #[derive(Debug, Clone)]
@@ -28,8 +36,8 @@ pub(super) struct Flights {
 
 impl Flights {
     /// The kept answer, the answer that somebody waits for already, or a new one. When whoever waits for a new one goes
-    /// away, the next in line fetches it. With `since`, an answer from before it is not enough; that there was none is,
-    /// for as long as it is kept.
+    /// away, the next in line fetches it. With `since`, an answer that was asked for before is not enough; that there was
+    /// none is, for as long as it is kept.
     pub(super) async fn answer<F>(
         &self,
         question: &Question,
@@ -42,17 +50,18 @@ impl Flights {
     {
         let asked = Instant::now();
         let cell = self.cell(question, since, kept_for);
-        let (at, answer) = cell
+        let Kept { came, answer, .. } = cell
             .get_or_init(|| async {
+                let asked = Instant::now();
                 let answer = fetch().await;
-                (Instant::now(), answer)
+                Kept { asked, came: Instant::now(), answer }
             })
             .await
             .clone();
         if kept_for(question, &answer).is_zero() {
             self.remove(question, &cell);
         }
-        Answered { answer, cached: at < asked }
+        Answered { answer, cached: came < asked }
     }
 
     fn cell(
@@ -62,9 +71,9 @@ impl Flights {
         kept_for: fn(&Question, &Result<Answer, CouldNot>) -> Duration,
     ) -> Cell {
         let old = |cell: &Cell| {
-            cell.get().is_some_and(|(at, answer)| {
-                at.elapsed() >= kept_for(question, answer)
-                    || (answer.is_ok() && since.is_some_and(|since| *at < since))
+            cell.get().is_some_and(|kept| {
+                kept.came.elapsed() >= kept_for(question, &kept.answer)
+                    || (kept.answer.is_ok() && since.is_some_and(|since| kept.asked < since))
             })
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,7 +82,7 @@ impl Flights {
         }
         if cells.len() >= CAPACITY {
             cells.retain(|question, cell| {
-                cell.get().is_none_or(|(at, answer)| at.elapsed() < kept_for(question, answer))
+                cell.get().is_none_or(|kept| kept.came.elapsed() < kept_for(question, &kept.answer))
             });
             if cells.len() >= CAPACITY {
                 cells.clear();

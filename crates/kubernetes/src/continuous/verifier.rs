@@ -199,7 +199,8 @@ impl Verifier {
 
     fn recheck(&mut self) {
         let now = Instant::now();
-        let since = self.recent(now);
+        // What it is judged by has changed, and not what is judged.
+        let since = self.earlier(now, self.options.interval);
         tracing::info!(workloads = self.workloads.len(), "everything is verified now");
         for id in self.workloads.ids().collect::<Vec<_>>() {
             self.ask(id, now, since);
@@ -212,12 +213,6 @@ impl Verifier {
             Some(again) => *again = (*again).max(Some(since)),
             None => self.schedule.at_once(id, now, since),
         }
-    }
-
-    /// The age of evidence that counts in an interval. Whoever fetched it comes again after a whole one, and finds it too
-    /// old; those who come in between share it.
-    fn recent(&self, now: Instant) -> Instant {
-        self.earlier(now, self.options.interval.mul_f64(0.9))
     }
 
     /// What was found before this began does not count.
@@ -234,11 +229,13 @@ impl Verifier {
         let now = Instant::now();
         self.metrics.late(self.schedule.late(now));
         let Some((id, asked)) = self.schedule.pop(now) else { return };
-        let since = asked.unwrap_or_else(|| self.recent(now));
+        let Some(workload) = self.workloads.get(id) else { return };
+        // In turn, by evidence that was found after the last look: by this one's next look, or by somebody's in between who
+        // runs the same. So the evidence of an image is fetched once in an interval, and is never older.
+        let since = asked.or(workload.looked).unwrap_or_else(|| self.earlier(now, NEWS));
         if self.looking.contains_key(&id) {
             return self.ask(id, now, since);
         }
-        let Some(workload) = self.workloads.get(id) else { return };
         self.free = now + Duration::from_secs(1) / self.options.per_second.max(1);
         let (judge, resource, version) = (Arc::clone(&self.judge), workload.resource(), workload.version);
         self.looking.insert(id, None);
@@ -258,6 +255,7 @@ impl Verifier {
         let (now, at) = (Instant::now(), self.at());
         let again = self.looking.remove(&id).flatten();
         let Some(workload) = self.workloads.get_mut(id) else { return };
+        workload.looked = Some(now);
         if let Some(since) = again {
             self.schedule.at_once(id, now, since);
         }
@@ -270,13 +268,10 @@ impl Verifier {
         let changes = match &found {
             Found::Result(result) => workload.state.take(result, at),
             Found::Nothing => Vec::new(),
-            Found::Fault => {
-                workload.state.unchecked(at);
-                Vec::new()
-            }
+            Found::Fault => workload.state.unchecked(at),
         };
         self.tally.add(&name.namespace, &workload.state);
-        let unchecked = workload.state.worst() == Some(Standing::Unchecked);
+        let unchecked = workload.state.standings().any(|(_, standing)| standing == Standing::Unchecked);
         match &found {
             Found::Nothing => self.schedule.soon(id, now, NOT_YET),
             _ if unchecked => self.schedule.soon(id, now, TRY_AGAIN),
