@@ -85,12 +85,12 @@ pub struct Verifier {
     free: Instant,
 }
 
-/// What came of a check, of which version of what, begun when.
+/// What came of a check, of which version of what, by evidence from when on.
 #[derive(Debug)]
 struct Checked {
     id: Id,
     version: u64,
-    begun: Instant,
+    since: Instant,
     found: Found,
 }
 
@@ -246,18 +246,18 @@ impl Verifier {
                 Ok(None) => Found::Nothing,
                 Err(_) => Found::Fault,
             };
-            Checked { id, version, begun: now, found }
+            Checked { id, version, since, found }
         });
     }
 
     fn settle(&mut self, checked: Checked) {
-        let Checked { id, version, begun, found } = checked;
+        let Checked { id, version, since, found } = checked;
         let (now, at) = (Instant::now(), self.at());
         let again = self.looking.remove(&id).flatten();
         let Some(workload) = self.workloads.get_mut(id) else { return };
         workload.looked = Some(now);
-        if let Some(since) = again {
-            self.schedule.at_once(id, now, since);
+        if let Some(again) = again {
+            self.schedule.at_once(id, now, again);
         }
         if workload.version != version {
             // Another one came meanwhile, and is on its way to be judged.
@@ -294,7 +294,7 @@ impl Verifier {
         let digests: BTreeSet<&String> = told.filter_map(|change| change.digest.as_ref()).collect();
         let others: BTreeSet<Id> =
             digests.into_iter().flat_map(|digest| self.workloads.running(digest)).collect();
-        others.into_iter().filter(|other| *other != id).for_each(|other| self.ask(other, now, begun));
+        others.into_iter().filter(|other| *other != id).for_each(|other| self.ask(other, now, since));
         self.tell(Alert::of(&name, &uid, changes, at.time));
     }
 

@@ -19,10 +19,10 @@ use tokio::time::Instant;
 /// Says of each image what it is told, after some time.
 #[derive(Debug, Default)]
 pub(crate) struct Told {
-    said: Mutex<BTreeMap<String, Status>>,
+    pub(crate) said: Mutex<BTreeMap<String, Status>>,
     pub(crate) judged: Mutex<Vec<(String, Instant, Instant)>>,
     pub(crate) takes: Duration,
-    looking: AtomicUsize,
+    pub(crate) looking: AtomicUsize,
     pub(crate) most: AtomicUsize,
     pub(crate) unready: AtomicBool,
 }
