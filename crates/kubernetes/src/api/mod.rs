@@ -2,8 +2,11 @@
 
 mod cluster;
 mod configuration;
+mod events;
 mod follow;
 mod keeper;
+mod object;
+mod pace;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,9 +17,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
+pub use events::{Doing, Event, EventCounts, EventWriter, Events, Reason, Reporter, events};
 pub use follow::follow_policies;
 pub use keeper::SecretKeeper;
 pub use kube::Client;
+pub use object::ObjectRef;
+use pace::Complaints;
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,7 +71,7 @@ async fn in_time<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, T
 enum Trouble {
     #[error("not found")]
     NotFound,
-    #[error("{0}; the service account of the webhook needs the right to read it")]
+    #[error("{0}; the service account of the webhook needs the right to do that")]
     Forbidden(String),
     #[error("it was changed by somebody else")]
     Conflict,

@@ -1,0 +1,4 @@
+//! What is written to a cluster, against an API server in memory.
+
+mod api_server;
+mod events;
