@@ -387,7 +387,7 @@ mod tests {
     #[test]
     fn warnings_are_one_line_and_short() {
         let long = "ä".repeat(400) + "\nx";
-        let short = shortened(&long);
+        let short = shortened(&long, MAX_WARNING);
         assert!(short.len() <= MAX_WARNING && !short.contains('\n') && short.ends_with('…'));
     }
 }

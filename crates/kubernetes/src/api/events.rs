@@ -216,7 +216,7 @@ pub fn events(client: Client, reporter: Reporter, clock: Arc<dyn Clock>) -> (Eve
 impl EventWriter {
     /// Writes what is told until nobody is left who could tell anything.
     pub async fn run(mut self) {
-        let mut tick = tokio::time::interval(COUNT_EVERY);
+        let mut tick = tokio::time::interval_at(Instant::now() + COUNT_EVERY, COUNT_EVERY);
         loop {
             tokio::select! {
                 told = self.queue.recv() => match told {

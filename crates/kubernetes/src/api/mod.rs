@@ -7,6 +7,7 @@ mod follow;
 mod keeper;
 mod object;
 mod pace;
+mod reports;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use keeper::SecretKeeper;
 pub use kube::Client;
 pub use object::ObjectRef;
 use pace::Complaints;
+pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);

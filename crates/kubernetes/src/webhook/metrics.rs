@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::admit::Face;
+use crate::api::EventCounts;
 use crate::review::Answer;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -96,6 +97,19 @@ impl Metrics {
     /// How many policies cannot be read.
     pub fn unusable(&self, count: usize) {
         self.unusable.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what became of events too.
+    pub fn events(&self, counts: &EventCounts) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, help, counter) in [
+            ("events_written", "Events written", &counts.written),
+            ("events_repeated", "Events told again, and counted with a later write", &counts.repeated),
+            ("events_dropped", "Events dropped because too many waited", &counts.dropped),
+            ("events_failed", "Events that the API server did not take", &counts.failed),
+        ] {
+            registry.register(name, help, counter.clone());
+        }
     }
 
     pub(super) fn certificate(&self, not_after: Timestamp) {

@@ -2,3 +2,5 @@
 
 mod api_server;
 mod events;
+mod reports;
+mod telling;
