@@ -9,6 +9,7 @@ use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
 use countersign_policy::{Access, Decision, Document, Operation, PolicySet, RuleResult, Status};
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 
 use crate::review::{Answer, Outcome, Review, ReviewError};
 use crate::telling::Teller;
@@ -49,6 +50,7 @@ pub struct Admission {
     teller: Option<Teller>,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
+    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Admission {
@@ -72,6 +74,7 @@ impl Admission {
             teller: None,
             source,
             clock,
+            changed: watch::Sender::default(),
         }
     }
 
@@ -106,6 +109,13 @@ impl Admission {
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
     pub fn set_policies(&self, policies: PolicySet) {
         *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells each time that other policies were put into place: trust and exceptions come with them.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The policies, once they are known.
@@ -154,7 +164,13 @@ impl Admission {
 
     /// By the namespace alone: what stands in an object proves nothing.
     fn is_exempt(&self, review: &Review) -> bool {
-        self.exempt.contains(&review.request.namespace)
+        self.exempts(&review.request.namespace)
+    }
+
+    /// Whether nothing in this namespace is judged.
+    #[must_use]
+    pub fn exempts(&self, namespace: &str) -> bool {
+        self.exempt.contains(namespace)
     }
 }
 

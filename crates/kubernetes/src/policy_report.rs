@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::review::shortened;
-use crate::scan::{Control, ImageResult, ResourceName, ResourceResult, Severity, Status};
+use crate::scan::{Control, ImageResult, NO_POLICY, ResourceName, ResourceResult, Severity, Status};
 
 /// What these objects say of who made them.
 pub(crate) const MANAGER: &str = "countersign";
@@ -78,11 +78,18 @@ pub(crate) struct Finding {
 
 impl Finding {
     fn new(resource: &ResourceName, control: Control, image: &ImageResult) -> Self {
-        let text = format!("{} {resource} {} {}", control.id(), image.path, image.image);
+        let said_by = image.policy.as_deref().unwrap_or(control.id());
+        let text = format!("{said_by} {resource} {} {}", image.path, image.image);
+        // `ClusterPolicy check-images, rule signed`.
+        let (policy, rule) = match &image.policy {
+            Some(policy) => policy.split_once(", rule ").unwrap_or((policy, "")),
+            None => (control.id(), control.name()),
+        };
+        let (kind, policy) = policy.split_once(' ').unwrap_or(("", policy));
         Self {
             source: MANAGER,
-            policy: control.id().to_owned(),
-            rule: control.name().to_owned(),
+            policy: policy.to_owned(),
+            rule: rule.to_owned(),
             category: "Supply chain",
             result: match image.status {
                 Status::Passed => "pass",
@@ -100,12 +107,16 @@ impl Finding {
             message: shortened(&image.message, MAX_MESSAGE),
             resources: Vec::new(),
             properties: BTreeMap::from([
+                ("kind", kind.to_owned()),
                 ("path", image.path.clone()),
                 ("image", image.image.clone()),
                 ("digest", image.digest.clone().unwrap_or_default()),
                 ("reason", image.reason.clone()),
                 ("resultID", HashAlgorithm::Sha256.digest(text.as_bytes()).to_hex()),
-            ]),
+            ])
+            .into_iter()
+            .filter(|(_, text)| !text.is_empty())
+            .collect(),
         }
     }
 
@@ -121,10 +132,11 @@ impl Finding {
     }
 }
 
-/// What was found of a resource.
+/// What was found of a resource. That no policy is about it is nothing that was found.
 pub(crate) fn findings(found: &ResourceResult) -> impl Iterator<Item = Finding> {
     found.controls.iter().flat_map(|control| {
-        control.images.iter().map(|image| Finding::new(&found.resource, control.control, image))
+        let images = control.images.iter().filter(|image| image.reason != NO_POLICY);
+        images.map(|image| Finding::new(&found.resource, control.control, image))
     })
 }
 

@@ -21,7 +21,7 @@ use super::object::ObjectRef;
 use super::pace::Pace;
 use super::{Complaints, Trouble, in_time};
 use crate::policy_report::{Family, Finding, MANAGER, fill, findings, fingerprint};
-use crate::scan::ResourceResult;
+use crate::scan::{ResourceName, ResourceResult};
 
 /// How many resources may wait.
 const MAX_WAITING: usize = 50_000;
@@ -94,15 +94,16 @@ impl Reports {
     /// an id can have a report.
     pub fn put(&self, uid: &str, found: &ResourceResult) {
         let findings: Vec<Finding> = findings(found).collect();
-        self.want(uid, found, if findings.is_empty() { Wanted::Nothing } else { Wanted::Report(findings) });
+        let wanted = if findings.is_empty() { Wanted::Nothing } else { Wanted::Report(findings) };
+        self.want(uid, &found.resource, wanted);
     }
 
     /// A resource that is gone, or of which nothing is found any more.
-    pub fn remove(&self, uid: &str, found: &ResourceResult) {
-        self.want(uid, found, Wanted::Nothing);
+    pub fn remove(&self, uid: &str, resource: &ResourceName) {
+        self.want(uid, resource, Wanted::Nothing);
     }
 
-    fn want(&self, uid: &str, ResourceResult { resource, .. }: &ResourceResult, wanted: Wanted) {
+    fn want(&self, uid: &str, resource: &ResourceName, wanted: Wanted) {
         if uid.is_empty() {
             return;
         }

@@ -33,6 +33,7 @@ pub use report::{
     Thresholds, Verdict,
 };
 pub use resource::{Placed, Resource, ResourceName};
+pub(crate) use scanner::NO_POLICY;
 pub use scanner::{ScanOptions, Scanner};
 pub use settings::{Settings, SettingsError};
 
@@ -58,6 +59,7 @@ pub(crate) mod tests {
                 container: "main".into(),
                 image: image.into(),
                 digest: (*status != Status::Unchecked).then(|| format!("sha256:{HEX}")),
+                policy: None,
                 status: *status,
                 reason: (*reason).into(),
                 message: (*message).into(),

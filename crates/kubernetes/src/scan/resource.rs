@@ -57,7 +57,7 @@ pub struct Resource {
     /// The object, for policies; for an image by itself, a pod which runs it.
     pub object: Option<Value>,
     /// Whoever made it, for a pod that one of several alike.
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
 }
 
 impl Resource {

@@ -5,7 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide};
+use countersign_client::policy::{Source, decide, decide_anew};
 use countersign_clock::Clock;
 use countersign_crypto::Digest;
 use countersign_policy::{CouldNotReason, Policy, PolicySet, Request, RuleResult, Status as RuleStatus};
@@ -13,6 +13,7 @@ use countersign_registry::{Reference, Repository};
 use futures_util::stream::{self, StreamExt as _};
 use serde_json::Value;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::control::Control;
 use super::look::{self, Look, Outcome, Resolve};
@@ -47,9 +48,12 @@ type Outcomes = Arc<BTreeMap<Control, Outcome>>;
 /// Scans.
 #[derive(Debug)]
 pub struct Scanner {
-    options: ScanOptions,
+    options: Arc<ScanOptions>,
+    policies: Arc<PolicySet>,
     settings: Arc<Settings>,
-    source: Source,
+    source: Arc<Source>,
+    /// What was found before does not count.
+    since: Option<Instant>,
     clock: Arc<dyn Clock + Send + Sync>,
     skipped: BTreeMap<Control, String>,
     tags: Once<String, Result<Digest, Outcome>>,
@@ -83,7 +87,11 @@ fn cell<K: Eq + Hash, V>(once: &Once<K, V>, key: K) -> Arc<OnceCell<V>> {
 impl Scanner {
     /// A scanner that finds its answers at this source.
     #[must_use]
-    pub fn new(options: ScanOptions, source: Source, clock: Arc<dyn Clock + Send + Sync>) -> Self {
+    pub fn new(
+        mut options: ScanOptions,
+        source: impl Into<Arc<Source>>,
+        clock: Arc<dyn Clock + Send + Sync>,
+    ) -> Self {
         let settings = Arc::new(options.settings.clone());
         let mut skipped = BTreeMap::new();
         for control in &options.controls {
@@ -92,15 +100,51 @@ impl Scanner {
             }
         }
         Self {
-            options,
+            policies: Arc::new(std::mem::take(&mut options.policies)),
+            options: Arc::new(options),
             settings,
-            source,
+            source: source.into(),
+            since: None,
             clock,
             skipped,
             tags: Mutex::default(),
             indexes: Mutex::default(),
             looks: Mutex::default(),
         }
+    }
+
+    /// The same scanner, which remembers nothing and counts nothing that was found before `since`.
+    #[must_use]
+    pub fn anew(&self, since: Instant) -> Self {
+        Self {
+            options: Arc::clone(&self.options),
+            policies: Arc::clone(&self.policies),
+            settings: Arc::clone(&self.settings),
+            source: Arc::clone(&self.source),
+            since: Some(since),
+            clock: Arc::clone(&self.clock),
+            skipped: self.skipped.clone(),
+            tags: Mutex::default(),
+            indexes: Mutex::default(),
+            looks: Mutex::default(),
+        }
+    }
+
+    /// The same scanner by other policies.
+    #[must_use]
+    pub fn by_policies(mut self, policies: Arc<PolicySet>) -> Self {
+        self.skipped.remove(&Control::Policy);
+        if self.options.controls.contains(&Control::Policy) && policies.iter().next().is_none() {
+            self.skipped.insert(Control::Policy, NO_POLICIES.to_owned());
+        }
+        self.policies = policies;
+        self
+    }
+
+    /// Whether whole objects are looked at, and not their images alone.
+    #[must_use]
+    pub fn needs_objects(&self) -> bool {
+        self.options.controls.contains(&Control::Policy)
     }
 
     /// The controls that are skipped, and what they need.
@@ -276,8 +320,16 @@ impl Scanner {
 
     async fn decide(&self, policy: impl Policy + 'static) -> Vec<RuleResult> {
         let set = PolicySet::new(vec![Box::new(policy)]);
-        let request = Request::of_object(Value::Null);
-        decide(&set, &request, &self.source, &*self.clock, BUDGET).await.results
+        self.decided(&set, &Request::of_object(Value::Null)).await
+    }
+
+    async fn decided(&self, policies: &PolicySet, request: &Request) -> Vec<RuleResult> {
+        let (source, clock) = (&self.source, &*self.clock);
+        let decision = match self.since {
+            None => decide(policies, request, source, clock, BUDGET).await,
+            Some(since) => decide_anew(policies, request, source, clock, BUDGET, since).await,
+        };
+        decision.results
     }
 
     /// What the given policies say of a resource.
@@ -288,18 +340,23 @@ impl Scanner {
             return vec![whole(&outcome)];
         };
         let request = Request { background: true, ..Request::of_object(object) };
-        let decision = decide(&self.options.policies, &request, &self.source, &*self.clock, BUDGET).await;
-        if decision.results.is_empty() {
+        let results = self.decided(&self.policies, &request).await;
+        if results.is_empty() {
             let why = "no policy is about this resource";
             return vec![whole(&Outcome {
                 status: RuleStatus::Skip,
-                reason: "no_policy".into(),
+                reason: NO_POLICY.into(),
                 message: why.into(),
             })];
         }
-        decision.results.into_iter().map(|result| of_rule(result, images)).collect()
+        results.into_iter().map(|result| of_rule(result, images)).collect()
     }
 }
+
+/// The reason of a resource that no policy is about.
+pub(crate) const NO_POLICY: &str = "no_policy";
+/// What the control of policies needs.
+const NO_POLICIES: &str = "it needs policies: --policy";
 
 /// Why a control cannot be checked with these options.
 fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str> {
@@ -316,7 +373,7 @@ fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str>
             settings.forbidden.is_empty(),
             "it needs publicRegistries or untrustedRegistries in --controls-config",
         ),
-        Control::Policy => (options.policies.iter().next().is_none(), "it needs policies: --policy"),
+        Control::Policy => (options.policies.iter().next().is_none(), NO_POLICIES),
         Control::SignatureExists | Control::PinnedToDigest | Control::Sbom | Control::Provenance => {
             return None;
         }
@@ -332,6 +389,7 @@ fn whole(outcome: &Outcome) -> ImageResult {
         container: String::new(),
         image: String::new(),
         digest: None,
+        policy: None,
         status: status(outcome.status),
         reason: outcome.reason.clone(),
         message: outcome.message.clone(),
@@ -352,14 +410,16 @@ fn placed_result(placed: &Placed, outcome: &Outcome) -> ImageResult {
 
 fn of_rule(result: RuleResult, images: &[Placed]) -> ImageResult {
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
+    let policy = format!("{}{rule}", result.policy);
     let outcome = Outcome {
         status: result.status,
         reason: result.reason,
-        message: format!("{} ({}{rule})", result.message, result.policy),
+        message: format!("{} ({policy})", result.message),
     };
     let place = images.iter().find(|placed| Some(&placed.image) == result.image.as_ref());
     let mut found = place.map_or_else(|| whole(&outcome), |placed| placed_result(placed, &outcome));
     found.digest = result.digest.map(|digest| digest.to_string());
+    found.policy = Some(policy);
     found
 }
 

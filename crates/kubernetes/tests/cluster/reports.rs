@@ -54,6 +54,7 @@ fn found(name: &str, statuses: &[Status]) -> ResourceResult {
         container: "c".into(),
         image: "r.example/app:1".into(),
         digest: None,
+        policy: None,
         status: *status,
         reason: "no_signature".into(),
         message: "it is not signed".into(),
@@ -170,7 +171,7 @@ async fn what_nothing_is_found_of_any_more_loses_its_report() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     // No policy is about it any more; it is gone; somebody else was faster.
     running.0.put("u1", &ResourceResult { controls: Vec::new(), ..found("u1", &[]) });
-    running.0.remove("u2", &found("u2", &[]));
+    running.0.remove("u2", &found("u2", &[]).resource);
     server.refuse("DELETE", StatusCode::NOT_FOUND, 1);
     let counts = running.0.counts().clone();
     end(running).await;
