@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_clock::Clock;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use prometheus_client::metrics::counter::Counter;
@@ -82,11 +82,22 @@ struct Shared {
     came: Notify,
 }
 
-/// Takes reports. When it is dropped, what waits is written, and the writer ends.
-#[derive(Debug)]
+/// Takes reports; clones are the same. When the last is dropped, what waits is written, and the writer ends.
+#[derive(Debug, Clone)]
 pub struct Reports {
-    shared: Arc<Shared>,
+    shared: Arc<Putting>,
     counts: ReportCounts,
+}
+
+/// As long as this is there, something may be put.
+#[derive(Debug)]
+struct Putting(Arc<Shared>);
+
+impl Drop for Putting {
+    fn drop(&mut self) {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
+        self.0.came.notify_one();
+    }
 }
 
 impl Reports {
@@ -114,27 +125,20 @@ impl Reports {
             name: resource.name.clone(),
             uid: uid.to_owned(),
         };
-        let mut waiting = self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.shared.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.of.len() >= MAX_WAITING && !waiting.of.contains_key(&object) {
             self.counts.dropped.inc();
             return;
         }
         waiting.of.insert(object, wanted);
         drop(waiting);
-        self.shared.came.notify_one();
+        self.shared.0.came.notify_one();
     }
 
     /// What became of all that was put.
     #[must_use]
     pub const fn counts(&self) -> &ReportCounts {
         &self.counts
-    }
-}
-
-impl Drop for Reports {
-    fn drop(&mut self) {
-        self.shared.waiting.lock().unwrap_or_else(PoisonError::into_inner).ended = true;
-        self.shared.came.notify_one();
     }
 }
 
@@ -149,6 +153,13 @@ struct Known {
     put: Instant,
 }
 
+/// Things are put, without a long pause.
+#[derive(Debug, Clone, Copy)]
+struct Active {
+    since: Instant,
+    last: Instant,
+}
+
 /// Writes reports. It is to be run by a task of its own.
 pub struct ReportWriter {
     client: Client,
@@ -159,10 +170,11 @@ pub struct ReportWriter {
     /// The families that the cluster has, and whose reports have been listed.
     families: BTreeSet<Family>,
     known: HashMap<Key, Known>,
-    /// When something was put last. One of several replicas that puts nothing takes nothing away.
-    put: Option<Instant>,
+    /// One of several replicas that puts nothing takes nothing away.
+    active: Option<Active>,
     pace: Pace,
     complaints: Complaints,
+    begun: Instant,
 }
 
 impl std::fmt::Debug for ReportWriter {
@@ -183,11 +195,12 @@ pub fn reports(client: Client, options: ReportOptions, clock: Arc<dyn Clock>) ->
         counts: counts.clone(),
         families: BTreeSet::new(),
         known: HashMap::new(),
-        put: None,
+        active: None,
         pace: Pace::new(BURST, EVERY),
         complaints: Complaints::default(),
+        begun: Instant::now(),
     };
-    (Reports { shared, counts }, writer)
+    (Reports { shared: Arc::new(Putting(shared)), counts }, writer)
 }
 
 impl ReportWriter {
@@ -223,6 +236,7 @@ impl ReportWriter {
         };
         let Some((object, wanted)) = next else { return ended };
         self.shared.came.notify_one();
+        self.wake().await;
         for family in self.families.clone() {
             match &wanted {
                 Wanted::Report(findings) => self.write(family, &object, findings).await,
@@ -232,9 +246,25 @@ impl ReportWriter {
         false
     }
 
+    /// After a pause, what is there is read again: another replica may have written meanwhile.
+    async fn wake(&mut self) {
+        let now = Instant::now();
+        let slept = self.active.map(|active| now - active.last);
+        let begins = slept.is_none_or(|slept| slept >= self.options.stale);
+        let since = self.active.filter(|_| !begins).map_or(now, |active| active.since);
+        self.active = Some(Active { since, last: now });
+        if begins {
+            self.known.values_mut().for_each(|known| known.put = now);
+        }
+        if slept.unwrap_or_else(|| self.begun.elapsed()) > LOOK_AGAIN {
+            for family in self.families.clone() {
+                self.list(family).await;
+            }
+        }
+    }
+
     async fn write(&mut self, family: Family, object: &ObjectRef, findings: &[Finding]) {
         let (key, now) = (key(family, object), Instant::now());
-        self.put = Some(now);
         let fingerprint = fingerprint(findings);
         if let Some(known) = self.known.get_mut(&key).filter(|known| known.fingerprint == fingerprint) {
             known.put = now;
@@ -289,7 +319,8 @@ impl ReportWriter {
     /// Takes away what nobody has put for long, once everything had its turn.
     async fn sweep(&mut self) {
         let stale = self.options.stale;
-        if self.put.is_none_or(|put| put.elapsed() >= stale) {
+        let is_round = |active: Active| active.since.elapsed() >= stale && active.last.elapsed() < stale;
+        if !self.active.is_some_and(is_round) {
             return;
         }
         let old: Vec<Key> = self
@@ -321,34 +352,54 @@ impl ReportWriter {
                 self.known.retain(|(of, ..), _| *of != family);
             } else if is_there && self.families.insert(family) {
                 tracing::info!(kind = family.kind(true), "reports of this kind are written");
-                for namespaced in [true, false] {
-                    if let Err(trouble) = self.list(family, namespaced).await {
-                        self.complaints.about("the reports of an earlier run cannot be listed", &trouble);
-                    }
-                }
+                self.list(family).await;
             }
         }
     }
 
-    async fn list(&mut self, family: Family, namespaced: bool) -> Result<(), Trouble> {
-        let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource(family, namespaced));
-        let mut params = ListParams::default().labels(&format!("{LABEL}={MANAGER}")).limit(PAGE);
-        loop {
-            let page = in_time(api.list_metadata(&params)).await?;
-            for mut found in page.items {
-                // One that a scan printed, and somebody applied, is not ours to keep.
-                let annotations = found.metadata.annotations.as_mut();
-                let Some(fingerprint) = annotations.and_then(|all| all.remove(FINGERPRINT)) else { continue };
-                let text = |text: Option<String>| text.unwrap_or_default();
-                let key = (family, text(found.metadata.namespace), text(found.metadata.name));
-                self.known.insert(key, Known { fingerprint, put: Instant::now() });
+    /// Learns which reports are there. Those that were known stay as old as they are.
+    async fn list(&mut self, family: Family) {
+        let found = match self.listed(family).await {
+            Ok(found) => found,
+            Err(trouble) => {
+                return self.complaints.about("the reports of an earlier run cannot be listed", &trouble);
             }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(()),
+        };
+        let (mut before, now) = (std::mem::take(&mut self.known), Instant::now());
+        for (key, fingerprint) in found {
+            let put = before.remove(&key).map_or(now, |known| known.put);
+            self.known.insert(key, Known { fingerprint, put });
+        }
+        before.retain(|(of, ..), _| *of != family);
+        self.known.extend(before);
+    }
+
+    async fn listed(&self, family: Family) -> Result<Vec<(Key, String)>, Trouble> {
+        let mut found = Vec::new();
+        for namespaced in [true, false] {
+            let api = Api::<DynamicObject>::all_with(self.client.clone(), &resource(family, namespaced));
+            let mut params = ListParams::default().labels(&format!("{LABEL}={MANAGER}")).limit(PAGE);
+            loop {
+                let page = match in_time(api.list_metadata(&params)).await {
+                    // Not every cluster that has reports has those of the cluster as a whole.
+                    Err(Trouble::NotFound) => break,
+                    page => page?,
+                };
+                found.extend(page.items.into_iter().filter_map(|report| there(family, report.metadata)));
+                match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                    Some(token) => params.continue_token = Some(token),
+                    None => break,
+                }
             }
         }
+        Ok(found)
     }
+}
+
+/// A report that is there, and what it says. One that a scan printed, and somebody applied, is not ours to keep.
+fn there(family: Family, metadata: ObjectMeta) -> Option<(Key, String)> {
+    let fingerprint = metadata.annotations?.remove(FINGERPRINT)?;
+    Some(((family, metadata.namespace.unwrap_or_default(), metadata.name.unwrap_or_default()), fingerprint))
 }
 
 /// Kyverno's report of a resource is called by the resource's id alone.

@@ -243,3 +243,22 @@ async fn a_missing_right_or_a_conflict_is_tried_again_when_it_is_put_again() {
     end(running).await;
     assert_eq!((counts.failed.get(), counts.written.get()), (2, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_takes_over_reads_what_another_has_written() {
+    let server = cluster(&[Family::PolicyReport]);
+    let standby = start(&server, &Family::ALL);
+    tokio::time::sleep(STALE).await;
+    let first = start(&server, &Family::ALL);
+    first.0.put("app", &found("app", &[Status::Failed]));
+    first.0.put("other", &found("other", &[Status::Failed]));
+    end(first).await;
+    assert_eq!(server.asked("PATCH"), 2);
+    standby.0.put("app", &found("app", &[Status::Failed]));
+    // Others have their turn before anything is taken away.
+    tokio::time::sleep(STALE / 2).await;
+    assert_eq!((server.asked("PATCH"), names(&server, POLICY_REPORTS).len()), (0, 2));
+    standby.0.put("app", &found("app", &[Status::Passed]));
+    end(standby).await;
+    assert_eq!(server.asked("PATCH"), 1);
+}
