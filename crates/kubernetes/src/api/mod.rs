@@ -2,10 +2,14 @@
 
 mod cluster;
 mod configuration;
+mod events;
 mod follow;
 mod keeper;
 mod lease;
 mod listing;
+mod object;
+mod pace;
+mod reports;
 mod watch;
 mod workloads;
 
@@ -18,11 +22,15 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
+pub use events::{Doing, Event, EventCounts, EventWriter, Events, Reason, Reporter, events};
 pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;
 pub use kube::Client;
 pub use lease::{Candidate, while_leading};
 pub use listing::Listing;
+pub use object::ObjectRef;
+use pace::Complaints;
+pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
 pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
 
@@ -115,7 +123,7 @@ enum Trouble {
     #[error("not found")]
     NotFound,
     #[error(
-        "{0}; whoever asks (kubectl auth whoami; in a pod its service account) needs the right to read it"
+        "{0}; whoever asks (kubectl auth whoami; in a pod its service account) needs the right to do that"
     )]
     Forbidden(String),
     #[error("it was changed by somebody else")]

@@ -18,6 +18,7 @@ use super::schedule::Schedule;
 use super::sink::Sinks;
 use super::state::At;
 use super::workloads::{Id, Limits, News, Workloads};
+use crate::api::Reports;
 use crate::scan::ResourceResult;
 
 /// How soon it is tried again when nobody could look: a registry's hiccup ends soon.
@@ -71,6 +72,7 @@ pub struct Verifier {
     options: Options,
     judge: Arc<dyn Judge>,
     sinks: Arc<Sinks>,
+    reports: Option<Reports>,
     clock: Arc<dyn Clock>,
     tally: Tally,
     metrics: Metrics,
@@ -119,6 +121,7 @@ impl Verifier {
             options,
             judge,
             sinks,
+            reports: None,
             clock,
             tally: Tally::new(metrics.clone()),
             metrics,
@@ -137,6 +140,12 @@ impl Verifier {
     pub fn rechecked_by(mut self, rechecker: Rechecker) -> Self {
         self.rechecker = rechecker;
         self
+    }
+
+    /// Keeps a report in the cluster of each workload.
+    #[must_use]
+    pub fn reporting(self, reports: Reports) -> Self {
+        Self { reports: Some(reports), ..self }
     }
 
     /// Verifies what the news tell of, until nobody tells any more.
@@ -271,6 +280,9 @@ impl Verifier {
             Found::Fault => workload.state.unchecked(at),
         };
         self.tally.add(&name.namespace, &workload.state);
+        if let (Some(reports), Found::Result(result)) = (&self.reports, &found) {
+            reports.put(workload.uid(), result);
+        }
         let unchecked = workload.state.standings().any(|(_, standing)| standing == Standing::Unchecked);
         match &found {
             Found::Nothing => self.schedule.soon(id, now, NOT_YET),

@@ -7,7 +7,8 @@ use clap::Args;
 use countersign_client::policy::Source;
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{Candidate, Client, Namespaces, Watching, while_leading};
+use countersign_kubernetes::api::{Candidate, Client, Events, Namespaces, Watching, while_leading};
+use countersign_kubernetes::continuous::sink::event::EventSink;
 use countersign_kubernetes::continuous::{
     AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier,
 };
@@ -45,6 +46,8 @@ pub(super) struct Reverification {
     pub(super) client: Client,
     pub(super) admission: Arc<Admission>,
     pub(super) source: Arc<Source>,
+    /// At the workloads.
+    pub(super) events: Option<Events>,
     pub(super) metrics: Metrics,
     /// Where the lease lies, and its name.
     pub(super) namespace: String,
@@ -70,7 +73,8 @@ impl ReverifyArgs {
 impl Reverification {
     /// Verifies while the lease is ours, for ever.
     pub(super) async fn run(self, asked: Reverifying) {
-        let Reverifying { options: pace, sinks } = asked;
+        let Reverifying { options: pace, mut sinks } = asked;
+        sinks.extend(self.events.map(|events| Arc::new(EventSink::new(events)) as Arc<dyn Sink>));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (leads, told) = watch::channel(false);
         let candidate =

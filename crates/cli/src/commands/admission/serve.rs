@@ -10,10 +10,13 @@ use clap::Args;
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
+use countersign_kubernetes::api::{
+    ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_policies, keep_bundle,
+};
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
 use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_server::listen::Patience;
@@ -95,6 +98,7 @@ struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
     source: Arc<Source>,
+    events: Option<Events>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
@@ -173,7 +177,16 @@ impl Serve {
         if !self.cluster {
             admission = admission.without_secrets();
         }
-        let (admission, metrics) = (Arc::new(admission), Arc::new(Metrics::default()));
+        let metrics = Arc::new(Metrics::default());
+        let mut told = None;
+        if let Some(client) = &client {
+            let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
+            metrics.events(events.counts());
+            tokio::spawn(writer.run());
+            admission = admission.telling(Teller::new(events.clone()));
+            told = Some(events);
+        }
+        let admission = Arc::new(admission);
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Arc::new(Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
@@ -191,7 +204,7 @@ impl Serve {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, source, policies, metrics })
+        Ok(Parts { client, admission, source, events: told, policies, metrics })
     }
 
     fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
@@ -201,6 +214,7 @@ impl Serve {
             client: client.clone(),
             admission: Arc::clone(&parts.admission),
             source: Arc::clone(&parts.source),
+            events: parts.events.clone(),
             metrics,
             namespace: self.own_namespace(),
             lease: format!("{}-reverify", self.name),
@@ -246,6 +260,12 @@ impl Serve {
         let service = format!("{}.{}.svc", self.name, self.own_namespace());
         vec![San::Dns(service), San::Dns("localhost".into()), San::ip(self.listen.ip())]
     }
+}
+
+/// Who writes events: a pod's host name is its own.
+fn reporter(name: &str) -> Reporter {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
 }
 
 /// The files that are meant, and what is in them.
