@@ -113,6 +113,7 @@ impl Policies {
 
     /// Takes the policies of the cluster.
     pub fn set_cluster(&self, documents: Vec<Document>) {
+        self.admission.set_objects(&documents);
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).cluster = Some(documents);
         self.apply();
     }

@@ -94,7 +94,8 @@ impl AlertArgs {
     pub(crate) fn sinks(&self) -> Result<Vec<Arc<dyn Sink>>, Failure> {
         let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
         if let Some(path) = &self.alert_file {
-            let lines = Lines::append(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+            let lines =
+                Lines::append(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
             sinks.push(Arc::new(lines));
         }
         if let Some(url) = self.webhook()? {

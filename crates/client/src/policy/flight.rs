@@ -9,7 +9,15 @@ use countersign_policy::CouldNot;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-type Cell<A> = Arc<OnceCell<(Instant, Result<A, CouldNot>)>>;
+/// An answer, when it was asked for and when it came.
+#[derive(Debug, Clone)]
+struct Kept<A> {
+    asked: Instant,
+    came: Instant,
+    answer: Result<A, CouldNot>,
+}
+
+type Cell<A> = Arc<OnceCell<Kept<A>>>;
 
 /// How long an answer is kept.
 type KeptFor<Q, A> = fn(&Q, &Result<A, CouldNot>) -> Duration;
@@ -36,8 +44,8 @@ impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
     }
 
     /// The kept answer, the answer that somebody waits for already, or a new one. When whoever waits for a new one goes
-    /// away, the next in line fetches it. With `since`, an answer from before it is not enough; that there was none is,
-    /// for as long as it is kept.
+    /// away, the next in line fetches it. With `since`, an answer that was asked for before is not enough; that there was
+    /// none is, for as long as it is kept.
     pub(super) async fn answer<F>(
         &self,
         question: &Q,
@@ -50,24 +58,25 @@ impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
     {
         let asked = Instant::now();
         let cell = self.cell(question, since, kept_for);
-        let (at, answer) = cell
+        let Kept { came, answer, .. } = cell
             .get_or_init(|| async {
+                let asked = Instant::now();
                 let answer = fetch().await;
-                (Instant::now(), answer)
+                Kept { asked, came: Instant::now(), answer }
             })
             .await
             .clone();
         if kept_for(question, &answer).is_zero() {
             self.remove(question, &cell);
         }
-        Answered { answer, cached: at < asked }
+        Answered { answer, cached: came < asked }
     }
 
     fn cell(&self, question: &Q, since: Option<Instant>, kept_for: KeptFor<Q, A>) -> Cell<A> {
         let old = |cell: &Cell<A>| {
-            cell.get().is_some_and(|(at, answer)| {
-                at.elapsed() >= kept_for(question, answer)
-                    || (answer.is_ok() && since.is_some_and(|since| *at < since))
+            cell.get().is_some_and(|kept| {
+                kept.came.elapsed() >= kept_for(question, &kept.answer)
+                    || (kept.answer.is_ok() && since.is_some_and(|since| kept.asked < since))
             })
         };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
@@ -76,7 +85,7 @@ impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
         }
         if cells.len() >= self.capacity {
             cells.retain(|question, cell| {
-                cell.get().is_none_or(|(at, answer)| at.elapsed() < kept_for(question, answer))
+                cell.get().is_none_or(|kept| kept.came.elapsed() < kept_for(question, &kept.answer))
             });
             if cells.len() >= self.capacity {
                 cells.clear();

@@ -77,7 +77,10 @@ pub struct Candidate {
 
 impl std::fmt::Debug for Candidate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Candidate").field("holder", &self.holder).field("until", &self.until).finish_non_exhaustive()
+        f.debug_struct("Candidate")
+            .field("holder", &self.holder)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,7 +114,9 @@ impl Candidate {
                 Err(error) => tracing::warn!(%error, "the lease cannot be asked for"),
             }
             self.until = self.until.filter(|until| *until > Instant::now());
-            leads.send_if_modified(|leads| std::mem::replace(leads, self.until.is_some()) != self.until.is_some());
+            leads.send_if_modified(|leads| {
+                std::mem::replace(leads, self.until.is_some()) != self.until.is_some()
+            });
             sleep_until((asked + LOOK_AGAIN).min(self.until.unwrap_or(asked + LOOK_AGAIN))).await;
         }
     }
@@ -154,7 +159,8 @@ impl Candidate {
     /// The lease as it is to be written.
     fn ours(&self, there: Option<Lease>) -> Lease {
         let now = Some(MicroTime(self.clock.now()));
-        let mut lease = there.unwrap_or_else(|| Lease { metadata: self.metadata.clone(), ..Lease::default() });
+        let mut lease =
+            there.unwrap_or_else(|| Lease { metadata: self.metadata.clone(), ..Lease::default() });
         let spec = lease.spec.get_or_insert_default();
         if spec.holder_identity.as_ref() != Some(&self.holder) {
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));

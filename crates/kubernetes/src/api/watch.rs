@@ -1,10 +1,10 @@
 //! What a cluster runs, watched: news of workloads as they come, change and go.
 
+use futures_util::StreamExt as _;
 use kube::core::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
-use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -43,16 +43,27 @@ impl Watching {
     /// Each of some namespaces, or all at once.
     fn places(&self) -> Vec<Option<String>> {
         let Namespaces { included, excluded } = &self.namespaces;
-        if included.is_empty() { vec![None] } else { included.difference(excluded).cloned().map(Some).collect() }
+        if included.is_empty() {
+            vec![None]
+        } else {
+            included.difference(excluded).cloned().map(Some).collect()
+        }
     }
 
-    async fn watch(self, client: Client, kind: WorkloadKind, place: Option<String>, news: mpsc::Sender<News>) {
+    async fn watch(
+        self,
+        client: Client,
+        kind: WorkloadKind,
+        place: Option<String>,
+        news: mpsc::Sender<News>,
+    ) {
         let resource = kind.resource();
         let api: Api<DynamicObject> = match &place {
             Some(namespace) => Api::namespaced_with(client, namespace, &resource),
             None => Api::all_with(client, &resource),
         };
-        let origin = Origin::from(format!("{} {}", kind.plural, place.as_deref().unwrap_or_default()).as_str());
+        let origin =
+            Origin::from(format!("{} {}", kind.plural, place.as_deref().unwrap_or_default()).as_str());
         let config = watcher::Config::default().page_size(PAGE);
         let mut events = watcher(api, config).default_backoff().boxed();
         while let Some(event) = events.next().await {
@@ -93,16 +104,15 @@ impl Watching {
             return None;
         }
         let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let ended = matches!(object.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
+        let ended =
+            matches!(object.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
         if kind == "Pod" && ended {
             return Some(gone(origin, &object));
         }
         let access = if self.secrets { access_of(&object, kind, namespace) } else { Default::default() };
         let name = gone(origin, &object);
         match Resource::of(object, "cluster") {
-            Some(resource) => {
-                Some(News::There(origin.clone(), Box::new(Resource { access, ..resource })))
-            }
+            Some(resource) => Some(News::There(origin.clone(), Box::new(Resource { access, ..resource }))),
             // It does not run yet, or not any more.
             None => Some(name),
         }

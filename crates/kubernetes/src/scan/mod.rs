@@ -36,6 +36,7 @@ pub use report::{
 pub(crate) use resource::Controller;
 pub use resource::{NotRead, Placed, Resource, ResourceName};
 pub use running::Running;
+pub(crate) use scanner::NO_POLICY;
 pub use scanner::{ScanOptions, Scanner};
 pub use settings::{Settings, SettingsError};
 

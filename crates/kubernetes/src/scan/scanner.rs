@@ -407,7 +407,7 @@ impl Scanner {
             let why = "no policy is about this resource";
             return vec![whole(&Outcome {
                 status: RuleStatus::Skip,
-                reason: "no_policy".into(),
+                reason: NO_POLICY.into(),
                 message: why.into(),
             })];
         }
@@ -415,6 +415,8 @@ impl Scanner {
     }
 }
 
+/// The reason of a resource that no policy is about.
+pub(crate) const NO_POLICY: &str = "no_policy";
 /// What the control of policies needs.
 const NO_POLICIES: &str = "it needs policies: --policy, or --cluster-policies of a cluster";
 

@@ -3,44 +3,84 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use countersign_client::policy::Source;
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{Candidate, Client, Namespaces, Watching, while_leading};
-use countersign_kubernetes::continuous::{AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier};
+use countersign_kubernetes::api::{Candidate, Client, Events, Namespaces, Watching, while_leading};
+use countersign_kubernetes::continuous::sink::event::EventSink;
+use countersign_kubernetes::continuous::{
+    AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier,
+};
 use countersign_kubernetes::scan::{Control, ScanOptions, Scanner, Settings};
 use countersign_policy::PolicySet;
 use tokio::sync::{mpsc, watch};
+
+use crate::args::alerts::AlertArgs;
+use crate::failure::Failure;
+use crate::out::parse_duration;
 
 /// How many resources are looked at at once.
 const AT_ONCE: usize = 8;
 /// How much news may wait.
 const NEWS: usize = 64;
 
-/// What is needed for it.
+/// Whether it is done, and who is told.
+#[derive(Debug, Args)]
+pub(super) struct ReverifyArgs {
+    /// Verify what runs again in this interval, such as 10m, and tell what changed; one of several replicas does it
+    #[arg(long, value_name = "INTERVAL", value_parser = interval, requires = "cluster")]
+    reverify: Option<Duration>,
+    #[command(flatten)]
+    alerts: AlertArgs,
+}
+
+/// What was asked for, read.
+pub(super) struct Reverifying {
+    options: Options,
+    sinks: Vec<Arc<dyn Sink>>,
+}
+
+/// Where it is done, and by what.
 pub(super) struct Reverification {
-    pub(super) options: Options,
     pub(super) client: Client,
     pub(super) admission: Arc<Admission>,
     pub(super) source: Arc<Source>,
-    pub(super) sinks: Vec<Arc<dyn Sink>>,
+    /// At the workloads.
+    pub(super) events: Option<Events>,
     pub(super) metrics: Metrics,
     /// Where the lease lies, and its name.
     pub(super) namespace: String,
     pub(super) lease: String,
 }
 
-impl Reverification {
-    /// How it is verified, at this interval.
-    pub(super) const AT_ONCE: usize = AT_ONCE;
+impl ReverifyArgs {
+    /// What is asked for.
+    pub(super) fn read(&self) -> Result<Option<Reverifying>, Failure> {
+        match (self.reverify, self.alerts.given()) {
+            (None, None) => Ok(None),
+            (None, Some(flag)) => {
+                Err(Failure::usage(format!("{flag} is for changes of what runs, which --reverify tells")))
+            }
+            (Some(interval), _) => Ok(Some(Reverifying {
+                options: self.alerts.options(interval, AT_ONCE)?,
+                sinks: self.alerts.sinks()?,
+            })),
+        }
+    }
+}
 
+impl Reverification {
     /// Verifies while the lease is ours, for ever.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, asked: Reverifying) {
+        let Reverifying { options: pace, mut sinks } = asked;
+        sinks.extend(self.events.map(|events| Arc::new(EventSink::new(events)) as Arc<dyn Sink>));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (leads, told) = watch::channel(false);
-        let candidate = Candidate::new(self.client.clone(), &self.namespace, &self.lease, holder(), Arc::clone(&clock));
+        let candidate =
+            Candidate::new(self.client.clone(), &self.namespace, &self.lease, holder(), Arc::clone(&clock));
         tokio::spawn(candidate.run(leads));
-        let sinks = Arc::new(Sinks::start(self.sinks, &self.metrics));
+        let sinks = Arc::new(Sinks::start(sinks, &self.metrics));
         let rechecker = Rechecker::default();
         tokio::spawn(follow(self.admission.changes(), rechecker.clone()));
         let options = ScanOptions {
@@ -56,7 +96,7 @@ impl Reverification {
         while_leading(told, || {
             let active = Active::new(&metrics);
             let verifier = Verifier::new(
-                self.options,
+                pace,
                 Arc::clone(&judge) as _,
                 Arc::clone(&sinks),
                 metrics.clone(),
@@ -64,7 +104,8 @@ impl Reverification {
             );
             let verifier = verifier.rechecked_by(rechecker.clone());
             let (news, telling) = mpsc::channel(NEWS);
-            let watching = Watching { namespaces: Namespaces::default(), secrets: true }.run(client.clone(), news);
+            let watching =
+                Watching { namespaces: Namespaces::default(), secrets: true }.run(client.clone(), news);
             async move {
                 let _active = active;
                 tracing::info!("this replica verifies what runs");
@@ -110,7 +151,11 @@ fn holder() -> String {
 }
 
 /// The interval, if it is one.
-pub(super) fn interval(text: &str) -> Result<Duration, String> {
-    let interval = crate::out::parse_duration(text)?;
-    if interval < Duration::from_secs(1) { Err("expected an interval of at least 1s".into()) } else { Ok(interval) }
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if interval < Duration::from_secs(1) {
+        Err("expected an interval of at least 1s".into())
+    } else {
+        Ok(interval)
+    }
 }

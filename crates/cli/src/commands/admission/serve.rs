@@ -11,17 +11,21 @@ use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
-    ApiCluster, Client, SecretKeeper, connect, follow_controller, follow_policies, keep_configurations,
+    ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
+    keep_configurations,
 };
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
+use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
+use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
@@ -40,6 +44,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     before_help = "Examples:
   countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
   countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
+  countersign admission serve --cluster --reverify 10m              what runs is verified again, and changes are told
   countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
@@ -97,6 +102,8 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
     #[command(flatten)]
+    reverify: ReverifyArgs,
+    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -134,6 +141,8 @@ fn mebibytes(text: &str) -> Result<usize, String> {
 struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
+    source: Arc<Source>,
+    events: Option<Events>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
@@ -156,6 +165,7 @@ impl Serve {
     async fn serve(&self, terminal: &Terminal) -> Result<(), Failure> {
         let told = told_to_end()?;
         tokio::pin!(told);
+        let reverifying = self.reverify.read()?;
         let parts = self.parts().await?;
         let running = async {
             let certificates = Arc::new(self.certificates(&parts).await?);
@@ -168,6 +178,9 @@ impl Serve {
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
                 let namespace = self.policy_controller_namespace.clone();
                 tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&parts.policies)));
+                if let Some(reverifying) = reverifying {
+                    tokio::spawn(self.reverification(client, &parts).run(reverifying));
+                }
             }
             tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
             let options = WebhookOptions {
@@ -216,11 +229,20 @@ impl Serve {
         if !self.cluster {
             admission = admission.without_secrets();
         }
-        let (admission, metrics) = (Arc::new(admission), Arc::new(Metrics::default()));
+        let metrics = Arc::new(Metrics::default());
+        let mut told = None;
+        if let Some(client) = &client {
+            let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
+            metrics.events(events.counts());
+            tokio::spawn(writer.run());
+            admission = admission.telling(Teller::new(events.clone()));
+            told = Some(events);
+        }
+        let admission = Arc::new(admission);
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
-            source,
+            source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
             installation,
             exceptions: exceptions
@@ -238,7 +260,21 @@ impl Serve {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, policies, metrics })
+        Ok(Parts { client, admission, source, events: told, policies, metrics })
+    }
+
+    fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
+        let metrics = ContinuousMetrics::default();
+        parts.metrics.add(|registry| metrics.register(registry));
+        Reverification {
+            client: client.clone(),
+            admission: Arc::clone(&parts.admission),
+            source: Arc::clone(&parts.source),
+            events: parts.events.clone(),
+            metrics,
+            namespace: self.own_namespace(),
+            lease: format!("{}-reverify", self.name),
+        }
     }
 
     fn own_namespace(&self) -> String {
@@ -280,6 +316,12 @@ impl Serve {
         let service = format!("{}.{}.svc", self.name, self.own_namespace());
         vec![San::Dns(service), San::Dns("localhost".into()), San::ip(self.listen.ip())]
     }
+}
+
+/// Who writes events: a pod's host name is its own.
+fn reporter(name: &str) -> Reporter {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
 }
 
 /// The files that are meant, and what is in them.

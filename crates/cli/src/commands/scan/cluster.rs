@@ -26,6 +26,7 @@ use crate::out::{Terminal, block_on};
   countersign scan cluster                                  all controls over the cluster of the current context
   countersign scan cluster -n shop,prod --context staging
   countersign scan cluster --cluster-policies --format policyreport | kubectl apply -f -
+  countersign scan cluster --watch --alert-file changes.jsonl   go on, and tell what changes
   countersign scan control C-0237 -v                        one control, and what passes too",
     after_help = CODES
 )]
@@ -75,6 +76,7 @@ impl ClusterScan {
 
 impl WorkloadScan {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.how.watch.check_off("one workload")?;
         self.how.live(terminal, &Control::ALL, &self.cluster, async |live, scanner| {
             let mut listing = live.listing(&self.how.which, scanner);
             if listing.namespaces.included.is_empty() {
@@ -137,11 +139,16 @@ impl Live {
     }
 
     fn listing(&self, which: &Which, scanner: &Scanner) -> Listing {
-        let set = |names: &[String]| names.iter().cloned().collect();
-        let namespaces =
-            Namespaces { included: set(&which.include_namespaces), excluded: set(&which.exclude_namespaces) };
         let whole = scanner.needs_objects() && !scanner.skipped().contains_key(&Control::Policy);
-        Listing { namespaces, whole, secrets: self.secrets }
+        Listing { namespaces: which.namespaces(), whole, secrets: self.secrets }
+    }
+}
+
+impl Which {
+    /// The namespaces of a cluster that are meant.
+    pub(super) fn namespaces(&self) -> Namespaces {
+        let set = |names: &[String]| names.iter().cloned().collect();
+        Namespaces { included: set(&self.include_namespaces), excluded: set(&self.exclude_namespaces) }
     }
 }
 
@@ -153,6 +160,9 @@ impl How {
         controls: &[Control],
         cluster: &ClusterArgs,
     ) -> Outcome {
+        if self.watch.is_on()? {
+            return self.watch_cluster(terminal, controls, cluster);
+        }
         self.live(terminal, controls, cluster, async |live, scanner| {
             let resources = live.listing(&self.which, scanner).start(live.client.clone());
             Ok(scanner.scan_stream(resources).await)

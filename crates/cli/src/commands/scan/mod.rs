@@ -1,6 +1,7 @@
 //! `countersign scan`: the images of manifests, or of what a cluster runs, judged by controls. Data on standard output or in a file; the exit code tells.
 
 mod cluster;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ could be looked at. Without a threshold every failure counts. docs/scanning.md t
   countersign scan control C-0237 -v deployment.yaml    one control, and what passes too
   countersign scan cluster -n shop,prod                 what runs in a cluster, by the digests that run
   countersign scan image registry.example/shop:v1
+  countersign scan --watch --interval 5m deploy/        go on, and tell what changes
   countersign scan registries deploy/                   which registries are drawn from, and how much is unsigned
   countersign scan --format sarif -o scan.sarif --baseline last.json deploy/",
     after_help = CODES,
@@ -185,6 +187,8 @@ struct How {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    watch: watch::WatchArgs,
+    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -244,6 +248,7 @@ impl Scan {
 
 impl ImageScan {
     fn run(&self, terminal: &Terminal) -> Outcome {
+        self.how.watch.check_off("images by their names")?;
         let references: Vec<Reference> =
             self.images.iter().map(|text| image(text)).collect::<Result<_, _>>()?;
         let resources = self.images.iter().map(|text| text.strip_prefix("oci:").unwrap_or(text));
@@ -298,6 +303,9 @@ struct Ready {
 
 impl How {
     fn files(&self, terminal: &Terminal, controls: &[Control], files: &[PathBuf]) -> Outcome {
+        if self.watch.is_on()? {
+            return self.watch_files(terminal, controls, files);
+        }
         self.registry.check_no_login()?;
         self.scan(
             terminal,

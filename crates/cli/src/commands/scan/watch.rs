@@ -80,9 +80,16 @@ struct Watch {
 
 impl How {
     /// Watches files, which are read again at each interval.
-    pub(super) fn watch_files(&self, terminal: &Terminal, controls: &[Control], paths: &[PathBuf]) -> Outcome {
+    pub(super) fn watch_files(
+        &self,
+        terminal: &Terminal,
+        controls: &[Control],
+        paths: &[PathBuf],
+    ) -> Outcome {
         if paths.iter().any(|path| path == Path::new("-")) {
-            return Err(Failure::usage("standard input cannot be read again and again; name a file or a directory"));
+            return Err(Failure::usage(
+                "standard input cannot be read again and again; name a file or a directory",
+            ));
         }
         self.watching(terminal, async {
             let whole = controls.contains(&Control::Policy) && !self.policies.is_empty();
@@ -92,7 +99,7 @@ impl How {
                 return Err(Failure::usage("expected workloads with images, found none"));
             }
             let cluster: Arc<dyn Cluster> = Arc::new(NoCluster);
-            let watch = self.watch(terminal, controls, Arc::clone(&cluster)).await?;
+            let watch = self.prepare(terminal, controls, Arc::clone(&cluster)).await?;
             let (news, telling) = mpsc::channel(NEWS);
             let (judge, rechecker) = (Arc::clone(&watch.judge), watch.rechecker.clone());
             let reading = async {
@@ -105,7 +112,10 @@ impl How {
                     match read() {
                         Ok(resources) => tell(&news, &mut origins, resources).await,
                         Err(failure) => {
-                            tracing::error!(error = failure.message, "the files cannot be read; what was in them is verified");
+                            tracing::error!(
+                                error = failure.message,
+                                "the files cannot be read; what was in them is verified"
+                            );
                         }
                     }
                 }
@@ -122,7 +132,12 @@ impl How {
     }
 
     /// Watches what a cluster runs.
-    pub(super) fn watch_cluster(&self, terminal: &Terminal, controls: &[Control], args: &ClusterArgs) -> Outcome {
+    pub(super) fn watch_cluster(
+        &self,
+        terminal: &Terminal,
+        controls: &[Control],
+        args: &ClusterArgs,
+    ) -> Outcome {
         if args.cluster_policies {
             return Err(Failure::usage("--cluster-policies cannot be watched with --watch")
                 .next("countersign admission serve --cluster --reverify 10m"));
@@ -130,7 +145,7 @@ impl How {
         self.watching(terminal, async {
             let client = args.client().await?;
             let cluster: Arc<dyn Cluster> = Arc::new(ApiCluster::new(client.clone()));
-            let watch = self.watch(terminal, controls, Arc::clone(&cluster)).await?;
+            let watch = self.prepare(terminal, controls, Arc::clone(&cluster)).await?;
             let (news, telling) = mpsc::channel(NEWS);
             let watching = Watching { namespaces: self.which.namespaces(), secrets: !args.no_pull_secrets };
             tokio::select! {
@@ -160,7 +175,12 @@ impl How {
         Ok(0)
     }
 
-    async fn watch(&self, terminal: &Terminal, controls: &[Control], cluster: Arc<dyn Cluster>) -> Result<Watch, Failure> {
+    async fn prepare(
+        &self,
+        terminal: &Terminal,
+        controls: &[Control],
+        cluster: Arc<dyn Cluster>,
+    ) -> Result<Watch, Failure> {
         let form = match self.format {
             Format::Pretty => Form::Text,
             Format::Json => Form::Json,
@@ -186,7 +206,12 @@ impl How {
     }
 
     /// What is judged with, as the files say now.
-    async fn tools(&self, terminal: &Terminal, controls: &[Control], cluster: Arc<dyn Cluster>) -> Result<(Scanner, Ready), Failure> {
+    async fn tools(
+        &self,
+        terminal: &Terminal,
+        controls: &[Control],
+        cluster: Arc<dyn Cluster>,
+    ) -> Result<(Scanner, Ready), Failure> {
         let (ready, options, source, objects) = tokio::task::block_in_place(|| {
             let ready = self.ready(terminal)?;
             let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
@@ -201,13 +226,20 @@ impl How {
     /// What policies, exceptions, settings and baseline say; nothing while they cannot be read.
     fn texts(&self) -> Result<Vec<(PathBuf, String)>, Failure> {
         let mut paths = files(&self.policies)?;
-        paths.extend([&self.exceptions, &self.controls_config, &self.baseline].into_iter().flatten().cloned());
+        paths
+            .extend([&self.exceptions, &self.controls_config, &self.baseline].into_iter().flatten().cloned());
         paths.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
     }
 
     /// Judges by other policies, exceptions and settings when they change, and by other trust at each interval. While
     /// something is wrong in them, what held before goes on.
-    async fn follow(&self, controls: &[Control], cluster: Arc<dyn Cluster>, judge: &ScanJudge, rechecker: &Rechecker) {
+    async fn follow(
+        &self,
+        controls: &[Control],
+        cluster: Arc<dyn Cluster>,
+        judge: &ScanJudge,
+        rechecker: &Rechecker,
+    ) {
         let mut known = self.texts().ok();
         let mut told = None;
         let mut since = tokio::time::Instant::now();
@@ -237,7 +269,10 @@ impl How {
                 }
                 Err(failure) if told.as_ref() == Some(&failure.message) => {}
                 Err(failure) => {
-                    tracing::error!(error = failure.message, "what is judged with cannot be used; what held before goes on");
+                    tracing::error!(
+                        error = failure.message,
+                        "what is judged with cannot be used; what held before goes on"
+                    );
                     told = Some(failure.message);
                 }
             }
@@ -259,9 +294,9 @@ fn silent() -> Terminal {
 async fn tell(news: &mpsc::Sender<News>, origins: &mut BTreeSet<Origin>, resources: Vec<Resource>) {
     origins.extend(resources.iter().map(|resource| Origin::from(resource.name.source.as_str())));
     let begun = origins.iter().cloned().map(News::Begun);
-    let there = resources.into_iter().map(|resource| {
-        News::There(Origin::from(resource.name.source.as_str()), Box::new(resource))
-    });
+    let there = resources
+        .into_iter()
+        .map(|resource| News::There(Origin::from(resource.name.source.as_str()), Box::new(resource)));
     let read = origins.iter().cloned().map(News::Read);
     for one in begun.chain(there).chain(read) {
         // Who takes them goes away at the end only.
