@@ -43,10 +43,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 pub(crate) use self::convert::convert;
+pub(super) use self::convert::images as patterns;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
 use crate::decision::{PolicyKind, PolicyName};
+use crate::kyverno::match_conditions::MatchConditions;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -59,6 +61,8 @@ const MAX_RULES: usize = 256;
 #[derive(Debug)]
 pub struct ClusterPolicy {
     name: PolicyName,
+    /// Of the requests that the webhook would be asked about.
+    conditions: MatchConditions,
     rules: Vec<Rule>,
     actions: Actions,
     fail_closed: bool,
@@ -83,10 +87,8 @@ impl ClusterPolicy {
         let name = name_of(&object)?;
         let spec = &object.spec;
         let webhook = spec.webhook_configuration.as_ref();
-        if webhook.is_some_and(|webhook| !webhook.match_conditions.is_empty()) {
-            let message = "expected no CEL in a policy over images: write the same with preconditions";
-            return Err(ReadError::new("spec.webhookConfiguration.matchConditions", message));
-        }
+        let conditions = webhook.map_or(&[][..], |webhook| webhook.match_conditions.as_slice());
+        let conditions = MatchConditions::read(conditions, "spec.webhookConfiguration.matchConditions")?;
         let timeout = webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds);
         if let Some(found) = timeout.filter(|seconds| !(1..=30).contains(seconds)) {
             let message = format!("expected 1 to 30 seconds, found {found}");
@@ -103,6 +105,7 @@ impl ClusterPolicy {
             Some((field.to_owned(), value.clone()))
         });
         Ok(Self {
+            conditions,
             rules,
             actions: Actions::read(
                 &spec.validation_failure_action_overrides,

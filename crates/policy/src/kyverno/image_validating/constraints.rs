@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::schema::{MatchPolicy, MatchResources, OperationName, ResourceRule, Scope};
 use crate::ask::{Ask, Stop};
+use crate::kyverno::match_conditions::plural;
 use crate::read::ReadError;
 use crate::request::{Operation, Request};
 
@@ -105,18 +106,4 @@ fn resource_matches(wanted: &str, request: &Request, wide: bool) -> bool {
     let same = resource == "*" || resource == plural;
     let into_pod = wide && request.subresource == "ephemeralcontainers" && subresource.is_empty();
     same && (subresource == request.subresource || subresource == "*" || into_pod)
-}
-
-/// The name of a kind's resource, as Kubernetes forms it.
-pub(super) fn plural(kind: &str) -> String {
-    let lower = kind.to_ascii_lowercase();
-    if lower == "endpoints" {
-        lower
-    } else if lower.ends_with('s') {
-        format!("{lower}es")
-    } else if let Some(stem) = lower.strip_suffix('y') {
-        format!("{stem}ies")
-    } else {
-        format!("{lower}s")
-    }
 }

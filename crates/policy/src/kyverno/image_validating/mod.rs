@@ -13,6 +13,7 @@
 //! | `functions` | the functions over images; an evaluation |
 //! | `evaluate` | a policy over a request |
 //! | `exception` | policies that do not hold for some requests |
+//! | `convert` | a policy in our own language |
 //!
 //! # Where this differs from Kyverno
 //! - `required` means that this policy verified each image it is about; in Kyverno another one may have done so.
@@ -29,6 +30,7 @@
 mod attestors;
 mod autogen;
 mod constraints;
+mod convert;
 mod evaluate;
 mod exception;
 mod expressions;
@@ -41,6 +43,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub(super) use self::autogen::replaced as in_template;
+pub(crate) use self::convert::convert;
 pub(super) use self::exception::Excepted;
 use self::schema::{ActionName, FailurePolicy, Object, Spec};
 use self::variant::Variant;
@@ -90,10 +94,11 @@ impl ImageValidatingPolicy {
             let message = format!("expected 1 to 30 seconds, found {found}");
             return Err(ReadError::new("spec.webhookConfiguration.timeoutSeconds", message));
         }
-        let access = match &spec.credentials {
+        let mut access = match &spec.credentials {
             Some(given) => shared::credentials(given, namespace, "spec.credentials")?,
             None => Access::default(),
         };
+        access.secrets.extend(attestors::pull_secrets(&spec.attestors, namespace)?);
         let (action, fail_closed) =
             (action(&spec.validation_actions)?, spec.failure_policy != Some(FailurePolicy::Ignore));
         let enabled = |of: &schema::Enabled| of.enabled.unwrap_or(true);

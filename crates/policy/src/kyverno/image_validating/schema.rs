@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use crate::kyverno::match_conditions::Named;
 use crate::kyverno::selector::LabelSelector;
 
 #[derive(Debug, Deserialize)]
@@ -132,14 +133,6 @@ pub(super) enum ActionName {
     Deny,
     Audit,
     Warn,
-}
-
-/// A condition, a variable or an extractor.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) expression: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -296,13 +289,20 @@ pub(super) struct Text {
     pub(super) expression: String,
 }
 
+/// A Secret of the namespace that whoever evaluates runs in, of a namespaced policy of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretRef {
+    pub(super) name: String,
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Source {
     #[serde(default)]
     pub(super) repository: String,
     #[serde(default, rename = "PullSecrets", alias = "pullSecrets")]
-    pub(super) pull_secrets: Vec<Value>,
+    pub(super) pull_secrets: Vec<SecretRef>,
     #[serde(default)]
     pub(super) tag_prefix: String,
 }

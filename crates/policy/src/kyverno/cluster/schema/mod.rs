@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::kyverno::conditions::Conditions;
+use crate::kyverno::match_conditions::Named;
 use crate::kyverno::matching::Block;
 use crate::kyverno::selector::LabelSelector;
 
@@ -107,7 +108,7 @@ pub(super) struct WebhookConfiguration {
     pub(super) failure_policy: Option<FailurePolicy>,
     pub(super) timeout_seconds: Option<u32>,
     #[serde(default)]
-    pub(super) match_conditions: Vec<Value>,
+    pub(super) match_conditions: Vec<Named>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -124,7 +125,7 @@ pub(super) struct Rule {
     pub(super) exclude: Option<Block>,
     pub(super) preconditions: Option<Conditions>,
     #[serde(default)]
-    pub(super) cel_preconditions: Vec<Value>,
+    pub(super) cel_preconditions: Vec<Named>,
     #[serde(default)]
     pub(super) image_extractors: BTreeMap<String, Vec<Extractor>>,
     /// There is no controller here that would ask in the background, so whether its requests are skipped is the same.
