@@ -1,16 +1,13 @@
 //! Which images and which objects a policy is about.
 
-use std::collections::BTreeMap;
-
 use countersign_registry::Reference;
-use serde_json::Value;
 
 use super::schema::{ImagePattern, MatchResource};
 use crate::kyverno::LabelSelector;
 use crate::lint::Lint;
 use crate::pattern::Glob;
 use crate::read::ReadError;
-use crate::request::Request;
+use crate::request::{Request, labels};
 use crate::spelling::{ImagePattern as Pattern, Spellings};
 
 /// The resources that a policy can name, with their groups and kinds. All of them are of version v1.
@@ -119,17 +116,9 @@ impl Resource {
 
     /// Whether the entry is about the object of a request.
     pub(super) fn matches(&self, request: &Request) -> bool {
-        let labels = || {
-            let labels = request.object.pointer("/metadata/labels").and_then(Value::as_object);
-            labels
-                .into_iter()
-                .flatten()
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-                .collect::<BTreeMap<_, _>>()
-        };
         request.kind.group == self.group
             && request.kind.kind == self.kind
-            && self.selector.as_ref().is_none_or(|selector| selector.matches(&labels()))
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(&labels(&request.object)))
     }
 }
 

@@ -12,6 +12,7 @@ mod image_validating;
 pub mod jmespath;
 mod match_conditions;
 mod matching;
+mod object;
 mod selector;
 pub(crate) mod units;
 pub mod variables;

@@ -39,8 +39,8 @@ fn as_it_is(policy: &Value) -> Box<dyn Policy> {
 /// Alice and the holder of a key signed the image, and Alice scanned it.
 fn cluster(key: &countersign_crypto::KeyPair) -> Cluster {
     let mut cluster = Cluster::new();
-    for images in IMAGES {
-        images.iter().for_each(|image| drop(cluster.put(image)));
+    for image in IMAGES.iter().copied().flatten() {
+        cluster.put(image);
     }
     cluster.namespaces.insert("prod".into(), [("tier".to_owned(), "gold".to_owned())].into());
     cluster.sign(IMAGE, By::Alice, &json!({}));

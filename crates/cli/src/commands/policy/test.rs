@@ -376,10 +376,10 @@ impl Line {
                 annotations.remove(name);
             }
         }
-        if expected.pointer("/metadata/annotations").is_some_and(|all| *all == json!({})) {
-            if let Some(Value::Object(metadata)) = expected.get_mut("metadata") {
-                metadata.remove("annotations");
-            }
+        if expected.pointer("/metadata/annotations").is_some_and(|all| *all == json!({}))
+            && let Some(Value::Object(metadata)) = expected.get_mut("metadata")
+        {
+            metadata.remove("annotations");
         }
         if let Some(text) = difference(&expected, &found, "") {
             self.found = Wanted::Fail.code();

@@ -49,6 +49,7 @@ use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
 use crate::decision::{PolicyKind, PolicyName};
 use crate::kyverno::match_conditions::MatchConditions;
+use crate::kyverno::object::timeout;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -89,21 +90,14 @@ impl ClusterPolicy {
         let webhook = spec.webhook_configuration.as_ref();
         let conditions = webhook.map_or(&[][..], |webhook| webhook.match_conditions.as_slice());
         let conditions = MatchConditions::read(conditions, "spec.webhookConfiguration.matchConditions")?;
-        let timeout = webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds);
-        if let Some(found) = timeout.filter(|seconds| !(1..=30).contains(seconds)) {
-            let message = format!("expected 1 to 30 seconds, found {found}");
-            return Err(ReadError::new("spec.webhookTimeoutSeconds", message));
-        }
+        let seconds = webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds);
+        let timeout_seconds = timeout(seconds, "spec.webhookTimeoutSeconds")?;
         let failure = webhook.and_then(|webhook| webhook.failure_policy).or(spec.failure_policy);
         let mut lints = Vec::new();
         let rules = rules(&object, &name, &mut lints)?;
         if spec.validation_failure_action == FailureAction::Audit {
             lints.extend(pins_under_audit(&rules));
         }
-        let properties = ["severity", "category"].into_iter().filter_map(|field| {
-            let value = object.metadata.annotations.get(&format!("policies.kyverno.io/{field}"))?;
-            Some((field.to_owned(), value.clone()))
-        });
         Ok(Self {
             conditions,
             rules,
@@ -117,8 +111,8 @@ impl ClusterPolicy {
             background: spec.background,
             admission: spec.admission,
             emit_warning: spec.emit_warning,
-            timeout_seconds: timeout,
-            properties: properties.collect(),
+            timeout_seconds,
+            properties: object.metadata.properties(),
             lints,
             name,
         })

@@ -1,14 +1,10 @@
 //! `matchConstraints`: which requests a policy is about.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use super::schema::{MatchPolicy, MatchResources, OperationName, ResourceRule, Scope};
 use crate::ask::{Ask, Stop};
 use crate::kyverno::match_conditions::plural;
 use crate::read::ReadError;
-use crate::request::{Operation, Request};
+use crate::request::{Operation, Request, labels};
 
 /// Checks constraints when a policy is read.
 ///
@@ -70,12 +66,6 @@ pub(super) fn matches(of: &MatchResources, request: &Request, ask: &Ask<'_>) -> 
         Some(_) if request.namespace.is_empty() => Ok(true),
         Some(selector) => Ok(selector.matches(&*ask.namespace_labels(&request.namespace)?)),
     }
-}
-
-fn labels(object: &Value) -> BTreeMap<String, String> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    let texts = labels.into_iter().flatten().filter_map(|(name, value)| Some((name, value.as_str()?)));
-    texts.map(|(name, value)| (name.clone(), value.to_owned())).collect()
 }
 
 /// Whether a rule is about a request. `wide` rules about pods are about containers that are put into them as well.

@@ -51,6 +51,7 @@ use self::variant::Variant;
 use crate::access::Access;
 use crate::decision::{Action, PolicyKind, PolicyName};
 use crate::kyverno::cluster::shared;
+use crate::kyverno::object::timeout;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -89,11 +90,8 @@ impl ImageValidatingPolicy {
             let message = format!("expected Kubernetes, found {}", spec.evaluation.mode);
             return Err(ReadError::new("spec.evaluation.mode", message));
         }
-        let timeout_seconds = spec.webhook_configuration.timeout_seconds;
-        if let Some(found) = timeout_seconds.filter(|seconds| !(1..=30).contains(seconds)) {
-            let message = format!("expected 1 to 30 seconds, found {found}");
-            return Err(ReadError::new("spec.webhookConfiguration.timeoutSeconds", message));
-        }
+        let timeout_seconds =
+            timeout(spec.webhook_configuration.timeout_seconds, "spec.webhookConfiguration.timeoutSeconds")?;
         let mut access = match &spec.credentials {
             Some(given) => shared::credentials(given, namespace, "spec.credentials")?,
             None => Access::default(),
@@ -112,10 +110,6 @@ impl ImageValidatingPolicy {
             // What is to be said of it was said of the policy as it is written.
             variants.push(Variant::read(spec, namespace, &mut Vec::new())?);
         }
-        let properties = ["severity", "category"].into_iter().filter_map(|field| {
-            let value = object.metadata.annotations.get(&format!("policies.kyverno.io/{field}"))?;
-            Some((field.to_owned(), value.clone()))
-        });
         Ok(Self {
             variants,
             action,
@@ -124,7 +118,7 @@ impl ImageValidatingPolicy {
             admission,
             access,
             timeout_seconds,
-            properties: properties.collect(),
+            properties: object.metadata.properties(),
             lints,
             name,
         })

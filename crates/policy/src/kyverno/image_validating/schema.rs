@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 pub(super) use crate::kyverno::match_conditions::Named;
+pub(super) use crate::kyverno::object::{FailurePolicy, Metadata};
 use crate::kyverno::selector::LabelSelector;
 
 #[derive(Debug, Deserialize)]
@@ -19,15 +20,6 @@ pub(super) struct Object {
     /// Written by Kyverno, about Kyverno.
     #[serde(default, rename = "status")]
     _status: Value,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) namespace: String,
-    #[serde(default)]
-    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -120,12 +112,6 @@ pub(super) enum Scope {
     #[default]
     #[serde(rename = "*")]
     Any,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(super) enum FailurePolicy {
-    Fail,
-    Ignore,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -13,7 +13,10 @@ use serde_json::Value;
 use crate::kyverno::conditions::Conditions;
 use crate::kyverno::match_conditions::Named;
 use crate::kyverno::matching::Block;
+use crate::kyverno::object::Metadata;
 use crate::kyverno::selector::LabelSelector;
+
+pub(super) use crate::kyverno::object::FailurePolicy;
 
 pub(super) use verify_images::{
     Attestation, Attestor, AttestorSet, CertificatesAttestor, Ctlog, KeylessAttestor, KeysAttestor, Kind,
@@ -31,16 +34,6 @@ pub(super) struct Object {
     /// What Kyverno's controllers write.
     #[serde(default, rename = "status")]
     pub(super) _status: serde::de::IgnoredAny,
-}
-
-/// What is read of the metadata. The rest is the API server's.
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) namespace: String,
-    #[serde(default)]
-    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -77,12 +70,6 @@ pub(super) enum FailureAction {
     Audit,
     #[serde(alias = "enforce")]
     Enforce,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(super) enum FailurePolicy {
-    Ignore,
-    Fail,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
