@@ -1,5 +1,6 @@
 //! What is judged: an object on its way into a cluster, or one that is there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -163,6 +164,16 @@ impl Request {
             object,
         }
     }
+}
+
+/// The labels of an object; what is no text is no label.
+pub(crate) fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]

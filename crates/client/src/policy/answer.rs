@@ -8,16 +8,16 @@ use countersign_crypto::PublicKey;
 use countersign_keys::{KeyRef, load_public_key};
 use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{
-    Access, Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Memo, ObjectName,
-    Question, TrustRoot,
+    Access, Answer, AttachedQuestion, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Memo,
+    ObjectName, Question, TrustRoot,
 };
-use countersign_registry::evidence::{Search, discover};
+use countersign_registry::evidence::{Search, attached, discover};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Reference, RegistryOptions, Store as _};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, SecretData};
 use super::flight::{Answered, Flights};
 use super::registries::{Client, Registries};
 use super::trust_objects::{TrustObjects, TrustTrouble};
@@ -125,8 +125,10 @@ impl Source {
                 Ok(Answer::Digest(resolved.map_err(|e| client.could_not(&e))?.digest))
             }
             Question::Evidence(of) => self.evidence(of).await,
+            Question::Attached(of) => self.attached(of).await,
             Question::Image { image, access } => self.image(image, access).await,
             Question::Keys(reference) => self.keys(reference).await,
+            Question::Certificates(reference) => self.certificates(reference).await,
             Question::ConfigMap(name) => {
                 Ok(Answer::ConfigMap(Arc::new(self.cluster.config_map(name).await?)))
             }
@@ -167,10 +169,21 @@ impl Source {
     async fn evidence(&self, of: &EvidenceQuestion) -> Result<Answer, CouldNot> {
         let client = self.client(&of.access).await?;
         let repository = client.registry.repository(&of.repository);
-        let search =
-            Search { predicate_types: of.predicate_types.clone(), ..Search::of(of.forms.iter().copied()) };
+        let search = Search {
+            predicate_types: of.predicate_types.clone(),
+            tag_prefix: of.tag_prefix.clone(),
+            ..Search::of(of.forms.iter().copied())
+        };
         let found = discover(&repository, &of.image, &search).await.map_err(|e| client.could_not(&e))?;
         Ok(Answer::Evidence(Arc::new(Evidence::new(found))))
+    }
+
+    async fn attached(&self, of: &AttachedQuestion) -> Result<Answer, CouldNot> {
+        let client = self.client(&of.access).await?;
+        let repository = client.registry.repository(&of.repository);
+        let found = attached(&repository, &of.image, &of.artifact_type).await;
+        let found = found.map_err(|e| client.could_not(&e))?;
+        Ok(Answer::Attached(Arc::new(found)))
     }
 
     async fn image(&self, image: &Reference, access: &Arc<Access>) -> Result<Answer, CouldNot> {
@@ -201,13 +214,18 @@ impl Source {
         let unusable = |detail: String| {
             CouldNot::new(CouldNotReason::Unusable, format!("the public key {reference}: {detail}"))
         };
-        let key = match reference.strip_prefix("k8s://").and_then(|rest| rest.split_once('/')) {
-            Some((namespace, name)) => {
-                let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let key = match secret_name(reference) {
+            Some(name) => {
                 let data = self.cluster.secret(&name).await?;
                 let pem = data
                     .get("cosign.pub")
-                    .ok_or_else(|| unusable("the secret has no \"cosign.pub\"".into()))?;
+                    .map(|pem| pem.as_slice())
+                    .or_else(|| only(&data))
+                    .ok_or_else(|| {
+                        unusable(
+                            "expected \"cosign.pub\" or one entry alone in the secret, found neither".into(),
+                        )
+                    })?;
                 PublicKey::from_pem(&String::from_utf8_lossy(pem)).map_err(|e| unusable(e.to_string()))?
             }
             None => {
@@ -228,10 +246,34 @@ impl Source {
         Ok(Answer::Keys(Arc::new(vec![key])))
     }
 
+    async fn certificates(&self, reference: &str) -> Result<Answer, CouldNot> {
+        let unusable = |detail: &str| {
+            CouldNot::new(CouldNotReason::Unusable, format!("the certificates {reference}: {detail}"))
+        };
+        let name = secret_name(reference).ok_or_else(|| unusable("expected k8s://namespace/secret"))?;
+        let data = self.cluster.secret(&name).await?;
+        let pem =
+            only(&data).ok_or_else(|| unusable("expected one entry in the secret, found none or several"))?;
+        let text = std::str::from_utf8(pem).map_err(|_| unusable("expected PEM, found other bytes"))?;
+        Ok(Answer::Certificates(Arc::new(text.to_owned())))
+    }
+
     /// A client of registries with the credentials of an access.
     async fn client(&self, access: &Arc<Access>) -> Result<Arc<Client>, CouldNot> {
         self.registries.client(access, &*self.cluster, self.namespace.as_deref()).await
     }
+}
+
+/// The Secret of `k8s://namespace/name`.
+fn secret_name(reference: &str) -> Option<ObjectName> {
+    let (namespace, name) = reference.strip_prefix("k8s://")?.split_once('/')?;
+    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+/// The one entry of a Secret, whatever it is called.
+fn only(data: &SecretData) -> Option<&[u8]> {
+    let mut values = data.values();
+    values.next().filter(|_| values.next().is_none()).map(|bytes| bytes.as_slice())
 }
 
 /// How long an answer is kept. What a tag names is never kept: it is resolved for each request.
@@ -241,10 +283,11 @@ fn kept_for(question: &Question, answer: &Result<Answer, CouldNot>) -> Duration 
         // Long enough that a rollout in front of a broken registry does not break it more.
         (_, Err(_)) => 3,
         (Question::Evidence(_), Ok(Answer::Evidence(evidence))) if evidence.found().is_empty() => 5,
-        (Question::Evidence(_), Ok(_)) => 600,
+        (Question::Attached(_), Ok(Answer::Attached(found))) if found.is_empty() => 5,
+        (Question::Evidence(_) | Question::Attached(_), Ok(_)) => 600,
         // What lies under a digest stays what it is.
         (Question::Image { .. }, Ok(_)) => 3600,
-        (Question::Keys(_), Ok(_)) => 60,
+        (Question::Keys(_) | Question::Certificates(_), Ok(_)) => 60,
         (_, Ok(_)) => 0,
     };
     Duration::from_secs(seconds)

@@ -189,6 +189,7 @@ impl Look {
             repository: self.repository.clone().unwrap_or_else(|| self.image.repository().clone()),
             forms,
             predicate_types: BTreeSet::new(),
+            tag_prefix: String::new(),
             access: Arc::new(Access::default()),
         })?;
         Ok(evidence.found().iter().map(|piece: &Found| (piece.form, present(piece, &self.digest))).collect())

@@ -27,7 +27,7 @@ pub use baseline::{Baseline, BaselineError};
 pub use control::{Control, Severity};
 pub use exceptions::{Exceptions, ExceptionsError};
 pub use format::Format;
-pub use input::{InputError, MAX_OBJECTS, MAX_TEXT, read_resources};
+pub use input::{InputError, MAX_OBJECTS, MAX_TEXT, read_resources, read_values};
 pub use registries::RepositoryPrefix;
 pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,

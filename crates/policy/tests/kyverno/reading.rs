@@ -44,17 +44,17 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         (
             changed(
                 "/spec/webhookConfiguration",
-                json!({"matchConditions": [{"name": "x", "expression": "true"}]}),
+                json!({"matchConditions": [{"name": "x", "expression": "authorizer.path('/x')"}]}),
             ),
-            "spec.webhookConfiguration.matchConditions".into(),
+            "spec.webhookConfiguration.matchConditions[0].expression".into(),
         ),
         (
             changed("/spec/validationFailureActionOverrides", json!([{"action": "Audit"}])),
             "spec.validationFailureActionOverrides[0]".into(),
         ),
         (
-            changed("/spec/rules/0/celPreconditions", json!([{"name": "x", "expression": "true"}])),
-            "spec.rules[0].celPreconditions".into(),
+            changed("/spec/rules/0/celPreconditions", json!([{"name": "", "expression": "true"}])),
+            "spec.rules[0].celPreconditions[0].name".into(),
         ),
         (changed("/spec/rules/0/match", json!({})), "spec.rules[0].match".into()),
         (changed("/spec/rules/0/match", json!({"any": [{}]})), "spec.rules[0].match.any[0]".into()),
@@ -67,6 +67,8 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         (changed("/spec/rules/0/name", json!("")), "spec.rules[0].name".into()),
         (entry("imageReferences", json!([])), in_entry(".imageReferences")),
         (entry("imageReferences", json!([""])), in_entry(".imageReferences[0]")),
+        (entry("imageReferences", json!(["ghcr.io/acme/"])), in_entry(".imageReferences[0]")),
+        (entry("imageReferences", json!(["https://ghcr.io/*"])), in_entry(".imageReferences[0]")),
         (entry("skipImageReferences", json!([""])), in_entry(".skipImageReferences[0]")),
         (entry("type", json!("PGP")), in_entry(".type")),
         (entry("mutateDigests", json!(true)), in_entry(".mutateDigests")),
@@ -99,7 +101,7 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         ),
         (
             attestors(
-                json!([{"entries": [{"keys": {"kms": "awskms:///x", "signatureAlgorithm": "sha512"}}]}]),
+                json!([{"entries": [{"keys": {"kms": "awskms:///x", "signatureAlgorithm": "sha224"}}]}]),
             ),
             in_entry(".attestors[0].entries[0].keys.signatureAlgorithm"),
         ),

@@ -1,9 +1,12 @@
 //! `countersign policy`: policies over images, read from files.
 
+mod cluster;
 mod convert;
 mod explain;
+
 mod lint;
 mod test;
+mod values;
 mod verify;
 mod yaml;
 

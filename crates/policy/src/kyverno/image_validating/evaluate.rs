@@ -348,7 +348,7 @@ fn does_not_hold(check: &Check, evaluation: &Evaluation<'_>) -> Result<Ended, St
     if !images.is_empty() {
         message.push_str(&format!("; see countersign tree {}", images.join(" ")));
     }
-    let reason = misses.first().map_or("not_as_asked", |miss| miss.reason);
+    let reason = misses.first().map_or("not_as_asked", |miss| miss.reason.as_str());
     let mut ended = Ended::new(Status::Fail, reason, message);
     if !check.reason.is_empty() {
         ended.properties.push(("reason".into(), check.reason.clone()));
