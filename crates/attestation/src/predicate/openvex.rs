@@ -339,7 +339,7 @@ mod tests {
 
     use super::*;
 
-    fn document(statement: Value) -> Value {
+    fn document(statement: &Value) -> Value {
         json!({ "@context": "https://openvex.dev/ns/v0.2.0", "@id": "https://example.com/vex/1", "author": "Acme",
             "timestamp": "2026-01-02T00:00:00Z", "version": 1, "statements": [statement] })
     }
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_document_is_read_and_statements_inherit_its_time() {
-        let read = parse(&document(statement())).unwrap();
+        let read = parse(&document(&statement())).unwrap();
         let [only] = &read.statements[..] else { panic!("{read:?}") };
         assert_eq!(only.vulnerability, ["CVE-1", "GHSA-1"]);
         assert_eq!((only.status, only.time), (Status::NotAffected, read.time));
@@ -365,13 +365,13 @@ mod tests {
         assert_eq!(product.purl.as_ref().unwrap().version.as_deref(), Some("sha256:ab"));
         let mut later = statement();
         later["timestamp"] = "2026-01-03T00:00:00Z".into();
-        assert!(parse(&document(later)).unwrap().statements[0].time > read.time);
+        assert!(parse(&document(&later)).unwrap().statements[0].time > read.time);
     }
 
     #[test]
     fn the_older_form_and_a_version_as_text_are_read() {
         let mut old =
-            document(json!({ "vulnerability": "CVE-1", "products": ["pkg:oci/shop"], "status": "fixed" }));
+            document(&json!({ "vulnerability": "CVE-1", "products": ["pkg:oci/shop"], "status": "fixed" }));
         old["@context"] = "https://openvex.dev/ns".into();
         old["version"] = "1".into();
         let read = parse(&old).unwrap();
@@ -384,7 +384,7 @@ mod tests {
         let mut words = statement();
         words["justification"] = Value::Null;
         words["impact_statement"] = "not built in".into();
-        assert_eq!(parse(&document(words)).unwrap().statements[0].words, "not built in");
+        assert_eq!(parse(&document(&words)).unwrap().statements[0].words, "not built in");
         for (field, value, says) in [
             ("justification", Value::Null, "nothing says why"),
             ("justification", "because".into(), "expected one of component_not_present"),
@@ -404,7 +404,7 @@ mod tests {
         ] {
             let mut changed = statement();
             changed[field] = value;
-            let error = parse(&document(changed)).unwrap_err();
+            let error = parse(&document(&changed)).unwrap_err();
             assert!(error.contains(says), "{field}: {error}");
         }
         for (field, value) in [
@@ -415,7 +415,7 @@ mod tests {
             ("version", json!(0)),
             ("statements", json!([])),
         ] {
-            let mut changed = document(statement());
+            let mut changed = document(&statement());
             changed[field] = value;
             assert!(parse(&changed).is_err(), "{field}");
         }

@@ -257,7 +257,7 @@ mod tests {
 
     use super::*;
 
-    fn in_toto_scan(kind: &str, result: Value) -> VulnerabilityScan {
+    fn in_toto_scan(kind: &str, result: &Value) -> VulnerabilityScan {
         let text = json!({
             "scanner": { "uri": "https://example.com/scan", "version": "1", "db": { "lastUpdate": "2026-01-01T00:00:00Z" },
                          "result": result },
@@ -273,21 +273,21 @@ mod tests {
             (IN_TOTO_V0_1, json!([{ "vulnerability": { "id": "CVE-1", "severity": severity } }])),
             (IN_TOTO_V0_2, json!([{ "id": "CVE-1", "severity": severity, "annotations": [] }])),
         ] {
-            let scan = in_toto_scan(kind, result);
+            let scan = in_toto_scan(kind, &result);
             let [finding] = scan.findings.as_deref().unwrap() else { panic!("{scan:?}") };
             assert_eq!((finding.id.as_str(), finding.severity), ("CVE-1", Some(Severity::Critical)));
             assert_eq!(scan.started, Some("2026-01-01T00:00:01Z".parse().unwrap()));
             assert_eq!(scan.finished, Some("2026-01-01T00:00:02Z".parse().unwrap()));
             assert!(scan.scanner.database_updated.is_some());
         }
-        assert_eq!(in_toto_scan(IN_TOTO_V0_2, json!([])).findings, Ok(Vec::new()));
+        assert_eq!(in_toto_scan(IN_TOTO_V0_2, &json!([])).findings, Ok(Vec::new()));
     }
 
     #[test]
     fn a_result_that_is_not_understood_is_not_an_empty_one() {
         for result in [Value::Null, json!({}), json!([1]), json!([{}]), json!([{ "id": "" }]), json!("none")]
         {
-            assert!(in_toto_scan(IN_TOTO_V0_2, result.clone()).findings.is_err(), "{result}");
+            assert!(in_toto_scan(IN_TOTO_V0_2, &result).findings.is_err(), "{result}");
             let text = json!({ "scanner": { "result": result } }).to_string();
             assert!(VulnerabilityScan::from_json(COSIGN, &text).unwrap().findings.is_err(), "{result}");
         }

@@ -9,17 +9,25 @@
 
 mod audit;
 mod baseline;
+mod bill;
 mod control;
 mod exceptions;
 mod format;
+mod fresh;
 mod input;
+mod level;
+mod lines;
 mod look;
+mod own_settings;
 mod present;
 mod registries;
 mod report;
 mod resource;
 mod scanner;
 mod settings;
+mod severity;
+mod statements;
+mod vulnerability;
 
 pub use audit::{Audit, Usage};
 pub use baseline::{Baseline, BaselineError};
@@ -27,6 +35,7 @@ pub use control::{Control, Severity};
 pub use exceptions::{Exceptions, ExceptionsError};
 pub use format::Format;
 pub use input::{InputError, MAX_OBJECTS, MAX_TEXT, read_resources};
+pub use lines::locate;
 pub use registries::RepositoryPrefix;
 pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,
@@ -34,13 +43,15 @@ pub use report::{
 };
 pub use resource::{Placed, Resource, ResourceName};
 pub use scanner::{ScanOptions, Scanner};
-pub use settings::{Settings, SettingsError};
+pub use settings::{NotaryTrust, ProvenanceRoot, ProvenanceTable, Settings, SettingsError};
+pub use vulnerability::{Vex, Vulnerability};
 
 #[cfg(test)]
 pub(crate) mod tests {
     //! A report that tests of reports share.
 
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -69,6 +80,8 @@ pub(crate) mod tests {
                     _ => String::new(),
                 },
                 known: false,
+                line: None,
+                vulnerabilities: Arc::default(),
             };
             ControlResult::new(*control, vec![found])
         });

@@ -1,5 +1,7 @@
 //! What is scanned: a workload with its images, and which digest of them runs.
 
+use std::collections::BTreeMap;
+
 use countersign_crypto::Digest;
 use countersign_policy::images::{ImagesError, pod_spec_pointer, workload_images};
 use countersign_policy::{ContainerKind, GroupVersionKind};
@@ -56,6 +58,8 @@ pub struct Resource {
     pub images: Result<Vec<Placed>, ImagesError>,
     /// The object, for policies; for an image by itself, a pod which runs it.
     pub object: Option<Value>,
+    /// The lines of its file on which its images stand, by their paths; see [`super::locate`].
+    pub lines: BTreeMap<String, u64>,
     /// Whoever made it, for a pod that one of several alike.
     pub(super) owner: Option<String>,
 }
@@ -94,7 +98,7 @@ impl Resource {
             name: text("/metadata/name"),
             source: source.to_owned(),
         };
-        Some(Self { name, images, object: Some(object), owner })
+        Some(Self { name, images, object: Some(object), lines: BTreeMap::new(), owner })
     }
 
     /// An image by itself.
@@ -118,7 +122,7 @@ impl Resource {
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "image", "namespace": "default" },
             "spec": { "containers": [{ "name": "image", "image": image }] },
         });
-        Self { name, images: Ok(vec![placed]), object: Some(pod), owner: None }
+        Self { name, images: Ok(vec![placed]), object: Some(pod), lines: BTreeMap::new(), owner: None }
     }
 }
 

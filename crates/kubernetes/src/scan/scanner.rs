@@ -130,7 +130,7 @@ impl Scanner {
     }
 
     async fn resource(&self, resource: Resource) -> ResourceResult {
-        let Resource { name, images, object, .. } = resource;
+        let Resource { name, images, object, lines, .. } = resource;
         let active =
             || self.options.controls.iter().filter(|control| !self.skipped.contains_key(control)).copied();
         let images = match images {
@@ -152,6 +152,9 @@ impl Scanner {
         }
         if active().any(|control| control == Control::Policy) {
             by_control.insert(Control::Policy, self.policies(object, &images).await);
+        }
+        for image in by_control.values_mut().flatten() {
+            image.line = lines.get(&image.path).copied();
         }
         let controls = active()
             .filter_map(|control| Some(ControlResult::new(control, by_control.remove(&control)?)))
@@ -258,13 +261,19 @@ impl Scanner {
                 controls: controls.to_vec(),
                 settings: self.settings.clone(),
                 repository: self.options.repository.clone(),
+                listed: Arc::default(),
             };
+            let listed = look.listed.clone();
+            let results = self.decide(look).await;
+            let listed = std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
             let mut outcomes = BTreeMap::new();
-            for result in self.decide(look).await {
-                let outcome =
-                    Outcome { status: result.status, reason: result.reason, message: result.message };
+            for result in results {
+                let mut outcome = Outcome::new(result.status, result.reason, result.message);
                 match Control::parse(&result.rule) {
-                    Some(control) => drop(outcomes.insert(control, outcome)),
+                    Some(control) => {
+                        outcome.vulnerabilities = listed.get(&control).cloned().unwrap_or_default();
+                        outcomes.insert(control, outcome);
+                    }
                     // The look as a whole ended so.
                     None => outcomes.extend(controls.iter().map(|control| (*control, outcome.clone()))),
                 }
@@ -291,23 +300,32 @@ impl Scanner {
         let decision = decide(&self.options.policies, &request, &self.source, &*self.clock, BUDGET).await;
         if decision.results.is_empty() {
             let why = "no policy is about this resource";
-            return vec![whole(&Outcome {
-                status: RuleStatus::Skip,
-                reason: "no_policy".into(),
-                message: why.into(),
-            })];
+            return vec![whole(&Outcome::new(RuleStatus::Skip, "no_policy", why))];
         }
         decision.results.into_iter().map(|result| of_rule(result, images)).collect()
     }
 }
+
+/// What a control says that needs signers of Sigstore's kind.
+const SIGNERS: &str = "it needs to be told who may have signed: trustedCosignPublicKeys or trustedIdentities in --controls-config";
 
 /// Why a control cannot be checked with these options.
 fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str> {
     let settings = &options.settings;
     let (missing, why) = match control {
         Control::SignatureVerifies => (
-            !settings.names_signers(),
-            "it needs to be told who may have signed: trustedCosignPublicKeys or trustedIdentities in --controls-config",
+            !settings.names_signers() && settings.notary.is_none(),
+            "it needs to be told who may have signed: trustedCosignPublicKeys, trustedIdentities or notary in --controls-config",
+        ),
+        Control::Sbom => (!settings.names_signers(), SIGNERS),
+        Control::ScanFresh | Control::Vulnerabilities => (
+            !settings.names_signers() && settings.scanners.is_empty(),
+            "it needs to be told whose scans count: vulnerabilityScan.signers, trustedCosignPublicKeys or trustedIdentities \
+             in --controls-config",
+        ),
+        Control::ProvenanceLevel => (
+            settings.provenance.roots.is_empty(),
+            "it needs to be told who builds at which level: provenance.level and provenance.roots in --controls-config",
         ),
         Control::AllowedRegistries => {
             (settings.allowed.is_empty(), "it needs imageRepositoryAllowList in --controls-config")
@@ -317,9 +335,7 @@ fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str>
             "it needs publicRegistries or untrustedRegistries in --controls-config",
         ),
         Control::Policy => (options.policies.iter().next().is_none(), "it needs policies: --policy"),
-        Control::SignatureExists | Control::PinnedToDigest | Control::Sbom | Control::Provenance => {
-            return None;
-        }
+        Control::SignatureExists | Control::PinnedToDigest | Control::Provenance => return None,
     };
     missing.then_some(why)
 }
@@ -337,6 +353,8 @@ fn whole(outcome: &Outcome) -> ImageResult {
         message: outcome.message.clone(),
         next: String::new(),
         known: false,
+        line: None,
+        vulnerabilities: outcome.vulnerabilities.clone(),
     }
 }
 
@@ -352,11 +370,8 @@ fn placed_result(placed: &Placed, outcome: &Outcome) -> ImageResult {
 
 fn of_rule(result: RuleResult, images: &[Placed]) -> ImageResult {
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
-    let outcome = Outcome {
-        status: result.status,
-        reason: result.reason,
-        message: format!("{} ({}{rule})", result.message, result.policy),
-    };
+    let message = format!("{} ({}{rule})", result.message, result.policy);
+    let outcome = Outcome::new(result.status, result.reason, message);
     let place = images.iter().find(|placed| Some(&placed.image) == result.image.as_ref());
     let mut found = place.map_or_else(|| whole(&outcome), |placed| placed_result(placed, &outcome));
     found.digest = result.digest.map(|digest| digest.to_string());
@@ -416,7 +431,17 @@ impl Image {
             (Control::Provenance, _) => {
                 format!("countersign attest --type slsaprovenance1 --predicate FILE {image}")
             }
-            (Control::SignatureVerifies | Control::Policy, _) => format!("countersign tree {image}"),
+            (Control::ScanFresh, _) => format!(
+                "scan it (trivy image --format cosign-vuln -o scan.json {image}), then countersign attest --type vuln \
+                 --predicate scan.json {image}"
+            ),
+            (Control::Vulnerabilities, _) => format!(
+                "build it anew with what is fixed; or have somebody trusted say that it does no harm: countersign attest \
+                 --type openvex --predicate FILE {image}"
+            ),
+            (Control::SignatureVerifies | Control::Policy | Control::ProvenanceLevel, _) => {
+                format!("countersign tree {image}")
+            }
         }
     }
 }

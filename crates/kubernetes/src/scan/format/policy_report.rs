@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use countersign_crypto::HashAlgorithm;
 use serde_json::{Value, json};
 
+use super::vulnerabilities;
 use crate::scan::control::{Control, Severity};
 use crate::scan::report::{ImageResult, Report, Status};
 use crate::scan::resource::ResourceName;
@@ -61,10 +62,17 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         Severity::Critical => "critical",
     };
     let finding = format!("{} {resource} {} {}", control.id(), image.path, image.image);
-    json!({
+    let mut result = json!({
         "source": "countersign", "policy": control.id(), "rule": control.name(), "category": "Supply chain",
         "result": outcome, "severity": severity, "scored": true, "message": image.message, "resources": [object],
         "properties": { "path": image.path, "image": image.image, "digest": image.digest.clone().unwrap_or_default(),
             "reason": image.reason, "resultID": HashAlgorithm::Sha256.digest(finding.as_bytes()).to_hex() },
-    })
+    });
+    let lines = vulnerabilities(image);
+    if let Some(properties) =
+        result.pointer_mut("/properties").and_then(Value::as_object_mut).filter(|_| !lines.is_empty())
+    {
+        properties.insert("vulnerabilities".into(), lines.join("\n").into());
+    }
+    result
 }
