@@ -88,7 +88,15 @@ impl Arguments {
         };
         if self.smoke {
             let spell = Duration::from_millis(50);
-            Size { requests: 500, processes: 3, rounds: 5, spell, largest_tree: 4, proofs: 200, workloads: 50 }
+            Size {
+                requests: 500,
+                processes: 3,
+                rounds: 5,
+                spell,
+                largest_tree: 4,
+                proofs: 200,
+                workloads: 50,
+            }
         } else if self.long {
             Size { largest_tree: 7, ..full }
         } else {

@@ -79,7 +79,8 @@ pub(crate) async fn rows(table: &mut Table, work: &Path, workloads: usize) -> Re
     let timed = scan(workloads)?;
     let what = format!("scan of {workloads} workloads, {images} signed images (exists, verifies)");
     for (kind, took, goal) in [("cold", timed.cold, COLD), ("again, warm", timed.warm, WARM)] {
-        let beside = Beside::new(format!("goal {} at 1000", time(goal)), took.as_secs_f64() / goal.as_secs_f64());
+        let beside =
+            Beside::new(format!("goal {} at 1000", time(goal)), took.as_secs_f64() / goal.as_secs_f64());
         table.add(format!("{what}, {kind}"), time(took), [beside]);
     }
     let large = scan(workloads * 10)?;
@@ -88,7 +89,10 @@ pub(crate) async fn rows(table: &mut Table, work: &Path, workloads: usize) -> Re
         format!("{:.0} MiB", large.peak_mib),
         [
             Beside::new(format!("goal {MEMORY_MIB:.0} MiB at 10000"), large.peak_mib / MEMORY_MIB),
-            Beside::new(format!("{workloads} workloads {:.0} MiB", timed.peak_mib), large.peak_mib / timed.peak_mib),
+            Beside::new(
+                format!("{workloads} workloads {:.0} MiB", timed.peak_mib),
+                large.peak_mib / timed.peak_mib,
+            ),
         ],
     );
     Ok(())

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
-use countersign_policy::{Access, Decision, Operation, PolicySet, RuleResult, Status};
+use countersign_policy::{Access, Decision, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 
 use crate::review::{Answer, Outcome, Review, ReviewError};
 
@@ -47,6 +48,7 @@ pub struct Admission {
     secrets: bool,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
+    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Admission {
@@ -63,7 +65,14 @@ impl Admission {
     /// Judges by policies that are still to come; until then everything that is judged is refused.
     #[must_use]
     pub fn new(source: Arc<Source>, clock: Arc<dyn Clock>) -> Self {
-        Self { policies: RwLock::default(), exempt: BTreeSet::new(), secrets: true, source, clock }
+        Self {
+            policies: RwLock::default(),
+            exempt: BTreeSet::new(),
+            secrets: true,
+            source,
+            clock,
+            changed: watch::Sender::default(),
+        }
     }
 
     /// Never judges what is in these namespaces: without what runs there, nothing could repair the cluster.
@@ -84,6 +93,13 @@ impl Admission {
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
     pub fn set_policies(&self, policies: PolicySet) {
         *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells each time that other policies were put into place: trust and exceptions come with them.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The policies, once they are known.
@@ -124,9 +140,33 @@ impl Admission {
         }
     }
 
+    /// What policies decide about a request that somebody would make; nothing when it would not be judged. As in
+    /// [`answer`](Self::answer), `timeout` is how long the API server would wait.
+    pub async fn decide(
+        &self,
+        policies: &PolicySet,
+        mut request: Request,
+        timeout: Duration,
+    ) -> Option<Decision> {
+        if self.exempts(&request.namespace) {
+            return None;
+        }
+        if !self.secrets {
+            request.access = Access::default();
+        }
+        let budget = timeout.saturating_sub(RESERVE);
+        Some(decide(policies, &request, &self.source, &*self.clock, budget).await)
+    }
+
     /// By the namespace alone: what stands in an object proves nothing.
     fn is_exempt(&self, review: &Review) -> bool {
-        self.exempt.contains(&review.request.namespace)
+        self.exempts(&review.request.namespace)
+    }
+
+    /// Whether nothing in this namespace is judged.
+    #[must_use]
+    pub fn exempts(&self, namespace: &str) -> bool {
+        self.exempt.contains(namespace)
     }
 }
 

@@ -5,12 +5,16 @@
 //! - [`admit`] turns a review into a request for the policies, and their decision into an answer: admitted with images
 //!   pinned, refused with words, or warned.
 //! - [`api`] is the client of an API server: what policies ask of it, the policies in it.
+//! - [`continuous`] verifies what runs again and again, and tells what changed.
+//! - [`plan`] tells beforehand what would be refused of what a cluster runs.
 //! - [`policies`] puts policies into place, of files and of the cluster, as they change.
 //! - [`webhook`] serves that to API servers, with the certificates of [`certificate`].
 
 pub mod admit;
 pub mod api;
 pub mod certificate;
+pub mod continuous;
+pub mod plan;
 pub mod policies;
 pub mod review;
 pub mod scan;

@@ -1,6 +1,7 @@
 //! Arguments that several commands share.
 
 pub(crate) mod authority;
+pub(crate) mod cluster;
 pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;

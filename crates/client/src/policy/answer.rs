@@ -76,12 +76,12 @@ impl Source {
         self.flights.forget(question);
     }
 
-    /// The answer to a question.
-    pub(super) async fn answer(&self, question: &Question) -> Answered {
+    /// The answer to a question, not older than `since`.
+    pub(super) async fn answer(&self, question: &Question, since: Option<Instant>) -> Answered {
         if let Question::Trust(name) = question {
             return Answered { answer: self.trust(name), cached: false };
         }
-        self.flights.answer(question, kept_for, async || self.fetch(question).await).await
+        self.flights.answer(question, since, kept_for, async || self.fetch(question).await).await
     }
 
     async fn fetch(&self, question: &Question) -> Result<Answer, CouldNot> {

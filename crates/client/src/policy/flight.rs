@@ -28,10 +28,12 @@ pub(super) struct Flights {
 
 impl Flights {
     /// The kept answer, the answer that somebody waits for already, or a new one. When whoever waits for a new one goes
-    /// away, the next in line fetches it.
+    /// away, the next in line fetches it. With `since`, an answer from before it is not enough; that there was none is,
+    /// for as long as it is kept.
     pub(super) async fn answer<F>(
         &self,
         question: &Question,
+        since: Option<Instant>,
         kept_for: fn(&Question, &Result<Answer, CouldNot>) -> Duration,
         fetch: F,
     ) -> Answered
@@ -39,7 +41,7 @@ impl Flights {
         F: AsyncFnOnce() -> Result<Answer, CouldNot>,
     {
         let asked = Instant::now();
-        let cell = self.cell(question, kept_for);
+        let cell = self.cell(question, since, kept_for);
         let (at, answer) = cell
             .get_or_init(|| async {
                 let answer = fetch().await;
@@ -56,10 +58,15 @@ impl Flights {
     fn cell(
         &self,
         question: &Question,
+        since: Option<Instant>,
         kept_for: fn(&Question, &Result<Answer, CouldNot>) -> Duration,
     ) -> Cell {
-        let old =
-            |cell: &Cell| cell.get().is_some_and(|(at, answer)| at.elapsed() >= kept_for(question, answer));
+        let old = |cell: &Cell| {
+            cell.get().is_some_and(|(at, answer)| {
+                at.elapsed() >= kept_for(question, answer)
+                    || (answer.is_ok() && since.is_some_and(|since| *at < since))
+            })
+        };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.get(question).filter(|cell| !old(cell)) {
             return cell.clone();

@@ -52,18 +52,50 @@ pub async fn decide(
     clock: &dyn Clock,
     budget: Duration,
 ) -> Decision {
+    decide_with(policies, request, source, clock, budget, None).await
+}
+
+/// As [`decide`], by what is so now: no answer counts that is from before `since`. Several evaluations with the same
+/// `since` share what they ask for.
+pub async fn decide_anew(
+    policies: &PolicySet,
+    request: &Request,
+    source: &Source,
+    clock: &dyn Clock,
+    budget: Duration,
+    since: Instant,
+) -> Decision {
+    decide_with(policies, request, source, clock, budget, Some(since)).await
+}
+
+async fn decide_with(
+    policies: &PolicySet,
+    request: &Request,
+    source: &Source,
+    clock: &dyn Clock,
+    budget: Duration,
+    since: Option<Instant>,
+) -> Decision {
     let deadline = Instant::now() + budget;
     let mut known = Answers { answers: HashMap::new(), memo: source.memo() };
     let mut stale = HashSet::new();
-    let decision = rounds(policies, request, source, clock, deadline, &mut known, &mut stale).await;
-    if decision.admits() || stale.is_empty() || Instant::now() >= deadline {
+    let bounds = Bounds { deadline, since };
+    let decision = rounds(policies, request, source, clock, bounds, &mut known, &mut stale).await;
+    if decision.admits() || stale.is_empty() || since.is_some() || Instant::now() >= deadline {
         return decision;
     }
     for question in stale.drain() {
         source.forget(&question);
         known.answers.remove(&question);
     }
-    rounds(policies, request, source, clock, deadline, &mut known, &mut stale).await
+    rounds(policies, request, source, clock, bounds, &mut known, &mut stale).await
+}
+
+/// Between which times answers count.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    since: Option<Instant>,
+    deadline: Instant,
 }
 
 async fn rounds(
@@ -71,7 +103,7 @@ async fn rounds(
     request: &Request,
     source: &Source,
     clock: &dyn Clock,
-    deadline: Instant,
+    bounds: Bounds,
     known: &mut Answers<'_>,
     stale: &mut HashSet<Question>,
 ) -> Decision {
@@ -87,7 +119,7 @@ async fn rounds(
                 let text = format!("{question}: the policies ask more than {MAX_QUESTIONS} questions, or in more than {MAX_ROUNDS} rounds");
                 Err(CouldNot::new(CouldNotReason::Unsupported, text))
             } else {
-                match tokio::time::timeout_at(deadline, source.answer(&question)).await {
+                match tokio::time::timeout_at(bounds.deadline, source.answer(&question, bounds.since)).await {
                     Ok(answered) => return (question, answered.answer, answered.cached),
                     Err(_) => Err(CouldNot::new(
                         CouldNotReason::Unreachable,

@@ -18,11 +18,13 @@ mod input;
 mod level;
 mod lines;
 mod look;
+mod needs;
 mod own_settings;
 mod present;
 mod registries;
 mod report;
 mod resource;
+mod running;
 mod scanner;
 mod settings;
 mod severity;
@@ -41,7 +43,9 @@ pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,
     Thresholds, Verdict,
 };
-pub use resource::{Placed, Resource, ResourceName};
+pub(crate) use resource::Controller;
+pub use resource::{NotRead, Placed, Resource, ResourceName};
+pub use running::Running;
 pub use scanner::{ScanOptions, Scanner};
 pub use settings::{NotaryTrust, ProvenanceRoot, ProvenanceTable, Settings, SettingsError};
 pub use vulnerability::{Vex, Vulnerability};
@@ -69,6 +73,7 @@ pub(crate) mod tests {
                 container: "main".into(),
                 image: image.into(),
                 digest: (*status != Status::Unchecked).then(|| format!("sha256:{HEX}")),
+                policy: None,
                 status: *status,
                 reason: (*reason).into(),
                 message: (*message).into(),

@@ -63,6 +63,9 @@ pub struct ImageResult {
     /// The digest that was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The policy and the rule that say so, for a policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// How it ended.
     pub status: Status,
     /// A stable code.
