@@ -8,6 +8,7 @@ mod load;
 mod machine;
 mod process;
 mod raw;
+mod scan;
 mod services;
 mod table;
 mod verify;
@@ -69,6 +70,9 @@ enum Part {
     /// Open a log and ask it for proofs
     #[command(hide = true)]
     Open(growth::Open),
+    /// Scan a file of workloads
+    #[command(hide = true)]
+    Scan(scan::Scan),
 }
 
 impl Arguments {
@@ -80,10 +84,19 @@ impl Arguments {
             spell: Duration::from_secs(1),
             largest_tree: 6,
             proofs: 10_000,
+            workloads: 1000,
         };
         if self.smoke {
             let spell = Duration::from_millis(50);
-            Size { requests: 500, processes: 3, rounds: 5, spell, largest_tree: 4, proofs: 200 }
+            Size {
+                requests: 500,
+                processes: 3,
+                rounds: 5,
+                spell,
+                largest_tree: 4,
+                proofs: 200,
+                workloads: 50,
+            }
         } else if self.long {
             Size { largest_tree: 7, ..full }
         } else {
@@ -105,6 +118,7 @@ async fn main() -> Result<()> {
         Some(Part::Hello) => machine::serve_hello().await,
         Some(Part::Grow(grow)) => growth::grow(grow).await,
         Some(Part::Open(open)) => growth::open_and_prove(open).await,
+        Some(Part::Scan(scan)) => scan::scan(scan).await,
         None => all(&arguments).await,
     }
 }
@@ -144,6 +158,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
         table.add("verify one bundle: blob, public good, Rekor v1", "not measured", [why]);
     }
     growth::rows(&mut table, work.path(), size)?;
+    scan::rows(&mut table, work.path(), size.workloads).await?;
     let page = table.markdown();
     println!("{page}");
     if let Some(path) = &arguments.output {

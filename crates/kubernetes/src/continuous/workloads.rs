@@ -70,7 +70,7 @@ struct Kept {
 
 impl Kept {
     fn of(resource: Resource, whole: bool) -> Self {
-        let Resource { name, images, object, access, owner } = resource;
+        let Resource { name, images, object, access, owner, .. } = resource;
         Self { name, images, object: object.filter(|_| whole).map(lean), access, owner }
     }
 
@@ -128,7 +128,7 @@ impl Workload {
     pub(super) fn resource(&self) -> Resource {
         let Kept { name, images, object, access, owner } = self.kept.clone();
         let object = object.and_then(|text| serde_json::from_str(&text).ok());
-        Resource { name, images, object, access, owner }
+        Resource { name, images, object, lines: BTreeMap::new(), access, owner }
     }
 }
 
