@@ -180,7 +180,12 @@ impl Hook {
         if !secrets {
             admission = admission.without_secrets();
         }
-        let admission = Arc::new(admission.exempting(["kube-system".to_owned()]));
+        Self::of(admission.exempting(["kube-system".to_owned()])).await
+    }
+
+    /// What judges so, behind TLS.
+    pub(crate) async fn of(admission: Admission) -> Self {
+        let admission = Arc::new(admission);
         let names = vec![San::Dns("localhost".into()), San::ip([127, 0, 0, 1].into())];
         let keeper = Arc::new(Memory::default()) as Arc<dyn Keeper>;
         // The machine's own time: whoever connects checks by it.
