@@ -29,6 +29,8 @@ pub(crate) struct Size {
     pub(crate) largest_tree: u32,
     /// Proofs asked of each tree.
     pub(crate) proofs: u32,
+    /// Signed images that the admission webhook sees for the first time.
+    pub(crate) images: usize,
 }
 
 fn rate_row(table: &mut Table, what: &str, outcome: &Outcome, goal: f64, limit: Beside) {
