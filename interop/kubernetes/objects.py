@@ -1,13 +1,23 @@
 """Objects that are applied: workloads, and the definitions of kinds of others."""
 
-# Kyverno's own definition is a thousand lines; what is in a policy is read by the webhook.
-KYVERNO = {
-    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-    "metadata": {"name": "clusterpolicies.kyverno.io"},
-    "spec": {"group": "kyverno.io", "scope": "Cluster",
-             "names": {"kind": "ClusterPolicy", "plural": "clusterpolicies", "singular": "clusterpolicy"},
-             "versions": [{"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": {
-                 "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+
+def kind(group: str, name: str, plural: str, version="v1", scope="Cluster") -> dict:
+    """The definition of a kind of others, whatever is in it: theirs are a thousand lines each, and what is in a policy is
+    read by the webhook."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{plural}.{group}"},
+        "spec": {"group": group, "scope": scope,
+                 "names": {"kind": name, "plural": plural, "singular": name.lower()},
+                 "versions": [{"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": {
+                     "type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
+
+
+POLICY_KINDS = [
+    kind("kyverno.io", "ClusterPolicy", "clusterpolicies"),
+    kind("policies.kyverno.io", "ImageValidatingPolicy", "imagevalidatingpolicies"),
+    kind("policy.sigstore.dev", "ClusterImagePolicy", "clusterimagepolicies", "v1beta1"),
+]
 
 
 def pod(name: str, *images: str, namespace="default") -> dict:
