@@ -1,6 +1,7 @@
 //! Prints every figure of the project beside its limit or its peer, as a ratio. Figures only: nothing here fails
 //! because a machine is slow.
 
+mod admission;
 mod evidence;
 mod growth;
 mod instance;
@@ -51,6 +52,9 @@ struct Arguments {
     /// Where the logs and instances are made, to measure another disk than that of temporary files
     #[arg(long)]
     directory: Option<PathBuf>,
+    /// Only the admission webhook
+    #[arg(long)]
+    admission: bool,
     /// Write the table to this file as well
     #[arg(long)]
     output: Option<PathBuf>,
@@ -85,6 +89,7 @@ impl Arguments {
             largest_tree: 6,
             proofs: 10_000,
             workloads: 1000,
+            images: 10_000,
         };
         if self.smoke {
             let spell = Duration::from_millis(50);
@@ -96,6 +101,7 @@ impl Arguments {
                 largest_tree: 4,
                 proofs: 200,
                 workloads: 50,
+                images: 200,
             }
         } else if self.long {
             Size { largest_tree: 7, ..full }
@@ -134,6 +140,10 @@ async fn all(arguments: &Arguments) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("{}: build it with cargo build --release", given.display()))?;
     let mut table = Table::default();
+    if arguments.admission {
+        admission::rows(&mut table, &binary, work.path(), size).await?;
+        return written(&table, arguments);
+    }
     let machine = Machine::measure(&mut table, work.path(), size).await?;
     let instance = Instance::start(&binary, work.path().join("instance")).await?;
     let idle = at_rest(&mut table, &binary, &instance)?;
@@ -157,8 +167,13 @@ async fn all(arguments: &Arguments) -> Result<()> {
         let why = Beside::absent("the data of sigstore-conformance is not beside the clone");
         table.add("verify one bundle: blob, public good, Rekor v1", "not measured", [why]);
     }
+    admission::rows(&mut table, &binary, work.path(), size).await?;
     growth::rows(&mut table, work.path(), size)?;
     scan::rows(&mut table, work.path(), size.workloads).await?;
+    written(&table, arguments)
+}
+
+fn written(table: &Table, arguments: &Arguments) -> Result<()> {
     let page = table.markdown();
     println!("{page}");
     if let Some(path) = &arguments.output {

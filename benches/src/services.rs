@@ -31,6 +31,8 @@ pub(crate) struct Size {
     pub(crate) proofs: u32,
     /// How many workloads are scanned.
     pub(crate) workloads: usize,
+    /// Signed images that the admission webhook sees for the first time.
+    pub(crate) images: usize,
 }
 
 fn rate_row(table: &mut Table, what: &str, outcome: &Outcome, goal: f64, limit: Beside) {
