@@ -159,7 +159,10 @@ impl<'a> Deciding<'a> {
             .await;
             for (question, answer, cached) in answered {
                 // An error that is kept spares the registry; it is no evidence that could have changed.
-                if cached && answer.is_ok() && matches!(question, Question::Evidence(_) | Question::Attached(_)) {
+                if cached
+                    && answer.is_ok()
+                    && matches!(question, Question::Evidence(_) | Question::Attached(_))
+                {
                     stale.insert(question.clone());
                 }
                 known.answers.insert(question, answer);

@@ -17,7 +17,7 @@ use countersign_kubernetes::continuous::{
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
 use tokio::sync::mpsc;
 
-use super::{How, Ready, checks_something, source};
+use super::{How, Keep, Ready, checks_something, source};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
 use crate::commands::init::server_failure;
@@ -92,9 +92,10 @@ impl How {
             ));
         }
         self.watching(terminal, async {
-            let whole = controls.contains(&Control::Policy) && !self.policies.is_empty();
-            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, whole));
-            let first = self.which.read(terminal, paths, whole)?;
+            let objects = controls.contains(&Control::Policy) && !self.policies.is_empty();
+            let keep = Keep { objects, lines: false };
+            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, keep));
+            let first = self.which.read(terminal, paths, keep)?;
             if first.is_empty() {
                 return Err(Failure::usage("expected workloads with images, found none"));
             }
