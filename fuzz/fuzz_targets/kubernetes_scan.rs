@@ -2,7 +2,7 @@
 #![no_main]
 
 use countersign_kubernetes::scan::{
-    Baseline, Exceptions, RepositoryPrefix, Running, Settings, read_resources,
+    Baseline, Exceptions, RepositoryPrefix, Running, Settings, locate, read_resources,
 };
 use jiff::Timestamp;
 use libfuzzer_sys::fuzz_target;
@@ -16,9 +16,17 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(RepositoryPrefix::parse(&prefix.to_string()), Ok(prefix));
     }
     let mut running = Running::new(true, true);
-    for resource in read_resources(text, "seed").unwrap_or_default() {
+    let mut resources = read_resources(text, "seed").unwrap_or_default();
+    locate(text, &mut resources);
+    for resource in resources {
         if let Some(object) = &resource.object {
             let _ = running.take(object.clone());
+        }
+        for (path, line) in &resource.lines {
+            let images = resource.images.as_deref().unwrap_or_default();
+            let image = images.iter().find(|placed| placed.path == *path).expect("the image of a line");
+            let at = text.lines().nth(usize::try_from(line - 1).unwrap()).expect("a line that is there");
+            assert!(at.contains(&image.image), "the line names the image");
         }
         let object = resource.object.unwrap_or_default();
         for placed in resource.images.unwrap_or_default() {

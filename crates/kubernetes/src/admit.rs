@@ -5,13 +5,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide};
+use countersign_client::policy::{Source, decide_in_time};
 use countersign_clock::Clock;
-use countersign_policy::{Access, Decision, Operation, PolicySet, Request, RuleResult, Status};
+use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::load::{Limits, Load};
 use crate::review::{Answer, Outcome, Review, ReviewError};
+use crate::telling::Teller;
 
 /// What an answer needs after the policies were evaluated: the way back, and the API server's own work.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -46,6 +49,8 @@ pub struct Admission {
     policies: RwLock<Option<Arc<PolicySet>>>,
     exempt: BTreeSet<String>,
     secrets: bool,
+    load: Load,
+    teller: Option<Teller>,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
     changed: watch::Sender<u64>,
@@ -69,6 +74,8 @@ impl Admission {
             policies: RwLock::default(),
             exempt: BTreeSet::new(),
             secrets: true,
+            load: Load::default(),
+            teller: None,
             source,
             clock,
             changed: watch::Sender::default(),
@@ -88,6 +95,30 @@ impl Admission {
     pub const fn without_secrets(mut self) -> Self {
         self.secrets = false;
         self
+    }
+
+    /// Takes no more than this at once.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { load: Load::new(limits), ..self }
+    }
+
+    /// What bounds it.
+    pub(crate) const fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Tells of what is refused or warned about.
+    #[must_use]
+    pub fn telling(self, teller: Teller) -> Self {
+        Self { teller: Some(teller), ..self }
+    }
+
+    /// Takes the policies of the cluster as the objects that they are, for what is told of them.
+    pub(crate) fn set_objects(&self, policies: &[Document]) {
+        if let Some(teller) = &self.teller {
+            teller.set_policies(policies);
+        }
     }
 
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
@@ -126,9 +157,18 @@ impl Admission {
             return Answer { uid: review.uid, message, ..Answer::default() };
         };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
-        let deciding = decide(&policies, &review.request, &self.source, &*self.clock, budget);
+        let asked = Instant::now();
+        let Some(_turn) = self.load.turn(budget).await else { return busy(review.uid, budget) };
+        let left = budget.saturating_sub(asked.elapsed());
+        let deciding = decide_in_time(&policies, &review.request, &self.source, &*self.clock, left);
         match AssertUnwindSafe(deciding).catch_unwind().await {
-            Ok(decision) => answer(face, review.uid, decision),
+            Ok(decision) => {
+                let answer = answer(face, review.uid, &decision);
+                if let Some(teller) = &self.teller {
+                    teller.tell(face, &review.request, &decision, &answer);
+                }
+                answer
+            }
             // Its text stands in the log, where the panic wrote it.
             Err(_) => Answer {
                 uid: review.uid,
@@ -155,7 +195,7 @@ impl Admission {
             request.access = Access::default();
         }
         let budget = timeout.saturating_sub(RESERVE);
-        Some(decide(policies, &request, &self.source, &*self.clock, budget).await)
+        Some(decide_in_time(policies, &request, &self.source, &*self.clock, budget).await)
     }
 
     /// By the namespace alone: what stands in an object proves nothing.
@@ -178,6 +218,19 @@ fn is_judged(review: &Review) -> bool {
         && !matches!(request.subresource.as_str(), "status" | "scale" | "binding" | "eviction")
 }
 
+fn busy(uid: String, waited: Duration) -> Answer {
+    Answer {
+        uid,
+        outcome: Outcome::Busy,
+        message: format!(
+            "countersign: could not be checked: as many reviews as are allowed are evaluated (--max-reviews), and none ended \
+             within {} s; try again in a moment, or run more replicas",
+            waited.as_secs()
+        ),
+        ..Answer::default()
+    }
+}
+
 fn unreadable(error: &ReviewError) -> Answer {
     Answer {
         uid: error.uid.clone().unwrap_or_default(),
@@ -187,7 +240,7 @@ fn unreadable(error: &ReviewError) -> Answer {
     }
 }
 
-fn answer(face: Face, uid: String, decision: Decision) -> Answer {
+fn answer(face: Face, uid: String, decision: &Decision) -> Answer {
     let refusing: Vec<&RuleResult> = decision.results.iter().filter(|result| result.denies()).collect();
     let answer = Answer {
         uid,
@@ -203,8 +256,8 @@ fn answer(face: Face, uid: String, decision: Decision) -> Answer {
     };
     if refusing.is_empty() {
         return match face {
-            Face::Mutate => Answer { outcome: Outcome::Admitted, pins: decision.pins, ..answer },
-            Face::Validate => unpinned(answer, &decision),
+            Face::Mutate => Answer { outcome: Outcome::Admitted, pins: decision.pins.clone(), ..answer },
+            Face::Validate => unpinned(answer, decision),
         };
     }
     // That something could not be checked is told only where nothing was found to be wrong.
@@ -246,7 +299,7 @@ fn lines(mut lines: Vec<String>) -> String {
 }
 
 /// A result as one paragraph for people: which image, what of it, by which policy.
-fn line(result: &RuleResult) -> String {
+pub(crate) fn line(result: &RuleResult) -> String {
     const UNCHECKED: &str = "could not be checked";
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
     // Most policies name the image themselves.

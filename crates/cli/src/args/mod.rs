@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+pub(crate) mod alerts;
 pub(crate) mod authority;
 pub(crate) mod cluster;
 pub(crate) mod identity;

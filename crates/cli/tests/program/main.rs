@@ -32,3 +32,4 @@ mod scan;
 mod signing;
 mod support;
 mod tools;
+mod watch;

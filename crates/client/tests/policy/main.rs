@@ -1,12 +1,15 @@
 //! Policies driven over a registry in the test: what is asked, how often, and what is believed for how long.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
+mod elsewhere;
 #[path = "../../../registry/tests/it/images.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
+
+mod trust_roots;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -2,9 +2,16 @@
 
 mod cluster;
 mod configuration;
+mod controller;
+mod events;
 mod follow;
 mod keeper;
+mod lease;
 mod listing;
+mod object;
+mod pace;
+mod reports;
+mod watch;
 mod workloads;
 
 use std::path::Path;
@@ -15,11 +22,18 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
-pub use configuration::keep_bundle;
+pub use configuration::keep_configurations;
+pub use controller::{follow_controller, read_controller};
+pub use events::{Doing, Event, EventCounts, EventWriter, Events, Reason, Reporter, events};
 pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;
 pub use kube::Client;
+pub use lease::{Candidate, while_leading};
 pub use listing::Listing;
+pub use object::ObjectRef;
+use pace::Complaints;
+pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
+pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
 
 /// How long an API server may take to answer. A watch is silent for longer.
@@ -111,7 +125,7 @@ enum Trouble {
     #[error("not found")]
     NotFound,
     #[error(
-        "{0}; whoever asks (kubectl auth whoami; in a pod its service account) needs the right to read it"
+        "{0}; whoever asks (kubectl auth whoami; in a pod its service account) needs the right to do that"
     )]
     Forbidden(String),
     #[error("it was changed by somebody else")]

@@ -3,7 +3,7 @@
 //! Pods come first, then what makes them: `ReplicaSet`s and `Job`s before `Deployment`s and `CronJob`s. Of each pod only its images
 //! are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use countersign_crypto::Digest;
 use countersign_policy::images::{pod_spec_pointer, workload_images};
@@ -77,6 +77,7 @@ impl Running {
                 name: group.name,
                 images: Ok(images),
                 object: group.pod,
+                lines: BTreeMap::new(),
                 access: group.access,
                 owner: None,
             }

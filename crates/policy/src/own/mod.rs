@@ -151,12 +151,19 @@ impl Said {
     }
 }
 
-/// `30d`, `12h`: days have 24 hours here.
-fn age(text: &str) -> Result<SignedDuration, String> {
+/// A time as people write it: `30d`, `12h`, `1m30s`. Days have 24 hours here.
+///
+/// # Errors
+/// In words, what was expected.
+pub fn duration(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("expected a time such as 30d or 12h, found \"{text}\"");
     let span: Span = text.parse().map_err(|_| wrong())?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    if age.is_positive() { Ok(age) } else { Err(wrong()) }
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())
+}
+
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let wrong = |age| format!("expected a time that has passed, such as 30d or 12h, found {age:#}");
+    duration(text).and_then(|age| if age.is_positive() { Ok(age) } else { Err(wrong(age)) })
 }
 
 fn check_kind(api_version: &str, kind: &str, expected: &str) -> Result<(), ReadError> {

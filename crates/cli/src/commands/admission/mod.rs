@@ -1,6 +1,7 @@
 //! `countersign admission`: the admission webhook of Kubernetes.
 
 mod plan;
+mod reverify;
 mod serve;
 
 use clap::{Args, Subcommand};

@@ -15,6 +15,7 @@ use countersign_policy::PolicySet;
 use super::{CODES, How, RegistriesScan, Roots, Which, checks_something, found, source};
 use crate::args::cluster::ClusterArgs;
 use crate::commands::admission::{texts, unusable};
+use crate::commands::policy;
 use crate::failure::{Failure, NETWORK, Outcome};
 use crate::out::{Terminal, block_on};
 
@@ -25,6 +26,7 @@ use crate::out::{Terminal, block_on};
   countersign scan cluster                                  all controls over the cluster of the current context
   countersign scan cluster -n shop,prod --context staging
   countersign scan cluster --cluster-policies --format policyreport | kubectl apply -f -
+  countersign scan cluster --watch --alert-file changes.jsonl   go on, and tell what changes
   countersign scan control C-0237 -v                        one control, and what passes too",
     after_help = CODES
 )]
@@ -74,6 +76,7 @@ impl ClusterScan {
 
 impl WorkloadScan {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
+        self.how.watch.check_off("one workload")?;
         self.how.live(terminal, &Control::ALL, &self.cluster, async |live, scanner| {
             let mut listing = live.listing(&self.how.which, scanner);
             if listing.namespaces.included.is_empty() {
@@ -136,11 +139,16 @@ impl Live {
     }
 
     fn listing(&self, which: &Which, scanner: &Scanner) -> Listing {
-        let set = |names: &[String]| names.iter().cloned().collect();
-        let namespaces =
-            Namespaces { included: set(&which.include_namespaces), excluded: set(&which.exclude_namespaces) };
         let whole = scanner.needs_objects() && !scanner.skipped().contains_key(&Control::Policy);
-        Listing { namespaces, whole, secrets: self.secrets }
+        Listing { namespaces: which.namespaces(), whole, secrets: self.secrets }
+    }
+}
+
+impl Which {
+    /// The namespaces of a cluster that are meant.
+    pub(super) fn namespaces(&self) -> Namespaces {
+        let set = |names: &[String]| names.iter().cloned().collect();
+        Namespaces { included: set(&self.include_namespaces), excluded: set(&self.exclude_namespaces) }
     }
 }
 
@@ -152,6 +160,9 @@ impl How {
         controls: &[Control],
         cluster: &ClusterArgs,
     ) -> Outcome {
+        if self.watch.is_on()? {
+            return self.watch_cluster(terminal, controls, cluster);
+        }
         self.live(terminal, controls, cluster, async |live, scanner| {
             let resources = live.listing(&self.which, scanner).start(live.client.clone());
             Ok(scanner.scan_stream(resources).await)
@@ -167,9 +178,9 @@ impl How {
     ) -> Outcome {
         self.registry.check_no_login()?;
         let ready = self.ready(terminal)?;
-        let (policies, trust) = if cluster.cluster_policies {
+        let (policies, trust, objects) = if cluster.cluster_policies {
             self.may_have_policies("--cluster-policies", controls)?;
-            (PolicySet::default(), self.roots(&ready.settings, controls, Default::default())?)
+            (PolicySet::default(), self.roots(&ready.settings, controls)?, Vec::new())
         } else {
             self.policies(&ready.settings, controls)?
         };
@@ -179,8 +190,12 @@ impl How {
             let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
-                scanner = scanner.by_policies(self.of_cluster(cluster, &live.client, source, trust).await?);
+                let policies = self.of_cluster(cluster, &live.client, Arc::clone(&source), trust).await?;
+                scanner = scanner.by_policies(policies);
+            } else {
+                source.set_trust_objects(objects);
             }
+            policy::tell_trust_troubles(terminal, &source).await;
             checks_something(&scanner, controls)?;
             scan(&live, &scanner).await
         })?;
@@ -210,6 +225,7 @@ impl How {
         if !texts.is_empty() {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
         }
+        policies.set_controller(cluster.no_match(client).await?);
         policies.set_cluster(cluster.policies(client).await?);
         admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
     }

@@ -10,7 +10,12 @@ mod pretty;
 mod prometheus;
 mod sarif;
 
-use super::report::{ControlSummary, Report, Status};
+use countersign_http::text::printable;
+
+use super::report::{ControlSummary, ImageResult, Report, Status};
+
+/// How many vulnerabilities of one image are shown.
+const MAX_VULNERABILITIES: usize = 20;
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +97,21 @@ pub(super) fn audit(audit: &super::Audit) -> String {
 /// A score as people read it.
 fn score(score: Option<f64>) -> String {
     score.map_or_else(|| "–".to_owned(), |score| format!("{score:.1} %"))
+}
+
+/// The vulnerabilities of a result, a line each; there may be very many, and JSON has them all.
+pub(crate) fn vulnerabilities(image: &ImageResult) -> Vec<String> {
+    let mut lines: Vec<String> = image
+        .vulnerabilities
+        .iter()
+        .take(MAX_VULNERABILITIES)
+        .map(|one| printable(&one.to_string()))
+        .collect();
+    let more = image.vulnerabilities.len().saturating_sub(lines.len());
+    if more > 0 {
+        lines.push(format!("and {more} more, which --format json lists"));
+    }
+    lines
 }
 
 /// What a page lists, and under which title.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countersign_http::text::printable;
 
-use super::score;
+use super::{score, vulnerabilities};
 use crate::scan::audit::{Audit, Usage};
 use crate::scan::report::{ControlResult, Report, ResourceResult, Status};
 
@@ -132,6 +132,9 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
             let place = place.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
             details.push_str(&printable(&format!("{} {place}", control.control.id())));
             details.push('\n');
+            for line in vulnerabilities(image) {
+                details.push_str(&format!("       - {line}\n"));
+            }
             if !image.next.is_empty() {
                 details.push_str(&format!("       next: {}\n", printable(&image.next)));
             }

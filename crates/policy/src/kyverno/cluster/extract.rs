@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::references;
 use super::schema::Extractor;
-use crate::images::{ContainerKind, ImageUse, ImagesError, MAX_IMAGES, workload_images};
+use crate::images::{ContainerKind, ImageUse, ImagesError, MAX_IMAGES, pod_spec_pointer, workload_images};
 use crate::kyverno::jmespath::{Budget, Expression};
 use crate::read::ReadError;
 use crate::request::{Operation, Request};
@@ -55,6 +55,11 @@ impl Extractors {
             all.insert(kind.clone(), prepared);
         }
         Ok(Self(all))
+    }
+
+    /// The kinds they are for that are no workloads.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = String> {
+        self.0.keys().filter(|kind| pod_spec_pointer(kind).is_none()).cloned()
     }
 
     /// Whether an extractor makes a name of what is written, so that what is written cannot be replaced.
