@@ -1,6 +1,5 @@
 //! `countersign admission serve`: the webhook, running.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
