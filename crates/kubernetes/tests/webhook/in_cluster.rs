@@ -167,7 +167,7 @@ async fn a_pull_secret_that_is_not_there_hinders_nothing_until_the_registry_refu
 }
 
 /// A ClusterPolicy of Kyverno over the images of a registry.
-fn kyverno(registry: &Registry, key: &countersign_crypto::KeyPair, more: Value) -> Value {
+fn kyverno(registry: &Registry, key: &countersign_crypto::KeyPair, more: &Value) -> Value {
     let mut entry = json!({"imageReferences": [format!("{}/*", registry.host)], "attestors": [{"entries": [
         {"keys": {"publicKeys": key.public_key().to_pem(), "rekor": {"ignoreTlog": true}, "ctlog": {"ignoreSCT": true}}}]}]});
     entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -189,7 +189,7 @@ async fn a_secret_that_a_policy_names_without_a_namespace_is_of_the_webhooks_own
     for (place, admitted) in [("countersign/pull", true), ("shop/pull", false), ("kyverno/pull", false)] {
         let secrets = [(place.to_owned(), pull_secret(&registry))].into();
         let hook = Hook::in_cluster(Kube(Arc::new(Inner { secrets, ..Inner::default() }))).await;
-        hook.admission.set_policies(set(&[kyverno(&registry, &own, credentials.clone())]));
+        hook.admission.set_policies(set(&[kyverno(&registry, &own, &credentials)]));
         let answer = hook.review("/mutate", &review("CREATE", &pod(&[&image]))).await;
         assert_eq!(answer.allowed(), admitted, "{place} {answer:?}");
         assert!(admitted || answer.message().contains("countersign/pull"), "{answer:?}");
@@ -359,7 +359,7 @@ async fn k08_exceptions_hold_in_namespaces_that_may_have_any_and_each_is_judged_
         excepting("by-name", json!({"kinds": ["Pod"], "names": ["app"], "namespaces": ["elsewhere"]})),
         excepting("by-namespace", json!({"kinds": ["Pod"], "names": ["other"], "namespaces": ["shop"]})),
     ];
-    let policy = kyverno(&registry, &own, json!({}));
+    let policy = kyverno(&registry, &own, &json!({}));
     for (exceptions, allowed, admitted) in [
         (vec![whole.clone()], &[][..], false),
         (vec![whole.clone()], &["platform"], false),
@@ -378,7 +378,7 @@ async fn k08_exceptions_hold_in_namespaces_that_may_have_any_and_each_is_judged_
 async fn a_custom_resource_is_judged_and_pinned_by_an_extractor() {
     let (registry, signed, own) = bench().await;
     registry.put("unsigned").await;
-    let mut policy = kyverno(&registry, &own, json!({}));
+    let mut policy = kyverno(&registry, &own, &json!({}));
     let rule = &mut policy["spec"]["rules"][0];
     rule["match"]["any"][0]["resources"]["kinds"] = json!(["tekton.dev/v1/Task"]);
     rule["imageExtractors"] = json!({"Task": [{"path": "/spec/steps/*/image"}]});
