@@ -10,6 +10,7 @@
 
 mod attestations;
 mod converting;
+mod custom;
 mod examples;
 mod exceptions;
 mod reading;

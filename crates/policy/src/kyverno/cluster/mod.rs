@@ -44,6 +44,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use self::convert::convert;
+pub(crate) use self::extract::Extractors;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
