@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign_client::policy::{Source, decide};
 use countersign_clock::Clock;
-use countersign_policy::{Access, Decision, Document, Operation, PolicySet, RuleResult, Status};
+use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
@@ -160,6 +160,24 @@ impl Admission {
                 ..Answer::default()
             },
         }
+    }
+
+    /// What policies decide about a request that somebody would make; nothing when it would not be judged. As in
+    /// [`answer`](Self::answer), `timeout` is how long the API server would wait.
+    pub async fn decide(
+        &self,
+        policies: &PolicySet,
+        mut request: Request,
+        timeout: Duration,
+    ) -> Option<Decision> {
+        if self.exempts(&request.namespace) {
+            return None;
+        }
+        if !self.secrets {
+            request.access = Access::default();
+        }
+        let budget = timeout.saturating_sub(RESERVE);
+        Some(decide(policies, &request, &self.source, &*self.clock, budget).await)
     }
 
     /// By the namespace alone: what stands in an object proves nothing.

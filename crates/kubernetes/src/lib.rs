@@ -7,6 +7,7 @@
 //! - [`telling`] makes events of what was refused or warned about.
 //! - [`api`] is the client of an API server: what policies ask of it, the policies in it.
 //! - [`continuous`] verifies what runs again and again, and tells what changed.
+//! - [`plan`] tells beforehand what would be refused of what a cluster runs.
 //! - [`policies`] puts policies into place, of files and of the cluster, as they change.
 //! - [`policy_report`] is the form of reports that clusters keep.
 //! - [`webhook`] serves that to API servers, with the certificates of [`certificate`].
@@ -15,6 +16,7 @@ pub mod admit;
 pub mod api;
 pub mod certificate;
 pub mod continuous;
+pub mod plan;
 pub mod policies;
 pub mod policy_report;
 pub mod review;

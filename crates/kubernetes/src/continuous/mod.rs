@@ -8,6 +8,7 @@
 //! - [`Metrics`] are what is so now.
 
 mod alert;
+mod exporter;
 mod judge;
 mod metrics;
 mod schedule;
@@ -17,6 +18,7 @@ mod verifier;
 mod workloads;
 
 pub use alert::{Alert, Change, Standing};
+pub use exporter::serve_metrics;
 pub use judge::{AdmissionJudge, Judge, Judging, ScanJudge};
 pub use metrics::Metrics;
 pub use sink::{Sink, SinkError, Sinks};

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
-use countersign_policy::images::ImagesError;
+use countersign_policy::Access;
 use serde_json::Value;
 
 use super::state::State;
-use crate::scan::{Placed, Resource, ResourceName};
+use crate::scan::{NotRead, Placed, Resource, ResourceName};
 
 /// What `kubectl apply` keeps for itself: the object once more.
 const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -61,15 +61,16 @@ pub(super) type Id = u64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Kept {
     name: ResourceName,
-    images: Result<Vec<Placed>, ImagesError>,
+    images: Result<Vec<Placed>, NotRead>,
     object: Option<Box<str>>,
+    access: Access,
     owner: Option<String>,
 }
 
 impl Kept {
     fn of(resource: Resource, whole: bool) -> Self {
-        let Resource { name, images, object, owner } = resource;
-        Self { name, images, object: object.filter(|_| whole).map(lean), owner }
+        let Resource { name, images, object, access, owner } = resource;
+        Self { name, images, object: object.filter(|_| whole).map(lean), access, owner }
     }
 
     fn bytes(&self) -> usize {
@@ -122,9 +123,9 @@ impl Workload {
 
     /// What is judged. A text that was written here can be read.
     pub(super) fn resource(&self) -> Resource {
-        let Kept { name, images, object, owner } = self.kept.clone();
+        let Kept { name, images, object, access, owner } = self.kept.clone();
         let object = object.and_then(|text| serde_json::from_str(&text).ok());
-        Resource { name, images, object, owner }
+        Resource { name, images, object, access, owner }
     }
 }
 

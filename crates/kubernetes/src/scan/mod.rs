@@ -18,6 +18,7 @@ mod present;
 mod registries;
 mod report;
 mod resource;
+mod running;
 mod scanner;
 mod settings;
 
@@ -32,7 +33,9 @@ pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,
     Thresholds, Verdict,
 };
-pub use resource::{Placed, Resource, ResourceName};
+pub(crate) use resource::Controller;
+pub use resource::{NotRead, Placed, Resource, ResourceName};
+pub use running::Running;
 pub(crate) use scanner::NO_POLICY;
 pub use scanner::{ScanOptions, Scanner};
 pub use settings::{Settings, SettingsError};

@@ -8,9 +8,12 @@ use std::time::Duration;
 use countersign_client::policy::{Source, decide, decide_anew};
 use countersign_clock::Clock;
 use countersign_crypto::Digest;
-use countersign_policy::{CouldNotReason, Policy, PolicySet, Request, RuleResult, Status as RuleStatus};
+use countersign_policy::{
+    Access, CouldNotReason, Policy, PolicySet, Request, RuleResult, Status as RuleStatus,
+};
 use countersign_registry::{Reference, Repository};
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::future;
+use futures_util::stream::{self, Stream, StreamExt as _};
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -19,6 +22,7 @@ use super::control::Control;
 use super::look::{self, Look, Outcome, Resolve};
 use super::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 use super::resource::{Placed, Resource};
+use super::running::{forms_of, is_image};
 use super::settings::Settings;
 
 /// The longest time that is spent on one image, or on the policies over one resource.
@@ -42,6 +46,9 @@ pub struct ScanOptions {
 /// What is known of an image; whoever asks for the same meanwhile waits for the same answer.
 type Once<K, V> = Mutex<HashMap<K, Arc<OnceCell<V>>>>;
 
+/// What was asked, and with whose credentials: what some may see is nothing to others.
+type Asked<T> = (Arc<Access>, T);
+
 /// What controls say of a digest.
 type Outcomes = Arc<BTreeMap<Control, Outcome>>;
 
@@ -56,9 +63,9 @@ pub struct Scanner {
     since: Option<Instant>,
     clock: Arc<dyn Clock + Send + Sync>,
     skipped: BTreeMap<Control, String>,
-    tags: Once<String, Result<Digest, Outcome>>,
-    indexes: Once<String, Result<Arc<Index>, Outcome>>,
-    looks: Once<(Repository, Digest), Outcomes>,
+    tags: Once<Asked<String>, Result<Digest, Outcome>>,
+    indexes: Once<Asked<String>, Result<Arc<Index>, Outcome>>,
+    looks: Once<Asked<(Repository, Digest)>, Outcomes>,
 }
 
 /// An index, and what stands in it.
@@ -153,18 +160,25 @@ impl Scanner {
         &self.skipped
     }
 
-    /// Scans resources as they come. The results stand in their order. A resource without images has none; of running pods of
-    /// one workload that are alike, the first is looked at.
+    /// Scans resources. The results stand in their order. A resource without images has none; of running pods of one workload
+    /// that are alike, the first is looked at.
     pub async fn scan(&self, resources: impl IntoIterator<Item = Resource>) -> Report {
+        self.scan_stream(stream::iter(resources)).await
+    }
+
+    /// Scans resources as they come; no more of them are held than are looked at.
+    pub async fn scan_stream(&self, resources: impl Stream<Item = Resource>) -> Report {
         let mut seen = HashSet::new();
-        let fresh = resources.into_iter().filter(|resource| match (&resource.owner, &resource.images) {
-            (_, Ok(images)) if images.is_empty() => false,
-            (Some(owner), Ok(images)) => {
-                seen.insert((resource.name.namespace.clone(), owner.clone(), images.clone()))
-            }
-            _ => true,
+        let fresh = resources.filter(move |resource| {
+            future::ready(match (&resource.owner, &resource.images) {
+                (_, Ok(images)) if images.is_empty() => false,
+                (Some(owner), Ok(images)) => {
+                    seen.insert((resource.name.namespace.clone(), owner.clone(), images.clone()))
+                }
+                _ => true,
+            })
         });
-        let results: Vec<ResourceResult> = stream::iter(fresh)
+        let results: Vec<ResourceResult> = fresh
             .map(|resource| self.resource(resource))
             .buffered(self.options.at_once.max(1))
             .collect()
@@ -174,14 +188,15 @@ impl Scanner {
     }
 
     async fn resource(&self, resource: Resource) -> ResourceResult {
-        let Resource { name, images, object, .. } = resource;
+        let Resource { name, images, object, access, .. } = resource;
+        let access = Arc::new(access);
         let active =
             || self.options.controls.iter().filter(|control| !self.skipped.contains_key(control)).copied();
         let images = match images {
             Ok(images) => images,
             Err(error) => {
                 // What cannot be read is not without images.
-                let outcome = Outcome::could_not("malformed", error.to_string());
+                let outcome = Outcome::could_not(error.reason, error.message);
                 let all =
                     active().map(|control| ControlResult::new(control, vec![whole(&outcome)])).collect();
                 return ResourceResult { resource: name, controls: all };
@@ -189,13 +204,13 @@ impl Scanner {
         };
         let mut by_control: BTreeMap<Control, Vec<ImageResult>> = BTreeMap::new();
         for placed in &images {
-            let image = self.image(placed).await;
+            let image = self.image(placed, &access).await;
             for control in active().filter(|control| *control != Control::Policy) {
                 by_control.entry(control).or_default().push(image.result(placed, control, &self.settings));
             }
         }
         if active().any(|control| control == Control::Policy) {
-            by_control.insert(Control::Policy, self.policies(object, &images).await);
+            by_control.insert(Control::Policy, self.policies(object, &images, &access).await);
         }
         let controls = active()
             .filter_map(|control| Some(ControlResult::new(control, by_control.remove(&control)?)))
@@ -204,13 +219,14 @@ impl Scanner {
     }
 
     /// What is known of an image, looked at when a control needs it.
-    async fn image(&self, placed: &Placed) -> Image {
+    async fn image(&self, placed: &Placed, access: &Arc<Access>) -> Image {
         let reference = match Reference::parse(&placed.image) {
             Ok(reference) => reference,
             Err(error) => {
                 return Image {
                     reference: Err(error.to_string()),
                     digest: None,
+                    moved: None,
                     outcomes: Err(Outcome::could_not("malformed", error.to_string())),
                 };
             }
@@ -226,15 +242,19 @@ impl Scanner {
         let mut image = Image {
             reference: Ok(reference.clone()),
             digest: pinned.or(placed.running),
+            moved: None,
             outcomes: Ok(Arc::default()),
         };
+        if self.options.controls.contains(&Control::PinnedToDigest) {
+            image.moved = self.moved(&reference, placed.running, access).await;
+        }
         if looks.is_empty() {
             return image;
         }
         let (digest, within, is_there) = match (pinned, placed.running) {
             (Some(digest), _) => (digest, None, false),
             (None, Some(digest)) => (digest, Some(reference.clone()), false),
-            (None, None) => match self.resolve(&reference).await {
+            (None, None) => match self.resolve(&reference, access).await {
                 Ok(digest) => (digest, None, true),
                 Err(outcome) => {
                     image.outcomes = Err(outcome);
@@ -243,19 +263,19 @@ impl Scanner {
             },
         };
         image.digest = Some(digest);
-        let mut outcomes = self.look(reference.at(digest), digest, is_there, &looks).await;
+        let mut outcomes = self.look(reference.at(digest), is_there, &looks, access).await;
         let failed =
             |outcomes: &Outcomes| outcomes.values().any(|outcome| outcome.status == RuleStatus::Fail);
         if let Some(tag) = within.filter(|_| failed(&outcomes)) {
-            outcomes = self.with_index(&tag, digest, outcomes, &looks).await;
+            outcomes = self.with_index((&tag, access), digest, outcomes, &looks).await;
         }
         image.outcomes = Ok(outcomes);
         image
     }
 
-    async fn resolve(&self, reference: &Reference) -> Result<Digest, Outcome> {
-        let once = cell(&self.tags, reference.to_string());
-        let resolve = || async { Ok(one(self.decide(Resolve(reference.clone())).await)?.0) };
+    async fn resolve(&self, reference: &Reference, access: &Arc<Access>) -> Result<Digest, Outcome> {
+        let once = cell(&self.tags, (access.clone(), reference.to_string()));
+        let resolve = || async { Ok(one(self.decide(Resolve(reference.clone()), access).await)?.0) };
         once.get_or_init(resolve).await.clone()
     }
 
@@ -263,17 +283,17 @@ impl Scanner {
     /// index behind the tag that it was drawn by.
     async fn with_index(
         &self,
-        tag: &Reference,
+        (tag, access): (&Reference, &Arc<Access>),
         digest: Digest,
         outcomes: Outcomes,
         looks: &[Control],
     ) -> Outcomes {
-        let other = match self.index(tag).await {
+        let other = match self.index(tag, access).await {
             // A tag that is gone has no index, and the image was looked at.
             Err(outcome) if outcome.reason == CouldNotReason::NotFound.code() => return outcomes,
             Err(outcome) => Arc::new(looks.iter().map(|control| (*control, outcome.clone())).collect()),
             Ok(index) if !index.images.contains(&digest.to_string()) => return outcomes,
-            Ok(index) => self.look(tag.at(index.digest), index.digest, true, looks).await,
+            Ok(index) => self.look(tag.at(index.digest), true, looks, access).await,
         };
         let better = |(control, own): (&Control, &Outcome)| {
             let outcome =
@@ -283,17 +303,24 @@ impl Scanner {
         Arc::new(outcomes.iter().map(better).collect())
     }
 
-    async fn index(&self, tag: &Reference) -> Result<Arc<Index>, Outcome> {
-        let once = cell(&self.indexes, tag.to_string());
+    async fn index(&self, tag: &Reference, access: &Arc<Access>) -> Result<Arc<Index>, Outcome> {
+        let once = cell(&self.indexes, (access.clone(), tag.to_string()));
         let read = || async {
-            let found = one(self.decide(look::Index(tag.clone())).await)?;
+            let found = one(self.decide(look::Index(tag.clone()), access).await)?;
             Ok(Arc::new(Index { digest: found.0, images: found.1.properties.into_keys().collect() }))
         };
         once.get_or_init(read).await.clone()
     }
 
-    async fn look(&self, image: Reference, digest: Digest, is_there: bool, controls: &[Control]) -> Outcomes {
-        let once = cell(&self.looks, (image.repository().clone(), digest));
+    async fn look(
+        &self,
+        image: Reference,
+        is_there: bool,
+        controls: &[Control],
+        access: &Arc<Access>,
+    ) -> Outcomes {
+        let Some(digest) = image.digest().copied() else { return Arc::default() };
+        let once = cell(&self.looks, (access.clone(), (image.repository().clone(), digest)));
         let look = || async {
             let look = Look {
                 image,
@@ -304,7 +331,7 @@ impl Scanner {
                 repository: self.options.repository.clone(),
             };
             let mut outcomes = BTreeMap::new();
-            for result in self.decide(look).await {
+            for result in self.decide(look, access).await {
                 let outcome =
                     Outcome { status: result.status, reason: result.reason, message: result.message };
                 match Control::parse(&result.rule) {
@@ -318,9 +345,10 @@ impl Scanner {
         once.get_or_init(look).await.clone()
     }
 
-    async fn decide(&self, policy: impl Policy + 'static) -> Vec<RuleResult> {
+    async fn decide(&self, policy: impl Policy + 'static, access: &Access) -> Vec<RuleResult> {
         let set = PolicySet::new(vec![Box::new(policy)]);
-        self.decided(&set, &Request::of_object(Value::Null)).await
+        let request = Request { access: access.clone(), ..Request::of_object(Value::Null) };
+        self.decided(&set, &request).await
     }
 
     async fn decided(&self, policies: &PolicySet, request: &Request) -> Vec<RuleResult> {
@@ -332,15 +360,49 @@ impl Scanner {
         decision.results
     }
 
-    /// What the given policies say of a resource.
-    async fn policies(&self, object: Option<Value>, images: &[Placed]) -> Vec<ImageResult> {
+    /// What is different about a tag by now, when something runs that was drawn by it. What cannot be told is nothing.
+    async fn moved(&self, tag: &Reference, running: Option<Digest>, access: &Arc<Access>) -> Option<String> {
+        let running = running.filter(|_| tag.digest().is_none())?;
+        match self.index(tag, access).await {
+            Ok(index) if index.digest == running || index.images.contains(&running.to_string()) => None,
+            Ok(index) => Some(format!("{running} runs, and the tag names {} now", index.digest)),
+            Err(outcome) if outcome.reason == CouldNotReason::NotFound.code() => {
+                Some(format!("{running} runs, and the tag is gone"))
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// What the given policies say of a resource: by what its tags name, and by what runs where that is something else.
+    async fn policies(
+        &self,
+        object: Option<Value>,
+        images: &[Placed],
+        access: &Arc<Access>,
+    ) -> Vec<ImageResult> {
         let Some(object) = object else {
             let outcome =
                 Outcome::could_not("no_object", "policies are about objects, and this one was not kept");
             return vec![whole(&outcome)];
         };
-        let request = Request { background: true, ..Request::of_object(object) };
-        let results = self.decided(&self.policies, &request).await;
+        let mut moved = Vec::new();
+        for placed in images {
+            let is_moved = match Reference::parse(&placed.image) {
+                Ok(tag) => self.moved(&tag, placed.running, access).await.is_some(),
+                Err(_) => false,
+            };
+            moved.extend(placed.running.filter(|_| is_moved).map(|digest| (placed, digest)));
+        }
+        let mut results: Vec<RuleResult> = Vec::new();
+        for object in forms_of(object, images, &moved) {
+            let background = Request::of_object(object);
+            let request = Request { background: true, access: (**access).clone(), ..background };
+            for result in self.decided(&self.policies, &request).await {
+                if !results.contains(&result) {
+                    results.push(result);
+                }
+            }
+        }
         if results.is_empty() {
             let why = "no policy is about this resource";
             return vec![whole(&Outcome {
@@ -416,7 +478,8 @@ fn of_rule(result: RuleResult, images: &[Placed]) -> ImageResult {
         reason: result.reason,
         message: format!("{} ({policy})", result.message),
     };
-    let place = images.iter().find(|placed| Some(&placed.image) == result.image.as_ref());
+    let is = |placed: &&Placed| result.image.as_ref().is_some_and(|image| is_image(&placed.image, image));
+    let place = images.iter().find(is);
     let mut found = place.map_or_else(|| whole(&outcome), |placed| placed_result(placed, &outcome));
     found.digest = result.digest.map(|digest| digest.to_string());
     found.policy = Some(policy);
@@ -436,6 +499,8 @@ const fn status(status: RuleStatus) -> Status {
 struct Image {
     reference: Result<Reference, String>,
     digest: Option<Digest>,
+    /// What is different about its tag by now.
+    moved: Option<String>,
     outcomes: Result<Outcomes, Outcome>,
 }
 
@@ -451,6 +516,9 @@ impl Image {
                 .unwrap_or_else(|| Outcome::could_not("unusable", "nobody answered")),
         };
         let mut result = placed_result(placed, &outcome);
+        if let Some(moved) = self.moved.as_ref().filter(|_| control == Control::PinnedToDigest) {
+            result.message = format!("{}; {moved}", result.message);
+        }
         result.digest = self.digest.map(|digest| digest.to_string());
         if matches!(result.status, Status::Failed | Status::Unchecked) {
             result.next = self.next(control, result.status, placed);

@@ -13,7 +13,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::admit::Face;
-use crate::api::EventCounts;
 use crate::review::Answer;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -57,7 +56,8 @@ impl Default for Metrics {
         let unchecked = Counter::default();
         let (policies, unusable, certificate, connections) =
             (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
-        let mut registry = Registry::with_prefix("countersign_admission");
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix("countersign_admission");
         registry.register("reviews", "Reviews answered, by how they ended", reviews.clone());
         registry.register("review_duration_seconds", "Time to answer a review", durations.clone());
         registry.register("rules_unchecked", "Rules that could not be checked", unchecked.clone());
@@ -70,7 +70,7 @@ impl Default for Metrics {
         );
         registry.register("connections", "Connections open now", connections.clone());
         Self {
-            registry: Mutex::new(registry),
+            registry: Mutex::new(all),
             reviews,
             durations,
             unchecked,
@@ -83,6 +83,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Puts others on the page too, under names of their own.
+    pub fn add(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(super) fn review(&self, face: Face, answer: &Answer, took: Duration) {
         let webhook = face.code();
         self.reviews.get_or_create(&ReviewLabels { webhook, outcome: answer.outcome.code() }).inc();
@@ -97,19 +102,6 @@ impl Metrics {
     /// How many policies cannot be read.
     pub fn unusable(&self, count: usize) {
         self.unusable.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Shows what became of events too.
-    pub fn events(&self, counts: &EventCounts) {
-        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        for (name, help, counter) in [
-            ("events_written", "Events written", &counts.written),
-            ("events_repeated", "Events told again, and counted with a later write", &counts.repeated),
-            ("events_dropped", "Events dropped because too many waited", &counts.dropped),
-            ("events_failed", "Events that the API server did not take", &counts.failed),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
     }
 
     pub(super) fn certificate(&self, not_after: Timestamp) {

@@ -14,6 +14,7 @@ use countersign_kubernetes::api::{
     ApiCluster, Client, Reporter, SecretKeeper, connect, events, follow_policies, keep_bundle,
 };
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
+use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
 use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
@@ -21,6 +22,7 @@ use countersign_policy::Glob;
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
+use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
@@ -39,6 +41,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     before_help = "Examples:
   countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
   countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
+  countersign admission serve --cluster --reverify 10m              what runs is verified again, and changes are told
   countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
@@ -83,6 +86,8 @@ pub(crate) struct Serve {
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
     #[command(flatten)]
+    reverify: ReverifyArgs,
+    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -92,6 +97,7 @@ pub(crate) struct Serve {
 struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
+    source: Arc<Source>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
@@ -114,6 +120,7 @@ impl Serve {
     async fn serve(&self, terminal: &Terminal) -> Result<(), Failure> {
         let told = told_to_end()?;
         tokio::pin!(told);
+        let reverifying = self.reverify.read()?;
         let parts = self.parts().await?;
         let running = async {
             let certificates = Arc::new(self.certificates(&parts).await?);
@@ -123,6 +130,9 @@ impl Serve {
             if let Some(client) = &parts.client {
                 tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
+                if let Some(reverifying) = reverifying {
+                    tokio::spawn(self.reverification(client, &parts).run(reverifying));
+                }
             }
             let options = WebhookOptions {
                 listen: self.listen,
@@ -169,7 +179,7 @@ impl Serve {
         let metrics = Arc::new(Metrics::default());
         if let Some(client) = &client {
             let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
-            metrics.events(events.counts());
+            metrics.add(|registry| events.counts().register(registry));
             tokio::spawn(writer.run());
             admission = admission.telling(Teller::new(events));
         }
@@ -177,7 +187,7 @@ impl Serve {
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Arc::new(Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
-            source,
+            source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
             installation,
             exceptions: exceptions
@@ -191,7 +201,21 @@ impl Serve {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, policies, metrics })
+        Ok(Parts { client, admission, source, policies, metrics })
+    }
+
+    fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
+        let metrics = ContinuousMetrics::default();
+        parts.metrics.add(|registry| metrics.register(registry));
+        Reverification {
+            client: client.clone(),
+            admission: Arc::clone(&parts.admission),
+            source: Arc::clone(&parts.source),
+            metrics,
+            page: Arc::clone(&parts.metrics),
+            namespace: self.own_namespace(),
+            lease: format!("{}-reverify", self.name),
+        }
     }
 
     fn own_namespace(&self) -> String {
@@ -242,11 +266,11 @@ fn reporter(name: &str) -> Reporter {
 }
 
 /// The files that are meant, and what is in them.
-fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
+pub(in crate::commands) fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
     files(paths)?.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
 }
 
-fn unusable(error: &FileError) -> Failure {
+pub(in crate::commands) fn unusable(error: &FileError) -> Failure {
     Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
 }
 
