@@ -184,6 +184,8 @@ mod tests {
                 message: "expected, found".into(),
                 next: "countersign tree r.example/a:1".into(),
                 known: false,
+                line: None,
+                vulnerabilities: Default::default(),
             };
             ControlResult::new(*control, vec![image])
         });
