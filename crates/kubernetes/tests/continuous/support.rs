@@ -66,6 +66,8 @@ impl Judge for Told {
                     message: "expected a signature, found none".into(),
                     next: "countersign tree".into(),
                     known: false,
+                    line: None,
+                    vulnerabilities: Default::default(),
                 }
             });
             let controls = vec![ControlResult::new(Control::SignatureExists, images.collect())];
