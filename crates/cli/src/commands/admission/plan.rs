@@ -17,7 +17,7 @@ use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
-use crate::commands::policy::{tell_trust_troubles, Roots, without_repository};
+use crate::commands::policy::{Roots, tell_trust_troubles, without_repository};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
 use crate::out::{Terminal, block_on};
 
