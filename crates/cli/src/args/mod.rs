@@ -7,6 +7,7 @@ pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod registry;
+pub(crate) mod reports;
 pub(crate) mod services;
 pub(crate) mod witness;
 

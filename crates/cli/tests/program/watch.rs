@@ -157,6 +157,8 @@ fn what_cannot_be_watched_or_told_is_refused_at_once() {
         (&["scan", "--verify-rate", "1", "web.json"], "--verify-rate is for changes"),
         (&["scan", "--interval", "1m", "web.json"], "--watch"),
         (&["scan", "--metrics-listen", "127.0.0.1:0", "web.json"], "--watch"),
+        (&["scan", "--reports", "auto", "web.json"], "--watch"),
+        (&["scan", "--watch", "--reports", "auto", "web.json"], "--reports is for what a cluster runs"),
         (&["scan", "--watch", "-"], "standard input cannot be read again"),
         (&["scan", "--watch", "--interval", "0s", "web.json"], "expected an interval"),
         (&["scan", "--watch", "--format", "sarif", "web.json"], "pretty or json"),
@@ -244,6 +246,8 @@ fn what_cannot_be_watched_or_told_is_refused_at_once() {
         ),
         (&["admission", "serve", "--policy", "p.yaml", "--reverify", "10m"], "--cluster"),
         (&["admission", "serve", "--cluster", "--reverify", "10ms"], "at least 1s"),
+        (&["admission", "serve", "--cluster", "--reports", "off"], "--reverify"),
+        (&["admission", "serve", "--cluster", "--reverify", "10m", "--reports", "all"], "policyreport"),
         (
             &["admission", "serve", "--cluster", "--alert-file", "a"],
             "--alert-file is for changes of what runs, which --reverify tells",

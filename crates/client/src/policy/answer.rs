@@ -86,7 +86,7 @@ impl Source {
         self.objects.fetch(now).await
     }
 
-    /// Waits until [`Source::fetch_trust_roots`] has something to do: a repository is due, or the objects are others.
+    /// Waits until [`Source::fetch_trust_roots`] may have something to do or to tell.
     pub async fn trust_roots_due(&self) {
         self.objects.due().await;
     }

@@ -24,6 +24,8 @@ use crate::trust::HttpTransport;
 const REFRESH: Duration = Duration::from_secs(3600);
 /// How soon it is asked again after something went wrong.
 const RETRY: Duration = Duration::from_secs(30);
+/// How often it is looked whether something has ended.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// How long it may take to fetch one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -140,13 +142,15 @@ impl TrustObjects {
         told
     }
 
-    /// Waits until a repository is due, or the objects have changed.
+    /// Waits until a repository is due, something may have ended, or the objects have changed.
     pub(super) async fn due(&self) {
-        let next = held(&self.entries)
-            .values()
-            .filter_map(|entry| entry.elsewhere.as_ref())
-            .map(|elsewhere| held(&elsewhere.got).due)
-            .min();
+        let next = {
+            let entries = held(&self.entries);
+            let elsewhere = entries.values().filter_map(|entry| entry.elsewhere.as_ref());
+            let due = elsewhere.map(|elsewhere| held(&elsewhere.got).due).min();
+            let look = Instant::now() + LOOK_AGAIN;
+            (!entries.is_empty()).then(|| due.map_or(look, |due| due.min(look)))
+        };
         let waited = async {
             match next {
                 Some(next) => tokio::time::sleep_until(next).await,

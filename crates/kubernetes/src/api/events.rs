@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -136,6 +137,18 @@ pub struct EventCounts {
     pub dropped: Counter,
     /// The API server did not take them.
     pub failed: Counter,
+}
+
+impl EventCounts {
+    /// Shows them on a page of metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("countersign_events");
+        registry.register("written", "Events written", self.written.clone());
+        let repeated = "Events told again, and counted with a later write";
+        registry.register("repeated", repeated, self.repeated.clone());
+        registry.register("dropped", "Events dropped because too many waited", self.dropped.clone());
+        registry.register("failed", "Events that the API server did not take", self.failed.clone());
+    }
 }
 
 /// Takes events. Clones share one queue.

@@ -13,6 +13,7 @@ use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -60,6 +61,18 @@ pub struct ReportCounts {
     pub dropped: Counter,
     /// The API server did not take them.
     pub failed: Counter,
+}
+
+impl ReportCounts {
+    /// Shows them on a page of metrics.
+    pub fn register(&self, registry: &mut Registry) {
+        let registry = registry.sub_registry_with_prefix("countersign_reports");
+        registry.register("written", "Reports written", self.written.clone());
+        registry.register("unchanged", "Reports that say what is there", self.unchanged.clone());
+        registry.register("removed", "Reports taken away", self.removed.clone());
+        registry.register("dropped", "Reports dropped because too many waited", self.dropped.clone());
+        registry.register("failed", "Reports that the API server did not take", self.failed.clone());
+    }
 }
 
 /// What is to be written of a resource.

@@ -142,10 +142,10 @@ impl Verifier {
         self
     }
 
-    /// Keeps a report in the cluster of each workload.
+    /// Keeps a report in the cluster of each workload, if this is there.
     #[must_use]
-    pub fn reporting(self, reports: Reports) -> Self {
-        Self { reports: Some(reports), ..self }
+    pub fn reporting(self, reports: Option<Reports>) -> Self {
+        Self { reports, ..self }
     }
 
     /// Verifies what the news tell of, until nobody tells any more.

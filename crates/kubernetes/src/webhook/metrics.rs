@@ -13,7 +13,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::admit::Face;
-use crate::api::EventCounts;
 use crate::review::Answer;
 
 /// How the names of all of them begin.
@@ -117,20 +116,6 @@ impl Metrics {
     /// How many trust roots cannot be used, or not be fetched anew.
     pub(crate) fn trust_roots_unusable(&self, count: usize) {
         self.trust_roots.set(i64::try_from(count).unwrap_or(i64::MAX));
-    }
-
-    /// Shows what became of events too.
-    pub fn events(&self, counts: &EventCounts) {
-        let mut all = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let registry = all.sub_registry_with_prefix(PREFIX);
-        for (name, help, counter) in [
-            ("events_written", "Events written", &counts.written),
-            ("events_repeated", "Events told again, and counted with a later write", &counts.repeated),
-            ("events_dropped", "Events dropped because too many waited", &counts.dropped),
-            ("events_failed", "Events that the API server did not take", &counts.failed),
-        ] {
-            registry.register(name, help, counter.clone());
-        }
     }
 
     pub(super) fn certificate(&self, not_after: Timestamp) {

@@ -167,7 +167,7 @@ async fn a_pull_secret_that_is_not_there_hinders_nothing_until_the_registry_refu
 }
 
 /// A ClusterPolicy of Kyverno over the images of a registry.
-fn kyverno(registry: &Registry, key: &countersign_crypto::KeyPair, more: Value) -> Value {
+fn kyverno(registry: &Registry, key: &countersign_crypto::KeyPair, more: &Value) -> Value {
     let mut entry = json!({"imageReferences": [format!("{}/*", registry.host)], "attestors": [{"entries": [
         {"keys": {"publicKeys": key.public_key().to_pem(), "rekor": {"ignoreTlog": true}, "ctlog": {"ignoreSCT": true}}}]}]});
     entry.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -189,7 +189,7 @@ async fn a_secret_that_a_policy_names_without_a_namespace_is_of_the_webhooks_own
     for (place, admitted) in [("countersign/pull", true), ("shop/pull", false), ("kyverno/pull", false)] {
         let secrets = [(place.to_owned(), pull_secret(&registry))].into();
         let hook = Hook::in_cluster(Kube(Arc::new(Inner { secrets, ..Inner::default() }))).await;
-        hook.admission.set_policies(set(&[kyverno(&registry, &own, credentials.clone())]));
+        hook.admission.set_policies(set(&[kyverno(&registry, &own, &credentials)]));
         let answer = hook.review("/mutate", &review("CREATE", &pod(&[&image]))).await;
         assert_eq!(answer.allowed(), admitted, "{place} {answer:?}");
         assert!(admitted || answer.message().contains("countersign/pull"), "{answer:?}");
@@ -244,28 +244,6 @@ async fn a_cluster_that_hangs_is_a_denial_in_time_that_says_so() {
     assert_eq!(cluster.0.most.load(Ordering::SeqCst), 1, "one asks, the others wait for it");
     cluster.0.hangs.store(false, Ordering::SeqCst);
     assert!(hook.review("/mutate", &asked).await.allowed());
-}
-
-#[tokio::test]
-async fn the_shortest_time_of_a_policy_that_is_about_the_request_ends_it() {
-    let (registry, image, own) = bench().await;
-    registry.hang();
-    let took = async |seconds: u32, kind: &str| {
-        let mut policy = kyverno(&registry, &own, json!({}));
-        policy["spec"]["webhookTimeoutSeconds"] = json!(seconds);
-        policy["spec"]["rules"][0]["match"]["any"][0]["resources"]["kinds"] = json!([kind]);
-        let hook = Hook::start(vec![signed_by("acme", &registry, &own)]).await;
-        let mut policies = load(read_documents(&policy.to_string()).unwrap()).unwrap();
-        policies.policies.push(signed_by("acme", &registry, &own));
-        hook.admission.set_policies(policies.into_policy_set(&[]));
-        let started = std::time::Instant::now();
-        let answer = hook.review("/validate?timeout=3s", &review("CREATE", &pod(&[&image]))).await;
-        assert!(!answer.allowed(), "{answer:?}");
-        started.elapsed().as_millis()
-    };
-    let (shorter, elsewhere, longer) = tokio::join!(took(1, "Pod"), took(1, "Job"), took(30, "Pod"));
-    assert!((1000..1900).contains(&shorter), "{shorter}");
-    assert!(elsewhere >= 2000 && longer >= 2000, "the API server's own: {elsewhere} {longer}");
 }
 
 /// The policies of a cluster, put into place as they come.
@@ -381,7 +359,7 @@ async fn k08_exceptions_hold_in_namespaces_that_may_have_any_and_each_is_judged_
         excepting("by-name", json!({"kinds": ["Pod"], "names": ["app"], "namespaces": ["elsewhere"]})),
         excepting("by-namespace", json!({"kinds": ["Pod"], "names": ["other"], "namespaces": ["shop"]})),
     ];
-    let policy = kyverno(&registry, &own, json!({}));
+    let policy = kyverno(&registry, &own, &json!({}));
     for (exceptions, allowed, admitted) in [
         (vec![whole.clone()], &[][..], false),
         (vec![whole.clone()], &["platform"], false),
@@ -400,7 +378,7 @@ async fn k08_exceptions_hold_in_namespaces_that_may_have_any_and_each_is_judged_
 async fn a_custom_resource_is_judged_and_pinned_by_an_extractor() {
     let (registry, signed, own) = bench().await;
     registry.put("unsigned").await;
-    let mut policy = kyverno(&registry, &own, json!({}));
+    let mut policy = kyverno(&registry, &own, &json!({}));
     let rule = &mut policy["spec"]["rules"][0];
     rule["match"]["any"][0]["resources"]["kinds"] = json!(["tekton.dev/v1/Task"]);
     rule["imageExtractors"] = json!({"Task": [{"path": "/spec/steps/*/image"}]});

@@ -18,7 +18,7 @@ pub(crate) mod units;
 pub mod variables;
 
 pub use cluster::ClusterPolicy;
-pub(crate) use cluster::convert;
+pub(crate) use cluster::{Extractors, convert};
 pub use conditions::{Conditions, Outcome};
 pub use context::Context;
 pub use exception::PolicyException;

@@ -21,7 +21,7 @@ use crate::images::ImageUse;
 use crate::judge::{Fact, What};
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::Request;
+use crate::request::{CustomObject, Request};
 
 /// The rule of `signedBy`, in results.
 const SIGNED: &str = "signedBy";
@@ -35,9 +35,13 @@ impl Policy for ImagePolicy {
         self.lints.clone()
     }
 
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        self.custom.kinds().map(CustomObject::Kind).collect()
+    }
+
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let mut told = Told { policy: self, results: Vec::new(), pins: Vec::new() };
-        let images = request.judged_images();
+        let images = self.custom.judged_images(request, ask.now());
         if images.as_ref().is_ok_and(Vec::is_empty) {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -52,7 +56,7 @@ impl Policy for ImagePolicy {
         }
         let mut open = false;
         match images {
-            Err(error) => told.ended(None, "", Status::Fail, "images_malformed", error.to_string()),
+            Err(error) => told.ended(None, "", Status::Fail, "images_malformed", error),
             Ok(images) => {
                 for (name, uses) in by_name(&images) {
                     open |= told.image(name, &uses, ask);

@@ -32,6 +32,7 @@ use self::schema::{Attestation, CouldNotCheck, DigestRule, Object, Which};
 use self::scope::Scope;
 use self::who::{Reader, Who};
 use crate::decision::{Action, PolicyKind, PolicyName};
+use crate::kyverno::Extractors;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -48,6 +49,8 @@ const MAX_LIST: usize = 64;
 pub struct ImagePolicy {
     name: PolicyName,
     images: Images,
+    /// Where images stand in objects that are no workloads.
+    custom: Extractors,
     scope: Scope,
     signed_by: Option<Who>,
     attestations: Vec<Said>,
@@ -108,6 +111,7 @@ impl ImagePolicy {
                 name: object.metadata.name,
             },
             images: Images::read(&spec.images, &spec.except_images)?,
+            custom: Extractors::at(&spec.custom_resources, "spec.customResources")?,
             scope: Scope::read(&spec.namespaces, spec.namespace_selector, spec.object_selector)?,
             signed_by,
             attestations,

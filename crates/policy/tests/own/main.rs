@@ -11,6 +11,7 @@
 mod attestations;
 mod converting;
 mod converting_others;
+mod custom;
 mod examples;
 mod exceptions;
 mod languages;

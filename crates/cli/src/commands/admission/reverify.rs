@@ -7,16 +7,20 @@ use clap::Args;
 use countersign_client::policy::Source;
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{Candidate, Client, Events, Namespaces, Watching, while_leading};
+use countersign_kubernetes::api::{
+    Candidate, Client, Events, Namespaces, ReportOptions, Watching, reports as reports_of, while_leading,
+};
 use countersign_kubernetes::continuous::sink::event::EventSink;
 use countersign_kubernetes::continuous::{
     AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier,
 };
 use countersign_kubernetes::scan::{Control, ScanOptions, Scanner, Settings};
+use countersign_kubernetes::webhook::Metrics as Page;
 use countersign_policy::PolicySet;
 use tokio::sync::{mpsc, watch};
 
 use crate::args::alerts::AlertArgs;
+use crate::args::reports::ReportsName;
 use crate::failure::Failure;
 use crate::out::parse_duration;
 
@@ -31,6 +35,9 @@ pub(super) struct ReverifyArgs {
     /// Verify what runs again in this interval, such as 10m, and tell what changed; one of several replicas does it
     #[arg(long, value_name = "INTERVAL", value_parser = interval, requires = "cluster")]
     reverify: Option<Duration>,
+    /// Which reports of what runs are kept in the cluster
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "auto", requires = "reverify")]
+    reports: ReportsName,
     #[command(flatten)]
     alerts: AlertArgs,
 }
@@ -39,6 +46,7 @@ pub(super) struct ReverifyArgs {
 pub(super) struct Reverifying {
     options: Options,
     sinks: Vec<Arc<dyn Sink>>,
+    reports: Option<ReportOptions>,
 }
 
 /// Where it is done, and by what.
@@ -49,6 +57,8 @@ pub(super) struct Reverification {
     /// At the workloads.
     pub(super) events: Option<Events>,
     pub(super) metrics: Metrics,
+    /// Shows what becomes of reports.
+    pub(super) page: Arc<Page>,
     /// Where the lease lies, and its name.
     pub(super) namespace: String,
     pub(super) lease: String,
@@ -65,6 +75,7 @@ impl ReverifyArgs {
             (Some(interval), _) => Ok(Some(Reverifying {
                 options: self.alerts.options(interval, AT_ONCE)?,
                 sinks: self.alerts.sinks()?,
+                reports: self.reports.options(interval),
             })),
         }
     }
@@ -73,7 +84,7 @@ impl ReverifyArgs {
 impl Reverification {
     /// Verifies while the lease is ours, for ever.
     pub(super) async fn run(self, asked: Reverifying) {
-        let Reverifying { options: pace, mut sinks } = asked;
+        let Reverifying { options: pace, mut sinks, reports } = asked;
         sinks.extend(self.events.map(|events| Arc::new(EventSink::new(events)) as Arc<dyn Sink>));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (leads, told) = watch::channel(false);
@@ -92,6 +103,12 @@ impl Reverification {
         };
         let scanner = Scanner::new(options, self.source, Arc::new(SystemClock));
         let judge = Arc::new(AdmissionJudge::new(self.admission, scanner));
+        let reports = reports.map(|options| {
+            let (reports, writer) = reports_of(self.client.clone(), options, Arc::clone(&clock));
+            self.page.add(|registry| reports.counts().register(registry));
+            tokio::spawn(writer.run());
+            reports
+        });
         let (metrics, client) = (self.metrics, self.client);
         while_leading(told, || {
             let active = Active::new(&metrics);
@@ -102,7 +119,7 @@ impl Reverification {
                 metrics.clone(),
                 Arc::clone(&clock),
             );
-            let verifier = verifier.rechecked_by(rechecker.clone());
+            let verifier = verifier.rechecked_by(rechecker.clone()).reporting(reports.clone());
             let (news, telling) = mpsc::channel(NEWS);
             let watching =
                 Watching { namespaces: Namespaces::default(), secrets: true }.run(client.clone(), news);

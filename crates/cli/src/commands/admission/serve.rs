@@ -1,6 +1,5 @@
 //! `countersign admission serve`: the webhook, running.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -233,7 +232,7 @@ impl Serve {
         let mut told = None;
         if let Some(client) = &client {
             let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
-            metrics.events(events.counts());
+            metrics.add(|registry| events.counts().register(registry));
             tokio::spawn(writer.run());
             admission = admission.telling(Teller::new(events.clone()));
             told = Some(events);
@@ -272,6 +271,7 @@ impl Serve {
             source: Arc::clone(&parts.source),
             events: parts.events.clone(),
             metrics,
+            page: Arc::clone(&parts.metrics),
             namespace: self.own_namespace(),
             lease: format!("{}-reverify", self.name),
         }

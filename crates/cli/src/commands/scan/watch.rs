@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::policy::{Cluster, NoCluster};
 use countersign_clock::SystemClock;
-use countersign_kubernetes::api::{ApiCluster, Watching};
+use countersign_kubernetes::api::{ApiCluster, Watching, reports};
 use countersign_kubernetes::continuous::sink::lines::{Form, Lines};
 use countersign_kubernetes::continuous::{
     Metrics, News, Origin, Rechecker, ScanJudge, Sinks, Verifier, serve_metrics,
@@ -17,9 +17,10 @@ use countersign_kubernetes::continuous::{
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
 use tokio::sync::mpsc;
 
-use super::{How, Ready, checks_something, source};
+use super::{How, Keep, Ready, checks_something, source};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
+use crate::args::reports::ReportsName;
 use crate::commands::init::server_failure;
 use crate::commands::policy::{self, files, text_of};
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
@@ -47,6 +48,9 @@ pub(super) struct WatchArgs {
     /// Serve Prometheus' metrics there
     #[arg(long, value_name = "ADDRESS:PORT", requires = "watch")]
     metrics_listen: Option<SocketAddr>,
+    /// Keep reports of what runs in the cluster, and which
+    #[arg(long, value_enum, value_name = "WHICH", default_value = "off", requires = "watch")]
+    reports: ReportsName,
     #[command(flatten)]
     alerts: AlertArgs,
 }
@@ -91,10 +95,15 @@ impl How {
                 "standard input cannot be read again and again; name a file or a directory",
             ));
         }
+        if self.watch.reports != ReportsName::Off {
+            return Err(Failure::usage("--reports is for what a cluster runs, not for files")
+                .next("countersign scan cluster --watch --reports auto"));
+        }
         self.watching(terminal, async {
-            let whole = controls.contains(&Control::Policy) && !self.policies.is_empty();
-            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, whole));
-            let first = self.which.read(terminal, paths, whole)?;
+            let objects = controls.contains(&Control::Policy) && !self.policies.is_empty();
+            let keep = Keep { objects, lines: false };
+            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, keep));
+            let first = self.which.read(terminal, paths, keep)?;
             if first.is_empty() {
                 return Err(Failure::usage("expected workloads with images, found none"));
             }
@@ -148,8 +157,13 @@ impl How {
             let watch = self.prepare(terminal, controls, Arc::clone(&cluster)).await?;
             let (news, telling) = mpsc::channel(NEWS);
             let watching = Watching { namespaces: self.which.namespaces(), secrets: !args.no_pull_secrets };
+            let reports = self.watch.reports.options(self.interval()).map(|options| {
+                let (reports, writer) = reports(client.clone(), options, Arc::new(SystemClock));
+                tokio::spawn(writer.run());
+                reports
+            });
             tokio::select! {
-                () = watch.verifier.run(telling) => {}
+                () = watch.verifier.reporting(reports).run(telling) => {}
                 () = watching.run(client, news) => {}
                 () = self.follow(controls, cluster, &watch.judge, &watch.rechecker) => {}
                 told = ended() => told?,

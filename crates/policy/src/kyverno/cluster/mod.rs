@@ -45,6 +45,7 @@ use serde_json::Value;
 
 pub(crate) use self::convert::convert;
 pub(super) use self::convert::images as patterns;
+pub(crate) use self::extract::Extractors;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
