@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide_in_time};
+use countersign_client::policy::{Deciding, Source, decide_in_time};
 use countersign_clock::Clock;
 use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
@@ -181,12 +181,14 @@ impl Admission {
     }
 
     /// What policies decide about a request that somebody would make; nothing when it would not be judged. As in
-    /// [`answer`](Self::answer), `timeout` is how long the API server would wait.
+    /// [`answer`](Self::answer), `timeout` is how long the API server would wait. Whoever asks about many requests gives the
+    /// time at which that began: what was found since then is not asked for again because it refuses.
     pub async fn decide(
         &self,
         policies: &PolicySet,
         mut request: Request,
         timeout: Duration,
+        since: Instant,
     ) -> Option<Decision> {
         if self.exempts(&request.namespace) {
             return None;
@@ -195,7 +197,8 @@ impl Admission {
             request.access = Access::default();
         }
         let budget = timeout.saturating_sub(RESERVE);
-        Some(decide_in_time(policies, &request, &self.source, &*self.clock, budget).await)
+        let deciding = Deciding::new(policies, &request, &self.source, &*self.clock, budget);
+        Some(deciding.in_time().since(since).decide().await)
     }
 
     /// By the namespace alone: what stands in an object proves nothing.

@@ -67,7 +67,7 @@ pub async fn decide_in_time(
     clock: &dyn Clock,
     budget: Duration,
 ) -> Decision {
-    Deciding { obeys: true, ..Deciding::new(policies, request, source, clock, budget) }.decide().await
+    Deciding::new(policies, request, source, clock, budget).in_time().decide().await
 }
 
 /// As [`decide`], by what is so now: no answer counts that is from before `since`. Several evaluations with the same
@@ -80,11 +80,11 @@ pub async fn decide_anew(
     budget: Duration,
     since: Instant,
 ) -> Decision {
-    Deciding { since: Some(since), ..Deciding::new(policies, request, source, clock, budget) }.decide().await
+    Deciding::new(policies, request, source, clock, budget).since(since).decide().await
 }
 
-/// One evaluation under way.
-struct Deciding<'a> {
+/// One evaluation, and how it is driven. [`decide`] and its like are the usual ways.
+pub struct Deciding<'a> {
     policies: &'a PolicySet,
     request: &'a Request,
     source: &'a Source,
@@ -97,8 +97,21 @@ struct Deciding<'a> {
     since: Option<Instant>,
 }
 
+impl std::fmt::Debug for Deciding<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { request, obeys, since, .. } = self;
+        f.debug_struct("Deciding")
+            .field("request", request)
+            .field("obeys", obeys)
+            .field("since", since)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'a> Deciding<'a> {
-    fn new(
+    /// By these policies over this request, as [`decide`] does it. The budget begins now.
+    #[must_use]
+    pub fn new(
         policies: &'a PolicySet,
         request: &'a Request,
         source: &'a Source,
@@ -110,7 +123,22 @@ impl<'a> Deciding<'a> {
         Self { policies, request, source, clock, began, deadline, obeys: false, since: None }
     }
 
-    async fn decide(&self) -> Decision {
+    /// Somebody waits for the answer, as in [`decide_in_time`].
+    #[must_use]
+    pub const fn in_time(mut self) -> Self {
+        self.obeys = true;
+        self
+    }
+
+    /// No answer counts that is from before this, as in [`decide_anew`].
+    #[must_use]
+    pub const fn since(mut self, since: Instant) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// The decision.
+    pub async fn decide(&self) -> Decision {
         let mut known = Answers { answers: HashMap::new(), memo: self.source.memo() };
         let mut stale = HashSet::new();
         let decision = self.rounds(&mut known, &mut stale).await;

@@ -11,6 +11,7 @@ use countersign_registry::Reference;
 use futures_util::StreamExt as _;
 use kube::Client;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use crate::admit::Admission;
 use crate::api::Namespaces;
@@ -241,6 +242,7 @@ pub struct PlanOptions {
 pub async fn plan(admission: &Admission, client: Client, options: PlanOptions) -> Option<Plan> {
     let mut plan = Plan::default();
     let policies = &*admission.policies()?;
+    let began = Instant::now();
     let mut judged = walk::walk(client, options.namespaces)
         .map(|walked| async move {
             match walked {
@@ -249,7 +251,7 @@ pub async fn plan(admission: &Admission, client: Client, options: PlanOptions) -
                     let name = ResourceName::of(&object, "cluster");
                     let access = access_of(&object, &name.kind, &name.namespace);
                     let request = Request { access, ..Request::of_object(object) };
-                    match admission.decide(policies, request, TIMEOUT).await {
+                    match admission.decide(policies, request, TIMEOUT, began).await {
                         None => Judged::Exempt(name.namespace),
                         Some(decision) => Judged::Results(name, made_by, decision.results),
                     }
