@@ -1,6 +1,7 @@
 //! What runs is verified in turn and when something changes; what changed is told once; nothing grows without end.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests")]
 
+mod cluster;
 #[path = "../../../registry/tests/it/images.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
