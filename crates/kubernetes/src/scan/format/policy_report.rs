@@ -50,13 +50,24 @@ mod tests {
     #[test]
     fn long_reports_are_several() {
         let mut report = sample();
-        report.results = report.results.iter().filter(|r| r.resource.name == "shop").cycle().take(201).cloned().collect();
+        report.results =
+            report.results.iter().filter(|r| r.resource.name == "shop").cycle().take(201).cloned().collect();
         let list: Value = serde_json::from_str(&write(&report).unwrap()).unwrap();
-        let sizes: Vec<_> = list["items"].as_array().unwrap().iter().map(|report| {
-            assert!(report.to_string().len() < 256 << 10);
-            (report["metadata"]["name"].as_str().unwrap(), report["results"].as_array().unwrap().len(), &report["summary"]["fail"])
-        }).collect();
-        let expected = [("countersign-scan", 200, 200), ("countersign-scan-2", 200, 200), ("countersign-scan-3", 2, 2)];
+        let sizes: Vec<_> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|report| {
+                assert!(report.to_string().len() < 256 << 10);
+                (
+                    report["metadata"]["name"].as_str().unwrap(),
+                    report["results"].as_array().unwrap().len(),
+                    &report["summary"]["fail"],
+                )
+            })
+            .collect();
+        let expected =
+            [("countersign-scan", 200, 200), ("countersign-scan-2", 200, 200), ("countersign-scan-3", 2, 2)];
         assert_eq!(sizes.len(), 3);
         for (found, (name, results, failed)) in sizes.into_iter().zip(expected) {
             assert_eq!(found, (name, results, &json!(failed)));
