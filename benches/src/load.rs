@@ -1,4 +1,4 @@
-//! A load generator that costs little itself: prepared requests over plain HTTP/1.1 connections on loopback.
+//! A load generator that costs little itself: prepared requests over HTTP/1.1 connections on loopback, plain or with TLS.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 /// One prepared request.
 #[derive(Debug, Clone)]
@@ -33,18 +35,46 @@ impl Request {
     }
 }
 
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) struct Target {
+    address: SocketAddr,
+    tls: Option<TlsConnector>,
+}
+
+impl Target {
+    /// A server behind TLS.
+    pub(crate) const fn tls(address: SocketAddr, connector: TlsConnector) -> Self {
+        Self { address, tls: Some(connector) }
+    }
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, tls: None }
+    }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 /// A keep-alive connection.
-#[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 impl Connection {
     /// Connects.
-    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(target: impl Into<Target>) -> Result<Self> {
+        let Target { address, tls } = target.into();
         let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
         stream.set_nodelay(true)?;
+        let stream: Box<dyn Stream> = match tls {
+            Some(tls) => Box::new(tls.connect(ServerName::from(address.ip()), stream).await?),
+            None => Box::new(stream),
+        };
         Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024) })
     }
 
@@ -82,30 +112,42 @@ pub(crate) struct Outcome {
     pub(crate) p50: Duration,
     /// All but one in a hundred came within this.
     pub(crate) p99: Duration,
+    /// From the first request to the last answer.
+    pub(crate) total: Duration,
 }
 
 /// Sends every request once over a number of connections, each waiting for its answer before its next request.
 pub(crate) async fn closed_loop(
-    address: SocketAddr,
+    target: impl Into<Target>,
     requests: Vec<Request>,
     connections: usize,
     expected: u16,
 ) -> Result<Outcome> {
-    let requests = Arc::new(requests);
+    closed_loop_where(target, requests, connections, move |status, _| status == expected).await
+}
+
+/// The same, with answers that must be as they are wanted.
+pub(crate) async fn closed_loop_where(
+    target: impl Into<Target>,
+    requests: Vec<Request>,
+    connections: usize,
+    wanted: impl Fn(u16, &[u8]) -> bool + Copy + Send + 'static,
+) -> Result<Outcome> {
+    let (target, requests) = (target.into(), Arc::new(requests));
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut tasks = Vec::with_capacity(connections);
     for _ in 0..connections {
-        let (requests, next) = (Arc::clone(&requests), Arc::clone(&next));
+        let (requests, next, target) = (Arc::clone(&requests), Arc::clone(&next), target.clone());
         tasks.push(tokio::spawn(async move {
-            let mut connection = Connection::open(address).await?;
+            let mut connection = Connection::open(target).await?;
             let mut times = Vec::new();
             while let Some(request) = requests.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let sent = Instant::now();
                 let (status, body) = connection.send(request).await?;
                 times.push(sent.elapsed());
-                if status != expected {
-                    bail!("expected status {expected}, found {status}: {}", String::from_utf8_lossy(&body));
+                if !wanted(status, &body) {
+                    bail!("an answer that was not wanted: {status} {}", String::from_utf8_lossy(&body));
                 }
             }
             Ok(times)
@@ -162,6 +204,6 @@ impl Outcome {
         };
         #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
         let per_second = times.len() as f64 / total.as_secs_f64();
-        Self { per_second, p50: at(500), p99: at(990) }
+        Self { per_second, p50: at(500), p99: at(990), total }
     }
 }

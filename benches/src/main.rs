@@ -1,6 +1,7 @@
 //! Prints every figure of the project beside its limit or its peer, as a ratio. Figures only: nothing here fails
 //! because a machine is slow.
 
+mod admission;
 mod evidence;
 mod growth;
 mod instance;
@@ -8,6 +9,7 @@ mod load;
 mod machine;
 mod process;
 mod raw;
+mod scan;
 mod services;
 mod table;
 mod verify;
@@ -50,6 +52,9 @@ struct Arguments {
     /// Where the logs and instances are made, to measure another disk than that of temporary files
     #[arg(long)]
     directory: Option<PathBuf>,
+    /// Only the admission webhook
+    #[arg(long)]
+    admission: bool,
     /// Write the table to this file as well
     #[arg(long)]
     output: Option<PathBuf>,
@@ -69,6 +74,9 @@ enum Part {
     /// Open a log and ask it for proofs
     #[command(hide = true)]
     Open(growth::Open),
+    /// Scan a file of workloads
+    #[command(hide = true)]
+    Scan(scan::Scan),
 }
 
 impl Arguments {
@@ -80,10 +88,21 @@ impl Arguments {
             spell: Duration::from_secs(1),
             largest_tree: 6,
             proofs: 10_000,
+            workloads: 1000,
+            images: 10_000,
         };
         if self.smoke {
             let spell = Duration::from_millis(50);
-            Size { requests: 500, processes: 3, rounds: 5, spell, largest_tree: 4, proofs: 200 }
+            Size {
+                requests: 500,
+                processes: 3,
+                rounds: 5,
+                spell,
+                largest_tree: 4,
+                proofs: 200,
+                workloads: 50,
+                images: 200,
+            }
         } else if self.long {
             Size { largest_tree: 7, ..full }
         } else {
@@ -105,6 +124,7 @@ async fn main() -> Result<()> {
         Some(Part::Hello) => machine::serve_hello().await,
         Some(Part::Grow(grow)) => growth::grow(grow).await,
         Some(Part::Open(open)) => growth::open_and_prove(open).await,
+        Some(Part::Scan(scan)) => scan::scan(scan).await,
         None => all(&arguments).await,
     }
 }
@@ -120,6 +140,10 @@ async fn all(arguments: &Arguments) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("{}: build it with cargo build --release", given.display()))?;
     let mut table = Table::default();
+    if arguments.admission {
+        admission::rows(&mut table, &binary, work.path(), size).await?;
+        return written(&table, arguments);
+    }
     let machine = Machine::measure(&mut table, work.path(), size).await?;
     let instance = Instance::start(&binary, work.path().join("instance")).await?;
     let idle = at_rest(&mut table, &binary, &instance)?;
@@ -143,7 +167,13 @@ async fn all(arguments: &Arguments) -> Result<()> {
         let why = Beside::absent("the data of sigstore-conformance is not beside the clone");
         table.add("verify one bundle: blob, public good, Rekor v1", "not measured", [why]);
     }
+    admission::rows(&mut table, &binary, work.path(), size).await?;
     growth::rows(&mut table, work.path(), size)?;
+    scan::rows(&mut table, work.path(), size.workloads).await?;
+    written(&table, arguments)
+}
+
+fn written(table: &Table, arguments: &Arguments) -> Result<()> {
     let page = table.markdown();
     println!("{page}");
     if let Some(path) = &arguments.output {

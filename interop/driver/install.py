@@ -98,6 +98,21 @@ def control_plane() -> Path:
     return _install(f"control-plane-{_hash(source / 'go.mod', source / 'go.sum')}", into)
 
 
+def kyverno() -> tuple[Path, Path]:
+    """Kyverno's admission controller, built from `kubernetes/peers/go.mod`, and the folder of its module."""
+    source, module = HERE / "kubernetes" / "peers", "github.com/kyverno/kyverno"
+
+    def into(folder: Path):
+        _run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder), f"{module}/cmd/kyverno"],
+             env={**os.environ, "CGO_ENABLED": "0"}, cwd=source)
+
+    folder = _install(f"kyverno-{_hash(source / 'go.mod', source / 'go.sum')}", into)
+    found = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=source, capture_output=True, text=True)
+    if found.returncode != 0:
+        raise Unavailable(found.stderr)
+    return folder / "kyverno", Path(found.stdout.strip())
+
+
 def _hash(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:

@@ -86,16 +86,24 @@ class ControlPlane:
         if done.returncode != 0:
             raise Fail(f"openssl {' '.join(arguments)}: {done.stderr}")
 
+    def _key(self, name: str):
+        self._openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+
+    def certificate(self, name: str, names="IP:127.0.0.1,DNS:localhost"):
+        """A key and a certificate of the control plane's authority: NAME.key, NAME.crt."""
+        self._key(name)
+        (self.folder / f"{name}.names").write_text(f"subjectAltName={names}\n")
+        self._openssl("req", "-new", "-key", f"{name}.key", "-subj", f"/CN={name}", "-out", f"{name}.csr")
+        self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
+                      "-days", "30", "-extfile", f"{name}.names", "-out", f"{name}.crt")
+
     def _certificates(self):
-        for name in ["ca", "apiserver", "sa"]:
-            self._openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", f"{name}.key")
+        self._key("ca")
         self._openssl("req", "-x509", "-new", "-key", "ca.key", "-days", "30", "-subj", "/CN=control-plane", "-out",
                       "ca.crt", "-addext", "basicConstraints=critical,CA:TRUE", "-addext",
                       "keyUsage=critical,keyCertSign,cRLSign")
-        (self.folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc\n")
-        self._openssl("req", "-new", "-key", "apiserver.key", "-subj", "/CN=kube-apiserver", "-out", "apiserver.csr")
-        self._openssl("x509", "-req", "-in", "apiserver.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial",
-                      "-days", "30", "-extfile", "names", "-out", "apiserver.crt")
+        self.certificate("apiserver", "IP:127.0.0.1,DNS:localhost,DNS:kubernetes.default.svc")
+        self._key("sa")
         self._openssl("ec", "-in", "sa.key", "-pubout", "-out", "sa.pub")
         (self.folder / "tokens.csv").write_text('admin-token,admin,uid-admin,"system:masters"\n')
 

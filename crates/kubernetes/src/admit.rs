@@ -5,12 +5,14 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide};
+use countersign_client::policy::{Source, decide_in_time};
 use countersign_clock::Clock;
 use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::load::{Limits, Load};
 use crate::review::{Answer, Outcome, Review, ReviewError};
 use crate::telling::Teller;
 
@@ -47,6 +49,7 @@ pub struct Admission {
     policies: RwLock<Option<Arc<PolicySet>>>,
     exempt: BTreeSet<String>,
     secrets: bool,
+    load: Load,
     teller: Option<Teller>,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
@@ -71,6 +74,7 @@ impl Admission {
             policies: RwLock::default(),
             exempt: BTreeSet::new(),
             secrets: true,
+            load: Load::default(),
             teller: None,
             source,
             clock,
@@ -91,6 +95,17 @@ impl Admission {
     pub const fn without_secrets(mut self) -> Self {
         self.secrets = false;
         self
+    }
+
+    /// Takes no more than this at once.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { load: Load::new(limits), ..self }
+    }
+
+    /// What bounds it.
+    pub(crate) const fn load(&self) -> &Load {
+        &self.load
     }
 
     /// Tells of what is refused or warned about.
@@ -142,7 +157,10 @@ impl Admission {
             return Answer { uid: review.uid, message, ..Answer::default() };
         };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
-        let deciding = decide(&policies, &review.request, &self.source, &*self.clock, budget);
+        let asked = Instant::now();
+        let Some(_turn) = self.load.turn(budget).await else { return busy(review.uid, budget) };
+        let left = budget.saturating_sub(asked.elapsed());
+        let deciding = decide_in_time(&policies, &review.request, &self.source, &*self.clock, left);
         match AssertUnwindSafe(deciding).catch_unwind().await {
             Ok(decision) => {
                 let answer = answer(face, review.uid, &decision);
@@ -177,7 +195,7 @@ impl Admission {
             request.access = Access::default();
         }
         let budget = timeout.saturating_sub(RESERVE);
-        Some(decide(policies, &request, &self.source, &*self.clock, budget).await)
+        Some(decide_in_time(policies, &request, &self.source, &*self.clock, budget).await)
     }
 
     /// By the namespace alone: what stands in an object proves nothing.
@@ -198,6 +216,19 @@ fn is_judged(review: &Review) -> bool {
     let request = &review.request;
     matches!(request.operation, Operation::Create | Operation::Update)
         && !matches!(request.subresource.as_str(), "status" | "scale" | "binding" | "eviction")
+}
+
+fn busy(uid: String, waited: Duration) -> Answer {
+    Answer {
+        uid,
+        outcome: Outcome::Busy,
+        message: format!(
+            "countersign: could not be checked: as many reviews as are allowed are evaluated (--max-reviews), and none ended \
+             within {} s; try again in a moment, or run more replicas",
+            waited.as_secs()
+        ),
+        ..Answer::default()
+    }
 }
 
 fn unreadable(error: &ReviewError) -> Answer {

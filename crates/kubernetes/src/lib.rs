@@ -7,6 +7,7 @@
 //! - [`telling`] makes events of what was refused or warned about.
 //! - [`api`] is the client of an API server: what policies ask of it, the policies in it.
 //! - [`continuous`] verifies what runs again and again, and tells what changed.
+//! - [`load`] bounds what is taken at once.
 //! - [`plan`] tells beforehand what would be refused of what a cluster runs.
 //! - [`policies`] puts policies into place, of files and of the cluster, as they change.
 //! - [`policy_report`] is the form of reports that clusters keep.
@@ -16,6 +17,7 @@ pub mod admit;
 pub mod api;
 pub mod certificate;
 pub mod continuous;
+pub mod load;
 pub mod plan;
 pub mod policies;
 pub mod policy_report;

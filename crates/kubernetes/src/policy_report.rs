@@ -9,7 +9,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::review::shortened;
-use crate::scan::{Control, ImageResult, NO_POLICY, ResourceName, ResourceResult, Severity, Status};
+use crate::scan::{
+    Control, ImageResult, NO_POLICY, ResourceName, ResourceResult, Severity, Status, vulnerabilities,
+};
 
 /// What these objects say of who made them.
 pub(crate) const MANAGER: &str = "countersign";
@@ -112,6 +114,7 @@ impl Finding {
                 ("image", image.image.clone()),
                 ("digest", image.digest.clone().unwrap_or_default()),
                 ("reason", image.reason.clone()),
+                ("vulnerabilities", vulnerabilities(image).join("\n")),
                 ("resultID", HashAlgorithm::Sha256.digest(text.as_bytes()).to_hex()),
             ])
             .into_iter()

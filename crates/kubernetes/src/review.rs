@@ -165,6 +165,8 @@ pub enum Outcome {
     Malformed,
     /// The program failed over it.
     Fault,
+    /// There is too much to do.
+    Busy,
 }
 
 impl Outcome {
@@ -178,6 +180,7 @@ impl Outcome {
             Self::CouldNotCheck => "could_not_check",
             Self::Malformed => "malformed",
             Self::Fault => "fault",
+            Self::Busy => "busy",
         }
     }
 
@@ -191,6 +194,7 @@ impl Outcome {
         match self {
             Self::Refused => 403,
             Self::Malformed => 400,
+            Self::Busy => 503,
             _ => 500,
         }
     }

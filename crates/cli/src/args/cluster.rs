@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use countersign_kubernetes::api::{Client, connect_in, reach, read_policies};
+use countersign_kubernetes::api::{Client, connect_in, reach, read_controller, read_policies};
+use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_policy::{Document, Glob};
 
 use crate::failure::{Failure, NETWORK};
@@ -27,6 +28,9 @@ pub(crate) struct ClusterArgs {
     /// Namespaces in which Kyverno's exceptions of the cluster hold, as a pattern; none unless given
     #[arg(long, value_name = "PATTERN", requires = "cluster_policies")]
     pub(crate) exception_namespace: Vec<String>,
+    /// The namespace of policy-controller's ConfigMap config-policy-controller, with its no-match-policy
+    #[arg(long, value_name = "NAME", default_value = CONFIG_NAMESPACE, requires = "cluster_policies")]
+    pub(crate) policy_controller_namespace: String,
 }
 
 impl ClusterArgs {
@@ -61,6 +65,12 @@ impl ClusterArgs {
         read_policies(client).await.map_err(|e| {
             Failure::new(NETWORK, format!("{e}: it may hold policies, so nothing is judged without it"))
         })
+    }
+
+    /// What policy-controller's ConfigMap says of images that no policy is about.
+    pub(crate) async fn no_match(&self, client: &Client) -> Result<Option<NoMatch>, Failure> {
+        let found = read_controller(client, &self.policy_controller_namespace).await;
+        found.map_err(|e| Failure::new(NETWORK, e.to_string()))
     }
 
     /// Where Kyverno's exceptions hold.

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod configuration;
+mod controller;
 mod events;
 mod follow;
 mod keeper;
@@ -21,7 +22,8 @@ use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 
 pub use cluster::ApiCluster;
-pub use configuration::keep_bundle;
+pub use configuration::keep_configurations;
+pub use controller::{follow_controller, read_controller};
 pub use events::{Doing, Event, EventCounts, EventWriter, Events, Reason, Reporter, events};
 pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;

@@ -27,6 +27,47 @@ struct Check {
     unchecked: Option<(Instant, Timestamp)>,
 }
 
+impl Key {
+    fn change(&self, was: Option<Standing>, is: Standing, since: Timestamp) -> Change {
+        Change {
+            control: self.control,
+            severity: self.control.severity(),
+            policy: self.policy.clone(),
+            path: self.path.clone(),
+            image: String::new(),
+            digest: None,
+            was,
+            is,
+            since,
+            reason: String::new(),
+            message: String::new(),
+            next: String::new(),
+        }
+    }
+}
+
+impl Check {
+    /// It stands so now. What was told before and since when it stands so, if that is to be told.
+    fn turn(&mut self, now: Standing, at: At) -> Option<(Option<Standing>, Timestamp)> {
+        self.now = now;
+        let since = if now == Standing::Unchecked {
+            let (instant, time) = *self.unchecked.get_or_insert((at.instant, at.time));
+            // A hiccup is no news.
+            if at.instant.duration_since(instant) < at.patience {
+                return None;
+            }
+            time
+        } else {
+            self.unchecked = None;
+            at.time
+        };
+        let was = self.told.replace(now);
+        // That something new is in order is no news.
+        let is_news = was != Some(now) && (was.is_some() || now != Standing::Passed);
+        is_news.then_some((was, since))
+    }
+}
+
 /// When something was found, and how long it may be impossible to look before that is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
@@ -70,45 +111,26 @@ impl State {
     fn check(&mut self, key: &Key, image: &ImageResult, at: At) -> Option<Change> {
         let now = standing(image);
         let check = self.0.entry(key.clone()).or_insert(Check { now, told: None, unchecked: None });
-        check.now = now;
-        let since = if now == Standing::Unchecked {
-            let (instant, time) = *check.unchecked.get_or_insert((at.instant, at.time));
-            // A hiccup is no news.
-            if at.instant.duration_since(instant) < at.patience {
-                return None;
-            }
-            time
-        } else {
-            check.unchecked = None;
-            at.time
-        };
-        let was = check.told.replace(now);
-        // That something new is in order is no news.
-        if was == Some(now) || (was.is_none() && now == Standing::Passed) {
-            return None;
-        }
+        let (was, since) = check.turn(now, at)?;
         Some(Change {
-            control: key.control,
-            severity: key.control.severity(),
-            policy: key.policy.clone(),
-            path: key.path.clone(),
             image: image.image.clone(),
             digest: image.digest.clone(),
-            was,
-            is: now,
-            since,
             reason: image.reason.clone(),
             message: image.message.clone(),
             next: image.next.clone(),
+            ..key.change(was, now, since)
         })
     }
 
     /// Nobody could look, for a reason that lies here.
-    pub(super) fn unchecked(&mut self, at: At) {
-        for check in self.0.values_mut() {
-            check.now = Standing::Unchecked;
-            check.unchecked.get_or_insert((at.instant, at.time));
-        }
+    pub(super) fn unchecked(&mut self, at: At) -> Vec<Change> {
+        let turn = |(key, check): (&Key, &mut Check)| {
+            let (was, since) = check.turn(Standing::Unchecked, at)?;
+            let message = "a fault of the program while this was verified; its log says more";
+            let change = key.change(was, Standing::Unchecked, since);
+            Some(Change { reason: "fault".into(), message: message.into(), ..change })
+        };
+        self.0.iter_mut().filter_map(turn).collect()
     }
 
     /// The workload is gone. Only what stood badly is news.
@@ -120,20 +142,8 @@ impl State {
     fn drop_check(&mut self, key: Key, at: At, why: &str) -> Option<Change> {
         let check = self.0.remove(&key)?;
         let was = check.told.filter(|told| matches!(told, Standing::Failed | Standing::Unchecked))?;
-        Some(Change {
-            control: key.control,
-            severity: key.control.severity(),
-            policy: key.policy,
-            path: key.path,
-            image: String::new(),
-            digest: None,
-            was: Some(was),
-            is: Standing::Gone,
-            since: at.time,
-            reason: "gone".into(),
-            message: why.into(),
-            next: String::new(),
-        })
+        let change = key.change(Some(was), Standing::Gone, at.time);
+        Some(Change { reason: "gone".into(), message: why.into(), ..change })
     }
 
     /// How each check stands.
@@ -252,9 +262,10 @@ mod tests {
         let told: Vec<_> = changes.iter().map(|change| (change.control, change.policy.as_deref())).collect();
         assert_eq!(told, [(SignatureExists, None), (Policy, Some("b"))]);
         assert_eq!(state.worst(), Some(Standing::Failed));
-        state.unchecked(at);
+        let faults = state.unchecked(at);
+        assert!(faults.len() == 4 && faults.iter().all(|change| change.reason == "fault"));
         assert!(state.standings().all(|(_, standing)| standing == Standing::Unchecked));
-        assert_eq!(state.end(at).len(), 4, "all of them failed, as far as anybody was told");
+        assert_eq!(state.end(at).len(), 4, "all of them were told of");
     }
 
     #[test]

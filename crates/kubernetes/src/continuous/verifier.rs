@@ -87,12 +87,12 @@ pub struct Verifier {
     free: Instant,
 }
 
-/// What came of a check, of which version of what, begun when.
+/// What came of a check, of which version of what, by evidence from when on.
 #[derive(Debug)]
 struct Checked {
     id: Id,
     version: u64,
-    begun: Instant,
+    since: Instant,
     found: Found,
 }
 
@@ -208,7 +208,8 @@ impl Verifier {
 
     fn recheck(&mut self) {
         let now = Instant::now();
-        let since = self.recent(now);
+        // What it is judged by has changed, and not what is judged.
+        let since = self.earlier(now, self.options.interval);
         tracing::info!(workloads = self.workloads.len(), "everything is verified now");
         for id in self.workloads.ids().collect::<Vec<_>>() {
             self.ask(id, now, since);
@@ -221,12 +222,6 @@ impl Verifier {
             Some(again) => *again = (*again).max(Some(since)),
             None => self.schedule.at_once(id, now, since),
         }
-    }
-
-    /// The age of evidence that counts in an interval. Whoever fetched it comes again after a whole one, and finds it too
-    /// old; those who come in between share it.
-    fn recent(&self, now: Instant) -> Instant {
-        self.earlier(now, self.options.interval.mul_f64(0.9))
     }
 
     /// What was found before this began does not count.
@@ -243,11 +238,13 @@ impl Verifier {
         let now = Instant::now();
         self.metrics.late(self.schedule.late(now));
         let Some((id, asked)) = self.schedule.pop(now) else { return };
-        let since = asked.unwrap_or_else(|| self.recent(now));
+        let Some(workload) = self.workloads.get(id) else { return };
+        // In turn, by evidence that was found after the last look: by this one's next look, or by somebody's in between who
+        // runs the same. So the evidence of an image is fetched once in an interval, and is never older.
+        let since = asked.or(workload.looked).unwrap_or_else(|| self.earlier(now, NEWS));
         if self.looking.contains_key(&id) {
             return self.ask(id, now, since);
         }
-        let Some(workload) = self.workloads.get(id) else { return };
         self.free = now + Duration::from_secs(1) / self.options.per_second.max(1);
         let (judge, resource, version) = (Arc::clone(&self.judge), workload.resource(), workload.version);
         self.looking.insert(id, None);
@@ -258,17 +255,18 @@ impl Verifier {
                 Ok(None) => Found::Nothing,
                 Err(_) => Found::Fault,
             };
-            Checked { id, version, begun: now, found }
+            Checked { id, version, since, found }
         });
     }
 
     fn settle(&mut self, checked: Checked) {
-        let Checked { id, version, begun, found } = checked;
+        let Checked { id, version, since, found } = checked;
         let (now, at) = (Instant::now(), self.at());
         let again = self.looking.remove(&id).flatten();
         let Some(workload) = self.workloads.get_mut(id) else { return };
-        if let Some(since) = again {
-            self.schedule.at_once(id, now, since);
+        workload.looked = Some(now);
+        if let Some(again) = again {
+            self.schedule.at_once(id, now, again);
         }
         if workload.version != version {
             // Another one came meanwhile, and is on its way to be judged.
@@ -279,16 +277,13 @@ impl Verifier {
         let changes = match &found {
             Found::Result(result) => workload.state.take(result, at),
             Found::Nothing => Vec::new(),
-            Found::Fault => {
-                workload.state.unchecked(at);
-                Vec::new()
-            }
+            Found::Fault => workload.state.unchecked(at),
         };
         self.tally.add(&name.namespace, &workload.state);
         if let (Some(reports), Found::Result(result)) = (&self.reports, &found) {
             reports.put(workload.uid(), result);
         }
-        let unchecked = workload.state.worst() == Some(Standing::Unchecked);
+        let unchecked = workload.state.standings().any(|(_, standing)| standing == Standing::Unchecked);
         match &found {
             Found::Nothing => self.schedule.soon(id, now, NOT_YET),
             _ if unchecked => self.schedule.soon(id, now, TRY_AGAIN),
@@ -311,7 +306,7 @@ impl Verifier {
         let digests: BTreeSet<&String> = told.filter_map(|change| change.digest.as_ref()).collect();
         let others: BTreeSet<Id> =
             digests.into_iter().flat_map(|digest| self.workloads.running(digest)).collect();
-        others.into_iter().filter(|other| *other != id).for_each(|other| self.ask(other, now, begun));
+        others.into_iter().filter(|other| *other != id).for_each(|other| self.ask(other, now, since));
         self.tell(Alert::of(&name, &uid, changes, at.time));
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use countersign_policy::Access;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::state::State;
 use crate::scan::{NotRead, Placed, Resource, ResourceName};
@@ -69,7 +70,7 @@ struct Kept {
 
 impl Kept {
     fn of(resource: Resource, whole: bool) -> Self {
-        let Resource { name, images, object, access, owner } = resource;
+        let Resource { name, images, object, access, owner, .. } = resource;
         Self { name, images, object: object.filter(|_| whole).map(lean), access, owner }
     }
 
@@ -107,6 +108,8 @@ pub(super) struct Workload {
     digests: BTreeSet<String>,
     /// Grows with each change, so that what was found of it before is known as that.
     pub(super) version: u64,
+    /// When it was looked at last: to the end of that.
+    pub(super) looked: Option<Instant>,
     pub(super) state: State,
 }
 
@@ -125,7 +128,7 @@ impl Workload {
     pub(super) fn resource(&self) -> Resource {
         let Kept { name, images, object, access, owner } = self.kept.clone();
         let object = object.and_then(|text| serde_json::from_str(&text).ok());
-        Resource { name, images, object, access, owner }
+        Resource { name, images, object, lines: BTreeMap::new(), access, owner }
     }
 }
 
@@ -266,6 +269,7 @@ impl Workloads {
                     members: BTreeMap::new(),
                     digests: BTreeSet::new(),
                     version: 0,
+                    looked: None,
                     state: State::default(),
                 };
                 self.all.insert(self.last, workload);

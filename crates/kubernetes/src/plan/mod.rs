@@ -44,11 +44,11 @@ impl Effect {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Denied => "denied",
-            Self::DeniedUnchecked => "denied, as it could not be checked",
-            Self::Warned => "admitted with a warning",
-            Self::AdmittedUnchecked => "admitted unchecked",
-            Self::Audited => "admitted, and reported",
+            Self::Denied => "would be denied",
+            Self::DeniedUnchecked => "would be denied, as it could not be checked",
+            Self::Warned => "would be admitted with a warning",
+            Self::AdmittedUnchecked => "would be admitted unchecked",
+            Self::Audited => "would be admitted, and reported",
         }
     }
 

@@ -124,7 +124,7 @@ impl Plan {
         .into_iter()
         .flatten()
         .collect();
-        let parts = if parts.is_empty() { "all would be admitted".to_owned() } else { parts.join(", ") };
+        let parts = if parts.is_empty() { "all would be admitted".to_owned() } else { parts.join("; ") };
         let exempt = match self.exempt {
             0 => String::new(),
             number => {
@@ -187,4 +187,96 @@ fn escaped(text: &str) -> String {
         out.push(character);
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_policy::{Action, PolicyKind, PolicyName, RuleResult, Status};
+
+    use super::super::{Plan, Verdict};
+    use crate::scan::ResourceName;
+    use crate::scan::tests::golden;
+
+    fn result(policy: &str, status: Status, action: Action, reason: &str) -> RuleResult {
+        RuleResult {
+            policy: PolicyName {
+                kind: PolicyKind::Countersign,
+                namespace: String::new(),
+                name: policy.into(),
+            },
+            rule: "signedBy".into(),
+            image: Some("registry.example/shop:2".into()),
+            digest: None,
+            status,
+            action,
+            fail_closed: true,
+            reason: reason.into(),
+            message: "expected a signature, found \"a\" <none> | _b_ `c`".into(),
+            properties: Default::default(),
+        }
+    }
+
+    fn name(kind: &str, namespace: &str) -> ResourceName {
+        ResourceName {
+            api_version: "apps/v1".into(),
+            kind: kind.into(),
+            namespace: namespace.into(),
+            name: "shop".into(),
+            source: "cluster".into(),
+        }
+    }
+
+    fn sample() -> Plan {
+        let mut plan = Plan { exempt: 2, ..Plan::default() };
+        plan.exempt_namespaces.insert("kube-system".into());
+        let (deny, warn) = (Action::Deny, Action::Warn);
+        plan.add(
+            name("Deployment", "prod"),
+            None,
+            vec![
+                result("acme", Status::Fail, deny, "no_signature"),
+                result("tells", Status::Fail, warn, "no_signature"),
+            ],
+        );
+        plan.add(name("CronJob", "prod"), None, vec![result("acme", Status::Pass, deny, "passed")]);
+        plan.add(
+            name("Pod", "dev"),
+            Some("ReplicaSet/shop-1".into()),
+            vec![
+                result("acme", Status::Error, deny, "unreachable"),
+                result("tells", Status::Error, warn, "unreachable"),
+            ],
+        );
+        plan.add(
+            name("StatefulSet", "dev"),
+            None,
+            vec![result("looks", Status::Fail, Action::Audit, "no_signature")],
+        );
+        plan
+    }
+
+    #[test]
+    fn plans_are_written_as_they_were() {
+        golden("plan.txt", &sample().to_text());
+        golden("plan.md", &sample().to_markdown());
+        golden("plan.json", &(serde_json::to_string_pretty(&sample()).unwrap() + "\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_neither_good_nor_bad() {
+        let only = |status, action| {
+            let mut plan = Plan::default();
+            plan.add(name("Pod", "dev"), None, vec![result("acme", status, action, "any")]);
+            plan.verdict()
+        };
+        assert_eq!(only(Status::Pass, Action::Deny), Verdict::Good);
+        assert_eq!(only(Status::Skip, Action::Deny), Verdict::Good);
+        assert_eq!(only(Status::Fail, Action::Warn), Verdict::Good);
+        assert_eq!(only(Status::Fail, Action::Deny), Verdict::Denies);
+        assert_eq!(only(Status::Error, Action::Deny), Verdict::Unknown);
+        assert_eq!(only(Status::Error, Action::Warn), Verdict::Unknown);
+        let missing = Plan { not_listed: vec!["Pod".into()], ..Plan::default() };
+        assert_eq!(missing.verdict(), Verdict::Unknown);
+        assert_eq!(sample().verdict(), Verdict::Denies);
+    }
 }

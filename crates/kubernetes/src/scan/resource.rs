@@ -1,5 +1,7 @@
 //! What is scanned: a workload with its images, and which digest of them runs.
 
+use std::collections::BTreeMap;
+
 use countersign_crypto::Digest;
 use countersign_policy::images::{ImagesError, pod_spec_pointer, workload_images};
 use countersign_policy::{Access, ContainerKind, CouldNotReason, GroupVersionKind};
@@ -10,6 +12,9 @@ use crate::api::NotListed;
 
 /// Where what is in no file was read.
 pub(super) const CLUSTER: &str = "cluster";
+
+/// The name that no object can have, for all of a kind.
+const EVERY: &str = "*";
 
 /// Which object it is, and where it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -40,6 +45,12 @@ impl ResourceName {
             name: text("/metadata/name"),
             source: source.to_owned(),
         }
+    }
+
+    /// Whether this stands for all objects of a kind, which could not be listed.
+    #[must_use]
+    pub fn is_kind(&self) -> bool {
+        self.name == EVERY
     }
 }
 
@@ -93,6 +104,8 @@ pub struct Resource {
     pub images: Result<Vec<Placed>, NotRead>,
     /// The object, for policies; for an image by itself, a pod which runs it.
     pub object: Option<Value>,
+    /// The lines of its file on which its images stand, by their paths; see [`super::locate`].
+    pub lines: BTreeMap<String, u64>,
     /// What registries may be asked with for it. Nothing of its own, unless a cluster is there to read it from.
     pub access: Access,
     /// Whoever made it, for a pod that one of several alike.
@@ -130,7 +143,14 @@ impl Resource {
         let name = ResourceName::of(&object, source);
         let owner = Controller::of(&object).filter(Controller::is_workload).map(|owner| owner.to_string());
         let images = images.map_err(NotRead::from);
-        Some(Self { name, images, object: Some(object), access: Access::default(), owner })
+        Some(Self {
+            name,
+            images,
+            object: Some(object),
+            lines: BTreeMap::new(),
+            access: Access::default(),
+            owner,
+        })
     }
 
     /// What stands for all objects of a kind that could not be listed: nobody could look at them.
@@ -142,11 +162,11 @@ impl Resource {
             api_version: missing.api_version.clone(),
             kind: missing.kind.to_owned(),
             namespace: missing.namespace.clone().unwrap_or_default(),
-            name: "*".into(),
+            name: EVERY.into(),
             source: CLUSTER.into(),
         };
         let images = Err(NotRead { reason: reason.code(), message: missing.to_string() });
-        Self { name, images, object: None, access: Access::default(), owner: None }
+        Self { name, images, object: None, lines: BTreeMap::new(), access: Access::default(), owner: None }
     }
 
     /// An image by itself.
@@ -170,7 +190,14 @@ impl Resource {
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "image", "namespace": "default" },
             "spec": { "containers": [{ "name": "image", "image": image }] },
         });
-        Self { name, images: Ok(vec![placed]), object: Some(pod), access: Access::default(), owner: None }
+        Self {
+            name,
+            images: Ok(vec![placed]),
+            object: Some(pod),
+            lines: BTreeMap::new(),
+            access: Access::default(),
+            owner: None,
+        }
     }
 }
 

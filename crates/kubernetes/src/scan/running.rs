@@ -3,7 +3,7 @@
 //! Pods come first, then what makes them: `ReplicaSet`s and `Job`s before `Deployment`s and `CronJob`s. Of each pod only its images
 //! are kept.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use countersign_crypto::Digest;
 use countersign_policy::images::{pod_spec_pointer, workload_images};
@@ -77,6 +77,7 @@ impl Running {
                 name: group.name,
                 images: Ok(images),
                 object: group.pod,
+                lines: BTreeMap::new(),
                 access: group.access,
                 owner: None,
             }
@@ -151,20 +152,26 @@ fn joined(named: Vec<Placed>, running: Vec<Placed>) -> Vec<Placed> {
     let (inside, beside): (Vec<Placed>, Vec<Placed>) =
         running.into_iter().partition(|runs| named.iter().any(|own| same_place(own, runs)));
     for own in named {
-        let runs: Vec<&Placed> =
-            inside.iter().filter(|runs| same_place(&own, runs) && runs.running.is_some()).collect();
+        let here: Vec<&Placed> = inside.iter().filter(|runs| same_place(&own, runs)).collect();
+        let is_run = |image: &str| here.iter().any(|runs| runs.image == image && runs.running.is_some());
+        let starts_own = |runs: &Placed| runs.running.is_none() && is_image(&own.image, &runs.image);
+        // What still starts is told by its twin that runs, or as what the workload names.
+        let told = |runs: &Placed| runs.running.is_some() || (!is_run(&runs.image) && !starts_own(runs));
+        let runs: Vec<Placed> = here
+            .iter()
+            .filter(|runs| told(runs))
+            .map(|runs| Placed { path: own.path.clone(), ..(*runs).clone() })
+            .collect();
         // What no pod runs yet is what runs next.
-        let is_run = runs.iter().any(|runs| is_image(&own.image, &runs.image));
-        let digests = runs.into_iter().map(|runs| Placed { path: own.path.clone(), ..runs.clone() });
-        all.extend(digests);
-        if !is_run {
+        let is_next = !runs.iter().any(|runs| is_image(&own.image, &runs.image));
+        all.extend(runs);
+        if is_next {
             all.push(own);
         }
     }
-    let starts = |image: &Placed| image.running.is_none() && image.kind != ContainerKind::Volume;
     for image in &beside {
-        // One that still starts is told by its twin that runs.
-        if starts(image) && beside.iter().any(|other| same_place(image, other) && other.running.is_some()) {
+        let is_twin = |other: &Placed| same_place(image, other) && other.image == image.image;
+        if image.running.is_none() && beside.iter().any(|other| is_twin(other) && other.running.is_some()) {
             continue;
         }
         all.push(Placed { path: format!("pods: {}", image.path), ..image.clone() });
@@ -214,4 +221,68 @@ pub(super) fn forms_of(mut object: Value, images: &[Placed], moved: &[(&Placed, 
         }
     }
     forms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    fn placed(container: &str, image: &str, runs: bool) -> Placed {
+        Placed {
+            path: "spec.containers[0].image".into(),
+            kind: ContainerKind::Container,
+            container: container.into(),
+            image: image.into(),
+            running: runs.then(|| countersign_registry::parse_digest(&format!("sha256:{HEX}")).unwrap()),
+        }
+    }
+
+    fn shown(all: &[Placed]) -> Vec<String> {
+        let runs = |image: &Placed| if image.running.is_some() { "!" } else { "" };
+        all.iter().map(|image| format!("{}{}", image.image, runs(image))).collect()
+    }
+
+    #[test]
+    fn what_runs_and_what_runs_next_are_told_once_each() {
+        let named = || vec![placed("a", "app:2", false)];
+        for (running, expected) in [
+            (vec![], &["app:2"][..]),
+            (vec![placed("a", "app:2", true)], &["app:2!"]),
+            (vec![placed("a", "app:2", false)], &["app:2"]),
+            (vec![placed("a", "app:2", false), placed("a", "app:2", true)], &["app:2!"]),
+            (vec![placed("a", "app:2@sha256:1", true)], &["app:2@sha256:1!"]),
+            (vec![placed("a", "app:22", true)], &["app:22!", "app:2"]),
+            // One that cannot start is to run all the same.
+            (vec![placed("a", "app:1", false)], &["app:1", "app:2"]),
+            (vec![placed("a", "app:1", true), placed("a", "app:2", false)], &["app:1!", "app:2"]),
+            (vec![placed("b", "side:1", false), placed("b", "side:1", true)], &["app:2", "side:1!"]),
+            (
+                vec![placed("b", "side:1", false), placed("b", "side:2", true)],
+                &["app:2", "side:1", "side:2!"],
+            ),
+        ] {
+            assert_eq!(shown(&joined(named(), running.clone())), expected, "{running:?}");
+        }
+    }
+
+    #[test]
+    fn policies_see_what_only_pods_have_and_what_runs_of_a_tag_that_has_moved() {
+        let object = json!({"kind": "Deployment", "spec": {"template": {"spec": {
+            "containers": [{"name": "a", "image": "app:2"}]}}}});
+        let images = [placed("a", "app:2", true), placed("b", "side:1", true)];
+        let digest = images[0].running.unwrap();
+        let forms = forms_of(object.clone(), &images, &[(&images[0], digest)]);
+        let names =
+            |form: &Value| workload_images(form).unwrap().into_iter().map(|i| i.image).collect::<Vec<_>>();
+        assert_eq!(
+            forms.iter().map(names).collect::<Vec<_>>(),
+            [
+                vec!["app:2".to_owned(), "side:1".to_owned()],
+                vec![format!("app:2@sha256:{HEX}"), "side:1".to_owned()],
+            ]
+        );
+        assert_eq!(forms_of(object.clone(), &images[..1], &[]), [object]);
+    }
 }

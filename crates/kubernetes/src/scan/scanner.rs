@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::control::Control;
 use super::look::{self, Look, Outcome, Resolve};
+use super::needs::{NO_POLICIES, unconfigured};
 use super::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 use super::resource::{Placed, Resource};
 use super::running::{forms_of, is_image};
@@ -188,7 +189,7 @@ impl Scanner {
     }
 
     async fn resource(&self, resource: Resource) -> ResourceResult {
-        let Resource { name, images, object, access, .. } = resource;
+        let Resource { name, images, object, access, lines, .. } = resource;
         let access = Arc::new(access);
         let active =
             || self.options.controls.iter().filter(|control| !self.skipped.contains_key(control)).copied();
@@ -211,6 +212,9 @@ impl Scanner {
         }
         if active().any(|control| control == Control::Policy) {
             by_control.insert(Control::Policy, self.policies(object, &images, &access).await);
+        }
+        for image in by_control.values_mut().flatten() {
+            image.line = lines.get(&image.path).copied();
         }
         let controls = active()
             .filter_map(|control| Some(ControlResult::new(control, by_control.remove(&control)?)))
@@ -329,13 +333,19 @@ impl Scanner {
                 controls: controls.to_vec(),
                 settings: self.settings.clone(),
                 repository: self.options.repository.clone(),
+                listed: Arc::default(),
             };
+            let listed = look.listed.clone();
+            let results = self.decide(look, access).await;
+            let listed = std::mem::take(&mut *listed.lock().unwrap_or_else(PoisonError::into_inner));
             let mut outcomes = BTreeMap::new();
-            for result in self.decide(look, access).await {
-                let outcome =
-                    Outcome { status: result.status, reason: result.reason, message: result.message };
+            for result in results {
+                let mut outcome = Outcome::new(result.status, result.reason, result.message);
                 match Control::parse(&result.rule) {
-                    Some(control) => drop(outcomes.insert(control, outcome)),
+                    Some(control) => {
+                        outcome.vulnerabilities = listed.get(&control).cloned().unwrap_or_default();
+                        outcomes.insert(control, outcome);
+                    }
                     // The look as a whole ended so.
                     None => outcomes.extend(controls.iter().map(|control| (*control, outcome.clone()))),
                 }
@@ -405,11 +415,7 @@ impl Scanner {
         }
         if results.is_empty() {
             let why = "no policy is about this resource";
-            return vec![whole(&Outcome {
-                status: RuleStatus::Skip,
-                reason: NO_POLICY.into(),
-                message: why.into(),
-            })];
+            return vec![whole(&Outcome::new(RuleStatus::Skip, NO_POLICY, why))];
         }
         results.into_iter().map(|result| of_rule(result, images)).collect()
     }
@@ -417,31 +423,6 @@ impl Scanner {
 
 /// The reason of a resource that no policy is about.
 pub(crate) const NO_POLICY: &str = "no_policy";
-/// What the control of policies needs.
-const NO_POLICIES: &str = "it needs policies: --policy";
-
-/// Why a control cannot be checked with these options.
-fn unconfigured(control: Control, options: &ScanOptions) -> Option<&'static str> {
-    let settings = &options.settings;
-    let (missing, why) = match control {
-        Control::SignatureVerifies => (
-            !settings.names_signers(),
-            "it needs to be told who may have signed: trustedCosignPublicKeys or trustedIdentities in --controls-config",
-        ),
-        Control::AllowedRegistries => {
-            (settings.allowed.is_empty(), "it needs imageRepositoryAllowList in --controls-config")
-        }
-        Control::ForbiddenRegistries => (
-            settings.forbidden.is_empty(),
-            "it needs publicRegistries or untrustedRegistries in --controls-config",
-        ),
-        Control::Policy => (options.policies.iter().next().is_none(), NO_POLICIES),
-        Control::SignatureExists | Control::PinnedToDigest | Control::Sbom | Control::Provenance => {
-            return None;
-        }
-    };
-    missing.then_some(why)
-}
 
 /// A result about the object as a whole.
 fn whole(outcome: &Outcome) -> ImageResult {
@@ -457,6 +438,8 @@ fn whole(outcome: &Outcome) -> ImageResult {
         message: outcome.message.clone(),
         next: String::new(),
         known: false,
+        line: None,
+        vulnerabilities: outcome.vulnerabilities.clone(),
     }
 }
 
@@ -473,11 +456,7 @@ fn placed_result(placed: &Placed, outcome: &Outcome) -> ImageResult {
 fn of_rule(result: RuleResult, images: &[Placed]) -> ImageResult {
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
     let policy = format!("{}{rule}", result.policy);
-    let outcome = Outcome {
-        status: result.status,
-        reason: result.reason,
-        message: format!("{} ({policy})", result.message),
-    };
+    let outcome = Outcome::new(result.status, result.reason, format!("{} ({policy})", result.message));
     let is = |placed: &&Placed| result.image.as_ref().is_some_and(|image| is_image(&placed.image, image));
     let place = images.iter().find(is);
     let mut found = place.map_or_else(|| whole(&outcome), |placed| placed_result(placed, &outcome));
@@ -544,7 +523,17 @@ impl Image {
             (Control::Provenance, _) => {
                 format!("countersign attest --type slsaprovenance1 --predicate FILE {image}")
             }
-            (Control::SignatureVerifies | Control::Policy, _) => format!("countersign tree {image}"),
+            (Control::ScanFresh, _) => format!(
+                "scan it (trivy image --format cosign-vuln -o scan.json {image}), then countersign attest --type vuln \
+                 --predicate scan.json {image}"
+            ),
+            (Control::Vulnerabilities, _) => format!(
+                "build it anew with what is fixed; or have somebody trusted say that it does no harm: countersign attest \
+                 --type openvex --predicate FILE {image}"
+            ),
+            (Control::SignatureVerifies | Control::Policy | Control::ProvenanceLevel, _) => {
+                format!("countersign tree {image}")
+            }
         }
     }
 }

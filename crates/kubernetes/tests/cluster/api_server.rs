@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 struct State {
     /// By what stands in addresses: `pods`.
     objects: BTreeMap<String, Vec<Value>>,
-    /// Groups with their kinds, beside those of workloads: `countersign.dev`, `ImagePolicy`, `imagepolicies`.
+    /// Versions with their kinds, beside those of workloads: `kyverno.io/v1`, `ClusterPolicy`, `clusterpolicies`.
     kinds: Vec<(String, String, String)>,
     forbidden: BTreeSet<String>,
     /// How many tokens it will have forgotten.
@@ -59,17 +59,19 @@ impl ApiServer {
     pub(crate) fn put(&self, plural: &str, object: Value) {
         let mut object = object;
         let mut state = self.state.lock().unwrap();
-        let objects = state.objects.entry(plural.to_owned()).or_default();
+        let default = format!("{plural}-{}", state.objects.get(plural).map_or(0, Vec::len));
         let metadata = object["metadata"].as_object_mut().unwrap();
-        let default = format!("{plural}-{}", objects.len());
         metadata.entry("uid").or_insert_with(|| default.into());
-        metadata.entry("namespace").or_insert_with(|| "prod".into());
-        objects.push(object);
+        // What was served by name is of the cluster, unless it says otherwise.
+        if !state.kinds.iter().any(|(_, _, known)| known == plural) {
+            metadata.entry("namespace").or_insert_with(|| "prod".into());
+        }
+        state.objects.entry(plural.to_owned()).or_default().push(object);
     }
 
-    /// Serves another kind.
-    pub(crate) fn serve(&self, group: &str, kind: &str, plural: &str) {
-        self.state.lock().unwrap().kinds.push((group.into(), kind.into(), plural.into()));
+    /// Serves another kind, of a group in a version.
+    pub(crate) fn serve(&self, version: &str, kind: &str, plural: &str) {
+        self.state.lock().unwrap().kinds.push((version.into(), kind.into(), plural.into()));
     }
 
     pub(crate) fn forbid(&self, plural: &str) {
@@ -119,7 +121,7 @@ impl State {
                 "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
             ),
             ["apis"] => answer(StatusCode::OK, &self.groups()),
-            ["apis", group, _] => answer(StatusCode::OK, &self.kinds_of(group)),
+            ["apis", group, version] => answer(StatusCode::OK, &self.kinds_of(&format!("{group}/{version}"))),
             [.., "namespaces", namespace, plural] => self.list(plural, Some(namespace), &query),
             ["api", "v1", "namespaces", name] => {
                 let labels = json!({ "kubernetes.io/metadata.name": name });
@@ -136,19 +138,24 @@ impl State {
     }
 
     fn groups(&self) -> Value {
-        let version = |group: &str| json!({ "groupVersion": format!("{group}/v1"), "version": "v1" });
-        let groups: BTreeSet<&str> = self.kinds.iter().map(|(group, _, _)| group.as_str()).collect();
-        let groups = groups.into_iter().map(
-            |group| json!({ "name": group, "versions": [version(group)], "preferredVersion": version(group) }),
-        );
+        let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (group, version) in self.kinds.iter().filter_map(|(version, _, _)| version.split_once('/')) {
+            groups.entry(group).or_default().insert(version);
+        }
+        let groups = groups.into_iter().map(|(group, versions)| {
+            let version =
+                |version| json!({ "groupVersion": format!("{group}/{version}"), "version": version });
+            let versions: Vec<Value> = versions.into_iter().map(version).collect();
+            json!({ "name": group, "versions": versions, "preferredVersion": versions[0] })
+        });
         json!({ "kind": "APIGroupList", "apiVersion": "v1", "groups": groups.collect::<Vec<_>>() })
     }
 
-    fn kinds_of(&self, group: &str) -> Value {
-        let resources = self.kinds.iter().filter(|(of, _, _)| of == group).map(|(_, kind, plural)| {
+    fn kinds_of(&self, version: &str) -> Value {
+        let resources = self.kinds.iter().filter(|(of, _, _)| of == version).map(|(_, kind, plural)| {
             json!({ "name": plural, "singularName": "", "namespaced": false, "kind": kind, "verbs": ["get", "list"] })
         });
-        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{group}/v1"),
+        json!({ "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": version,
             "resources": resources.collect::<Vec<_>>() })
     }
 
@@ -191,7 +198,7 @@ impl State {
             })
             .unwrap_or_default();
         let meant = |object: &&Value| {
-            let own = object["metadata"]["namespace"].as_str().unwrap();
+            let own = object["metadata"]["namespace"].as_str().unwrap_or_default();
             namespace.is_none_or(|name| name == own) && !left_out.contains(&own)
         };
         let all: Vec<&Value> = self.objects.get(plural).into_iter().flatten().filter(meant).collect();

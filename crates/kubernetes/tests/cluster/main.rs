@@ -273,8 +273,8 @@ async fn one_workload_is_found_by_its_name_whoever_made_it() {
 async fn the_policies_of_a_cluster_are_all_of_them_or_none() {
     let server = ApiServer::start().await;
     assert!(read_policies(&client(&server)).await.unwrap().is_empty());
-    server.serve("countersign.dev", "ImagePolicy", "imagepolicies");
-    server.serve("kyverno.io", "ClusterPolicy", "clusterpolicies");
+    server.serve("countersign.dev/v1alpha1", "ImagePolicy", "imagepolicies");
+    server.serve("kyverno.io/v1", "ClusterPolicy", "clusterpolicies");
     for number in 0..501 {
         let policy = json!({ "metadata": { "name": format!("p{number}") }, "spec": { "images": ["**"] } });
         server.put("imagepolicies", policy);

@@ -11,7 +11,7 @@ mod removed;
 mod sinks;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -37,13 +37,13 @@ async fn every_workload_is_verified_once_in_an_interval_and_never_in_one_burst()
     }
     sleep(Duration::from_secs(2)).await;
     let first = bench.judge.times();
-    assert_eq!(first.len(), 600, "at once, as they are new");
-    sleep(3 * INTERVAL).await;
     let mut last: BTreeMap<String, Instant> = first.into_iter().map(|(name, at, _)| (name, at)).collect();
+    assert_eq!(last.len(), 600, "at once, as they are new");
+    sleep(3 * INTERVAL).await;
     let (mut per_minute, mut rounds) = (BTreeMap::<u64, u32>::new(), 0);
     for (name, at, since) in bench.judge.times() {
         assert!(at - last[&name] <= INTERVAL, "{name}");
-        assert!(at - since <= INTERVAL.mul_f64(0.9), "evidence of this interval");
+        assert!(since >= last[&name] && since <= at, "by evidence that is newer than the last look");
         last.insert(name, at);
         *per_minute.entry((at - bench.begun).as_secs() / 60).or_default() += 1;
         rounds += 1;
@@ -140,9 +140,10 @@ async fn what_fails_for_one_is_looked_for_at_once_in_all_that_run_the_same() {
     assert!(first.elapsed() <= Duration::from_secs(1), "{:?}", first.elapsed());
     let judged = bench.judge.times();
     assert!(judged.iter().all(|(name, ..)| name != "other"));
-    // By the evidence that the first one found, and no newer.
-    let anew = judged.iter().filter(|(_, at, _)| *at > first);
-    assert!(anew.clone().count() >= 49 && anew.clone().all(|(_, _, since)| *since <= first));
+    // By the evidence that the first one found: what was asked for then and not since.
+    let shared = judged.iter().filter(|(_, at, since)| *at >= first && *since <= first);
+    let bars: BTreeSet<Instant> = shared.clone().map(|(_, _, since)| *since).collect();
+    assert!(shared.count() >= 48 && bars.len() <= 2, "{bars:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,6 +194,8 @@ async fn a_fault_over_one_workload_is_that_workloads_alone() {
     assert_eq!(bench.value("faults_total"), Some(1));
     sleep(INTERVAL).await;
     assert!(bench.value("faults_total").unwrap() >= 2, "it stays in turn");
+    bench.there("web", "r.example/fault:2").await;
+    assert_eq!(bench.alert().await, ("web".into(), vec![(Some(Standing::Failed), Standing::Unchecked)]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -206,7 +209,8 @@ async fn ten_thousand_workloads_of_as_many_images_are_kept_in_a_bounded_room() {
     }
     bench.news.send(News::Read(origin())).await.unwrap();
     sleep(Duration::from_secs(30)).await;
-    assert_eq!(bench.judge.times().len(), 9_900);
+    let judged: BTreeSet<String> = bench.judge.times().into_iter().map(|(name, ..)| name).collect();
+    assert_eq!(judged.len(), 9_900);
     assert!(bench.judge.most.load(Ordering::SeqCst) <= 16);
     assert_eq!(bench.value("workloads{status=\"passed\"}"), Some(9_900));
     assert_eq!(bench.value("workloads_beyond_limit"), Some(100), "what has no room is seen");

@@ -60,6 +60,8 @@ fn found(name: &str, statuses: &[Status]) -> ResourceResult {
         message: "it is not signed".into(),
         next: String::new(),
         known: false,
+        line: None,
+        vulnerabilities: Default::default(),
     });
     ResourceResult {
         resource: ResourceName {

@@ -1,6 +1,5 @@
 //! `countersign admission plan`: what would be denied, before the webhook is asked. Data on standard output; the exit code tells.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -18,7 +17,7 @@ use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
-use crate::commands::policy::{Roots, without_repository};
+use crate::commands::policy::{Roots, tell_trust_troubles, without_repository};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
 use crate::out::{Terminal, block_on};
 
@@ -81,7 +80,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let installation = Roots::of(&self.trust)?.named();
         let texts = texts(&self.policy)?;
         let planned = block_on(terminal, async {
             let client = self.cluster.client().await?;
@@ -98,7 +97,7 @@ impl Plan {
             let admission = Arc::new(admission);
             let policies = Policies::new(PoliciesOptions {
                 admission: Arc::clone(&admission),
-                source,
+                source: Arc::clone(&source),
                 metrics: Arc::new(Metrics::default()),
                 installation,
                 exceptions: self.cluster.exceptions()?,
@@ -109,8 +108,10 @@ impl Plan {
                 policies.set_files(&texts).map_err(|e| unusable(&e))?;
             }
             if self.cluster.cluster_policies {
+                policies.set_controller(self.cluster.no_match(&client).await?);
                 policies.set_cluster(self.cluster.policies(&client).await?);
             }
+            tell_trust_troubles(terminal, &source).await;
             self.planned(&admission, client).await
         })?;
         match self.format {

@@ -8,8 +8,9 @@ use countersign_client::policy::Source;
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
-    Candidate, Client, Namespaces, ReportOptions, Watching, reports as reports_of, while_leading,
+    Candidate, Client, Events, Namespaces, ReportOptions, Watching, reports as reports_of, while_leading,
 };
+use countersign_kubernetes::continuous::sink::event::EventSink;
 use countersign_kubernetes::continuous::{
     AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier,
 };
@@ -53,6 +54,8 @@ pub(super) struct Reverification {
     pub(super) client: Client,
     pub(super) admission: Arc<Admission>,
     pub(super) source: Arc<Source>,
+    /// At the workloads.
+    pub(super) events: Option<Events>,
     pub(super) metrics: Metrics,
     /// Shows what becomes of reports.
     pub(super) page: Arc<Page>,
@@ -81,7 +84,8 @@ impl ReverifyArgs {
 impl Reverification {
     /// Verifies while the lease is ours, for ever.
     pub(super) async fn run(self, asked: Reverifying) {
-        let Reverifying { options: pace, sinks, reports } = asked;
+        let Reverifying { options: pace, mut sinks, reports } = asked;
+        sinks.extend(self.events.map(|events| Arc::new(EventSink::new(events)) as Arc<dyn Sink>));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (leads, told) = watch::channel(false);
         let candidate =

@@ -1,24 +1,26 @@
 //! `countersign admission serve`: the webhook, running.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
-    ApiCluster, Client, Reporter, SecretKeeper, connect, events, follow_policies, keep_bundle,
+    ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
+    keep_configurations,
 };
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
 use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
+use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
 use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
+use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
@@ -82,6 +84,19 @@ pub(crate) struct Serve {
     /// Namespaces in which Kyverno's exceptions hold, as a pattern; none unless given
     #[arg(long, value_name = "PATTERN")]
     exception_namespace: Vec<String>,
+    /// What to do with images that no ClusterImagePolicy is about, whatever policy-controller's ConfigMap says: with --cluster in
+    /// namespaces labelled policy.sigstore.dev/include=true, else in all
+    #[arg(long, value_enum, value_name = "WHAT")]
+    no_match_policy: Option<NoMatchName>,
+    /// The namespace of policy-controller's ConfigMap config-policy-controller, which says the same
+    #[arg(long, value_name = "NAME", default_value = CONFIG_NAMESPACE, requires = "cluster")]
+    policy_controller_namespace: String,
+    /// How many reviews are evaluated at once; more wait, and are refused when their time is over
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().reviews)]
+    max_reviews: usize,
+    /// How much memory the bodies of all reviews may take together, in MiB; what is beyond it is refused at once
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().bytes >> 20, value_parser = mebibytes)]
+    max_review_memory: usize,
     /// The form of the log on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
@@ -93,11 +108,40 @@ pub(crate) struct Serve {
     registry: RegistryArgs,
 }
 
+/// What happens to an image that no policy is about.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NoMatchName {
+    /// It is refused
+    Deny,
+    /// Whoever asks is told
+    Warn,
+    /// It may run
+    Allow,
+}
+
+impl From<NoMatchName> for NoMatch {
+    fn from(name: NoMatchName) -> Self {
+        match name {
+            NoMatchName::Deny => Self::Deny,
+            NoMatchName::Warn => Self::Warn,
+            NoMatchName::Allow => Self::Allow,
+        }
+    }
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (8..=1 << 20).contains(count));
+    count.ok_or_else(|| {
+        format!("expected a number from 8, which is one review, to {}, found \"{text}\"", 1 << 20)
+    })
+}
+
 /// A webhook that is set up, but for its certificates.
 struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
     source: Arc<Source>,
+    events: Option<Events>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
@@ -128,12 +172,16 @@ impl Serve {
                 terminal.data(&certificates.bundle())?;
             }
             if let Some(client) = &parts.client {
-                tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
+                let (name, admission) = (self.name.clone(), Arc::clone(&parts.admission));
+                tokio::spawn(keep_configurations(client.clone(), name, Arc::clone(&certificates), admission));
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
+                let namespace = self.policy_controller_namespace.clone();
+                tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&parts.policies)));
                 if let Some(reverifying) = reverifying {
                     tokio::spawn(self.reverification(client, &parts).run(reverifying));
                 }
             }
+            tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
             let options = WebhookOptions {
                 listen: self.listen,
                 admission: Arc::clone(&parts.admission),
@@ -167,25 +215,31 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let installation = Roots::of(&self.trust)?.named();
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
-        let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
+        let source =
+            Source::new(SourceOptions { registry, cluster, trust }).in_namespace(self.own_namespace());
+        let source = Arc::new(source);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        let limits = Limits { bytes: self.max_review_memory << 20, reviews: self.max_reviews };
+        let admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        let mut admission = admission.within(limits);
         if !self.cluster {
             admission = admission.without_secrets();
         }
         let metrics = Arc::new(Metrics::default());
+        let mut told = None;
         if let Some(client) = &client {
             let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
             metrics.add(|registry| events.counts().register(registry));
             tokio::spawn(writer.run());
-            admission = admission.telling(Teller::new(events));
+            admission = admission.telling(Teller::new(events.clone()));
+            told = Some(events);
         }
         let admission = Arc::new(admission);
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
-        let policies = Arc::new(Policies::new(PoliciesOptions {
+        let policies = Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
             source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
@@ -195,13 +249,17 @@ impl Serve {
                 .map_err(|e| Failure::usage(format!("--exception-namespace: {e}")))?,
             files: !self.policy.is_empty(),
             cluster: self.cluster,
-        }));
+        });
+        let policies = Arc::new(match self.no_match_policy {
+            None => policies,
+            Some(no_match) => policies.without_match(no_match.into()),
+        });
         if !self.policy.is_empty() {
             let texts = texts(&self.policy)?;
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, source, policies, metrics })
+        Ok(Parts { client, admission, source, events: told, policies, metrics })
     }
 
     fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
@@ -211,6 +269,7 @@ impl Serve {
             client: client.clone(),
             admission: Arc::clone(&parts.admission),
             source: Arc::clone(&parts.source),
+            events: parts.events.clone(),
             metrics,
             page: Arc::clone(&parts.metrics),
             namespace: self.own_namespace(),

@@ -15,6 +15,7 @@ use countersign_policy::PolicySet;
 use super::{CODES, How, RegistriesScan, Roots, Which, checks_something, found, source};
 use crate::args::cluster::ClusterArgs;
 use crate::commands::admission::{texts, unusable};
+use crate::commands::policy;
 use crate::failure::{Failure, NETWORK, Outcome};
 use crate::out::{Terminal, block_on};
 
@@ -107,8 +108,23 @@ impl RegistriesScan {
             let resources = live.listing(&self.which, &scanner).start(live.client.clone());
             Ok(scanner.scan_stream(resources).await)
         })?;
-        found(report)
+        listed(found(report)?)
     }
+}
+
+/// A report of something that could be listed.
+fn listed(report: Report) -> Result<Report, Failure> {
+    if report.results.iter().any(|result| !result.resource.is_kind()) {
+        return Ok(report);
+    }
+    let mut images =
+        report.results.iter().flat_map(|result| &result.controls).flat_map(|control| &control.images);
+    let first = images.next().map(|image| image.message.clone()).unwrap_or_default();
+    Err(Failure::new(
+        NETWORK,
+        format!("no kind of workload could be listed, so nothing was looked at: {first}"),
+    )
+    .next("kubectl auth can-i list pods --all-namespaces; or name namespaces that may be listed: -n NAME"))
 }
 
 /// A cluster that is there.
@@ -162,9 +178,9 @@ impl How {
     ) -> Outcome {
         self.registry.check_no_login()?;
         let ready = self.ready(terminal)?;
-        let (policies, trust) = if cluster.cluster_policies {
+        let (policies, trust, objects) = if cluster.cluster_policies {
             self.may_have_policies("--cluster-policies", controls)?;
-            (PolicySet::default(), self.roots(&ready.settings, controls, Default::default())?)
+            (PolicySet::default(), self.roots(&ready.settings, controls)?, Vec::new())
         } else {
             self.policies(&ready.settings, controls)?
         };
@@ -174,12 +190,16 @@ impl How {
             let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
-                scanner = scanner.by_policies(self.of_cluster(cluster, &live.client, source, trust).await?);
+                let policies = self.of_cluster(cluster, &live.client, Arc::clone(&source), trust).await?;
+                scanner = scanner.by_policies(policies);
+            } else {
+                source.set_trust_objects(objects);
             }
+            policy::tell_trust_troubles(terminal, &source).await;
             checks_something(&scanner, controls)?;
             scan(&live, &scanner).await
         })?;
-        self.end(terminal, found(report)?, &ready)
+        self.end(terminal, listed(found(report)?)?, &ready)
     }
 
     /// The policies of a cluster, and of files, as the webhook would take them: what cannot be read there refuses.
@@ -205,6 +225,7 @@ impl How {
         if !texts.is_empty() {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
         }
+        policies.set_controller(cluster.no_match(client).await?);
         policies.set_cluster(cluster.policies(client).await?);
         admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
     }

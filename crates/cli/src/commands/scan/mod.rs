@@ -15,8 +15,9 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use countersign_kubernetes::scan::{
     Baseline, Control, Exceptions, Format, MAX_TEXT, Report, Resource, ScanOptions, Scanner, Settings,
-    Severity, Thresholds, Verdict, read_resources,
+    Severity, Thresholds, Verdict, locate, read_resources,
 };
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{Glob, PolicySet, TrustRoot};
 use countersign_registry::{Reference, Repository};
 
@@ -72,11 +73,12 @@ enum Action {
     Registries(RegistriesScan),
 }
 
-/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, C-0078, C-0001, C-0306, CS-0001, CS-0002, CS-0003
+/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, CS-0004 scanned not long ago, …; docs/scanning.md lists them
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
   countersign scan control C-0237 -v deployment.yaml
+  countersign scan control CS-0004,CS-0005 --controls-config controls.yaml deploy/   fresh scans, no severe vulnerabilities
   countersign scan control C-0237 -v                    what the cluster of the current context runs
   countersign scan control C-0236,C-0078 --controls-config controls.yaml deploy/",
     after_help = CODES
@@ -279,7 +281,7 @@ impl RegistriesScan {
             self.of_cluster(terminal, options)?
         } else {
             without_cluster(&self.cluster)?;
-            let resources = self.which.read(terminal, &self.files, false)?;
+            let resources = self.which.read(terminal, &self.files, Keep::default())?;
             let source = source(&self.registry, &[], Arc::new(NoCluster), Roots::new())?;
             run(terminal, &Scanner::new(options, source, Arc::new(SystemClock)), resources)?
         };
@@ -312,7 +314,10 @@ impl How {
             self.which.read(
                 terminal,
                 files,
-                controls.contains(&Control::Policy) && !self.policies.is_empty(),
+                Keep {
+                    objects: controls.contains(&Control::Policy) && !self.policies.is_empty(),
+                    lines: self.format == Format::Sarif,
+                },
             )?,
             &[],
         )
@@ -326,8 +331,12 @@ impl How {
         hosts: &[&str],
     ) -> Outcome {
         let ready = self.ready(terminal)?;
-        let (policies, trust) = self.policies(&ready.settings, controls)?;
+        let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
         let source = source(&self.registry, hosts, Arc::new(NoCluster), trust)?;
+        block_on(terminal, async {
+            policy::fetch_trust_roots(terminal, &source, objects).await;
+            Ok(())
+        })?;
         let options = self.options(controls, &ready.settings, policies)?;
         let scanner = Scanner::new(options, source, Arc::new(SystemClock));
         checks_something(&scanner, controls)?;
@@ -400,16 +409,22 @@ impl How {
     }
 
     /// The policies, and whom to trust.
-    fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
+    fn policies(
+        &self,
+        settings: &Settings,
+        controls: &[Control],
+    ) -> Result<(PolicySet, Roots, Vec<TrustRootObject>), Failure> {
         if self.policies.is_empty() {
-            return Ok((PolicySet::default(), [(None, trust_root(self.trust(settings, controls)?)?)].into()));
+            let roots = [(None, trust_root(self.trust(settings, controls)?)?)].into();
+            return Ok((PolicySet::default(), roots, Vec::new()));
         }
         self.may_have_policies("--policy", controls)?;
         let mut loaded = loaded(&self.policies)?;
-        let roots = self.roots(settings, controls, std::mem::take(&mut loaded.trust_roots))?;
+        let roots = self.roots(settings, controls)?;
+        let objects = std::mem::take(&mut loaded.trust_roots);
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
-        Ok((loaded.into_policy_set(&[anywhere]), roots))
+        Ok((loaded.into_policy_set(&[anywhere]), roots, objects))
     }
 
     /// Refuses policies that nothing would ask.
@@ -424,14 +439,9 @@ impl How {
     }
 
     /// The trust roots that policies may name, and the machine's own.
-    fn roots(
-        &self,
-        settings: &Settings,
-        controls: &[Control],
-        named: BTreeMap<String, countersign_bundle::TrustedRoot>,
-    ) -> Result<Roots, Failure> {
-        let mut roots = policy::Roots::of(&self.trust)?.with(named)?;
-        if !roots.contains_key(&None) && settings.names_signers() {
+    fn roots(&self, settings: &Settings, controls: &[Control]) -> Result<Roots, Failure> {
+        let mut roots = policy::Roots::of(&self.trust)?.named();
+        if !roots.contains_key(&None) && settings.names_anybody() {
             roots.insert(None, trust_root(self.trust(settings, controls)?)?);
         }
         Ok(roots)
@@ -439,15 +449,11 @@ impl How {
 
     /// Whom to trust, when somebody is named whose signature is to be verified.
     fn trust(&self, settings: &Settings, controls: &[Control]) -> Result<Trust, Failure> {
-        let verifies = [Control::SignatureVerifies, Control::Sbom, Control::Provenance];
-        if !settings.names_signers() || !controls.iter().any(|control| verifies.contains(control)) {
+        if !settings.names_anybody() || !controls.iter().any(|control| control.verifies()) {
             return Ok(Trust::nobody());
         }
-        // A key says itself whom to trust when no log is asked for.
-        let needs_none =
-            !settings.demands.log && !settings.demands.timestamp && settings.identities.is_empty();
         match self.trust.load(None) {
-            Err(failure) if needs_none && failure.code == TRUST => Ok(Trust::nobody()),
+            Err(failure) if settings.needs_no_trust_root() && failure.code == TRUST => Ok(Trust::nobody()),
             loaded => loaded,
         }
     }
@@ -507,20 +513,28 @@ fn unusable(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::usage(format!("{}: {error}", path.display()))
 }
 
+/// What is kept of files beside the images in them. A cluster's objects are large.
+#[derive(Debug, Clone, Copy, Default)]
+struct Keep {
+    /// The objects, which only policies look at again.
+    objects: bool,
+    /// The lines, which only SARIF tells.
+    lines: bool,
+}
+
 impl Which {
-    /// The workloads of these files and directories, in the order of their names. Only policies look at a whole object again;
-    /// a cluster's are large.
-    fn read(&self, terminal: &Terminal, files: &[PathBuf], whole: bool) -> Result<Vec<Resource>, Failure> {
+    /// The workloads of these files and directories, in the order of their names.
+    fn read(&self, terminal: &Terminal, files: &[PathBuf], keep: Keep) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         for path in files {
             if !path.is_dir() {
-                resources.extend(read_file(path, whole)?);
+                resources.extend(read_file(path, keep)?);
                 continue;
             }
             let mut found = Vec::new();
             walk(path, 0, &mut found)?;
             for file in &found {
-                match read_file(file, whole) {
+                match read_file(file, keep) {
                     Ok(read) => resources.extend(read),
                     // Among manifests lie values of charts and the like; a file that is named itself is an error.
                     Err(failure) => terminal.talk(&format!("passed over: {}", printable(&failure.message))),
@@ -539,12 +553,15 @@ impl Which {
     }
 }
 
-fn read_file(path: &Path, whole: bool) -> Result<Vec<Resource>, Failure> {
+fn read_file(path: &Path, keep: Keep) -> Result<Vec<Resource>, Failure> {
     let text = String::from_utf8(read_limited(path, MAX_TEXT)?).map_err(|e| unusable(path, e))?;
     let source =
         if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut resources = read_resources(&text, &source).map_err(|e| unusable(path, e))?;
-    if !whole {
+    if keep.lines {
+        locate(&text, &mut resources);
+    }
+    if !keep.objects {
         resources.iter_mut().for_each(|resource| resource.object = None);
     }
     Ok(resources)

@@ -17,12 +17,12 @@ use countersign_kubernetes::continuous::{
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
 use tokio::sync::mpsc;
 
-use super::{How, Ready, checks_something, source};
+use super::{How, Keep, Ready, checks_something, source};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
 use crate::args::reports::ReportsName;
 use crate::commands::init::server_failure;
-use crate::commands::policy::{files, text_of};
+use crate::commands::policy::{self, files, text_of};
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
 use crate::failure::{Failure, Outcome};
 use crate::out::{Color, Terminal, parse_duration};
@@ -100,9 +100,10 @@ impl How {
                 .next("countersign scan cluster --watch --reports auto"));
         }
         self.watching(terminal, async {
-            let whole = controls.contains(&Control::Policy) && !self.policies.is_empty();
-            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, whole));
-            let first = self.which.read(terminal, paths, whole)?;
+            let objects = controls.contains(&Control::Policy) && !self.policies.is_empty();
+            let keep = Keep { objects, lines: false };
+            let read = || tokio::task::block_in_place(|| self.which.read(&silent(), paths, keep));
+            let first = self.which.read(terminal, paths, keep)?;
             if first.is_empty() {
                 return Err(Failure::usage("expected workloads with images, found none"));
             }
@@ -199,7 +200,7 @@ impl How {
             Format::Json => Form::Json,
             _ => return Err(Failure::usage("--watch tells changes as pretty or json, not in another form")),
         };
-        let (scanner, ready) = self.tools(terminal, controls, cluster)?;
+        let (scanner, ready) = self.tools(terminal, controls, cluster).await?;
         checks_something(&scanner, controls)?;
         let options = self.watch.alerts.options(self.interval(), self.which.concurrency)?;
         let mut all = self.watch.alerts.sinks()?;
@@ -219,16 +220,20 @@ impl How {
     }
 
     /// What is judged with, as the files say now.
-    fn tools(
+    async fn tools(
         &self,
         terminal: &Terminal,
         controls: &[Control],
         cluster: Arc<dyn Cluster>,
     ) -> Result<(Scanner, Ready), Failure> {
-        let ready = self.ready(terminal)?;
-        let (policies, trust) = self.policies(&ready.settings, controls)?;
-        let source = source(&self.registry, &[], cluster, trust)?;
-        let options = self.options(controls, &ready.settings, policies)?;
+        let (ready, options, source, objects) = tokio::task::block_in_place(|| {
+            let ready = self.ready(terminal)?;
+            let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
+            let source = source(&self.registry, &[], cluster, trust)?;
+            let options = self.options(controls, &ready.settings, policies)?;
+            Ok::<_, Failure>((ready, options, source, objects))
+        })?;
+        policy::fetch_trust_roots(terminal, &source, objects).await;
         Ok((Scanner::new(options, source, Arc::new(SystemClock)), ready))
     }
 
@@ -261,12 +266,13 @@ impl How {
             if !changed && texts.is_ok() && since.elapsed() < self.interval() {
                 continue;
             }
-            let tools = texts.and_then(|texts| {
-                let tools =
-                    tokio::task::block_in_place(|| self.tools(&silent(), controls, Arc::clone(&cluster)))?;
+            let tools = async {
+                let texts = texts?;
+                let tools = self.tools(&silent(), controls, Arc::clone(&cluster)).await?;
                 checks_something(&tools.0, controls)?;
-                Ok((texts, tools))
-            });
+                Ok::<_, Failure>((texts, tools))
+            };
+            let tools = tools.await;
             match tools {
                 Ok((texts, (scanner, ready))) => {
                     judge.replace(scanner, ready.exceptions, ready.baseline);

@@ -1,6 +1,7 @@
 //! Where alerts go. Each sink has a queue of its own with an end: one that is away delays no other, and no verification.
 
 pub mod email;
+pub mod event;
 pub mod lines;
 pub mod webhook;
 
