@@ -56,12 +56,48 @@ pub(super) struct Complaints {
 impl Complaints {
     /// Tells a trouble, unless one of this kind was told. Messages name the object, so they are all different.
     pub(super) fn about(&mut self, what: &'static str, trouble: &Trouble) {
-        let kind = (what, discriminant(trouble));
-        if self.told.get(&kind).is_some_and(|told| told.elapsed() < AGAIN) {
+        if self.is_news(what, trouble) {
+            tracing::error!(%trouble, "{what}; the like is told again in ten minutes at the earliest");
+        } else {
             tracing::debug!(%trouble, "{what}");
-            return;
         }
-        tracing::error!(%trouble, "{what}; the like is told again in ten minutes at the earliest");
-        self.told.insert(kind, Instant::now());
+    }
+
+    fn is_news(&mut self, what: &'static str, trouble: &Trouble) -> bool {
+        let kind = (what, discriminant(trouble));
+        let is_news = self.told.get(&kind).is_none_or(|told| told.elapsed() >= AGAIN);
+        if is_news {
+            self.told.insert(kind, Instant::now());
+        }
+        is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_missing_right_is_told_once_in_ten_minutes_whatever_it_is_missing_for() {
+        let mut complaints = Complaints::default();
+        let mut told = 0;
+        for number in 0..1200 {
+            told += usize::from(complaints.is_news("a", &Trouble::Forbidden(number.to_string())));
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, 2);
+        assert!(complaints.is_news("a", &Trouble::NotFound), "another trouble");
+        assert!(complaints.is_news("b", &Trouble::Forbidden(String::new())), "of something else");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_used_is_not_saved_up() {
+        let mut pace = Pace::new(3, Duration::from_millis(100));
+        let begun = Instant::now();
+        sleep(Duration::from_secs(60)).await;
+        for _ in 0..13 {
+            pace.wait().await;
+        }
+        assert_eq!(begun.elapsed(), Duration::from_secs(61), "three at once, and ten at a time of their own");
     }
 }
