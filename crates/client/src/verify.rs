@@ -181,14 +181,15 @@ pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientErr
     Ok(Bundle::from_json(&bytes).or_else(|error| legacy::from_blob_bundle(&bytes).map_err(|_| error)))
 }
 
-/// The engine's trust material of a trust root.
+/// The engine's trust material of a trust root, with what was revoked.
 ///
 /// # Errors
 /// [`ClientError::Trust`].
 pub fn material(trust: &Trust) -> Result<TrustMaterial, ClientError> {
-    TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
+    let material = TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
         ClientError::Trust(format!("{}: {}", trust.from, countersign_http::text::printable(&e.to_string())))
-    })
+    })?;
+    Ok(trust.revocations.iter().cloned().fold(material, TrustMaterial::with_revocations))
 }
 
 /// Verifies an artifact against a bundle.

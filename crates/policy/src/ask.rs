@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::Reference;
+use countersign_verify::revocation::Revocations;
 use jiff::Timestamp;
 
 use crate::access::{Access, ObjectName};
@@ -70,6 +71,18 @@ impl<'a> Ask<'a> {
     /// Where judgements are kept, if anywhere.
     pub(crate) fn memo(&self) -> Option<&'a Memo> {
         self.known.memo()
+    }
+
+    /// What was revoked.
+    ///
+    /// # Errors
+    /// [`Stop`]: there should be a list and nobody has it, or it has expired. Then nobody knows what is revoked.
+    pub fn revocations(&self) -> Result<Vec<Arc<Revocations>>, Stop> {
+        let lists = self.known.revocations()?;
+        for list in &lists {
+            list.check_current(self.now).map_err(|text| CouldNot::new(CouldNotReason::Unusable, text))?;
+        }
+        Ok(lists)
     }
 
     /// Whether a question is open.

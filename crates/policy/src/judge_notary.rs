@@ -72,6 +72,7 @@ impl Ask<'_> {
             digest,
             size: data.descriptor.size,
         };
+        let revoked = self.revocations()?;
         let judge = |piece: &Found| match format_of(piece, evidence.found()) {
             Err(refusal) => Report::of_refusal(CheckName::Envelope, &refusal),
             Ok(format) => verify(&Request {
@@ -81,6 +82,7 @@ impl Ask<'_> {
                 statement: &statement,
                 store: &store,
                 revocation: &[],
+                revoked: &revoked,
                 metadata: &authority.annotations,
                 enforce_logged: true,
                 now: self.now(),

@@ -8,6 +8,7 @@ use countersign_bundle::TrustedRoot;
 use countersign_crypto::{Digest, PublicKey, sha256};
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Descriptor, Reference, Repository};
+use countersign_verify::revocation::Revocations;
 
 use crate::access::{Access, ObjectName};
 use crate::memo::Memo;
@@ -211,6 +212,15 @@ pub trait Known {
     /// Where judgements are kept, if anywhere: the same evidence is judged by the same authority once.
     fn memo(&self) -> Option<&Memo> {
         None
+    }
+
+    /// What was revoked by whoever may: lists that hold whatever a policy says of trust. The same for the whole of an
+    /// evaluation.
+    ///
+    /// # Errors
+    /// [`CouldNot`]: there should be a list, and nobody has it.
+    fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        Ok(Vec::new())
     }
 }
 

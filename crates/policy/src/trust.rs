@@ -7,6 +7,7 @@ use countersign_crypto::encoding::pem_decode;
 use countersign_crypto::{HashAlgorithm, PublicKey, sha256};
 use countersign_tlog::NoteVerifier;
 use countersign_verify::TrustMaterial;
+use countersign_verify::revocation::Revocations;
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -51,7 +52,7 @@ pub struct TrustSpec {
 pub struct Material {
     /// For the engine.
     pub trust: TrustMaterial,
-    /// What it was made from; zeros for nothing but what the policy says.
+    /// What it was made from, revocation lists too; zeros for nothing but what the policy says.
     pub(crate) base_id: [u8; 32],
 }
 
@@ -70,7 +71,12 @@ impl TrustSpec {
         };
         let other = |name: &Option<String>| name.as_deref().map(|name| ask.trust(Some(name))).transpose();
         let (logs, timestamps) = (other(&self.logs_of)?, other(&self.timestamps_of)?);
-        let from = From { base: base.as_deref(), logs: logs.as_deref(), timestamps: timestamps.as_deref() };
+        let from = From {
+            base: base.as_deref(),
+            logs: logs.as_deref(),
+            timestamps: timestamps.as_deref(),
+            revocations: ask.revocations()?,
+        };
         let id = from.id();
         match ask.memo() {
             Some(memo) => memo.material(self, id, || self.build(&from, id)),
@@ -88,8 +94,9 @@ impl TrustSpec {
                     && self.timestamps_of.is_none()
                     && missing.reason == CouldNotReason::NotFound =>
             {
-                let from = From { base: None, logs: None, timestamps: None };
-                let nobody = self.build(&from, [0; 32]).map(Arc::new);
+                let revocations = ask.revocations()?;
+                let from = From { base: None, logs: None, timestamps: None, revocations };
+                let nobody = self.build(&from, from.id()).map(Arc::new);
                 nobody.map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
             }
             material => material,
@@ -112,6 +119,7 @@ impl TrustSpec {
         }
         self.apply(&mut root)?;
         let trust = TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string())?;
+        let trust = from.revocations.iter().cloned().fold(trust, TrustMaterial::with_revocations);
         Ok(Material { trust, base_id })
     }
 
@@ -154,21 +162,24 @@ impl TrustSpec {
     }
 }
 
-/// The trust roots that trust is made from.
+/// The trust roots that trust is made from, and what was revoked.
 struct From<'a> {
     base: Option<&'a TrustRoot>,
     logs: Option<&'a TrustRoot>,
     timestamps: Option<&'a TrustRoot>,
+    revocations: Vec<Arc<Revocations>>,
 }
 
 impl From<'_> {
     /// Tells these from others: the base's own id where there is nothing else.
     fn id(&self) -> [u8; 32] {
         let id = |root: Option<&TrustRoot>| root.map_or([0; 32], |root| *root.id());
-        match (self.logs, self.timestamps) {
-            (None, None) => id(self.base),
-            _ => sha256(&[id(self.base), id(self.logs), id(self.timestamps)].concat()),
+        if self.logs.is_none() && self.timestamps.is_none() && self.revocations.is_empty() {
+            return id(self.base);
         }
+        let mut all = vec![id(self.base), id(self.logs), id(self.timestamps)];
+        all.extend(self.revocations.iter().map(|list| *list.id()));
+        sha256(&all.concat())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod registry;
+pub(crate) mod revocation;
 pub(crate) mod services;
 pub(crate) mod witness;
 

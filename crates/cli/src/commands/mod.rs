@@ -22,6 +22,7 @@ pub(crate) mod pkcs11;
 pub(crate) mod policy;
 pub(crate) mod quickstart;
 pub(crate) mod references;
+pub(crate) mod revoke;
 pub(crate) mod rotate;
 pub(crate) mod scan;
 pub(crate) mod serve;

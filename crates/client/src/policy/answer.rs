@@ -14,6 +14,7 @@ use countersign_registry::auth::DockerConfig;
 use countersign_registry::evidence::{Search, discover};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Reference, Registry, RegistryError, RegistryOptions, Store as _};
+use countersign_verify::revocation::Revocations;
 use tokio::time::Instant;
 
 use super::cluster::Cluster;
@@ -47,6 +48,7 @@ pub struct Source {
     memo: Memo,
     registries: Mutex<HashMap<Arc<Access>, (Instant, Registry)>>,
     trust: Mutex<BTreeMap<Option<String>, Arc<TrustRoot>>>,
+    revocations: Mutex<Result<Vec<Arc<Revocations>>, CouldNot>>,
 }
 
 impl Source {
@@ -60,7 +62,18 @@ impl Source {
             memo: Memo::new(JUDGEMENTS),
             registries: Mutex::default(),
             trust,
+            revocations: Mutex::new(Ok(Vec::new())),
         }
+    }
+
+    /// Puts revocation lists into the place of those that are there, or says that there should be one and nobody has it.
+    /// They hold from the next evaluation on; judgements that were made by others are not used any more.
+    pub fn set_revocations(&self, lists: Result<Vec<Arc<Revocations>>, CouldNot>) {
+        *self.revocations.lock().unwrap_or_else(PoisonError::into_inner) = lists;
+    }
+
+    pub(super) fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts other trust roots into the place of those that are there.

@@ -5,12 +5,14 @@ mod cluster;
 mod flight;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_clock::Clock;
 use countersign_policy::{
     Answer, CouldNot, CouldNotReason, Decision, Known, Memo, PolicySet, Question, Request,
 };
+use countersign_verify::revocation::Revocations;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -27,6 +29,7 @@ const MAX_QUESTIONS: usize = 2000;
 struct Answers<'a> {
     answers: HashMap<Question, Result<Answer, CouldNot>>,
     memo: &'a Memo,
+    revocations: Result<Vec<Arc<Revocations>>, CouldNot>,
 }
 
 impl Known for Answers<'_> {
@@ -36,6 +39,10 @@ impl Known for Answers<'_> {
 
     fn memo(&self) -> Option<&Memo> {
         Some(self.memo)
+    }
+
+    fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        self.revocations.clone()
     }
 }
 
@@ -53,7 +60,8 @@ pub async fn decide(
     budget: Duration,
 ) -> Decision {
     let deadline = Instant::now() + budget;
-    let mut known = Answers { answers: HashMap::new(), memo: source.memo() };
+    let mut known =
+        Answers { answers: HashMap::new(), memo: source.memo(), revocations: source.revocations() };
     let mut stale = HashSet::new();
     let decision = rounds(policies, request, source, clock, deadline, &mut known, &mut stale).await;
     if decision.admits() || stale.is_empty() || Instant::now() >= deadline {
