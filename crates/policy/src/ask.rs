@@ -78,7 +78,14 @@ impl<'a> Ask<'a> {
     /// # Errors
     /// [`Stop`]: there should be a list and nobody has it, or it has expired. Then nobody knows what is revoked.
     pub fn revocations(&self) -> Result<Vec<Arc<Revocations>>, Stop> {
-        let lists = self.known.revocations()?;
+        self.current(self.known.revocations()?)
+    }
+
+    /// These lists, none of which has expired.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub(crate) fn current(&self, lists: Vec<Arc<Revocations>>) -> Result<Vec<Arc<Revocations>>, Stop> {
         for list in &lists {
             list.check_current(self.now).map_err(|text| CouldNot::new(CouldNotReason::Unusable, text))?;
         }

@@ -117,6 +117,7 @@ impl Evidence {
 pub struct TrustRoot {
     document: TrustedRoot,
     id: [u8; 32],
+    revocations: Vec<Arc<Revocations>>,
 }
 
 impl TrustRoot {
@@ -126,7 +127,20 @@ impl TrustRoot {
     /// [`CouldNot`] when the document cannot be written, which one that was read always can.
     pub fn new(document: TrustedRoot) -> Result<Self, CouldNot> {
         let json = document.to_json().map_err(|e| CouldNot::new(CouldNotReason::Unusable, e.to_string()))?;
-        Ok(Self { id: sha256(&json), document })
+        Ok(Self { id: sha256(&json), document, revocations: Vec::new() })
+    }
+
+    /// The same with what those who are trusted here have revoked.
+    #[must_use]
+    pub fn revoking(mut self, lists: Vec<Arc<Revocations>>) -> Self {
+        self.revocations = lists;
+        self
+    }
+
+    /// What those who are trusted here have revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &[Arc<Revocations>] {
+        &self.revocations
     }
 
     /// The document.
@@ -135,7 +149,7 @@ impl TrustRoot {
         &self.document
     }
 
-    /// Tells this trust root from other ones.
+    /// Tells this document from other ones.
     #[must_use]
     pub const fn id(&self) -> &[u8; 32] {
         &self.id

@@ -71,11 +71,15 @@ impl TrustSpec {
         };
         let other = |name: &Option<String>| name.as_deref().map(|name| ask.trust(Some(name))).transpose();
         let (logs, timestamps) = (other(&self.logs_of)?, other(&self.timestamps_of)?);
+        let mut revocations = ask.revocations()?;
+        for root in [&base, &logs, &timestamps].into_iter().flatten() {
+            revocations.extend(ask.current(root.revocations().to_vec())?);
+        }
         let from = From {
             base: base.as_deref(),
             logs: logs.as_deref(),
             timestamps: timestamps.as_deref(),
-            revocations: ask.revocations()?,
+            revocations,
         };
         let id = from.id();
         match ask.memo() {

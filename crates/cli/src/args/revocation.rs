@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use countersign_bundle::TrustedRoot;
 use countersign_client::artifact::read_limited;
+use countersign_client::verify::material;
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_keys::{KeyRef, load_public_key};
 use countersign_trust::instances::{InstanceError, Instances};
@@ -13,6 +13,7 @@ use countersign_trust::revocations::remember;
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{MAX_SIGNED_LIST, RevocationAuthority, Revocations, Text, open};
 
+use crate::args::services::TrustArgs;
 use crate::failure::{Failure, TRUST};
 use crate::out::say;
 
@@ -50,8 +51,16 @@ impl RevocationArgs {
         RevocationAuthority::new(&keys, &identities).map(Some).map_err(|e| Failure::usage(e.to_string()))
     }
 
-    /// The lists of the files. Lists by identities are checked with the trust root.
-    pub(crate) fn load(&self, root: &TrustedRoot) -> Result<Vec<Arc<Revocations>>, Failure> {
+    /// What lists are checked with: a key needs nobody else's word.
+    pub(crate) fn material(&self, trust: &TrustArgs) -> Result<TrustMaterial, Failure> {
+        if self.revocation_identity.is_empty() {
+            return Ok(TrustMaterial::empty());
+        }
+        Ok(material(&trust.load(None)?)?)
+    }
+
+    /// The lists of the files. Lists by identities are checked with the trust root that is meant.
+    pub(crate) fn load(&self, trust: &TrustArgs) -> Result<Vec<Arc<Revocations>>, Failure> {
         let authority = match (self.authority()?, self.revocations.is_empty()) {
             (Some(authority), false) => authority,
             (None, true) => return Ok(Vec::new()),
@@ -68,8 +77,7 @@ impl RevocationArgs {
                 ));
             }
         };
-        let material = TrustMaterial::from_trusted_root(root)
-            .map_err(|e| Failure::new(TRUST, e.to_string()))?;
+        let material = self.material(trust)?;
         let now = SystemClock.now();
         self.revocations.iter().map(|path| read(path, &authority, &material, now).map(Arc::new)).collect()
     }

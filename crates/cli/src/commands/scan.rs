@@ -19,6 +19,7 @@ use countersign_registry::{Reference, Repository};
 
 use crate::args::number;
 use crate::args::registry::{RegistryArgs, image};
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::policy::{self, loaded};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED, TRUST};
@@ -168,6 +169,8 @@ struct How {
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -287,8 +290,10 @@ impl How {
         for name in &exceptions.expired {
             terminal.talk(&format!("the exception \"{}\" is over and excepts nothing", printable(name)));
         }
+        self.trust.refresh_revocations(terminal)?;
         let (policies, trust) = self.policies(&settings, controls)?;
         let source = source(&self.registry, hosts, trust)?;
+        source.set_revocations(Ok(self.revocation.load(&self.trust)?));
         let options = ScanOptions {
             controls: controls.to_vec(),
             settings,
@@ -333,7 +338,7 @@ impl How {
     /// The policies, and whom to trust.
     fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
         if self.policies.is_empty() {
-            return Ok((PolicySet::default(), [(None, trust_root(self.trust(settings, controls)?)?)].into()));
+            return Ok((PolicySet::default(), [(None, policy::trust_root(self.trust(settings, controls)?)?)].into()));
         }
         if !controls.contains(&Control::Policy) {
             return Err(Failure::usage(format!(
@@ -345,7 +350,7 @@ impl How {
         let mut loaded = loaded(&self.policies)?;
         let mut roots = policy::Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
         if !roots.contains_key(&None) && settings.names_signers() {
-            roots.insert(None, trust_root(self.trust(settings, controls)?)?);
+            roots.insert(None, policy::trust_root(self.trust(settings, controls)?)?);
         }
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
@@ -381,10 +386,6 @@ fn run(terminal: &Terminal, scanner: &Scanner, resources: Vec<Resource>) -> Resu
 
 /// Trust roots by their names; the machine's own has none.
 type Roots = BTreeMap<Option<String>, Arc<TrustRoot>>;
-
-fn trust_root(trust: Trust) -> Result<Arc<TrustRoot>, Failure> {
-    TrustRoot::new(trust.root).map(Arc::new).map_err(|e| Failure::new(TRUST, e.to_string()))
-}
 
 /// Where answers come from.
 fn source(registry: &RegistryArgs, hosts: &[&str], trust: Roots) -> Result<Source, Failure> {

@@ -143,7 +143,7 @@ impl VerifyingArgs {
         if self.authority.adds() {
             self.authority.apply(&mut trust.root)?;
         }
-        trust.revocations.extend(self.revocation.load(&trust.root)?);
+        trust.revocations.extend(self.revocation.load(&self.trust)?);
         Ok(material(&trust)?.with_witnesses(self.witness.load()?.0))
     }
 }

@@ -9,5 +9,6 @@
 
 mod hostile;
 mod reviews;
+mod revocation;
 mod running;
 mod support;

@@ -153,6 +153,8 @@ pub(crate) fn signed_by(name: &str, registry: &Registry, key: &KeyPair) -> Box<d
 /// A webhook that runs.
 pub(crate) struct Hook {
     pub(crate) admission: Arc<Admission>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) running: Running,
 }
@@ -176,7 +178,8 @@ impl Hook {
             cluster: Arc::new(NoCluster),
             trust: BTreeMap::new(),
         });
-        let mut admission = Admission::new(Arc::new(source), Arc::new(SystemClock));
+        let (source, metrics) = (Arc::new(source), Arc::new(Metrics::default()));
+        let mut admission = Admission::new(Arc::clone(&source), Arc::new(SystemClock));
         if !secrets {
             admission = admission.without_secrets();
         }
@@ -190,12 +193,12 @@ impl Hook {
             listen: "127.0.0.1:0".parse().unwrap(),
             admission: Arc::clone(&admission),
             certificates: Arc::clone(&certificates),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::clone(&metrics),
             patience: Patience::default(),
         })
         .await
         .unwrap();
-        Self { admission, certificates, running }
+        Self { admission, source, metrics, certificates, running }
     }
 
     /// A client that believes the webhook's own authority and nobody else.

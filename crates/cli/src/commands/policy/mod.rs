@@ -16,7 +16,7 @@ use countersign_policy::{Document, Loaded, ReadError, load, read_documents};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
-pub(super) use verify::{Roots, without_repository};
+pub(super) use verify::{Roots, trust_root, without_repository};
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 16 << 20;
