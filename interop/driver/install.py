@@ -86,6 +86,18 @@ def go_pinned(name: str) -> Path:
     return _install(f"{name}-{_hash(source / 'go.mod', source / 'go.sum')}", into) / name
 
 
+def control_plane() -> Path:
+    """The folder with kube-apiserver, kube-controller-manager and kubectl, built from `kubernetes/go.mod`. The first build
+    takes a quarter of an hour of processor time."""
+    source = HERE / "kubernetes"
+
+    def into(folder: Path):
+        packages = [f"k8s.io/kubernetes/cmd/{name}" for name in pins.CONTROL_PLANE]
+        _run(["nice", "go", "build", "-trimpath", "-o", str(folder), *packages], cwd=source)
+
+    return _install(f"control-plane-{_hash(source / 'go.mod', source / 'go.sum')}", into)
+
+
 def _hash(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:

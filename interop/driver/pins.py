@@ -31,6 +31,9 @@ TRANSIT = {
 # Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
 GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
 
+# The programs of a Kubernetes control plane, pinned by `kubernetes/go.mod`.
+CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kubectl"]
+
 # Python environments: name -> file under `requirements/`.
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 

@@ -12,7 +12,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use zeroize::Zeroizing;
 
-use super::{Shared, Trouble, in_time};
+use super::{Shared, Trouble, in_time, with_causes};
 
 type Labels = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -54,7 +54,7 @@ impl ApiCluster {
                 Ok(Event::Apply(namespace)) => known.extend([labels_of(namespace)]),
                 Ok(Event::Delete(namespace)) => drop(known.remove(&labels_of(namespace).0)),
                 Err(error) => {
-                    tracing::warn!(%error, "the namespaces cannot be watched");
+                    tracing::warn!(error = with_causes(&error), "the namespaces cannot be watched");
                     known.clear();
                 }
             }

@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, discovery};
 use tokio::sync::mpsc;
 
-use super::{PATIENCE, Trouble, in_time};
+use super::{PATIENCE, Trouble, in_time, with_causes};
 use crate::policies::Policies;
 
 /// What is followed: group and kind. In which version, the API server says.
@@ -60,7 +60,8 @@ async fn follow(client: Client, kind: (&'static str, &'static str), told: Told) 
         match resource(&client, kind).await {
             Ok(Some(resource)) => {
                 if let Err(error) = watch(&client, kind, &resource, &told).await {
-                    tracing::warn!(%error, kind = kind.1, group = kind.0, "a kind of policies cannot be watched");
+                    let error = with_causes(&error);
+                    tracing::warn!(error, kind = kind.1, group = kind.0, "a kind of policies cannot be watched");
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -31,7 +31,7 @@ pub struct ApiError(String);
 /// # Errors
 /// [`ApiError`]. Nothing is asked yet.
 pub async fn connect(kubeconfig: Option<&Path>) -> Result<Client, ApiError> {
-    let failed = |e: &dyn std::fmt::Display| ApiError(e.to_string());
+    let failed = |e: &dyn std::error::Error| ApiError(with_causes(e));
     let mut config = match kubeconfig {
         Some(path) => {
             let file = Kubeconfig::read_from(path).map_err(|e| failed(&e))?;
@@ -56,8 +56,22 @@ async fn in_time<T>(asked: impl Future<Output = kube::Result<T>>) -> Result<T, T
             409 => Trouble::Conflict,
             _ => Trouble::Other(status.message),
         }),
-        Ok(Err(error)) => Err(Trouble::Other(error.to_string())),
+        Ok(Err(error)) => Err(Trouble::Other(with_causes(&error))),
     }
+}
+
+/// An error with its causes: by itself, the client's says that it could not connect, and not why.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        // Some already say what their causes say.
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 /// What an API server says instead of an answer.

@@ -29,8 +29,9 @@ const AUTHORITY_LIFE: SignedDuration = SignedDuration::from_hours(2 * 365 * 24);
 const CERTIFICATE_LIFE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How long an authority is published before it signs.
 const SETTLING: SignedDuration = SignedDuration::from_hours(1);
-/// How far back a certificate begins, because clocks differ.
-const BACK: SignedDuration = SignedDuration::from_mins(5);
+/// How far back a certificate begins, because clocks differ: nobody comes in through a webhook whose certificate begins
+/// in the API server's future.
+const BACK: SignedDuration = SignedDuration::from_hours(24);
 /// The most authorities that are kept side by side: one that ends, and one that takes over.
 const MAX_AUTHORITIES: usize = 4;
 /// How often several replicas may get into each other's way before one gives up.
@@ -304,6 +305,8 @@ mod tests {
             let leaf = |of: &Certificates| of.serving.load_full().unwrap().certificate.clone();
             assert_ne!(leaf(&one), leaf(&other));
             assert!(!leaf(&one).is_ca());
+            let hours_ago = clock.now().checked_sub(SignedDuration::from_hours(12)).unwrap();
+            assert!(leaf(&one).not_before() < hours_ago, "clocks differ");
         }
     }
 
