@@ -1,4 +1,4 @@
-//! `countersign admission`: the admission webhook of Kubernetes.
+//! `countersign admission serve`: the webhook, running.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::Args;
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
@@ -30,26 +30,6 @@ use crate::out::Terminal;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// Where a pod is told its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
-
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign admission serve --policy policy.yaml --tls-dir tls")]
-pub(crate) struct AdmissionCommand {
-    #[command(subcommand)]
-    action: AdmissionAction,
-}
-
-#[derive(Debug, Subcommand)]
-enum AdmissionAction {
-    /// Run the webhook
-    Serve(Box<Serve>),
-}
-
-impl AdmissionCommand {
-    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let AdmissionAction::Serve(serve) = &self.action;
-        serve.run(terminal)
-    }
-}
 
 #[derive(Debug, Args)]
 #[command(
@@ -114,7 +94,7 @@ struct Parts {
 }
 
 impl Serve {
-    fn run(&self, terminal: &Terminal) -> Outcome {
+    pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         if terminal.timeout.is_some() {
             return Err(Failure::usage("--timeout is not for a server: it runs until it is told to end"));
         }

@@ -1,0 +1,29 @@
+//! `countersign admission`: the admission webhook of Kubernetes.
+
+mod serve;
+
+use clap::{Args, Subcommand};
+
+use crate::failure::Outcome;
+use crate::out::Terminal;
+
+#[derive(Debug, Args)]
+#[command(before_help = "Examples:\n  countersign admission serve --policy policy.yaml --tls-dir tls")]
+pub(crate) struct AdmissionCommand {
+    #[command(subcommand)]
+    action: AdmissionAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdmissionAction {
+    /// Run the webhook
+    Serve(Box<serve::Serve>),
+}
+
+impl AdmissionCommand {
+    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        match &self.action {
+            AdmissionAction::Serve(serve) => serve.run(terminal),
+        }
+    }
+}
