@@ -12,7 +12,7 @@ use countersign_crypto::PublicKey;
 use countersign_tlog::NoteVerifier;
 use countersign_trust::instances::{Instance, InstanceError, Instances};
 use countersign_trust::tuf::{Transport, TransportError};
-use countersign_verify::revocation::Revocations;
+use countersign_verify::revocation::{RevocationAuthority, Revocations};
 use countersign_x509::Certificate;
 use countersign_x509::timestamp::Authority;
 use jiff::Timestamp;
@@ -281,6 +281,32 @@ pub async fn refresh_revocations(from: &TrustFrom, now: Timestamp) -> Result<Opt
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where the revocation list of the instance that is meant comes from, for who follows it by himself.
+#[derive(Debug)]
+pub struct RevocationsOf {
+    /// Who may sign it.
+    pub authority: RevocationAuthority,
+    /// The list that was kept last.
+    pub kept: PathBuf,
+    /// Where it is served, unless the instance came from a file.
+    pub url: Option<String>,
+}
+
+/// Where the revocation list of the instance that is meant comes from; `None` for a trust root in a file, and an instance
+/// that has nobody who may revoke.
+///
+/// # Errors
+/// [`ClientError::Trust`].
+pub fn revocations_of(from: &TrustFrom) -> Result<Option<RevocationsOf>, ClientError> {
+    if from.trusted_root.is_some() || from.trust_config.is_some() {
+        return Ok(None);
+    }
+    let Ok(instance) = find_instance(from.instance.as_deref()) else { return Ok(None) };
+    let url = instance.revocations_url();
+    let kept = instance.dir.join(countersign_trust::revocations::REVOCATIONS);
+    Ok(instance.revocation_authority()?.map(|authority| RevocationsOf { authority, kept, url }))
 }
 
 /// The named instance, that of `COUNTERSIGN_INSTANCE`, or the default one.

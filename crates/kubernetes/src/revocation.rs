@@ -6,13 +6,19 @@
 //! list that does not count is told as loudly as can be: an error in the log, and a metric.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use countersign_client::artifact::read_limited;
 use countersign_client::policy::Source;
 use countersign_clock::Clock;
+use countersign_http::{Http, Request};
 use countersign_policy::{CouldNot, CouldNotReason};
 use countersign_verify::TrustMaterial;
-use countersign_verify::revocation::{Memory, RevocationAuthority, Revocations, open};
+use countersign_verify::revocation::{MAX_SIGNED_LIST, Memory, RevocationAuthority, Revocations, open};
+use tokio::time::MissedTickBehavior;
+use url::Url;
 
 use crate::certificate::Keeper;
 use crate::webhook::Metrics;
@@ -32,6 +38,52 @@ pub struct RevocationOptions {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+/// A place outside of the cluster that lists come from.
+#[derive(Debug)]
+pub enum Place {
+    /// A file, looked at every two seconds.
+    File(PathBuf),
+    /// An address, such as that of an instance's list; asked every thirty seconds.
+    Address(Box<(Url, Http)>),
+}
+
+impl Place {
+    const fn period(&self) -> Duration {
+        match self {
+            Self::File(_) => Duration::from_secs(2),
+            Self::Address(_) => Duration::from_secs(30),
+        }
+    }
+
+    /// # Errors
+    /// In words, what happened.
+    async fn read(&self) -> Result<Vec<u8>, String> {
+        // One more than is read, so that the reader is the one to say what is wrong.
+        let limit = MAX_SIGNED_LIST + 1;
+        match self {
+            Self::File(path) => read_limited(path, limit).map_err(|e| e.to_string()),
+            Self::Address(at) => {
+                let (url, http) = at.as_ref();
+                let answer = http.send(Request::get("the revocation list", url).limit(limit)).await;
+                let answer = answer.map_err(|e| e.to_string())?;
+                match answer.status {
+                    200 => Ok(answer.body),
+                    _ => Err(answer.into_error().to_string()),
+                }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Address(at) => f.write_str(&countersign_http::shown(&at.0)),
+        }
+    }
 }
 
 /// Where lists come together.
@@ -102,6 +154,25 @@ impl RevocationLists {
             tracing::error!(from, "{what}");
         }
         self.options.metrics.revocations_refused();
+    }
+
+    /// Looks at a place once.
+    pub async fn look(&self, place: &Place) {
+        let from = place.to_string();
+        match place.read().await {
+            Ok(bytes) => drop(self.offer(&from, &bytes).await),
+            Err(error) => self.tell(&from, &format!("{error}; the last good list goes on holding")),
+        }
+    }
+
+    /// Looks at a place again and again, for ever.
+    pub async fn follow(self: Arc<Self>, place: Place) {
+        let mut tick = tokio::time::interval(place.period());
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.look(&place).await;
+        }
     }
 
     /// The list that holds.

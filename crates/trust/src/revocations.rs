@@ -48,6 +48,12 @@ impl Instance {
         Ok(Some(Arc::new(list)))
     }
 
+    /// Where the list is served; `None` for an instance that came from a file.
+    #[must_use]
+    pub fn revocations_url(&self) -> Option<String> {
+        self.description.url.as_deref().map(url_of)
+    }
+
     /// Whether the list should be fetched anew: there is one to be had, and the kept one is older than
     /// [`FRESH_FOR`].
     ///
@@ -100,6 +106,11 @@ impl Instances {
     }
 }
 
+/// Where an instance at an address, or the one whose TUF repository is there, serves its list.
+fn url_of(url: &str) -> String {
+    format!("{}/{REVOCATIONS}", url.trim_end_matches('/').trim_end_matches("/tuf"))
+}
+
 /// Fetches, checks and keeps the list of an instance that lies in a directory, which may be one under way.
 pub(crate) async fn fetch<T: Transport>(
     instance: &Instance,
@@ -108,7 +119,7 @@ pub(crate) async fn fetch<T: Transport>(
     now: Timestamp,
 ) -> Result<Option<Arc<Revocations>>, InstanceError> {
     let Some(authority) = instance.revocation_authority()? else { return Ok(None) };
-    let url = format!("{}/{REVOCATIONS}", url.trim_end_matches('/').trim_end_matches("/tuf"));
+    let url = url_of(url);
     let away = |detail: String| InstanceError::RevocationsAway { url: url.clone(), detail };
     let bytes = match transport.get(&url, MAX_SIGNED_LIST as u64).await {
         Ok(Some(bytes)) => bytes,

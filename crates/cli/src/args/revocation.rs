@@ -52,8 +52,11 @@ impl RevocationArgs {
     }
 
     /// What lists are checked with: a key needs nobody else's word.
-    pub(crate) fn material(&self, trust: &TrustArgs) -> Result<TrustMaterial, Failure> {
-        if self.revocation_identity.is_empty() {
+    pub(crate) fn material(
+        authority: &RevocationAuthority,
+        trust: &TrustArgs,
+    ) -> Result<TrustMaterial, Failure> {
+        if authority.identities().is_empty() {
             return Ok(TrustMaterial::empty());
         }
         Ok(material(&trust.load(None)?)?)
@@ -77,7 +80,7 @@ impl RevocationArgs {
                 ));
             }
         };
-        let material = self.material(trust)?;
+        let material = Self::material(&authority, trust)?;
         let now = SystemClock.now();
         self.revocations.iter().map(|path| read(path, &authority, &material, now).map(Arc::new)).collect()
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::rekor::{Rekor, RekorVersion};
 use countersign_client::services::Services;
-use countersign_client::trust::{Trust, TrustFrom, refresh_revocations};
+use countersign_client::trust::{Trust, TrustFrom, RevocationsOf, refresh_revocations, revocations_of};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::{Http, HttpOptions, parse_url};
 use url::Url;
@@ -46,6 +46,11 @@ impl TrustArgs {
 
     pub(crate) fn load(&self, signing_config: Option<PathBuf>) -> Result<Trust, Failure> {
         Ok(Trust::load(&self.from(signing_config))?)
+    }
+
+    /// Where the revocation list of the instance that is meant comes from.
+    pub(crate) fn revocations_of(&self) -> Result<Option<RevocationsOf>, Failure> {
+        Ok(revocations_of(&self.from(None))?)
     }
 
     /// Fetches what the instance that is meant has revoked, when the kept list is older than a minute. Nobody is asked for

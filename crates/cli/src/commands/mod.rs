@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
+mod log_find;
 pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod notary;

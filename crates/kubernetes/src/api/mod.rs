@@ -4,6 +4,7 @@ mod cluster;
 mod configuration;
 mod follow;
 mod keeper;
+mod revocations;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
 pub use follow::follow_policies;
 pub use keeper::SecretKeeper;
+pub use revocations::follow_revocations;
 pub use kube::Client;
 
 /// How long an API server may take to answer. A watch is silent for longer.

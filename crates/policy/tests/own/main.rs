@@ -13,6 +13,7 @@ mod converting;
 mod examples;
 mod exceptions;
 mod reading;
+mod revocation;
 mod signatures;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]

@@ -10,15 +10,20 @@ use clap::Args;
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
+use countersign_http::{Http, HttpOptions, parse_url};
+use countersign_kubernetes::api::{
+    ApiCluster, Client, SecretKeeper, connect, follow_policies, follow_revocations, keep_bundle,
+};
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
 use crate::args::registry::RegistryArgs;
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
 use crate::commands::policy::{Roots, files, text_of, without_repository};
@@ -28,6 +33,11 @@ use crate::out::Terminal;
 
 /// How often files of policies are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long an address of a revocation list may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The names under which the webhook keeps what must survive a restart.
+const AUTHORITY_KEY: &str = "ca.pem";
+const LIST_KEY: &str = "revocations.json";
 /// Where a pod is told its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -40,6 +50,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
 says otherwise; the webhook configurations should leave out the same. Files of policies are read again when they change. \
+Revocation lists are obeyed when it is said who may sign them: of RevocationList objects, files and addresses the highest holds. \
 SIGTERM ends it: running reviews are answered."
 )]
 pub(crate) struct Serve {
@@ -79,6 +90,11 @@ pub(crate) struct Serve {
     /// The form of the log on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
+    /// The address of a revocation list, fetched every 30 s: INSTANCE/revocations.json
+    #[arg(long, value_name = "URL", help_heading = "Revocation")]
+    revocation_url: Vec<String>,
+    #[command(flatten)]
+    revocation: RevocationArgs,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
@@ -88,6 +104,7 @@ pub(crate) struct Serve {
 /// A webhook that is set up, but for its certificates.
 struct Parts {
     client: Option<Client>,
+    source: Arc<Source>,
     admission: Arc<Admission>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
@@ -121,6 +138,7 @@ impl Serve {
                 tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
             }
+            self.revocations(&parts).await?;
             let options = WebhookOptions {
                 listen: self.listen,
                 admission: Arc::clone(&parts.admission),
@@ -154,7 +172,7 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let installation = Roots::of(&self.trust)?.without_revocations().with(BTreeMap::new())?;
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
         let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
@@ -167,7 +185,7 @@ impl Serve {
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
         let policies = Arc::new(Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
-            source,
+            source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
             installation,
             exceptions: exceptions
@@ -181,7 +199,70 @@ impl Serve {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, policies, metrics })
+        Ok(Parts { client, source, admission, policies, metrics })
+    }
+
+    /// Follows what is revoked, where somebody is named who may say so, and from then on until the end.
+    async fn revocations(&self, parts: &Parts) -> Result<(), Failure> {
+        let mut places = self.places()?;
+        let authority = match self.revocation.authority()? {
+            Some(authority) => Some(authority),
+            // What is named by hand takes the place of what the instance has.
+            None => match self.trust.revocations_of()? {
+                Some(own) => {
+                    places.push(Place::File(own.kept));
+                    places.extend(own.url.as_deref().map(address).transpose()?);
+                    Some(own.authority)
+                }
+                None => None,
+            },
+        };
+        let Some(authority) = authority else {
+            if !places.is_empty() {
+                return Err(Failure::usage(
+                    "a revocation list is named, and nobody who may sign one; a list that vouches for itself says nothing",
+                )
+                .next("add --revocation-key KEY, or --revocation-identity NAME --revocation-issuer URL"));
+            }
+            if let Some(client) = &parts.client {
+                tokio::spawn(follow_revocations(client.clone(), Err(Arc::clone(&parts.metrics))));
+            }
+            return Ok(());
+        };
+        if places.is_empty() && parts.client.is_none() {
+            return Err(Failure::usage(
+                "it is said who may sign revocation lists, and no list is named: add --revocations FILE,                  --revocation-url URL or --cluster",
+            ));
+        }
+        let lists = Arc::new(RevocationLists::new(RevocationOptions {
+            material: RevocationArgs::material(&authority, &self.trust)?,
+            authority,
+            keeper: self.keeper(parts, "revocations", LIST_KEY),
+            source: Arc::clone(&parts.source),
+            metrics: Arc::clone(&parts.metrics),
+            clock: Arc::new(SystemClock),
+        }));
+        if let Err(error) = lists.restore().await {
+            lists.tell("the webhook's own record", &error.to_string());
+        }
+        for place in places {
+            // Before the first review.
+            lists.look(&place).await;
+            tokio::spawn(Arc::clone(&lists).follow(place));
+        }
+        if let Some(client) = &parts.client {
+            tokio::spawn(follow_revocations(client.clone(), Ok(lists)));
+        }
+        Ok(())
+    }
+
+    /// Where lists come from, but for the cluster.
+    fn places(&self) -> Result<Vec<Place>, Failure> {
+        let mut places: Vec<Place> = self.revocation.revocations.iter().cloned().map(Place::File).collect();
+        for text in &self.revocation_url {
+            places.push(address(text)?);
+        }
+        Ok(places)
     }
 
     fn own_namespace(&self) -> String {
@@ -196,15 +277,20 @@ impl Serve {
         self.exempt_namespace.clone()
     }
 
-    async fn certificates(&self, parts: &Parts) -> Result<Certificates, Failure> {
-        let keeper: Arc<dyn Keeper> = match (&self.tls_dir, &parts.client) {
-            (Some(directory), _) => Arc::new(Directory::new(directory)),
+    /// Where something is kept over restarts: in the directory, else in a secret, else nowhere.
+    fn keeper(&self, parts: &Parts, what: &str, key: &'static str) -> Arc<dyn Keeper> {
+        match (&self.tls_dir, &parts.client) {
+            (Some(directory), _) => Arc::new(Directory::new(directory).under(key)),
             (None, Some(client)) => {
-                let name = format!("{}-tls", self.name);
-                Arc::new(SecretKeeper::new(client.clone(), self.own_namespace(), name))
+                let name = format!("{}-{what}", self.name);
+                Arc::new(SecretKeeper::new(client.clone(), self.own_namespace(), name).under(key))
             }
             (None, None) => Arc::new(Memory::default()),
-        };
+        }
+    }
+
+    async fn certificates(&self, parts: &Parts) -> Result<Certificates, Failure> {
+        let keeper = self.keeper(parts, "tls", AUTHORITY_KEY);
         let failed = |e: CertificateError| {
             let code = if matches!(e, CertificateError::Keeper(_)) { NETWORK } else { INTERNAL };
             Failure::new(code, e.to_string())
@@ -223,6 +309,12 @@ impl Serve {
         let service = format!("{}.{}.svc", self.name, self.own_namespace());
         vec![San::Dns(service), San::Dns("localhost".into()), San::ip(self.listen.ip())]
     }
+}
+
+/// An address of a list. The list is signed: who carries it is of no account.
+fn address(text: &str) -> Result<Place, Failure> {
+    let options = HttpOptions { allow_plain_http: true, timeout: PATIENCE, ..HttpOptions::default() };
+    Ok(Place::Address(Box::new((parse_url(text)?, Http::new(options)))))
 }
 
 /// The files that are meant, and what is in them.

@@ -136,6 +136,14 @@ impl Roots {
         Ok(Self(roots))
     }
 
+    /// The same for who follows by himself what is revoked: the lists of a moment ago would go on holding for ever.
+    pub(in crate::commands) fn without_revocations(mut self) -> Self {
+        for root in self.0.values_mut() {
+            *root = Arc::new(TrustRoot::clone(root).revoking(Vec::new()));
+        }
+        self
+    }
+
     /// These, and those of a file.
     pub(in crate::commands) fn with(
         &self,

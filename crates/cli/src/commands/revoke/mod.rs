@@ -2,8 +2,8 @@
 
 mod place;
 mod show;
-mod target;
-mod when;
+pub(super) mod target;
+pub(super) mod when;
 
 use clap::{Args, Subcommand};
 use countersign_clock::{Clock as _, SystemClock};

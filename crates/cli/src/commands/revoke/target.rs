@@ -15,7 +15,7 @@ use crate::failure::Failure;
 /// Arguments about what is revoked. Several mean: each of them.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is revoked")]
-pub(super) struct TargetArgs {
+pub(crate) struct TargetArgs {
     /// A name in certificates: an e-mail address or a URI
     #[arg(long, value_name = "NAME")]
     identity: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct TargetArgs {
 }
 
 impl TargetArgs {
-    pub(super) fn targets(&self) -> Result<Vec<Target>, Failure> {
+    pub(crate) fn targets(&self) -> Result<Vec<Target>, Failure> {
         let issuer = || self.issuer.clone().map(Text::Exact);
         let mut all = Vec::new();
         let exact = self.identity.iter().cloned().map(Text::Exact);

@@ -10,13 +10,13 @@ use crate::out::parse_duration;
 
 /// A time: a fixed one, or one that is counted from now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(crate) enum When {
     Fixed(Timestamp),
     FromNow(SignedDuration),
 }
 
 impl When {
-    pub(super) fn at(self, now: Timestamp) -> Result<Timestamp, Failure> {
+    pub(crate) fn at(self, now: Timestamp) -> Result<Timestamp, Failure> {
         match self {
             Self::Fixed(time) => Ok(time),
             Self::FromNow(length) => now
@@ -27,12 +27,12 @@ impl When {
 }
 
 /// A time that may be given as so long ago.
-pub(super) fn past(text: &str) -> Result<When, String> {
+pub(crate) fn past(text: &str) -> Result<When, String> {
     read(text, -1)
 }
 
 /// A time that may be given as so long from now.
-pub(super) fn ahead(text: &str) -> Result<When, String> {
+pub(crate) fn ahead(text: &str) -> Result<When, String> {
     read(text, 1)
 }
 
