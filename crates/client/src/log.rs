@@ -240,7 +240,8 @@ impl<'a> LogReader<'a> {
     ) -> Result<(), ClientError> {
         let mut frontier = merkle::Frontier::default();
         let mut index = 0;
-        while let Some(wanted) = TilePath::in_tree(TileKind::Entries, index / 256, checkpoint.size) {
+        let paths = (0..).map_while(|number| TilePath::in_tree(TileKind::Entries, number, checkpoint.size));
+        for wanted in paths {
             let (path, bytes) = self.tile(wanted).await?;
             let entries = tile::parse_entries(&bytes, path.width)
                 .map_err(|e| ClientError::Proof(format!("{path}: {e}")))?;
@@ -254,7 +255,10 @@ impl<'a> LogReader<'a> {
         if index == checkpoint.size && frontier.root() == checkpoint.root {
             return Ok(());
         }
-        Err(ClientError::Proof(format!("the entries of {} do not make the tree of its checkpoint", self.place())))
+        Err(ClientError::Proof(format!(
+            "the entries of {} do not make the tree of its checkpoint",
+            self.place()
+        )))
     }
 
     /// The proof that a newer checkpoint continues an older one, verified.

@@ -195,12 +195,20 @@ impl RevocationLists {
         let list = Arc::new(list);
         source.set_revocations(Ok(vec![Arc::clone(&list)]));
         metrics.revocations(list.list());
-        tracing::info!(from, number = list.list().number, entries = list.list().entries.len(), "a revocation list holds");
+        tracing::info!(
+            from,
+            number = list.list().number,
+            entries = list.list().entries.len(),
+            "a revocation list holds"
+        );
         *held = Some(list);
         drop(held);
         // It holds already: that it cannot be kept is to be told, and no reason to admit what is revoked.
         if let Err(e) = keep(keeper.as_ref(), text).await {
-            self.tell("the webhook's own record", &format!("{e}; after a restart an older list would not be noticed"));
+            self.tell(
+                "the webhook's own record",
+                &format!("{e}; after a restart an older list would not be noticed"),
+            );
         }
         Ok(true)
     }

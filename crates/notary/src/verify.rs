@@ -366,7 +366,8 @@ impl Run<'_> {
         };
         for list in lists {
             let result = list.ask(&signature, self.request.now);
-            let result = result.map_err(|against| Refusal::new(against.reason, against.expected, against.found));
+            let result =
+                result.map_err(|against| Refusal::new(against.reason, against.expected, against.found));
             self.integrity(CheckName::Revoked, "a signature that nobody has revoked", result);
         }
     }

@@ -300,7 +300,8 @@ fn revocations(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     match revoke::list(&instance.directory) {
         Ok(Some(list)) => {
             let list = list.list();
-            let next = "start the server with keys/revocation.key in place, or run `countersign revoke renew`";
+            let next =
+                "start the server with keys/revocation.key in place, or run `countersign revoke renew`";
             let name = format!("{what} {}, {} entries", list.number, list.entries.len());
             expiry(findings, name, now, list.expires, LIST_WARNING_DAYS, next);
         }

@@ -139,9 +139,11 @@ fn current(instance: &Instance) -> Result<Option<Revocations>, ServerError> {
     let bytes = std::fs::read(&path).map_err(|e| failed(e.to_string()))?;
     // By the instance's own key: nobody else's word is needed.
     let (nobody, any_time) = (TrustMaterial::empty(), Timestamp::MAX);
-    open(&bytes, &authority(instance)?, &nobody, "this instance", any_time)
-        .map(Some)
-        .map_err(|e| failed(format!("{e}; restore it from a backup: a list that begins anew is refused by who knows this one")))
+    open(&bytes, &authority(instance)?, &nobody, "this instance", any_time).map(Some).map_err(|e| {
+        failed(format!(
+            "{e}; restore it from a backup: a list that begins anew is refused by who knows this one"
+        ))
+    })
 }
 
 /// Makes the key and publishes it.

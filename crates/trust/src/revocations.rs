@@ -124,7 +124,9 @@ pub(crate) async fn fetch<T: Transport>(
     let bytes = match transport.get(&url, MAX_SIGNED_LIST as u64).await {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Err(away("there is none".into())),
-        Err(TransportError::TooLarge) => return Err(away(format!("it has more than {MAX_SIGNED_LIST} bytes"))),
+        Err(TransportError::TooLarge) => {
+            return Err(away(format!("it has more than {MAX_SIGNED_LIST} bytes")));
+        }
         Err(TransportError::Failed(detail)) => return Err(away(detail)),
     };
     let list = instance.open(&bytes, &authority, now)?;

@@ -100,7 +100,9 @@ fn read(
     match Instances::for_user() {
         Ok(instances) => remember(&instances, authority, &list).map_err(|e| failed(&e))?,
         Err(InstanceError::NoHome) => {
-            say(&format!("{name}: there is no directory to remember its number in, so an older list is not noticed"));
+            say(&format!(
+                "{name}: there is no directory to remember its number in, so an older list is not noticed"
+            ));
         }
         Err(e) => return Err(failed(&e)),
     }

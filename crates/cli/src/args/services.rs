@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::rekor::{Rekor, RekorVersion};
 use countersign_client::services::Services;
-use countersign_client::trust::{Trust, TrustFrom, RevocationsOf, refresh_revocations, revocations_of};
+use countersign_client::trust::{RevocationsOf, Trust, TrustFrom, refresh_revocations, revocations_of};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::{Http, HttpOptions, parse_url};
 use url::Url;

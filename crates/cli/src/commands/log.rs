@@ -18,8 +18,8 @@ use url::Url;
 
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
-use crate::commands::log_find::Find;
 use crate::args::{OutputArgs, number};
+use crate::commands::log_find::Find;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 

@@ -76,7 +76,11 @@ impl Find {
                         "signer": hit.signer, "digest": hit.digest})
                 })
                 .collect();
-            terminal.json("log.find", 1, &json!({"treeSize": size, "notRead": unread, "entries": entries}))?;
+            terminal.json(
+                "log.find",
+                1,
+                &json!({"treeSize": size, "notRead": unread, "entries": entries}),
+            )?;
         } else {
             for Hit { index, issued, signer, digest } in &hits {
                 let issued = issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());

@@ -338,7 +338,10 @@ impl How {
     /// The policies, and whom to trust.
     fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
         if self.policies.is_empty() {
-            return Ok((PolicySet::default(), [(None, policy::trust_root(self.trust(settings, controls)?)?)].into()));
+            return Ok((
+                PolicySet::default(),
+                [(None, policy::trust_root(self.trust(settings, controls)?)?)].into(),
+            ));
         }
         if !controls.contains(&Control::Policy) {
             return Err(Failure::usage(format!(

@@ -68,7 +68,9 @@ fn what_is_revoked_beside_a_running_instance_is_refused_and_counts_again_when_it
     assert_eq!(bench.verify(&["--offline"]).0, 0, "nobody is asked");
     let (code, out, _) = bench.verify(&[]);
     assert_eq!(code, 2, "{out}");
-    for part in ["revoked", "the laptop was stolen", "by bob", "entry 1 of list 2 of dev", "docs/revocation.md"] {
+    for part in
+        ["revoked", "the laptop was stolen", "by bob", "entry 1 of list 2 of dev", "docs/revocation.md"]
+    {
         assert!(out.contains(part), "{part}: {out}");
     }
     assert_eq!(bench.verify(&["--offline"]).0, 2, "what is kept is obeyed");
@@ -122,7 +124,10 @@ fn an_older_list_that_was_put_back_is_noticed_and_a_dead_instance_is_told() {
     bench.wait();
     let (code, _, err) = bench.verify(&[]);
     assert_eq!(code, 5, "{err}");
-    assert!(err.contains("expected number 2 or more, found 1") && err.contains("revoke renew --number 3"), "{err}");
+    assert!(
+        err.contains("expected number 2 or more, found 1") && err.contains("revoke renew --number 3"),
+        "{err}"
+    );
     // What it says to do.
     bench.home.good(&["revoke", "renew", "--number", "3", "--dir", "instance"]);
     assert_eq!(bench.verify(&[]).0, 0, "the old list, signed on: nothing is revoked");
@@ -132,7 +137,10 @@ fn an_older_list_that_was_put_back_is_noticed_and_a_dead_instance_is_told() {
     bench.wait();
     let (code, out, err) = bench.verify(&[]);
     assert_eq!(code, 0, "{out}");
-    assert!(err.contains("/revocations.json") && err.contains("the one that was fetched last is used"), "{err}");
+    assert!(
+        err.contains("/revocations.json") && err.contains("the one that was fetched last is used"),
+        "{err}"
+    );
     let (code, _, err) = bench.verify(&["--offline"]);
     assert_eq!((code, err.contains("revocations.json")), (0, false), "{err}");
 }
@@ -196,6 +204,56 @@ fn a_list_of_ones_own_is_obeyed_by_who_is_told_whom_to_believe() {
 }
 
 #[test]
+fn what_somebody_signed_is_found_in_the_log_before_and_after_it_is_revoked() {
+    let bench = Bench::new();
+    std::fs::write(bench.home.path("b"), "b").unwrap();
+    bench.home.good(&["generate-key-pair"]);
+    bench.home.good(&["sign", "b", "--key", "cosign.key"]);
+    let digest =
+        |text: &str| text.split_whitespace().find(|word| word.starts_with("sha256:")).unwrap().to_owned();
+    let found = bench.home.good(&["log", "find", "--identity", "alice@example.com", "--since", "1h"]);
+    assert_eq!(found.lines().count(), 1, "{found}");
+    assert!(found.contains(&format!("alice@example.com ({})", bench.issuer)), "{found}");
+    // What is found is what `--digest` revokes.
+    bench.revoke(&["--digest", &digest(&found)]);
+    bench.home.good(&["trust", "update"]);
+    assert_eq!(bench.verify(&[]).0, 2);
+    assert_eq!(bench.home.good(&["log", "find", "--digest", &digest(&found)]).lines().count(), 1);
+    let by_key = bench.home.good(&["log", "find", "--key", "cosign.pub", "--since", "2h"]);
+    assert!(by_key.contains("at a time nobody knows") && by_key.lines().count() == 1, "{by_key}");
+    for nothing in [
+        &["--identity", "bob@example.com"][..],
+        &["--identity", "alice@example.com", "--issuer", "https://other.example"],
+        &["--identity", "alice@example.com", "--since", "2100-01-01"],
+        &["--builder", "https://ci.example"],
+    ] {
+        let (code, out, err) = bench.home.text(&[&["log", "find"], nothing].concat());
+        assert_eq!((code, out.as_str()), (3, ""), "{nothing:?}: {err}");
+    }
+    let json = bench.home.good(&["log", "find", "--issuer", &bench.issuer, "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["entries"].as_array().unwrap().len(), 1, "{json}");
+}
+
+#[test]
+fn an_object_for_a_cluster_carries_the_signed_list_as_it_is() {
+    let home = keys_only();
+    let own = ["--list", "bad.json", "--sign-with", "soc.key"];
+    home.good(&[&["revoke", "--key", "cosign.pub", "--reason", "r", "--by", "b"][..], &own].concat());
+    let object = home.good(&[&["revoke", "list", "--kubernetes", "--name", "corp"][..], &own].concat());
+    let object: serde_json::Value = serde_json::from_str(&object).unwrap();
+    assert_eq!(object["kind"], "RevocationList");
+    assert_eq!(object["metadata"]["name"], "corp");
+    let list = std::fs::read_to_string(home.path("bad.json")).unwrap();
+    assert_eq!(object["spec"]["list"], list);
+    let json = home.good(&[&["revoke", "list", "--output", "json"][..], &own].concat());
+    assert!(
+        json.contains("\"number\": 1") && json.contains("\"schema\": \"countersign.revocations\""),
+        "{json}"
+    );
+}
+
+#[test]
 fn mistakes_of_a_tired_person_are_said_before_anything_is_written() {
     let home = keys_only();
     let own = ["revoke", "--list", "bad.json", "--sign-with", "soc.key", "--by", "soc", "--reason", "leaked"];
@@ -217,10 +275,23 @@ fn mistakes_of_a_tired_person_are_said_before_anything_is_written() {
     assert!(!home.path("bad.json").exists());
     let (code, _, err) = home.text(&["revoke", "--identity", "a", "--by", "b", "--dir", "none"]);
     assert_eq!((code, err.contains("--reason")), (1, true), "{err}");
-    let (code, _, err) = home.text(&["revoke", "undo", "1", "--reason", "r", "--by", "b", "--list", "bad.json", "--sign-with", "soc.key"]);
+    let (code, _, err) = home.text(&[
+        "revoke",
+        "undo",
+        "1",
+        "--reason",
+        "r",
+        "--by",
+        "b",
+        "--list",
+        "bad.json",
+        "--sign-with",
+        "soc.key",
+    ]);
     assert_eq!(code, 1);
     assert!(err.contains("an earlier entry that holds"), "{err}");
-    let nobody = ["revoke", "--list", "bad.json", "--sign-with", "soc.key", "--reason", "r", "--identity", "a"];
+    let nobody =
+        ["revoke", "--list", "bad.json", "--sign-with", "soc.key", "--reason", "r", "--identity", "a"];
     let (code, _, err) = home.text(&nobody);
     assert_eq!((code, err.contains("--by")), (1, true), "{err}");
 }
@@ -231,7 +302,8 @@ fn an_instance_that_was_made_before_gets_its_key_when_it_first_revokes() {
     // As it was: no key, no list, and a trust root that says nothing of either.
     let home = &bench.home;
     assert_eq!(bench.instance.stop(), Some(0));
-    for file in ["instance/keys/revocation.key", "instance/keys/revocation.pub", "instance/revocations.json"] {
+    for file in ["instance/keys/revocation.key", "instance/keys/revocation.pub", "instance/revocations.json"]
+    {
         std::fs::remove_file(home.path(file)).unwrap();
     }
     bench.instance = Instance::start_again(home);

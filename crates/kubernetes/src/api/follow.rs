@@ -62,7 +62,12 @@ pub(super) async fn follow(client: Client, kind: (&'static str, &'static str), t
             Ok(Some(resource)) => {
                 if let Err(error) = watch(&client, kind, &resource, &told).await {
                     let error = with_causes(&error);
-                    tracing::warn!(error, kind = kind.1, group = kind.0, "a kind of policies cannot be watched");
+                    tracing::warn!(
+                        error,
+                        kind = kind.1,
+                        group = kind.0,
+                        "a kind of policies cannot be watched"
+                    );
                 }
                 tokio::time::sleep(PAUSE).await;
             }

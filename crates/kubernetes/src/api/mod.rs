@@ -17,8 +17,8 @@ pub use cluster::ApiCluster;
 pub use configuration::keep_bundle;
 pub use follow::follow_policies;
 pub use keeper::SecretKeeper;
-pub use revocations::follow_revocations;
 pub use kube::Client;
+pub use revocations::follow_revocations;
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -13,10 +13,7 @@ use crate::webhook::Metrics;
 const KIND: (&str, &str) = ("countersign.dev", "RevocationList");
 
 /// Follows the lists of a cluster, for ever. With nobody who may revoke, that lists are there and not obeyed is told.
-pub async fn follow_revocations(
-    client: Client,
-    lists: Result<Arc<RevocationLists>, Arc<Metrics>>,
-) {
+pub async fn follow_revocations(client: Client, lists: Result<Arc<RevocationLists>, Arc<Metrics>>) {
     let (told, mut telling) = mpsc::channel(1);
     tokio::spawn(follow(client, KIND, told));
     while let Some((_, objects)) = telling.recv().await {

@@ -8,9 +8,7 @@ use countersign_crypto::{KeyPair, Signer as _};
 use countersign_kubernetes::certificate::{Keeper, Memory};
 use countersign_kubernetes::revocation::{RevocationLists, RevocationOptions};
 use countersign_verify::TrustMaterial;
-use countersign_verify::revocation::{
-    Entry, Revocation, RevocationAuthority, RevocationList, Target, seal,
-};
+use countersign_verify::revocation::{Entry, Revocation, RevocationAuthority, RevocationList, Target, seal};
 
 use crate::support::{Hook, Registry, key, pod, review, signed_by};
 

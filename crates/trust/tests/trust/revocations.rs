@@ -78,7 +78,9 @@ async fn an_instance_that_says_who_may_revoke_is_trusted_with_its_list_or_not_at
     let error = publisher.add().await.unwrap_err();
     assert!(matches!(error, InstanceError::RevocationsAway { .. }), "{error}");
     assert!(publisher.instances().get("prod").is_err(), "nothing is left behind");
-    publisher.files.put(REVOCATIONS, seal(&list(1), &KeyPair::generate(KeyType::EcdsaP256).unwrap()).unwrap());
+    publisher
+        .files
+        .put(REVOCATIONS, seal(&list(1), &KeyPair::generate(KeyType::EcdsaP256).unwrap()).unwrap());
     let error = publisher.add().await.unwrap_err();
     assert!(matches!(error, InstanceError::Revocations { .. }), "{error}");
     publisher.serve(3);

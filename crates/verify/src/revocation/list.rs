@@ -171,7 +171,9 @@ impl RevocationList {
             return list("expires: expected a time after issuedAt");
         }
         if self.entries.len() > MAX_ENTRIES {
-            return list("expected at most 10000 entries; begin a new list without those that were withdrawn");
+            return list(
+                "expected at most 10000 entries; begin a new list without those that were withdrawn",
+            );
         }
         let mut standing = BTreeSet::new();
         for (entry, place) in self.entries.iter().zip(1_u32..) {

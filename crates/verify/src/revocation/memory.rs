@@ -30,7 +30,9 @@ pub enum MemoryError {
     )]
     Forked(u64),
     /// A text that is no memory.
-    #[error("the record of the last revocation list: expected a number and a digest, found {0:?}; restore or remove it")]
+    #[error(
+        "the record of the last revocation list: expected a number and a digest, found {0:?}; restore or remove it"
+    )]
     Malformed(String),
 }
 

@@ -133,7 +133,10 @@ impl Revocations {
         }
         let held = |ready: &&Ready| ready.revocation.expires.is_none_or(|end| now < end);
         let count = self.entries.iter().filter(held).count();
-        Ok(format!("list {} of {}, from {}: {count} revoked, not this", list.number, self.from, list.issued_at))
+        Ok(format!(
+            "list {} of {}, from {}: {count} revoked, not this",
+            list.number, self.from, list.issued_at
+        ))
     }
 
     /// What stands against a signature: what is revoked, since when, by whom and why.
@@ -173,7 +176,8 @@ impl Ready {
                 None => {
                     return Err(Against {
                         reason: Reason::DigestUnavailable,
-                        expected: "the artifact's sha256 digest, to compare with those that are revoked".into(),
+                        expected: "the artifact's sha256 digest, to compare with those that are revoked"
+                            .into(),
                         found: "other digests only".into(),
                     });
                 }
@@ -200,7 +204,6 @@ impl Ready {
 
 /// The names of a certificate: its subject alternative names; without any, its subject.
 fn names(leaf: &Certificate) -> Vec<String> {
-    let names: Vec<String> =
-        leaf.sans().iter().filter_map(|san| san.as_text()).map(str::to_owned).collect();
+    let names: Vec<String> = leaf.sans().iter().filter_map(|san| san.as_text()).map(str::to_owned).collect();
     if names.is_empty() { vec![leaf.subject().to_string()] } else { names }
 }

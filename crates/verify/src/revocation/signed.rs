@@ -1,9 +1,7 @@
 //! The list as it travels: a Sigstore bundle around an envelope whose payload is the list.
 
 use countersign_attestation::dsse::{Envelope, Signature};
-use countersign_bundle::{
-    Bundle, BundleError, BundleVersion, Content, KeyMaterial, VerificationMaterial,
-};
+use countersign_bundle::{Bundle, BundleError, BundleVersion, Content, KeyMaterial, VerificationMaterial};
 use countersign_crypto::{CryptoError, Signer, encoding};
 use jiff::Timestamp;
 
@@ -87,15 +85,14 @@ fn signers(bundle: &Bundle, authority: &RevocationAuthority) -> Result<Requireme
     let by_key = matches!(bundle.verification_material.content, KeyMaterial::PublicKeyHint(_));
     match (authority.keys(), authority.identities()) {
         ([first, rest @ ..], identities) if by_key || identities.is_empty() => {
-            let builder = rest.iter().fold(Requirements::builder().key(first.clone()), |builder, key| {
-                builder.key(key.clone())
-            });
+            let builder = rest
+                .iter()
+                .fold(Requirements::builder().key(first.clone()), |builder, key| builder.key(key.clone()));
             Ok(builder.dangerous_without_log().payload_type(PAYLOAD_TYPE)?.build())
         }
         (_, [first, rest @ ..]) => {
-            let builder = rest
-                .iter()
-                .fold(Requirements::builder().identity(first.clone()), |builder, identity| {
+            let builder =
+                rest.iter().fold(Requirements::builder().identity(first.clone()), |builder, identity| {
                     builder.identity(identity.clone())
                 });
             Ok(builder.payload_type(PAYLOAD_TYPE)?.build())

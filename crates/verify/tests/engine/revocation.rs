@@ -100,10 +100,13 @@ fn each_kind_of_entry_alone_makes_the_answer_no() {
 #[test]
 fn a_refusal_says_what_since_when_by_whom_and_why() {
     let world = World::new();
-    let report = judge_at(&world, &world.signed(), &alice().build(), &one(|r| r.since = Some(at(T))), T + 3600);
+    let report =
+        judge_at(&world, &world.signed(), &alice().build(), &one(|r| r.since = Some(at(T))), T + 3600);
     let rejection = report.verified().unwrap_err();
     assert_eq!((rejection.check, report.exit_code()), (CheckName::Revocation, 2));
-    for part in [NAME, "bob@example.com", "the laptop was stolen", "since 2023-11-14T22:13:20Z", "entry 1 of list 7"] {
+    for part in
+        [NAME, "bob@example.com", "the laptop was stolen", "since 2023-11-14T22:13:20Z", "entry 1 of list 7"]
+    {
         assert!(rejection.found.contains(part), "{part}: {}", rejection.found);
     }
     let without = world.judge(&world.signed(), &alice().build());
@@ -219,8 +222,13 @@ fn of_several_lists_each_is_obeyed() {
     let world = World::new();
     for lists in [[one(|_| {}), list(Vec::new())], [list(Vec::new()), one(|_| {})]] {
         let material = lists.iter().fold(world.material(), |m, list| m.with_revocations(ready(list)));
-        let report =
-            verify(&Subject::from_bytes(ARTIFACT), &world.signed(), &material, &alice().build(), at(T + 3600));
+        let report = verify(
+            &Subject::from_bytes(ARTIFACT),
+            &world.signed(),
+            &material,
+            &alice().build(),
+            at(T + 3600),
+        );
         assert_eq!(reason(&report), Some(Reason::Revoked));
     }
 }
@@ -287,7 +295,8 @@ fn a_list_may_be_signed_by_an_identity_as_every_signature_is() {
     unlogged.verification_material.tlog_entries.clear();
     assert!(opened(&unlogged.to_json().unwrap(), &of(NAME), &world.material()).is_err());
     // Beside a key that may revoke too, both sorts are known.
-    let both = RevocationAuthority::new(&[p256().public_key().clone()], &[(exact(NAME), exact(ISSUER))]).unwrap();
+    let both =
+        RevocationAuthority::new(&[p256().public_key().clone()], &[(exact(NAME), exact(ISSUER))]).unwrap();
     opened(&json, &both, &world.material()).unwrap();
 }
 
@@ -369,11 +378,18 @@ fn a_list_that_says_nothing_two_things_or_something_impossible_is_refused() {
 #[test]
 fn who_may_revoke_is_somebody() {
     assert!(RevocationAuthority::new(&[], &[]).is_err());
-    for wrong in ["{}", r#"{"keys":[]}"#, r#"{"keys":["x"]}"#, r#"{"keyz":[]}"#, r#"{"identities":[{"name":{"exact":"a"}}]}"#] {
+    for wrong in [
+        "{}",
+        r#"{"keys":[]}"#,
+        r#"{"keys":["x"]}"#,
+        r#"{"keyz":[]}"#,
+        r#"{"identities":[{"name":{"exact":"a"}}]}"#,
+    ] {
         assert!(RevocationAuthority::from_json(wrong.as_bytes()).is_err(), "{wrong}");
     }
     let key = p256();
-    let authority = RevocationAuthority::new(&[key.public_key().clone()], &[(exact("a"), exact("b"))]).unwrap();
+    let authority =
+        RevocationAuthority::new(&[key.public_key().clone()], &[(exact("a"), exact("b"))]).unwrap();
     let again = RevocationAuthority::from_json(&authority.to_json().unwrap()).unwrap();
     assert_eq!((again.keys(), again.identities().len()), (authority.keys(), 1));
     let hint = seal(&list(Vec::new()), &key).unwrap();

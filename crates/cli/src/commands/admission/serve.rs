@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
-use countersign_kubernetes::admit::Admission;
 use countersign_http::{Http, HttpOptions, parse_url};
+use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
     ApiCluster, Client, SecretKeeper, connect, follow_policies, follow_revocations, keep_bundle,
 };

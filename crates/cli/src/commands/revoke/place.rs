@@ -64,7 +64,11 @@ impl PlaceArgs {
             (Some(path), Some(key)) => {
                 let signer = load_signer(&KeyRef::parse(key)?, &password(false))?;
                 let list = read(path, signer.public_key())?;
-                Ok(Place { home: Home::File { path: path.clone(), signer }, list, valid_days: self.valid_days })
+                Ok(Place {
+                    home: Home::File { path: path.clone(), signer },
+                    list,
+                    valid_days: self.valid_days,
+                })
             }
             _ => {
                 let found = list(&self.dir).map_err(|e| server_failure(&e))?;

@@ -35,8 +35,11 @@ pub(super) struct List {
 impl List {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         let list = self.place.open()?.list.ok_or_else(|| {
-            Failure::usage(format!("{} is not there: nothing was ever revoked here", self.place.file().display()))
-                .next("countersign revoke --identity NAME --reason TEXT")
+            Failure::usage(format!(
+                "{} is not there: nothing was ever revoked here",
+                self.place.file().display()
+            ))
+            .next("countersign revoke --identity NAME --reason TEXT")
         })?;
         if self.kubernetes {
             return self.object(terminal);
@@ -57,7 +60,9 @@ impl List {
             terminal.talk("nothing is revoked");
         }
         if now >= list.expires {
-            terminal.talk("the list has expired, so whoever follows it refuses everything: countersign revoke renew");
+            terminal.talk(
+                "the list has expired, so whoever follows it refuses everything: countersign revoke renew",
+            );
         }
         Ok(0)
     }
@@ -84,7 +89,8 @@ pub(super) fn line(entry: &Entry) -> String {
     let Entry { id, by, at, reason, .. } = entry;
     let what = match (&entry.revoke, entry.undo) {
         (Some(revoke), _) => {
-            let since = revoke.since.map_or_else(|| ", at all times".into(), |time| format!(", since {time}"));
+            let since =
+                revoke.since.map_or_else(|| ", at all times".into(), |time| format!(", since {time}"));
             let until = revoke.until.map(|time| format!(" until {time}")).unwrap_or_default();
             let expires = revoke.expires.map(|time| format!(", the entry ends {time}")).unwrap_or_default();
             format!("{}{since}{until}{expires}", revoke.target)

@@ -78,7 +78,8 @@ mod tests {
             assert_eq!(past(text).unwrap().at(now).unwrap(), at(expected), "{text}");
         }
         assert_eq!(ahead("2h").unwrap().at(now).unwrap(), at(1_000_007_200));
-        for wrong in ["", "2", "yesterday", "2001-09-09T01:46:40", "2001-13-01", "-2h", "99999999999999999d"] {
+        for wrong in ["", "2", "yesterday", "2001-09-09T01:46:40", "2001-13-01", "-2h", "99999999999999999d"]
+        {
             assert!(past(wrong).is_err(), "{wrong}");
         }
     }
