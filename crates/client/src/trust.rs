@@ -271,13 +271,17 @@ pub async fn refresh_revocations(from: &TrustFrom, now: Timestamp) -> Result<Opt
         return Ok(None);
     }
     // Whoever trusts the address of an instance has said how it is reached; and the list is signed.
-    let http = Http::new(HttpOptions { allow_plain_http: true, timeout: PATIENCE, ..HttpOptions::default() });
+    let options =
+        HttpOptions { allow_plain_http: true, timeout: PATIENCE, attempts: 1, ..HttpOptions::default() };
+    let http = Http::new(options);
     match Instances::for_user()?.update_revocations(&instance.name, &HttpTransport(&http), now).await {
         Ok(_) => Ok(None),
         Err(error @ InstanceError::RevocationsAway { .. }) => {
             let kept = instance.description.revocations_checked.as_deref().unwrap_or("never");
             let error = countersign_http::text::printable(&error.to_string());
-            Ok(Some(format!("{error}; the one that was fetched last is used (fetched: {kept})")))
+            Ok(Some(format!(
+                "{error}; the one that was fetched last is used (fetched: {kept}; with --offline nobody is asked)"
+            )))
         }
         Err(error) => Err(error.into()),
     }

@@ -17,6 +17,7 @@ use countersign_http::{Http, Request};
 use countersign_policy::{CouldNot, CouldNotReason};
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{MAX_SIGNED_LIST, Memory, RevocationAuthority, Revocations, open};
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
@@ -94,6 +95,8 @@ pub struct RevocationLists {
     held: tokio::sync::Mutex<Option<Arc<Revocations>>>,
     /// What was told of each place last, so that it is told once.
     told: Mutex<BTreeMap<String, String>>,
+    /// The number of the list that holds; 0 for none.
+    number: watch::Sender<u64>,
 }
 
 /// Why a list does not hold.
@@ -115,7 +118,8 @@ impl RevocationLists {
             "a revocation list is to be obeyed and there is none yet, so nobody knows what is revoked; put one into the \
              cluster: countersign revoke list --kubernetes | kubectl apply -f -",
         )));
-        Self { options, held: tokio::sync::Mutex::default(), told: Mutex::default() }
+        let number = watch::Sender::new(0);
+        Self { options, held: tokio::sync::Mutex::default(), told: Mutex::default(), number }
     }
 
     /// Takes the list that was kept before a restart.
@@ -175,6 +179,12 @@ impl RevocationLists {
         }
     }
 
+    /// Tells when another list holds, by its number: what runs may have to be verified again.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.number.subscribe()
+    }
+
     /// The list that holds.
     pub async fn current(&self) -> Option<Arc<Revocations>> {
         self.held.lock().await.clone()
@@ -201,6 +211,7 @@ impl RevocationLists {
             entries = list.list().entries.len(),
             "a revocation list holds"
         );
+        self.number.send_replace(list.list().number);
         *held = Some(list);
         drop(held);
         // It holds already: that it cannot be kept is to be told, and no reason to admit what is revoked.

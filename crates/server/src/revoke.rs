@@ -3,10 +3,12 @@
 //! Who may revoke is told to clients by the TUF repository, so that it is as well guarded as the rest of the trust root.
 //! The list is a file of its own: it changes at once, without the offline key, and beside a server that runs.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use countersign_clock::{Clock, Timestamp};
+use countersign_crypto::Signer;
 use countersign_keys::PasswordSource;
 use countersign_trust::revocations::REVOCATION_AUTHORITY;
 use countersign_trust::tuf::repository::TargetFile;
@@ -90,6 +92,22 @@ pub(crate) fn begin(
     change_held(instance, &Change::Renew(1), VALID_DAYS, password, now).map(drop)
 }
 
+/// Publishes another key than before, and signs the list with it that was signed with the old one.
+pub(crate) fn rotate_to(
+    instance: &Instance,
+    old: &RevocationList,
+    keyring: &[Arc<dyn Signer>],
+    password: &PasswordSource,
+    now: Timestamp,
+) -> Result<(), ServerError> {
+    let bad = |e: &dyn std::fmt::Display| ServerError::Trust(e.to_string());
+    let expires = days(now, VALID_DAYS)?;
+    let list = RevocationList::following(Some(old), &Change::Renew(0), now, expires).map_err(|e| bad(&e))?;
+    let target = authority_target(instance)?;
+    instance.repository(now)?.publish(&[target], &[], keyring, now).map_err(|e| bad(&e))?;
+    write(instance, &list, password)
+}
+
 /// Signs the list anew when half of its time is over.
 pub(crate) fn renew_if_due(
     instance: &Instance,
@@ -116,13 +134,9 @@ fn hold(instance: &Instance) -> Result<File, ServerError> {
     let path = instance.directory.join(LOCK);
     let failed = |message: String| ServerError::File { path: path.clone(), message };
     let file = File::create(&path).map_err(|e| failed(e.to_string()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(failed("somebody else is changing the revocation list; try again".into()))
-        }
-        Err(TryLockError::Error(e)) => Err(failed(e.to_string())),
-    }
+    // Whoever holds it signs one list; nobody has to try again for that.
+    file.lock().map_err(|e| failed(e.to_string()))?;
+    Ok(file)
 }
 
 fn authority(instance: &Instance) -> Result<RevocationAuthority, ServerError> {
@@ -182,8 +196,12 @@ fn change_held(
     let old = current(instance)?;
     let old = old.as_ref().map(Revocations::list);
     let list = RevocationList::following(old, change, now, days(now, valid_days)?).map_err(|e| bad(&e))?;
-    let signer = instance.load_key(InstanceKey::Revocation, password)?;
-    let sealed = seal(&list, signer.as_ref()).map_err(|e| bad(&e))?;
-    write_public(&instance.directory.join(paths::REVOCATIONS), &sealed)?;
+    write(instance, &list, password)?;
     Ok(list)
+}
+
+fn write(instance: &Instance, list: &RevocationList, password: &PasswordSource) -> Result<(), ServerError> {
+    let signer = instance.load_key(InstanceKey::Revocation, password)?;
+    let sealed = seal(list, signer.as_ref()).map_err(|e| ServerError::Trust(e.to_string()))?;
+    write_public(&instance.directory.join(paths::REVOCATIONS), &sealed)
 }

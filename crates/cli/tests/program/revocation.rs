@@ -297,6 +297,28 @@ fn mistakes_of_a_tired_person_are_said_before_anything_is_written() {
 }
 
 #[test]
+fn what_is_revoked_stays_so_when_the_key_of_the_list_is_replaced() {
+    let mut bench = Bench::new();
+    bench.revoke(&["--identity", "alice@example.com"]);
+    let old = std::fs::read(bench.list()).unwrap();
+    assert_eq!(bench.instance.stop(), Some(0));
+    bench.home.good(&["rotate", "revocation", "instance"]);
+    bench.instance = Instance::start_again(&bench.home);
+    let new = std::fs::read(bench.list()).unwrap();
+    bench.home.good(&["trust", "update"]);
+    assert_eq!(bench.verify(&[]).0, 2);
+    // The old key signs for nobody any more.
+    std::fs::write(bench.list(), old).unwrap();
+    bench.wait();
+    let (code, _, err) = bench.verify(&[]);
+    assert_eq!((code, err.contains("not signed by anybody who may revoke")), (5, true), "{err}");
+    std::fs::write(bench.list(), new).unwrap();
+    bench.home.good(&["revoke", "undo", "1", "--dir", "instance", "--reason", "found", "--by", "bob"]);
+    bench.home.good(&["trust", "update"]);
+    assert_eq!(bench.verify(&[]).0, 0);
+}
+
+#[test]
 fn an_instance_that_was_made_before_gets_its_key_when_it_first_revokes() {
     let mut bench = Bench::new();
     // As it was: no key, no list, and a trust root that says nothing of either.

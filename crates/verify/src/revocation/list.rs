@@ -153,11 +153,11 @@ impl RevocationList {
             Change::Add(new) => {
                 for entry in new {
                     let id = u32::try_from(entries.len() + 1).unwrap_or(u32::MAX);
-                    entries.push(Entry { id, ..entry.clone() });
+                    entries.push(Entry { id, at: second(entry.at), ..entry.clone() });
                 }
             }
         }
-        let list = Self { number, issued_at: now, expires, entries };
+        let list = Self { number, issued_at: second(now), expires: second(expires), entries };
         list.check()?;
         Ok(list)
     }
@@ -205,6 +205,12 @@ impl RevocationList {
         }
         Ok(())
     }
+}
+
+/// The whole second at or before a time: nobody needs to read nanoseconds at three in the morning.
+fn second(time: Timestamp) -> Timestamp {
+    let whole = time.as_second() - i64::from(time.subsec_nanosecond() < 0);
+    Timestamp::from_second(whole).unwrap_or(time)
 }
 
 impl Revocation {

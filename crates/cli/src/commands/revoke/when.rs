@@ -21,6 +21,7 @@ impl When {
             Self::Fixed(time) => Ok(time),
             Self::FromNow(length) => now
                 .checked_add(length)
+                .and_then(|time| Timestamp::from_second(time.as_second()))
                 .map_err(|_| Failure::usage("a time: expected one that a calendar has, found one beyond it")),
         }
     }
