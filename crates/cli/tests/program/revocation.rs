@@ -193,6 +193,18 @@ fn a_list_of_ones_own_is_obeyed_by_who_is_told_whom_to_believe() {
         (&["--revocations", "bad.json"][..], 1, "nobody is named who may sign"),
         (&["--revocation-key", "soc.pub"], 1, "no list is named"),
         (&["--revocations", "bad.json", "--revocation-key", "cosign.pub"], 5, "not signed by anybody"),
+        (
+            &[
+                "--revocations",
+                "bad.json",
+                "--revocation-identity",
+                "soc@example.com",
+                "--revocation-issuer",
+                "https://i",
+            ],
+            5,
+            "",
+        ),
         (&["--revocations", "none.json", "--revocation-key", "soc.pub"], 1, "none.json"),
         (&["--revocations", "first.json", "--revocation-key", "soc.pub"], 5, "expected number 2 or more"),
     ] {
