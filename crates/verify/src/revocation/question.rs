@@ -134,7 +134,7 @@ impl Revocations {
         let held = |ready: &&Ready| ready.revocation.expires.is_none_or(|end| now < end);
         let count = self.entries.iter().filter(held).count();
         Ok(format!(
-            "list {} of {}, of {} with {count} that hold, does not name it",
+            "not by list {} of {}, signed {} with {count} entries in force",
             list.number, self.from, list.issued_at
         ))
     }
