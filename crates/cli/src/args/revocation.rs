@@ -1,6 +1,6 @@
 //! What was revoked, as arguments: lists beside those that come with an instance.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -87,7 +87,7 @@ impl RevocationArgs {
 }
 
 fn read(
-    path: &PathBuf,
+    path: &Path,
     authority: &RevocationAuthority,
     material: &TrustMaterial,
     now: Timestamp,
