@@ -43,6 +43,7 @@ pub(crate) fn check(format: Format, data: &[u8]) {
         statement: world.policy.statement_for("a.b/c").expect("a statement for everything"),
         store: &world.store,
         revocation: &[],
+        revoked: &[],
         metadata: &BTreeMap::new(),
         enforce_logged: false,
         now: "2026-12-01T00:00:00Z".parse().expect("a time"),

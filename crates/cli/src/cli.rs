@@ -138,6 +138,8 @@ commands! {
         "Check an instance: keys, clock, disk, expiry, reachability; and say the next step";
     "rotate" Rotate(commands::rotate::Rotate),
         "Replace a key of an instance so that everything signed before stays valid";
+    "revoke" Revoke(commands::revoke::Revoke),
+        "Say what no longer counts: an identity, a key, an artifact or a builder, since when and why";
     "admission" Admission(commands::admission::AdmissionCommand),
         "Judge what comes into a Kubernetes cluster by its images";
     "trust" Trust(commands::trust::TrustCommand),

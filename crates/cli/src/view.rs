@@ -29,6 +29,7 @@ const fn label(name: CheckName) -> &'static str {
         CheckName::PredicateType => "statement type",
         CheckName::Annotations => "annotations",
         CheckName::Identity => "identity",
+        CheckName::Revocation => "revocation",
         other => other.code(),
     }
 }
@@ -100,6 +101,14 @@ const fn meaning(reason: Reason) -> (&'static str, &'static str) {
         Reason::PredicateTypeMismatch | Reason::AnnotationMismatch => (
             "it is signed, but says something else than you asked for",
             "see what it says with `countersign inspect BUNDLE`",
+        ),
+        Reason::Revoked => (
+            "whoever may revoke says that it no longer counts",
+            "use another version, or ask the sender to sign it again with what is not revoked (docs/revocation.md)",
+        ),
+        Reason::RevocationListExpired => (
+            "what is revoked is not known any more",
+            "fetch the list anew: countersign trust update; whoever signs it: countersign revoke renew",
         ),
         Reason::Internal => ("a fault of the program", "please report it, with the command line"),
         _ => (

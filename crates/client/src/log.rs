@@ -228,6 +228,39 @@ impl<'a> LogReader<'a> {
         Ok((entry, proof))
     }
 
+    /// Reads all entries in their order, each with its index. Whatever `look` gathered counts only once this has ended
+    /// well: then the entries make the tree of the checkpoint, and none was left out.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] when they do not, [`ClientError::Http`].
+    pub async fn each(
+        &self,
+        checkpoint: &Checkpoint,
+        mut look: impl FnMut(u64, &[u8]),
+    ) -> Result<(), ClientError> {
+        let mut frontier = merkle::Frontier::default();
+        let mut index = 0;
+        let paths = (0..).map_while(|number| TilePath::in_tree(TileKind::Entries, number, checkpoint.size));
+        for wanted in paths {
+            let (path, bytes) = self.tile(wanted).await?;
+            let entries = tile::parse_entries(&bytes, path.width)
+                .map_err(|e| ClientError::Proof(format!("{path}: {e}")))?;
+            // A full tile may be there where a part of it is wanted.
+            for entry in entries.iter().take(usize::from(wanted.width)) {
+                frontier.push(merkle::leaf_hash(entry));
+                look(index, entry);
+                index += 1;
+            }
+        }
+        if index == checkpoint.size && frontier.root() == checkpoint.root {
+            return Ok(());
+        }
+        Err(ClientError::Proof(format!(
+            "the entries of {} do not make the tree of its checkpoint",
+            self.place()
+        )))
+    }
+
     /// The proof that a newer checkpoint continues an older one, verified.
     ///
     /// # Errors

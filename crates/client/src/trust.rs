@@ -2,6 +2,8 @@
 //! instance, read once.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use countersign_bundle::{
     CertificateAuthority, ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot, ValidFor,
@@ -10,6 +12,7 @@ use countersign_crypto::PublicKey;
 use countersign_tlog::NoteVerifier;
 use countersign_trust::instances::{Instance, InstanceError, Instances};
 use countersign_trust::tuf::{Transport, TransportError};
+use countersign_verify::revocation::{RevocationAuthority, Revocations};
 use countersign_x509::Certificate;
 use countersign_x509::timestamp::Authority;
 use jiff::Timestamp;
@@ -17,7 +20,7 @@ use url::{Host, Url};
 
 use crate::ClientError;
 use crate::artifact::read_limited;
-use countersign_http::{Http, HttpError, Request};
+use countersign_http::{Http, HttpError, HttpOptions, Request};
 
 /// The largest trust document, in bytes.
 const MAX_DOCUMENT: usize = 16 << 20;
@@ -45,6 +48,8 @@ pub struct Trust {
     pub root: TrustedRoot,
     /// What to sign with; absent when only a trusted root was given.
     pub signing: Option<SigningConfig>,
+    /// What was revoked, as far as whoever is trusted says so.
+    pub revocations: Vec<Arc<Revocations>>,
     /// Where the trusted root came from, for messages.
     pub from: String,
     /// The arguments by which another person names the same trust, for the line to send on.
@@ -57,6 +62,10 @@ impl From<InstanceError> for ClientError {
             InstanceError::Tuf(countersign_trust::tuf::TufError::Transport { url, detail }) => {
                 let message = countersign_http::text::printable(&detail);
                 HttpError::Network { service: "the TUF repository", url, message }.into()
+            }
+            InstanceError::RevocationsAway { url, detail } => {
+                let message = countersign_http::text::printable(&detail);
+                HttpError::Network { service: "the revocation list", url, message }.into()
             }
             other => Self::Trust(other.to_string()),
         }
@@ -89,6 +98,7 @@ impl Trust {
                 timestamp_authorities: Vec::new(),
             },
             signing: None,
+            revocations: Vec::new(),
             from: "nobody".into(),
             arguments: String::new(),
         }
@@ -101,6 +111,7 @@ impl Trust {
     pub fn load(from: &TrustFrom) -> Result<Self, ClientError> {
         let mut root = None;
         let mut signing = None;
+        let mut revocations = Vec::new();
         if let Some(path) = &from.trust_config {
             let config = ClientTrustConfig::from_json(&read_limited(path, MAX_DOCUMENT)?)
                 .map_err(|e| unusable(path, &e))?;
@@ -126,6 +137,8 @@ impl Trust {
             let name = instance.name.clone();
             let arguments = if instance.is_default { String::new() } else { format!(" --instance {name}") };
             root = Some((read(&instance.trusted_root()?)?, format!("instance {name}"), arguments));
+            // When the list was signed is of no account; that it has not expired is asked when it is used.
+            revocations.extend(instance.revocations(Timestamp::MAX)?);
             if signing.is_none()
                 && let Some(bytes) = instance.signing_config()?
             {
@@ -138,7 +151,7 @@ impl Trust {
             ));
         }
         let (root, from, arguments) = root.ok_or_else(none)?;
-        Ok(Self { root, signing, from, arguments })
+        Ok(Self { root, signing, revocations, from, arguments })
     }
 
     /// The anchors of all certificate authorities that may issue at this time, and what stands between.
@@ -237,6 +250,67 @@ fn none() -> ClientError {
          --trusted-root"
             .into(),
     )
+}
+
+/// How long the revocation list of an instance is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Fetches the revocation list of the instance that is meant, when there is one to be had and the kept one is older than
+/// a minute. When nobody answers, the kept one goes on, and what is to be told about that is given.
+///
+/// # Errors
+/// [`ClientError::Trust`] when what is served does not count: an older list than the kept one, or one that nobody signed
+/// who may.
+pub async fn refresh_revocations(from: &TrustFrom, now: Timestamp) -> Result<Option<String>, ClientError> {
+    if from.trusted_root.is_some() || from.trust_config.is_some() {
+        return Ok(None);
+    }
+    // That there is no instance, or not the one that is meant, is told by whoever needs it.
+    let Ok(instance) = find_instance(from.instance.as_deref()) else { return Ok(None) };
+    if !instance.revocations_due(now)? {
+        return Ok(None);
+    }
+    // Whoever trusts the address of an instance has said how it is reached; and the list is signed.
+    let options =
+        HttpOptions { allow_plain_http: true, timeout: PATIENCE, attempts: 1, ..HttpOptions::default() };
+    let http = Http::new(options);
+    match Instances::for_user()?.update_revocations(&instance.name, &HttpTransport(&http), now).await {
+        Ok(_) => Ok(None),
+        Err(error @ InstanceError::RevocationsAway { .. }) => {
+            let kept = instance.description.revocations_checked.as_deref().unwrap_or("never");
+            let error = countersign_http::text::printable(&error.to_string());
+            Ok(Some(format!(
+                "{error}; the one that was fetched last is used (fetched: {kept}; with --offline nobody is asked)"
+            )))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where the revocation list of the instance that is meant comes from, for who follows it by himself.
+#[derive(Debug)]
+pub struct RevocationsOf {
+    /// Who may sign it.
+    pub authority: RevocationAuthority,
+    /// The list that was kept last.
+    pub kept: PathBuf,
+    /// Where it is served, unless the instance came from a file.
+    pub url: Option<String>,
+}
+
+/// Where the revocation list of the instance that is meant comes from; `None` for a trust root in a file, and an instance
+/// that has nobody who may revoke.
+///
+/// # Errors
+/// [`ClientError::Trust`].
+pub fn revocations_of(from: &TrustFrom) -> Result<Option<RevocationsOf>, ClientError> {
+    if from.trusted_root.is_some() || from.trust_config.is_some() {
+        return Ok(None);
+    }
+    let Ok(instance) = find_instance(from.instance.as_deref()) else { return Ok(None) };
+    let url = instance.revocations_url();
+    let kept = instance.dir.join(countersign_trust::revocations::REVOCATIONS);
+    Ok(instance.revocation_authority()?.map(|authority| RevocationsOf { authority, kept, url }))
 }
 
 /// The named instance, that of `COUNTERSIGN_INSTANCE`, or the default one.

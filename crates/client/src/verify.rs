@@ -181,14 +181,15 @@ pub fn read_bundle(path: &Path) -> Result<Result<Bundle, BundleError>, ClientErr
     Ok(Bundle::from_json(&bytes).or_else(|error| legacy::from_blob_bundle(&bytes).map_err(|_| error)))
 }
 
-/// The engine's trust material of a trust root.
+/// The engine's trust material of a trust root, with what was revoked.
 ///
 /// # Errors
 /// [`ClientError::Trust`].
 pub fn material(trust: &Trust) -> Result<TrustMaterial, ClientError> {
-    TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
+    let material = TrustMaterial::from_trusted_root(&trust.root).map_err(|e| {
         ClientError::Trust(format!("{}: {}", trust.from, countersign_http::text::printable(&e.to_string())))
-    })
+    })?;
+    Ok(trust.revocations.iter().cloned().fold(material, TrustMaterial::with_revocations))
 }
 
 /// Verifies an artifact against a bundle.
@@ -243,7 +244,8 @@ pub(crate) fn check_own(
         let name = certificate.sans().first().and_then(|san| san.as_text()).map(str::to_owned);
         name.ok_or_else(|| failed(&"the certificate names nobody"))
     };
-    let mut trusted = None;
+    // What was revoked is for those who verify; a list that has expired here says nothing of the evidence.
+    let mut trusted = Trust { revocations: Vec::new(), ..trust.clone() };
     let who = match signer {
         OwnSigner::Key(key) => Who::Keys(vec![(*key).clone()]),
         OwnSigner::Identity(certificate) => {
@@ -253,9 +255,7 @@ pub(crate) fn check_own(
             Who::Identities(vec![Identity::new(name, Matcher::exact(issuer)?)])
         }
         OwnSigner::OwnAuthority(issued) => {
-            let mut root = trust.root.clone();
-            root.certificate_authorities = vec![own_authority(&issued.others)];
-            trusted = Some(Trust { root, ..trust.clone() });
+            trusted.root.certificate_authorities = vec![own_authority(&issued.others)];
             let name = Matcher::exact(&name_of(&issued.leaf)?)?;
             Who::Identities(vec![Identity::dangerous_any_issuer(name)])
         }
@@ -288,7 +288,7 @@ pub(crate) fn check_own(
             )
         }
     };
-    let material = material(trusted.as_ref().unwrap_or(trust))?;
+    let material = material(&trusted)?;
     let report = verify(&subject, bundle, &material, &requirements, now);
     report.verified().map(drop).map_err(|rejection| failed(rejection))
 }

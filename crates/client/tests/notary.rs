@@ -95,6 +95,7 @@ impl Bench {
             statement,
             store: &store,
             revocation: &[],
+            revoked: &[],
             metadata: &BTreeMap::new(),
             enforce_logged: false,
             max_signatures,

@@ -97,6 +97,12 @@ impl Admission {
         self
     }
 
+    /// Where answers to the policies' questions come from.
+    #[must_use]
+    pub const fn source(&self) -> &Arc<Source> {
+        &self.source
+    }
+
     /// Takes no more than this at once.
     #[must_use]
     pub fn within(self, limits: Limits) -> Self {

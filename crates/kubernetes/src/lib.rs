@@ -9,6 +9,7 @@
 //! - [`continuous`] verifies what runs again and again, and tells what changed.
 //! - [`load`] bounds what is taken at once.
 //! - [`plan`] tells beforehand what would be refused of what a cluster runs.
+//! - [`revocation`] takes lists of what is revoked, of the cluster, of files and of instances.
 //! - [`policies`] puts policies into place, of files and of the cluster, as they change.
 //! - [`policy_report`] is the form of reports that clusters keep.
 //! - [`webhook`] serves that to API servers, with the certificates of [`certificate`].
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod policies;
 pub mod policy_report;
 pub mod review;
+pub mod revocation;
 pub mod scan;
 pub mod telling;
 pub mod webhook;

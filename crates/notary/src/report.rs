@@ -29,8 +29,10 @@ countersign_verify::check_names! {
     Expiry = "expiry";
     /// That the certificates were valid when it was signed.
     AuthenticTimestamp = "authentic_timestamp";
-    /// That no certificate has been revoked.
+    /// That no certificate has been revoked by its authority.
     Revocation = "revocation";
+    /// That nobody who may has revoked it: one check for each such list at hand.
+    Revoked = "revoked";
 }
 
 /// How a check ended.

@@ -1,8 +1,10 @@
 //! The one function that decides: is this artifact signed by whom the trust policy says, as strictly as it says?
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use countersign_crypto::Digest;
+use countersign_crypto::{Digest, HashAlgorithm};
+use countersign_verify::revocation::{Revocations, Signature};
 use countersign_x509::Certificate;
 use countersign_x509::crl::RevocationList;
 use jiff::Timestamp;
@@ -51,8 +53,10 @@ pub struct Request<'a> {
     pub statement: &'a Statement,
     /// The trust stores at hand.
     pub store: &'a TrustStore,
-    /// Revocation lists at hand.
+    /// Revocation lists of certificate authorities at hand.
     pub revocation: &'a [RevocationList],
+    /// What was revoked by whoever may: lists that hold whatever the trust policy says.
+    pub revoked: &'a [Arc<Revocations>],
     /// Metadata that must be in the signature.
     pub metadata: &'a BTreeMap<String, String>,
     /// Whether a check that the policy only logs is enforced all the same. With it, an old signature under a moved tag
@@ -110,6 +114,7 @@ impl Run<'_> {
         self.expiry(&envelope);
         let (time, signed) = self.authentic_timestamp(&envelope, signer.is_some()).unzip();
         self.revocation(&envelope, signed);
+        self.revoked(&envelope, time.as_ref().zip(signed));
         Some(Verified {
             target: payload.ok()?,
             attributes: envelope.attributes().clone(),
@@ -336,5 +341,34 @@ impl Run<'_> {
         let action = self.rules.actions.revocation;
         let result = revocation::check(envelope.chain(), self.request.revocation, signed, self.request.now);
         self.record(CheckName::Revocation, action, "no certificate that has been revoked", result);
+    }
+
+    /// Whether one of the lists at hand speaks against it. The policy has no say in it. What the signer says of the time
+    /// is nobody's word; a signing authority is the signer too.
+    fn revoked(&mut self, envelope: &Envelope, time: Option<(&AuthenticTime, Timestamp)>) {
+        let lists = self.request.revoked;
+        if lists.is_empty() {
+            return self.recorder.leave_out(CheckName::Revoked, "no revocation list");
+        }
+        let digests = match self.request.subject {
+            Subject::Manifest { digest, .. } => std::slice::from_ref(digest),
+            Subject::Blob { digests, .. } => digests,
+        };
+        let signature = Signature {
+            certificates: envelope.chain().iter().collect(),
+            key: envelope.chain().first().map(Certificate::public_key),
+            digest: digests.iter().find(|digest| digest.algorithm() == HashAlgorithm::Sha256).copied(),
+            builder: None,
+            times: match time {
+                Some((AuthenticTime::TimestampAuthority { .. }, latest)) => vec![latest],
+                _ => Vec::new(),
+            },
+        };
+        for list in lists {
+            let result = list.ask(&signature, self.request.now);
+            let result =
+                result.map_err(|against| Refusal::new(against.reason, against.expected, against.found));
+            self.integrity(CheckName::Revoked, "a signature that nobody has revoked", result);
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::Reference;
 use countersign_registry::evidence::Attached;
+use countersign_verify::revocation::Revocations;
 use jiff::Timestamp;
 
 use crate::access::{Access, ObjectName};
@@ -72,6 +73,25 @@ impl<'a> Ask<'a> {
     /// Where judgements are kept, if anywhere.
     pub(crate) fn memo(&self) -> Option<&'a Memo> {
         self.known.memo()
+    }
+
+    /// What was revoked.
+    ///
+    /// # Errors
+    /// [`Stop`]: there should be a list and nobody has it, or it has expired. Then nobody knows what is revoked.
+    pub fn revocations(&self) -> Result<Vec<Arc<Revocations>>, Stop> {
+        self.current(self.known.revocations()?)
+    }
+
+    /// These lists, none of which has expired.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub(crate) fn current(&self, lists: Vec<Arc<Revocations>>) -> Result<Vec<Arc<Revocations>>, Stop> {
+        for list in &lists {
+            list.check_current(self.now).map_err(|text| CouldNot::new(CouldNotReason::Unusable, text))?;
+        }
+        Ok(lists)
     }
 
     /// Whether a question is open.

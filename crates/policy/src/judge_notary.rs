@@ -13,6 +13,7 @@ use countersign_notary::{
 };
 use countersign_registry::evidence::{Attached, Form, Found};
 use countersign_registry::{Descriptor, Reference, Repository};
+use countersign_verify::revocation::Revocations;
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -80,10 +81,11 @@ struct Signer<'a> {
     repository: &'a Repository,
     statement: Statement,
     store: TrustStore,
+    revoked: Vec<Arc<Revocations>>,
 }
 
 impl<'a> Signer<'a> {
-    fn new(image: &'a Reference, authority: &'a Authority) -> Result<Self, Stop> {
+    fn new(image: &'a Reference, authority: &'a Authority, ask: &Ask<'_>) -> Result<Self, Stop> {
         let unusable = |detail: String| {
             Stop::from(CouldNot::new(CouldNotReason::Unusable, format!("\"{}\": {detail}", authority.name)))
         };
@@ -92,7 +94,8 @@ impl<'a> Signer<'a> {
         };
         let (statement, store) = trust(certificates, timestamp_certificates).map_err(unusable)?;
         let repository = authority.repository.as_ref().unwrap_or_else(|| image.repository());
-        Ok(Self { authority, repository, statement, store })
+        let revoked = ask.revocations()?;
+        Ok(Self { authority, repository, statement, store, revoked })
     }
 
     /// The signatures of a manifest: what is to be asked for.
@@ -120,6 +123,7 @@ impl<'a> Signer<'a> {
                 statement: &self.statement,
                 store: &self.store,
                 revocation: &[],
+                revoked: &self.revoked,
                 metadata: &self.authority.annotations,
                 enforce_logged: true,
                 now,
@@ -140,7 +144,7 @@ impl Ask<'_> {
     /// # Errors
     /// [`Stop`]: something is not known yet or cannot be had, or the authority is of another kind.
     pub fn judge_notary(&self, image: &Reference, authority: &Authority) -> Result<NotaryJudgement, Stop> {
-        let signer = Signer::new(image, authority)?;
+        let signer = Signer::new(image, authority, self)?;
         let digest = self.digest(image)?;
         let (evidence, data) = (self.evidence(signer.question(digest)), self.image(image));
         let (evidence, data) = (evidence?, data?);
@@ -158,7 +162,7 @@ impl Ask<'_> {
         authority: &Authority,
         artifact_type: &str,
     ) -> Result<Finding<NotaryDocument>, Stop> {
-        let signer = Signer::new(image, authority)?;
+        let signer = Signer::new(image, authority, self)?;
         let documents = self.attached(AttachedQuestion {
             image: self.digest(image)?,
             repository: signer.repository.clone(),

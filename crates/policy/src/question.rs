@@ -8,6 +8,7 @@ use countersign_bundle::TrustedRoot;
 use countersign_crypto::{Digest, PublicKey, sha256};
 use countersign_registry::evidence::{Attached, Form, Found};
 use countersign_registry::{Descriptor, Reference, Repository};
+use countersign_verify::revocation::Revocations;
 
 use crate::access::{Access, ObjectName};
 use crate::memo::Memo;
@@ -139,6 +140,7 @@ impl Evidence {
 pub struct TrustRoot {
     document: TrustedRoot,
     id: [u8; 32],
+    revocations: Vec<Arc<Revocations>>,
 }
 
 impl TrustRoot {
@@ -148,7 +150,20 @@ impl TrustRoot {
     /// [`CouldNot`] when the document cannot be written, which one that was read always can.
     pub fn new(document: TrustedRoot) -> Result<Self, CouldNot> {
         let json = document.to_json().map_err(|e| CouldNot::new(CouldNotReason::Unusable, e.to_string()))?;
-        Ok(Self { id: sha256(&json), document })
+        Ok(Self { id: sha256(&json), document, revocations: Vec::new() })
+    }
+
+    /// The same with what those who are trusted here have revoked.
+    #[must_use]
+    pub fn revoking(mut self, lists: Vec<Arc<Revocations>>) -> Self {
+        self.revocations = lists;
+        self
+    }
+
+    /// What those who are trusted here have revoked.
+    #[must_use]
+    pub fn revocations(&self) -> &[Arc<Revocations>] {
+        &self.revocations
     }
 
     /// The document.
@@ -157,7 +172,7 @@ impl TrustRoot {
         &self.document
     }
 
-    /// Tells this trust root from other ones.
+    /// Tells this document from other ones.
     #[must_use]
     pub const fn id(&self) -> &[u8; 32] {
         &self.id
@@ -234,6 +249,15 @@ pub trait Known {
     /// Where judgements are kept, if anywhere: the same evidence is judged by the same authority once.
     fn memo(&self) -> Option<&Memo> {
         None
+    }
+
+    /// What was revoked by whoever may: lists that hold whatever a policy says of trust. The same for the whole of an
+    /// evaluation.
+    ///
+    /// # Errors
+    /// [`CouldNot`]: there should be a list, and nobody has it.
+    fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        Ok(Vec::new())
     }
 }
 

@@ -7,6 +7,7 @@ use countersign_crypto::encoding::pem_decode;
 use countersign_crypto::{HashAlgorithm, PublicKey, sha256};
 use countersign_tlog::NoteVerifier;
 use countersign_verify::TrustMaterial;
+use countersign_verify::revocation::Revocations;
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -53,7 +54,7 @@ pub struct TrustSpec {
 pub struct Material {
     /// For the engine.
     pub trust: TrustMaterial,
-    /// What it was made from; zeros for nothing but what the policy says.
+    /// What it was made from, revocation lists too; zeros for nothing but what the policy says.
     pub(crate) base_id: [u8; 32],
 }
 
@@ -76,11 +77,16 @@ impl TrustSpec {
         let roots = self.roots_at.as_deref().map(|reference| ask.certificates(reference)).transpose();
         let (base, logs, timestamps) = (base.transpose()?, logs.transpose()?, timestamps.transpose()?);
         let roots = roots?;
+        let mut revocations = ask.revocations()?;
+        for root in [&base, &logs, &timestamps].into_iter().flatten() {
+            revocations.extend(ask.current(root.revocations().to_vec())?);
+        }
         let from = From {
             base: base.as_deref(),
             logs: logs.as_deref(),
             timestamps: timestamps.as_deref(),
             roots: roots.as_ref().map(|pem| pem.as_str()),
+            revocations,
         };
         let id = from.id();
         match ask.memo() {
@@ -100,8 +106,9 @@ impl TrustSpec {
                     && self.roots_at.is_none()
                     && missing.reason == CouldNotReason::NotFound =>
             {
-                let from = From { base: None, logs: None, timestamps: None, roots: None };
-                let nobody = self.build(&from, [0; 32]).map(Arc::new);
+                let revocations = ask.revocations()?;
+                let from = From { base: None, logs: None, timestamps: None, roots: None, revocations };
+                let nobody = self.build(&from, from.id()).map(Arc::new);
                 nobody.map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
             }
             material => material,
@@ -127,6 +134,7 @@ impl TrustSpec {
             None => self.apply(&mut root)?,
         }
         let trust = TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string())?;
+        let trust = from.revocations.iter().cloned().fold(trust, TrustMaterial::with_revocations);
         Ok(Material { trust, base_id })
     }
 
@@ -169,24 +177,28 @@ impl TrustSpec {
     }
 }
 
-/// The trust roots that trust is made from.
+/// The trust roots that trust is made from, and what was revoked.
 struct From<'a> {
     base: Option<&'a TrustRoot>,
     logs: Option<&'a TrustRoot>,
     timestamps: Option<&'a TrustRoot>,
     /// PEM of certificate authorities from elsewhere.
     roots: Option<&'a str>,
+    revocations: Vec<Arc<Revocations>>,
 }
 
 impl From<'_> {
     /// Tells these from others: the base's own id where there is nothing else.
     fn id(&self) -> [u8; 32] {
         let id = |root: Option<&TrustRoot>| root.map_or([0; 32], |root| *root.id());
-        let roots = self.roots.map_or([0; 32], |pem| sha256(pem.as_bytes()));
-        match (self.logs, self.timestamps, self.roots) {
-            (None, None, None) => id(self.base),
-            _ => sha256(&[id(self.base), id(self.logs), id(self.timestamps), roots].concat()),
+        let roots = self.roots.map(|pem| sha256(pem.as_bytes()));
+        let others = self.logs.is_some() || self.timestamps.is_some() || roots.is_some();
+        if !others && self.revocations.is_empty() {
+            return id(self.base);
         }
+        let mut all = vec![id(self.base), id(self.logs), id(self.timestamps), roots.unwrap_or_default()];
+        all.extend(self.revocations.iter().map(|list| *list.id()));
+        sha256(&all.concat())
     }
 }
 

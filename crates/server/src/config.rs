@@ -132,6 +132,9 @@ pub struct Keys {
     /// The key of TUF's root and targets, for rotations.
     #[serde(default, deserialize_with = "key_reference")]
     pub tuf_root: Option<KeyRef>,
+    /// The key of revocation lists.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub revocation: Option<KeyRef>,
 }
 
 impl Keys {
@@ -147,6 +150,7 @@ impl Keys {
             InstanceKey::CaRoot => self.ca_root.as_ref(),
             InstanceKey::TsaRoot => self.tsa_root.as_ref(),
             InstanceKey::TufRoot => self.tuf_root.as_ref(),
+            InstanceKey::Revocation => self.revocation.as_ref(),
         }
     }
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::config::Role;
 use crate::instance::{self, Instance, InstanceKey, paths};
 use crate::retired;
+use crate::revoke;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +41,9 @@ pub struct Finding {
 
 /// Days before the end of a certificate or of TUF metadata at which it becomes a warning.
 const EXPIRY_WARNING_DAYS: i64 = 30;
+
+/// The same for the revocation list, which the server signs anew when half of its thirty days is over.
+const LIST_WARNING_DAYS: i64 = 7;
 
 /// Free space below which the log may soon stop taking entries, in bytes.
 const LOW_SPACE: u64 = 1 << 30;
@@ -84,6 +88,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     certificates(&instance, now, &mut findings);
     trust_root(&instance, now, &mut findings);
     published(&instance, now, &mut findings);
+    revocations(&instance, now, &mut findings);
     logs(&instance, now, &mut findings);
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
@@ -278,6 +283,34 @@ fn trust_root(instance: &Instance, now: Timestamp, findings: &mut Findings) {
                 expiry(findings, format!("TUF {}", role.role), now, role.expires, warn, next);
             }
         }
+    }
+}
+
+/// Whether clients can know what is revoked: a list that has expired stops all who follow it.
+fn revocations(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    let what = "revocation list";
+    if !InstanceKey::Revocation.public(&instance.directory).exists() {
+        return findings.add(
+            Level::Warning,
+            what,
+            "nobody may revoke yet: this instance was made before there were revocation lists",
+            "bring back keys/offline/tuf-root.key and run `countersign revoke renew`: it makes the key and publishes it",
+        );
+    }
+    match revoke::list(&instance.directory) {
+        Ok(Some(list)) => {
+            let list = list.list();
+            let next =
+                "start the server with keys/revocation.key in place, or run `countersign revoke renew`";
+            let name = format!("{what} {}, {} entries", list.number, list.entries.len());
+            expiry(findings, name, now, list.expires, LIST_WARNING_DAYS, next);
+        }
+        Ok(None) => findings.problem(
+            what,
+            "there is a key for it and no list, so clients refuse everything",
+            "restore revocations.json from a backup",
+        ),
+        Err(e) => findings.problem(what, e.to_string(), "restore revocations.json from a backup"),
     }
 }
 

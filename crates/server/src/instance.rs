@@ -42,11 +42,13 @@ pub enum InstanceKey {
     TufRoot,
     /// Signs TUF's snapshot and timestamp.
     TufOnline,
+    /// Signs revocation lists. An instance that was made before there were any has none until it first revokes.
+    Revocation,
 }
 
 impl InstanceKey {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::CaRoot,
         Self::Ca,
         Self::Ct,
@@ -55,6 +57,7 @@ impl InstanceKey {
         Self::Log,
         Self::TufRoot,
         Self::TufOnline,
+        Self::Revocation,
     ];
 
     /// Its name in `[keys]` of the configuration.
@@ -69,6 +72,7 @@ impl InstanceKey {
             Self::Log => "log",
             Self::TufRoot => "tuf_root",
             Self::TufOnline => "tuf",
+            Self::Revocation => "revocation",
         }
     }
 
@@ -83,6 +87,7 @@ impl InstanceKey {
             Self::Log => "keys/log",
             Self::TufRoot => "keys/offline/tuf-root",
             Self::TufOnline => "keys/tuf-online",
+            Self::Revocation => "keys/revocation",
         }
     }
 
@@ -92,7 +97,9 @@ impl InstanceKey {
         match self {
             Self::CaRoot | Self::TsaRoot => KeyType::EcdsaP384,
             Self::Log => KeyType::Ed25519,
-            Self::Ca | Self::Ct | Self::Tsa | Self::TufRoot | Self::TufOnline => KeyType::EcdsaP256,
+            Self::Ca | Self::Ct | Self::Tsa | Self::TufRoot | Self::TufOnline | Self::Revocation => {
+                KeyType::EcdsaP256
+            }
         }
     }
 
@@ -152,6 +159,7 @@ pub(crate) mod paths {
     pub(crate) const LOG: &str = "log";
     pub(crate) const CT: &str = "ct";
     pub(crate) const PASSWORD: &str = "keys/password";
+    pub(crate) const REVOCATIONS: &str = "revocations.json";
 }
 
 /// An instance's directory with its configuration, read and checked.

@@ -20,6 +20,7 @@ mod patient;
 mod rate_limit;
 mod remote_key;
 mod retired;
+pub mod revoke;
 pub mod rotate;
 pub mod serve;
 

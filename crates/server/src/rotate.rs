@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use crate::ServerError;
 use crate::config::{self, FILE_NAME};
 use crate::instance::{Instance, InstanceKey, create, paths};
-use crate::retired;
+use crate::{retired, revoke};
 
 /// What to rotate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub enum Target {
     Log,
     /// TUF's keys: both, with the root signed by the old and the new one.
     Tuf,
+    /// The key of revocation lists; the list goes on, signed with the new one.
+    Revocation,
 }
 
 impl std::str::FromStr for Target {
@@ -46,7 +48,8 @@ impl std::str::FromStr for Target {
             "tsa" => Ok(Self::Tsa),
             "log" => Ok(Self::Log),
             "tuf" => Ok(Self::Tuf),
-            other => Err(format!("expected ca, ct, tsa, log or tuf, found \"{other}\"")),
+            "revocation" => Ok(Self::Revocation),
+            other => Err(format!("expected ca, ct, tsa, log, tuf or revocation, found \"{other}\"")),
         }
     }
 }
@@ -116,6 +119,7 @@ pub fn rotate(
         Target::Tsa => &[InstanceKey::Tsa],
         Target::Log => &[InstanceKey::Log],
         Target::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
+        Target::Revocation => &[InstanceKey::Revocation],
     };
     new.check(&instance, replaced)?;
     // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
@@ -126,6 +130,9 @@ pub fn rotate(
     let [key] = *replaced else {
         return rotate_tuf(&instance, replaced, new, &source, &tuf_root, now);
     };
+    if key == InstanceKey::Revocation {
+        return rotate_revocation(&instance, new, &source, &tuf_root, now);
+    }
     // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
     // held, and without it no server starts.
     if let Some(at) = held.iter().position(|(held, _)| *held == key) {
@@ -347,6 +354,35 @@ fn publish(
     let targets = documents::targets(&root, &config).map_err(|e| bad(&e))?;
     let online = instance.load_key(InstanceKey::TufOnline, password)?;
     repository.publish(&targets, &[], &[Arc::clone(tuf_root), online], now).map_err(|e| bad(&e))
+}
+
+/// What was revoked stays revoked: the list is read with the old key and signed with the new one.
+fn rotate_revocation(
+    instance: &Instance,
+    new: &NewKeys,
+    password: &PasswordSource,
+    tuf_root: &Arc<dyn Signer>,
+    now: Timestamp,
+) -> Result<RotateReport, ServerError> {
+    let list = revoke::list(&instance.directory)?.ok_or_else(|| {
+        let message =
+            "there is no revocation list yet, and no key to replace: `countersign revoke` makes both";
+        ServerError::Trust(message.into())
+    })?;
+    let online = instance.load_key(InstanceKey::TufOnline, password)?;
+    let retired = retired_directory(instance, Target::Revocation, now)?;
+    let mut moves = Moves::default();
+    let renewed = renew(instance, InstanceKey::Revocation, new, &retired, password, &mut moves);
+    let done = renewed.and_then(|instance| {
+        revoke::rotate_to(&instance, list.list(), &[Arc::clone(tuf_root), online], password, now)
+    });
+    if let Err(e) = done {
+        moves.undo();
+        return Err(e);
+    }
+    let public = InstanceKey::Revocation.load_public(&instance.directory)?;
+    let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
+    Ok(RotateReport { retired, readable_at: None, fingerprint })
 }
 
 fn rotate_tuf(

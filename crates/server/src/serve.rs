@@ -88,6 +88,8 @@ pub(crate) struct LogRole {
 pub(crate) struct TrustRole {
     pub(crate) documents: ArcSwap<Documents>,
     pub(crate) repository: PathBuf,
+    /// The file with the revocation list.
+    pub(crate) revocations: PathBuf,
 }
 
 /// Everything the faces answer from. A role that is not run is `None`, and its routes do not exist.

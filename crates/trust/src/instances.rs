@@ -9,6 +9,8 @@
 //!     tuf/                       what the TUF client keeps
 //!     trusted_root.json          what verification reads
 //!     signing_config.v0.2.json   what signing reads, if the instance publishes it
+//!     revocation_authority.json  who may revoke, if the instance says so
+//!     revocations.json           the last revocation list, and its number in revocations.seen
 //! ```
 //!
 //! Verification reads the documents and asks nobody; [`Instances::update`] is the only refresh.
@@ -20,10 +22,13 @@ use std::path::{Path, PathBuf};
 use countersign_bundle::{SigningConfig, TrustedRoot};
 use countersign_crypto::{encoding, sha256};
 use countersign_keys::{KeyError, file};
+use countersign_verify::revocation::RevocationAuthority;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::error::InstanceError;
+use crate::revocations::{REVOCATION_AUTHORITY, fetch};
 use crate::tuf::metadata::{Content as _, Root};
 use crate::tuf::{ExpiryRule, Transport, TransportError, TrustedMetadata, TufError, Updater};
 
@@ -41,63 +46,6 @@ const CACHE: &str = "tuf";
 /// The largest document read, in bytes.
 const MAX_DOCUMENT: usize = 4 * 1024 * 1024;
 
-/// What can go wrong with a named instance.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum InstanceError {
-    /// A name that is not a plain file name.
-    #[error(
-        "not an instance name: expected 1 to 64 small letters, digits, \".\", \"_\" and \"-\", beginning with a \
-         letter or digit, found {0:?}"
-    )]
-    Name(String),
-    /// A name that is taken.
-    #[error("there is an instance {0} already; remove it first if it is to be trusted anew")]
-    Exists(String),
-    /// A name that is not known.
-    #[error("no instance {name}; known are: {known}")]
-    Unknown {
-        /// The name.
-        name: String,
-        /// Those there are.
-        known: String,
-    },
-    /// A root other than the one expected.
-    #[error("the root is not the expected one: expected sha256:{expected}, found sha256:{found}")]
-    Fingerprint {
-        /// What the user gave.
-        expected: String,
-        /// What was fetched.
-        found: String,
-    },
-    /// No root under the address.
-    #[error("no trust root at {url}: expected root.json or tuf/root.json there")]
-    NoRoot {
-        /// The address.
-        url: String,
-    },
-    /// An instance added from a file, which has nowhere to refresh from.
-    #[error("instance {0} was added from a file: add a newer file under another name, or remove it first")]
-    NoAddress(String),
-    /// A document that is not what its name says.
-    #[error("{name} is not usable: {detail}")]
-    Document {
-        /// Which document.
-        name: &'static str,
-        /// What was expected and found.
-        detail: String,
-    },
-    /// No place for configuration.
-    #[error("no directory for configuration: set XDG_CONFIG_HOME or HOME to an absolute path")]
-    NoHome,
-    /// TUF.
-    #[error(transparent)]
-    Tuf(#[from] TufError),
-    /// Files.
-    #[error(transparent)]
-    File(#[from] KeyError),
-}
-
 /// Where an instance came from: the content of `instance.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
@@ -113,6 +61,9 @@ pub struct Description {
     pub added: String,
     /// When its documents were last refreshed (RFC 3339).
     pub updated: String,
+    /// When its revocation list was last fetched (RFC 3339).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations_checked: Option<String>,
 }
 
 /// A named instance.
@@ -237,6 +188,11 @@ impl Instances {
         Self { dir: dir.to_owned() }
     }
 
+    /// A directory beside that of the instances.
+    pub(crate) fn beside(&self, name: &str) -> PathBuf {
+        self.dir.with_file_name(name)
+    }
+
     /// All of them, by name.
     ///
     /// # Errors
@@ -310,14 +266,24 @@ impl Instances {
         let staged = self.stage(name)?;
         let dir = staged.path();
         file::write_new(&dir.join(ROOT), &root.bytes, file::PUBLIC)?;
-        let description = Description {
+        let mut description = Description {
             url: Some(root.url.clone()),
             tuf_url: Some(root.tuf_url.clone()),
             fingerprint: root.fingerprint(),
             added: now.to_string(),
             updated: now.to_string(),
+            revocations_checked: None,
         };
         refresh(dir, &root.tuf_url, root.bytes.clone(), transport, now).await?;
+        let staging = Instance {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            description: description.clone(),
+            is_default: false,
+        };
+        if fetch(&staging, &root.url, transport, now).await?.is_some() {
+            description.revocations_checked = Some(now.to_string());
+        }
         self.place(name, staged, &description)
     }
 
@@ -336,6 +302,7 @@ impl Instances {
             fingerprint: encoding::hex_encode(&sha256(bytes)),
             added: now.to_string(),
             updated: now.to_string(),
+            revocations_checked: None,
         };
         self.place(name, staged, &description)
     }
@@ -358,7 +325,8 @@ impl Instances {
         refresh(&instance.dir, &tuf_url, root, transport, now).await?;
         instance.description.updated = now.to_string();
         write_description(&instance.dir, &instance.description)?;
-        Ok(instance)
+        self.update_revocations(name, transport, now).await?;
+        self.get(name)
     }
 
     /// Stops trusting an instance: removes its directory.
@@ -486,7 +454,16 @@ async fn refresh<T: Transport>(
         Err(TufError::NoSuchTarget(_)) => None,
         Err(error) => return Err(error.into()),
     };
-    put_documents(dir, &trusted_root, signing_config.as_deref())
+    put_documents(dir, &trusted_root, signing_config.as_deref())?;
+    // Whoever may revoke is never forgotten because a repository leaves it out: that would be how to undo everything.
+    match updater.target(REVOCATION_AUTHORITY).await {
+        Ok(bytes) => {
+            RevocationAuthority::from_json(&bytes).map_err(|e| unusable(REVOCATION_AUTHORITY, e))?;
+            Ok(file::replace(&dir.join(REVOCATION_AUTHORITY), &bytes, file::PUBLIC)?)
+        }
+        Err(TufError::NoSuchTarget(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the documents after checking both.
@@ -520,12 +497,12 @@ fn check_name(name: &str) -> Result<(), InstanceError> {
     }
 }
 
-fn write_description(dir: &Path, description: &Description) -> Result<(), InstanceError> {
+pub(crate) fn write_description(dir: &Path, description: &Description) -> Result<(), InstanceError> {
     let text = toml::to_string(description).map_err(|e| unusable(DESCRIPTION, e))?;
     Ok(file::replace(&dir.join(DESCRIPTION), text.as_bytes(), file::PUBLIC)?)
 }
 
-fn read(path: &Path) -> Result<String, InstanceError> {
+pub(crate) fn read(path: &Path) -> Result<String, InstanceError> {
     let file = std::fs::File::open(path).map_err(io("open", path))?;
     let mut text = String::new();
     file.take(MAX_DOCUMENT as u64 + 1).read_to_string(&mut text).map_err(io("read", path))?;
@@ -539,7 +516,7 @@ fn raw(name: &'static str, bytes: &[u8]) -> Result<Box<RawValue>, InstanceError>
     serde_json::from_slice(bytes).map_err(|e| unusable(name, e))
 }
 
-fn unusable(name: &'static str, detail: impl std::fmt::Display) -> InstanceError {
+pub(crate) fn unusable(name: &'static str, detail: impl std::fmt::Display) -> InstanceError {
     InstanceError::Document { name, detail: detail.to_string() }
 }
 

@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
 use countersign_crypto::{Digest, HashAlgorithm, PublicKey, Scheme, encoding, sha256};
 use countersign_x509::Certificate;
+use countersign_x509::chain::VerifiedChain;
 use jiff::Timestamp;
 
 use crate::binding::{self, Holder};
@@ -16,7 +17,7 @@ use crate::report::{Failure, Recorder};
 use crate::requirements::{SigningKey, Who};
 use crate::{
     CheckName, Payload, Reason, Report, Requirements, Signer, Subject, TimeSource, TrustMaterial, Verified,
-    VerifiedTime, certificate, log, policy, signature, times,
+    VerifiedTime, certificate, log, policy, revocation, signature, times,
 };
 
 /// Verifies a bundle for an artifact.
@@ -122,14 +123,16 @@ impl<'a> Run<'a> {
         self.digest();
         let times = self.times(&claimed);
         let at: Vec<Timestamp> = times.iter().map(|t| t.time).collect();
-        let entitled = match &claimed {
+        let chain = match &claimed {
             Claimed::Certificate { leaf, sent } => self.certificate(leaf, sent, &at),
-            Claimed::Key(_) => true,
+            Claimed::Key(_) => None,
         };
+        let entitled = chain.is_some() || matches!(claimed, Claimed::Key(_));
         let logged = self.logs(&claimed, &at);
         let signed = self.signature(&claimed);
         let statement = self.statement(signed);
         let wanted = self.identity(&claimed);
+        self.revocations(&claimed, chain.as_ref(), &times, statement.as_ref().map(|(payload, _)| payload));
         // Each part is there because its check passed. That no check failed is asked beside it, by the report.
         let (payload, digest) = statement?;
         let (entries, witnesses) = logged?;
@@ -357,16 +360,21 @@ impl<'a> Run<'a> {
     }
 
     /// Whether the certificate leads to the trust root, and was seen by enough CT logs.
-    fn certificate(&mut self, leaf: &Certificate, sent: &[Certificate], times: &[Timestamp]) -> bool {
+    fn certificate(
+        &mut self,
+        leaf: &Certificate,
+        sent: &[Certificate],
+        times: &[Timestamp],
+    ) -> Option<VerifiedChain> {
         if times.is_empty() {
             // Said already: the time of signing is not known, so there is no time to check the path at.
-            return false;
+            return None;
         }
         let chain = match certificate::verify_chain(leaf, sent, self.material, times) {
             Ok(chain) => chain,
             Err(failure) => {
                 self.out.refuse(CheckName::CertificateChain, "certificate", failure);
-                return false;
+                return None;
             }
         };
         self.out.pass(
@@ -384,10 +392,10 @@ impl<'a> Run<'a> {
             }
             Err(failure) => {
                 self.out.refuse(CheckName::Sct, "certificate", failure);
-                return false;
+                return None;
             }
         }
-        true
+        Some(chain)
     }
 
     /// The scheme by which the signature verifies.
@@ -419,7 +427,7 @@ impl<'a> Run<'a> {
             Some(_) => "dsseEnvelope.payload",
             None => "content",
         };
-        let said = match Said::read(&self.bundle.content) {
+        let said = match Said::read(&self.bundle.content, &self.requirements.says) {
             Ok(said) => Some(said),
             Err(failure) => {
                 self.out.refuse(CheckName::Statement, part, failure);
@@ -439,6 +447,13 @@ impl<'a> Run<'a> {
                     let found = format!("image \"{}\"", payload.docker_reference);
                     self.out.pass(CheckName::Statement, part, digest.to_string(), found);
                     annotations = Some(&payload.optional);
+                    about = Some((0, digest));
+                }
+                Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
+            },
+            Some(Said::Document(document)) => match policy::find_document(document, self.subject) {
+                Ok(digest) => {
+                    self.out.pass(CheckName::Statement, part, digest.to_string(), "the document itself");
                     about = Some((0, digest));
                 }
                 Err(failure) => self.out.refuse(CheckName::Statement, part, failure),
@@ -473,6 +488,7 @@ impl<'a> Run<'a> {
             Said::Simple(payload, bytes) => {
                 Payload::SimpleSigning { payload: Box::new(payload), bytes: bytes.to_vec() }
             }
+            Said::Document(bytes) => Payload::Document { bytes: bytes.to_vec() },
             Said::Statement(statement, bytes) => {
                 Payload::Statement { statement: Box::new(statement), bytes: bytes.to_vec(), subject }
             }
@@ -499,5 +515,50 @@ impl<'a> Run<'a> {
             }
         }
         true
+    }
+
+    /// Whether one of the lists at hand speaks against it.
+    fn revocations(
+        &mut self,
+        claimed: &Claimed<'_>,
+        chain: Option<&VerifiedChain>,
+        times: &[VerifiedTime],
+        payload: Option<&Payload>,
+    ) {
+        let lists = &self.material.revocations;
+        if lists.is_empty() {
+            return self.out.skip(CheckName::Revocation, "", "no revocation list");
+        }
+        let certificates = match (claimed, chain) {
+            (_, Some(chain)) => chain.certificates().collect(),
+            (Claimed::Certificate { leaf, .. }, None) => vec![leaf.as_ref()],
+            (Claimed::Key(_), None) => Vec::new(),
+        };
+        let signature = revocation::Signature {
+            certificates,
+            key: Some(claimed.holder().public_key()),
+            // Hashing a large artifact is not for nothing.
+            digest: lists
+                .iter()
+                .any(|list| list.wants_digest())
+                .then(|| self.subject.digest(HashAlgorithm::Sha256))
+                .flatten(),
+            builder: match payload {
+                Some(Payload::Statement { statement, .. }) => policy::builder_of(statement),
+                _ => None,
+            },
+            times: times.iter().filter(|t| t.source != TimeSource::Now).map(|t| t.time).collect(),
+        };
+        for list in lists {
+            match list.ask(&signature, self.now) {
+                Ok(found) => {
+                    let expected = "a signature that nobody has revoked";
+                    self.out.pass(CheckName::Revocation, list.from(), expected, found);
+                }
+                Err(revocation::Against { reason, expected, found }) => {
+                    self.out.fail(CheckName::Revocation, list.from(), reason, expected, found);
+                }
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ mod policy;
 mod reason;
 mod report;
 mod requirements;
+pub mod revocation;
 mod several;
 mod signature;
 mod subject;

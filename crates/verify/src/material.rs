@@ -1,5 +1,7 @@
 //! The trust root made ready: certificates and keys read once, the upper part of each chain checked once.
 
+use std::sync::Arc;
+
 use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_crypto::{CryptoError, HashAlgorithm, KeyDetails, PublicKey};
 use countersign_tlog::note::NoteError;
@@ -10,6 +12,7 @@ use countersign_x509::{Certificate, X509Error, oid};
 use jiff::Timestamp;
 
 use crate::Reason;
+use crate::revocation::Revocations;
 
 /// Why a trust root cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -181,6 +184,7 @@ pub struct TrustMaterial {
     pub(crate) tlogs: Vec<Log>,
     pub(crate) ctlogs: Vec<Log>,
     pub(crate) witnesses: Witnesses,
+    pub(crate) revocations: Vec<Arc<Revocations>>,
     ignored: Vec<String>,
 }
 
@@ -247,6 +251,24 @@ impl TrustMaterial {
     #[must_use]
     pub fn with_witnesses(mut self, witnesses: Witnesses) -> Self {
         self.witnesses.extend(witnesses);
+        self
+    }
+
+    /// Adds a revocation list. Of several, each is obeyed.
+    #[must_use]
+    pub fn with_revocations(mut self, list: Arc<Revocations>) -> Self {
+        self.revocations.push(list);
+        self
+    }
+
+    /// The revocation lists.
+    #[must_use]
+    pub fn revocations(&self) -> &[Arc<Revocations>] {
+        &self.revocations
+    }
+
+    pub(crate) fn without_revocations(mut self) -> Self {
+        self.revocations.clear();
         self
     }
 

@@ -26,10 +26,24 @@ pub(crate) enum Said<'a> {
     Simple(SimpleSigning, &'a [u8]),
     /// A statement.
     Statement(Statement, &'a [u8]),
+    /// A document of the required payload type.
+    Document(&'a [u8]),
 }
 
 impl<'a> Said<'a> {
-    pub(crate) fn read(content: &'a Content) -> Result<Self, Failure> {
+    pub(crate) fn read(content: &'a Content, says: &Says) -> Result<Self, Failure> {
+        match (content, says) {
+            (Content::Dsse(envelope), Says::Document(wanted)) => {
+                if envelope.payload_type == *wanted {
+                    return Ok(Self::Document(&envelope.payload));
+                }
+                Err(Failure::new(Reason::PayloadType, wanted.clone(), envelope.payload_type.clone()))
+            }
+            _ => Self::read_usual(content),
+        }
+    }
+
+    fn read_usual(content: &'a Content) -> Result<Self, Failure> {
         match content {
             Content::MessageSignature { .. } => Ok(Self::Artifact),
             Content::Dsse(envelope) | Content::StoredDsse { envelope, .. } => {
@@ -56,6 +70,30 @@ pub(crate) fn find_image(payload: &SimpleSigning, subject: &Subject<'_>) -> Resu
             "other digests only",
         )),
     }
+}
+
+/// Whether a document in an envelope is the artifact.
+pub(crate) fn find_document(document: &[u8], subject: &Subject<'_>) -> Result<Digest, Failure> {
+    let digest = HashAlgorithm::Sha256.digest(document);
+    match subject.digest(HashAlgorithm::Sha256) {
+        Some(own) if own == digest => Ok(own),
+        Some(own) => Err(Failure::new(Reason::SubjectMismatch, own.to_string(), digest.to_string())),
+        None => {
+            let expected = "the artifact's sha256 digest";
+            Err(Failure::new(Reason::DigestUnavailable, expected, "other digests only"))
+        }
+    }
+}
+
+/// The builder that a provenance names, in either of its forms.
+pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
+    const PROVENANCE: &str = "https://slsa.dev/provenance/";
+    if !statement.predicate_type.starts_with(PROVENANCE) {
+        return None;
+    }
+    let predicate: Value = serde_json::from_str(statement.predicate.as_deref()?.get()).ok()?;
+    let id = predicate.pointer("/runDetails/builder/id").or_else(|| predicate.pointer("/builder/id"))?;
+    id.as_str().map(str::to_owned)
 }
 
 /// Reads the statement out of the envelope that was verified.
@@ -111,7 +149,7 @@ pub(crate) fn find_subject<'a>(
 pub(crate) fn check_says(says: &Says, said: Option<&Said<'_>>) -> Option<Result<String, Failure>> {
     let found = match said {
         Some(Said::Statement(statement, _)) => statement.predicate_type.as_str(),
-        Some(Said::Artifact | Said::Simple(..)) => "no statement",
+        Some(Said::Artifact | Said::Simple(..) | Said::Document(_)) => "no statement",
         None => "nothing that can be read",
     };
     let (holds, expected) = match says {
@@ -121,6 +159,7 @@ pub(crate) fn check_says(says: &Says, said: Option<&Said<'_>>) -> Option<Result<
             "a signature of the artifact itself".to_owned(),
         ),
         Says::OneOf(types) => (types.iter().any(|t| t == found), types.join(" or ")),
+        Says::Document(wanted) => (matches!(said, Some(Said::Document(_))), wanted.clone()),
     };
     Some(if holds { Ok(expected) } else { Err(Failure::new(Reason::PredicateTypeMismatch, expected, found)) })
 }

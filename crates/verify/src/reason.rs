@@ -164,6 +164,11 @@ reasons! {
     /// The certificate says something else about the build than required.
     ExtensionMismatch = "extension_mismatch", 4;
 
+    /// What made the signature, or the artifact itself, was revoked by somebody who may.
+    Revoked = "revoked", 2;
+    /// The revocation list has expired, so nobody knows what is revoked.
+    RevocationListExpired = "revocation_list_expired", 5;
+
     /// The trust root does not parse.
     TrustRootMalformed = "trust_root_malformed", 5;
     /// The trust root has no certificate authority.

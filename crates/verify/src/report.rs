@@ -49,6 +49,8 @@ crate::check_names! {
     Annotations = "annotations";
     /// Who signed.
     Identity = "identity";
+    /// That nobody has revoked it: one check for each revocation list at hand.
+    Revocation = "revocation";
 }
 
 /// How a check ended.
@@ -202,6 +204,11 @@ pub enum Payload {
         /// The bytes which the signature covers.
         bytes: Vec<u8>,
     },
+    /// A document of the payload type that was required; it is the artifact.
+    Document {
+        /// The document.
+        bytes: Vec<u8>,
+    },
 }
 
 /// Something that was verified. Only the engine makes one, and only when every required check has passed.
@@ -270,7 +277,7 @@ impl Verified<Payload> {
     pub fn statement(&self) -> Option<&Statement> {
         match &self.value {
             Payload::Statement { statement, .. } => Some(statement),
-            Payload::Artifact | Payload::SimpleSigning { .. } => None,
+            Payload::Artifact | Payload::SimpleSigning { .. } | Payload::Document { .. } => None,
         }
     }
 
@@ -283,7 +290,7 @@ impl Verified<Payload> {
                 statement.subjects.get(*subject).map(|s| &s.annotations)
             }
             Payload::SimpleSigning { payload, .. } => Some(&payload.optional),
-            Payload::Artifact => None,
+            Payload::Artifact | Payload::Document { .. } => None,
         }
     }
 
@@ -295,7 +302,7 @@ impl Verified<Payload> {
             Payload::Statement { statement, .. } => {
                 Some(Verified::new(*statement, digest, signer, times, entries, witnesses))
             }
-            Payload::Artifact | Payload::SimpleSigning { .. } => None,
+            Payload::Artifact | Payload::SimpleSigning { .. } | Payload::Document { .. } => None,
         }
     }
 }

@@ -236,6 +236,8 @@ pub(crate) enum Says {
     Signed,
     /// A statement of one of these types; never empty.
     OneOf(Vec<String>),
+    /// No statement: a document of this payload type in an envelope, which itself is the artifact.
+    Document(String),
 }
 
 #[derive(Debug, Clone)]
@@ -459,6 +461,19 @@ impl<State> RequirementsBuilder<State> {
         Ok(self)
     }
 
+    /// The artifact is a document that stands in the signature's envelope, under this payload type: no statement about
+    /// something else. Takes the place of types required before.
+    ///
+    /// # Errors
+    /// [`RequirementsError::Empty`].
+    pub fn payload_type(mut self, payload_type: &str) -> Result<Self, RequirementsError> {
+        if payload_type.is_empty() {
+            return Err(RequirementsError::Empty { what: "payload type" });
+        }
+        self.own.says = Says::Document(payload_type.to_owned());
+        Ok(self)
+    }
+
     /// The artifact must be signed as such: directly, with cosign's older payload, or with a statement of type
     /// [`crate::SIGN_PREDICATE_TYPE`]. A statement about it (its build, its parts) is no signature of it. Takes the
     /// place of types required before.
@@ -539,6 +554,7 @@ mod tests {
         assert!(builder().scts(0).is_err());
         assert!(builder().witnesses(0).is_err());
         assert!(builder().predicate_type("").is_err());
+        assert!(builder().payload_type("").is_err());
         assert!(builder().annotation("", "x").is_err());
     }
 

@@ -8,6 +8,7 @@ pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod registry;
 pub(crate) mod reports;
+pub(crate) mod revocation;
 pub(crate) mod services;
 pub(crate) mod witness;
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::rekor::{Rekor, RekorVersion};
 use countersign_client::services::Services;
-use countersign_client::trust::{Trust, TrustFrom};
+use countersign_client::trust::{RevocationsOf, Trust, TrustFrom, refresh_revocations, revocations_of};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::{Http, HttpOptions, parse_url};
 use url::Url;
 
 use crate::failure::Failure;
+use crate::out::{Terminal, block_on, say};
 
 /// Arguments about whom to trust.
 #[derive(Debug, Clone, Args)]
@@ -34,14 +35,32 @@ impl TrustArgs {
         self.instance.is_none() && self.trusted_root.is_none() && self.trust_config.is_none()
     }
 
-    pub(crate) fn load(&self, signing_config: Option<PathBuf>) -> Result<Trust, Failure> {
-        let from = TrustFrom {
+    fn from(&self, signing_config: Option<PathBuf>) -> TrustFrom {
+        TrustFrom {
             trusted_root: self.trusted_root.clone(),
             trust_config: self.trust_config.clone(),
             instance: self.instance.clone(),
             signing_config,
-        };
-        Ok(Trust::load(&from)?)
+        }
+    }
+
+    pub(crate) fn load(&self, signing_config: Option<PathBuf>) -> Result<Trust, Failure> {
+        Ok(Trust::load(&self.from(signing_config))?)
+    }
+
+    /// Where the revocation list of the instance that is meant comes from.
+    pub(crate) fn revocations_of(&self) -> Result<Option<RevocationsOf>, Failure> {
+        Ok(revocations_of(&self.from(None))?)
+    }
+
+    /// Fetches what the instance that is meant has revoked, when the kept list is older than a minute. Nobody is asked for
+    /// a trust root in a file, nor for an instance that revokes nothing.
+    pub(crate) fn refresh_revocations(&self, terminal: &Terminal) -> Result<(), Failure> {
+        let refresh = async { Ok(refresh_revocations(&self.from(None), SystemClock.now()).await?) };
+        if let Some(told) = block_on(terminal, refresh)? {
+            say(&told);
+        }
+        Ok(())
     }
 }
 

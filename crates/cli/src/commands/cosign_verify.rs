@@ -61,7 +61,7 @@ pub(crate) struct VerifyBlob {
 impl VerifyBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let requirements = self.verifying.requirements(Says::Anything)?;
-        let trust = self.verifying.material()?;
+        let trust = self.verifying.material(terminal)?;
         let bundle = match &self.bundle {
             Some(path) => read_bundle(path)?,
             None => Ok(self.assembled()?),
@@ -156,7 +156,7 @@ impl VerifyBlobAttestation {
             ));
         }
         let requirements = self.verifying.requirements(Says::OneOf(vec![predicate_type(&self.kind)?]))?;
-        let trust = self.verifying.material()?;
+        let trust = self.verifying.material(terminal)?;
         let artifact = match (&self.blob, &self.digest) {
             (Some(blob), _) => Artifact::parse(blob),
             (None, Some(hex)) => {

@@ -12,13 +12,14 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{PublicKey, encoding};
 use countersign_http::text::{printable, printable_lines};
 use countersign_http::{Http, parse_url};
-use countersign_tlog::{Checkpoint, NoteVerifier, merkle};
+use countersign_tlog::{Checkpoint, NoteVerifier};
 use serde_json::json;
 use url::Url;
 
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
 use crate::args::{OutputArgs, number};
+use crate::commands::log_find::Find;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 
@@ -27,7 +28,8 @@ const MAX_FILE: usize = 16 << 20;
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign log checkpoint                     how large the log is, signed
-  countersign log verify --kept checkpoint.txt   that it only grew since then")]
+  countersign log verify --kept checkpoint.txt   that it only grew since then
+  countersign log find --identity a@example.com --since 2h   what somebody signed")]
 pub(crate) struct LogCommand {
     #[command(subcommand)]
     action: Action,
@@ -36,6 +38,7 @@ pub(crate) struct LogCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Checkpoint(CheckpointCommand),
+    Find(Box<Find>),
     Get(Get),
     Proof(Proof),
     Verify(Verify),
@@ -45,6 +48,7 @@ impl LogCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
             Action::Checkpoint(command) => command.run(terminal),
+            Action::Find(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
@@ -54,7 +58,7 @@ impl LogCommand {
 
 /// Which log, and by which key it is known.
 #[derive(Debug, Args)]
-struct LogArgs {
+pub(super) struct LogArgs {
     /// The log: its address or a directory with its tiles; else the trusted instance's newest
     #[arg(long, value_name = "URL|DIR")]
     log: Option<String>,
@@ -103,7 +107,7 @@ impl LogArgs {
     }
 
     /// Does something with the log.
-    fn with_reader<T>(
+    pub(super) fn with_reader<T>(
         &self,
         terminal: &Terminal,
         work: impl AsyncFnOnce(&LogReader<'_>) -> Result<T, Failure>,
@@ -317,17 +321,7 @@ impl Verify {
                 self.check_bundle(terminal, reader, &now.checkpoint, path).await?;
             }
             if self.all {
-                let mut frontier = merkle::Frontier::default();
-                for index in 0..now.checkpoint.size {
-                    let (entry, _) = reader.entry(index, &now.checkpoint).await?;
-                    frontier.push(merkle::leaf_hash(&entry));
-                }
-                if frontier.root() != now.checkpoint.root {
-                    return Err(ClientError::Proof(
-                        "the entries do not make the tree of the checkpoint".into(),
-                    )
-                    .into());
-                }
+                reader.each(&now.checkpoint, |_, _| {}).await?;
                 terminal.line(&format!(
                     "{} entries       all {} make the tree",
                     terminal.yes(),

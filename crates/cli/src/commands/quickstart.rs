@@ -254,7 +254,13 @@ async fn fetch_trust(http: &Http, place: &Path, url: &Url) -> Result<Trust, Fail
     let signing = SigningConfig::from_json(documents.get(1).unwrap_or(&empty)).map_err(bad)?;
     let both = ClientTrustConfig { trusted_root: root.clone(), signing_config: signing.clone() };
     write_atomically(&place.join("trust_config.json"), &both.to_json().map_err(bad)?)?;
-    Ok(Trust { root, signing: Some(signing), from: url.to_string(), arguments: String::new() })
+    Ok(Trust {
+        root,
+        signing: Some(signing),
+        revocations: Vec::new(),
+        from: url.to_string(),
+        arguments: String::new(),
+    })
 }
 
 /// A token of the development identity provider.

@@ -18,7 +18,7 @@ use crate::out::Terminal;
     after_help = "Stop the server first, and bring the offline keys back for the command."
 )]
 pub(crate) struct Rotate {
-    /// What to replace: ca, ct, tsa, log or tuf
+    /// What to replace: ca, ct, tsa, log, tuf or revocation
     #[arg(value_name = "WHAT")]
     target: Target,
     /// The instance's directory

@@ -1,4 +1,5 @@
-//! `countersign verify`: a checklist for each file or image, the verdict in its last line. For files no socket is opened.
+//! `countersign verify`: a checklist for each file or image, the verdict in its last line. For files nobody is asked but the
+//! instance for its revocation list, once a minute.
 
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,7 @@ use crate::args::authority::AuthorityArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::refused::VerifyRefused;
 use crate::args::registry::Named;
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::args::witness::WitnessArgs;
 use crate::args::{OutputArgs, number};
@@ -44,7 +46,7 @@ pub(crate) struct ThresholdArgs {
     /// As cosign has it, for signatures made without a log; a signature by identity then needs a timestamp
     #[arg(long, visible_alias = "private-infrastructure", num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     insecure_ignore_tlog: Option<bool>,
-    /// Accepted: verification never asks anyone
+    /// Ask nobody: not even the instance whether its revocation list is a newer one than the kept one
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", hide_short_help = true, value_name = "BOOL")]
     offline: Option<bool>,
     /// Accepted: bundles and cosign's older forms are all read
@@ -69,6 +71,8 @@ pub(crate) struct VerifyingArgs {
     #[command(flatten)]
     authority: AuthorityArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     refused: VerifyRefused,
 }
 
@@ -87,7 +91,7 @@ impl VerifyingArgs {
         let t = &self.thresholds;
         if t.offline == Some(false) {
             return Err(Failure::usage(
-                "--offline=false is not taken: verification asks nobody, whatever is said",
+                "--offline=false is not taken: verification asks nobody but the instance for its revocation list, whatever is said",
             ));
         }
         if t.check_claims == Some(false) {
@@ -123,8 +127,11 @@ impl VerifyingArgs {
         Ok(Expectations { says, ..self.expectations()? }.requirements()?)
     }
 
-    pub(crate) fn material(&self) -> Result<TrustMaterial, Failure> {
+    pub(crate) fn material(&self, terminal: &Terminal) -> Result<TrustMaterial, Failure> {
         let t = &self.thresholds;
+        if t.offline != Some(true) {
+            self.trust.refresh_revocations(terminal)?;
+        }
         let unlogged = t.min_logs == Some(0) || t.insecure_ignore_tlog == Some(true);
         let needs_none = unlogged && (self.identity.by_key() || self.authority.is_own());
         let mut trust = match self.trust.load(None) {
@@ -136,6 +143,7 @@ impl VerifyingArgs {
         if self.authority.adds() {
             self.authority.apply(&mut trust.root)?;
         }
+        trust.revocations.extend(self.revocation.load(&self.trust)?);
         Ok(material(&trust)?.with_witnesses(self.witness.load()?.0))
     }
 }
@@ -148,8 +156,9 @@ impl VerifyingArgs {
   countersign verify app.tar --key release.pub
   countersign verify registry.example/app:v1 --key release.pub -a env=prod
   countersign verify sha256:9f86… --bundle app.tar.sigstore.json --repo owner/name",
-    after_help = "Verifying a file opens no socket: everything it needs is in the bundle and in the trust root; only a --key that lives \
-elsewhere is fetched. For an image, only its registry is asked. For the Notary Project's signatures: countersign verify --notary --help. \
+    after_help = "Verifying a file asks nobody for evidence: everything it needs is in the bundle and in the trust root; only a --key that \
+lives elsewhere is fetched, and the revocation list of the instance, when it has one and the kept one is older than a minute. With \
+--offline, no socket is opened. For an image, only its registry is asked. For the Notary Project's signatures: countersign verify --notary --help. \
 By policies in files: countersign verify --policy --help."
 )]
 pub(crate) struct Verify {
@@ -227,7 +236,7 @@ impl Verify {
         let for_images =
             if kind.is_some() { expectations } else { Expectations { says: Says::Signed, ..expectations } };
         let for_images = for_images.requirements()?;
-        let trust = self.verifying.material()?;
+        let trust = self.verifying.material(terminal)?;
         let image_checks =
             Checks { wanted, predicate_types: kind.as_slice(), trust: &trust, requirements: &for_images };
         let mut code = 0;

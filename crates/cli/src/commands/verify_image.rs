@@ -262,7 +262,7 @@ impl VerifyAttestation {
             ..self.verifying.expectations()?
         };
         let requirements = expectations.requirements()?;
-        let trust = self.verifying.material()?;
+        let trust = self.verifying.material(terminal)?;
         let checks = Checks {
             wanted: Wanted::Statements,
             predicate_types: &kinds,

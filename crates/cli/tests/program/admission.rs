@@ -4,7 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::images;
-use crate::registry::Fake;
+use crate::policy::revoke_key;
+use crate::registry::{Fake, answer};
 use crate::support::Home;
 use reqwest::{Certificate, Client};
 use serde_json::{Value, json};
@@ -270,5 +271,45 @@ async fn no_more_is_taken_at_once_than_is_said() {
             answered = asked => answered,
         };
         assert!((status, answer.contains(expected.1)) == (expected.0, true), "{more:?} {status} {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revocation_lists_of_files_and_addresses_are_obeyed_as_they_are_now() {
+    let (fake, home) = bench().await;
+    let signed = format!("{}/app:v1", fake.host);
+    revoke_key(&home, "other.pub");
+    let key = ["--revocation-key", "soc.pub"];
+    let webhook =
+        Webhook::start(&home, &[&key[..], &["--revocations", "bad.json", "--tls-dir", "tls"]].concat());
+    assert!(webhook.admits(&signed).await, "another key is revoked");
+    let first = std::fs::read(home.path("bad.json")).unwrap();
+    revoke_key(&home, "cosign.pub");
+    while webhook.admits(&signed).await {}
+    assert_eq!(webhook.stop(), Some(0));
+    // A restart with the old file: the webhook remembers.
+    let list = std::fs::read(home.path("bad.json")).unwrap();
+    std::fs::write(home.path("bad.json"), first).unwrap();
+    let webhook =
+        Webhook::start(&home, &[&key[..], &["--revocations", "bad.json", "--tls-dir", "tls"]].concat());
+    assert!(!webhook.admits(&signed).await);
+    assert_eq!(webhook.stop(), Some(0));
+
+    fake.lie(move |seen| (seen.path == "/revocations.json").then(|| answer(200, &[], list.clone())));
+    let url = format!("http://{}/revocations.json", fake.host);
+    let webhook = Webhook::start(&home, &[&key[..], &["--revocation-url", &url]].concat());
+    assert!(!webhook.admits(&signed).await);
+    let nowhere =
+        Webhook::start(&home, &[&key[..], &["--revocation-url", &url.replace("s.json", "")]].concat());
+    assert!(!nowhere.admits(&signed).await, "nobody knows what is revoked");
+
+    let serve = ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0"];
+    for (wrong, part) in [
+        (&["--revocations", "bad.json"][..], "nobody who may sign one"),
+        (&["--revocation-url", "http://localhost/x"], "nobody who may sign one"),
+        (&key, "no list is named"),
+    ] {
+        let (code, _, err) = home.text(&[&serve[..], wrong].concat());
+        assert_eq!((code, err.contains(part)), (1, true), "{wrong:?}: {err}");
     }
 }

@@ -27,6 +27,7 @@ mod registry;
 #[path = "../../../server/tests/instance/requests.rs"]
 #[expect(dead_code, reason = "shared with the tests of the server, which send more")]
 mod requests;
+mod revocation;
 mod rotation;
 mod scan;
 mod signing;

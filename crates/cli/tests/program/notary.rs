@@ -187,3 +187,20 @@ fn options_of_files_are_refused_for_images_and_the_other_way_round() {
     std::fs::write(home.path("oci.json"), all).unwrap();
     assert_eq!(run(&["127.0.0.1:9/app:v1"]), 6, "a registry that cannot be asked is not \"unsigned\"");
 }
+
+#[test]
+fn a_certificate_that_is_revoked_signs_for_nobody() {
+    let home = home();
+    sign(&home, &[]);
+    home.good(&["generate-key-pair", "--output-key-prefix", "soc"]);
+    let own = ["revoke", "--list", "bad.json", "--sign-with", "soc.key", "--reason", "leaked", "--by", "soc"];
+    let listed = ["--revocations", "bad.json", "--revocation-key", "soc.pub"];
+    home.good(&[&own[..], &["--identity", "O=somebody, CN=else"]].concat());
+    assert_eq!(verify(&home, &listed).0, 0);
+    home.good(&[&own[..], &["--certificate", "chain.pem"]].concat());
+    let (code, out) = verify(&home, &listed);
+    assert_eq!(code, 2, "{out}");
+    assert!(out.contains("revoked") && out.contains("leaked"), "{out}");
+    assert_eq!(verify(&home, &["--policy-name", "lenient", listed[0], listed[1], listed[2], listed[3]]).0, 2);
+    assert_eq!(verify(&home, &[]).0, 0);
+}

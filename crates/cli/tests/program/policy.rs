@@ -424,3 +424,29 @@ fn policy_controllers_settings_are_linted() {
     let (code, out) = settings("{no-match-policy: allow, fail-on-empty-authorities: \"false\"}");
     assert!(code == 0 && out.contains("no_match_allows") && out.contains("authorities_are_needed"), "{out}");
 }
+
+/// Writes a revocation list of one's own, signed with `soc.key`, that revokes the key `cosign.pub`, or the other one.
+pub(crate) fn revoke_key(home: &Home, key: &str) {
+    if !home.path("soc.key").exists() {
+        home.good(&["generate-key-pair", "--output-key-prefix", "soc"]);
+    }
+    let own = ["revoke", "--list", "bad.json", "--sign-with", "soc.key", "--reason", "leaked", "--by", "soc"];
+    home.good(&[&own[..], &["--key", key]].concat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_is_not_admitted_whatever_the_policy_trusts() {
+    let (fake, home) = bench().await;
+    let image = format!("{}/app:v1", fake.host);
+    let own = policy("own", &fake.host, &by_key(&home, "cosign.pub"));
+    let listed = ["--revocations", "bad.json", "--revocation-key", "soc.pub"];
+    revoke_key(&home, "other.pub");
+    let (code, _, err) = verify(&home, &own, &image, &listed);
+    assert_eq!(code, 0, "{err}");
+    revoke_key(&home, "cosign.pub");
+    let (code, out, err) = verify(&home, &own, &image, &listed);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert!(err.contains("leaked") && err.contains("entry 2 of list 2 of bad.json"), "{err}");
+    assert_eq!(verify(&home, &own, &image, &[]).0, 0, "nobody is told to obey");
+    assert_eq!(verify(&home, &own, &image, &listed[..2]).0, 1, "nobody is named who may sign");
+}

@@ -266,3 +266,19 @@ async fn policies_decide_over_manifests_and_images() {
     bench.write("policy.json", "{}");
     assert_eq!(scan(&["signed.yaml"]).0, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_is_revoked_does_not_verify() {
+    let bench = Bench::new().await;
+    let key = std::fs::read_to_string(bench.home.path("cosign.pub")).unwrap();
+    let config = json!({ "settings": { "postureControlInputs": { "trustedCosignPublicKeys": [key] },
+        "countersign": { "transparencyLog": false } } });
+    bench.write("controls.json", &config.to_string());
+    crate::policy::revoke_key(&bench.home, "cosign.pub");
+    let scan = ["scan", "control", "C-0236", "--controls-config", "controls.json", "-v", "signed.yaml"];
+    let (before, out, err) = bench.home.text(&scan);
+    let listed = ["--revocations", "bad.json", "--revocation-key", "soc.pub"];
+    let (after, told, _) = bench.home.text(&[&scan[..], &listed].concat());
+    assert_eq!((before, after), (0, 2), "{out}{err}{told}");
+    assert!(told.contains("leaked"), "{told}");
+}

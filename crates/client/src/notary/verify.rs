@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use countersign_crypto::{Digest, HashAlgorithm};
 use countersign_notary::policy::Statement;
 use countersign_notary::{CheckName, Format, MAX_ENVELOPE_LEN, Report, Request, Subject, TrustStore, verify};
 use countersign_registry::evidence::{Form, Found, Search, discover};
 use countersign_registry::{Descriptor, Name, Store};
+use countersign_verify::revocation::Revocations;
 use countersign_x509::crl::RevocationList;
 use jiff::Timestamp;
 
@@ -22,8 +24,10 @@ pub struct Asked<'a> {
     pub statement: &'a Statement,
     /// The trust stores it names.
     pub store: &'a TrustStore,
-    /// Revocation lists.
+    /// Revocation lists of certificate authorities.
     pub revocation: &'a [RevocationList],
+    /// What was revoked by whoever may.
+    pub revoked: &'a [Arc<Revocations>],
     /// Metadata that must be in the signature.
     pub metadata: &'a BTreeMap<String, String>,
     /// Whether what the policy only logs is enforced.
@@ -43,6 +47,7 @@ impl Asked<'_> {
             statement: self.statement,
             store: self.store,
             revocation: self.revocation,
+            revoked: self.revoked,
             metadata: self.metadata,
             enforce_logged: self.enforce_logged,
             now: self.now,

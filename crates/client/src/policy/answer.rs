@@ -14,6 +14,7 @@ use countersign_policy::{
 use countersign_registry::evidence::{Search, attached, discover};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Reference, RegistryOptions, Store as _};
+use countersign_verify::revocation::Revocations;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -51,6 +52,7 @@ pub struct Source {
     registries: Registries,
     trust: Mutex<BTreeMap<Option<String>, Arc<TrustRoot>>>,
     objects: TrustObjects,
+    revocations: Mutex<Result<Vec<Arc<Revocations>>, CouldNot>>,
 }
 
 impl Source {
@@ -66,6 +68,7 @@ impl Source {
             objects: TrustObjects::new(&registry.http),
             registries: Registries::new(registry),
             trust: Mutex::new(trust),
+            revocations: Mutex::new(Ok(Vec::new())),
         }
     }
 
@@ -89,6 +92,16 @@ impl Source {
     /// Waits until [`Source::fetch_trust_roots`] may have something to do or to tell.
     pub async fn trust_roots_due(&self) {
         self.objects.due().await;
+    }
+
+    /// Puts revocation lists into the place of those that are there, or says that there should be one and nobody has it.
+    /// They hold from the next evaluation on; judgements that were made by others are not used any more.
+    pub fn set_revocations(&self, lists: Result<Vec<Arc<Revocations>>, CouldNot>) {
+        *self.revocations.lock().unwrap_or_else(PoisonError::into_inner) = lists;
+    }
+
+    pub(super) fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        self.revocations.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Puts other trust roots into the place of those that are there.

@@ -7,12 +7,14 @@ mod registries;
 mod trust_objects;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_clock::Clock;
 use countersign_policy::{
     Answer, CouldNot, CouldNotReason, Decision, Known, Memo, PolicySet, Question, Request,
 };
+use countersign_verify::revocation::Revocations;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
@@ -30,6 +32,7 @@ const MAX_QUESTIONS: usize = 2000;
 struct Answers<'a> {
     answers: HashMap<Question, Result<Answer, CouldNot>>,
     memo: &'a Memo,
+    revocations: Result<Vec<Arc<Revocations>>, CouldNot>,
 }
 
 impl Known for Answers<'_> {
@@ -39,6 +42,10 @@ impl Known for Answers<'_> {
 
     fn memo(&self) -> Option<&Memo> {
         Some(self.memo)
+    }
+
+    fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
+        self.revocations.clone()
     }
 }
 
@@ -139,7 +146,11 @@ impl<'a> Deciding<'a> {
 
     /// The decision.
     pub async fn decide(&self) -> Decision {
-        let mut known = Answers { answers: HashMap::new(), memo: self.source.memo() };
+        let mut known = Answers {
+            answers: HashMap::new(),
+            memo: self.source.memo(),
+            revocations: self.source.revocations(),
+        };
         let mut stale = HashSet::new();
         let decision = self.rounds(&mut known, &mut stale).await;
         let is_last = decision.admits() || stale.is_empty() || self.since.is_some();

@@ -20,6 +20,7 @@ const PARSERS: &[&str] = &[
     "registry",
     "tlog",
     "trust",
+    "verify",
     "x509",
 ];
 

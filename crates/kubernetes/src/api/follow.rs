@@ -35,7 +35,7 @@ const PAGE: u32 = 500;
 /// How long to wait after something went wrong.
 const PAUSE: Duration = Duration::from_secs(2);
 
-type Objects = BTreeMap<String, Document>;
+pub(super) type Objects = BTreeMap<String, Document>;
 
 /// Follows the policies of a cluster, for ever. They hold once all kinds have been read that the cluster has.
 pub async fn follow_policies(client: Client, policies: Arc<Policies>) {
@@ -86,9 +86,10 @@ async fn list(client: &Client, resource: &ApiResource) -> Result<Objects, Troubl
     }
 }
 
-type Told = mpsc::Sender<((&'static str, &'static str), Objects)>;
+pub(super) type Told = mpsc::Sender<((&'static str, &'static str), Objects)>;
 
-async fn follow(client: Client, kind: (&'static str, &'static str), told: Told) {
+/// Tells of the objects of a kind as they change, all of them each time; of none while the API server has no such kind.
+pub(super) async fn follow(client: Client, kind: (&'static str, &'static str), told: Told) {
     loop {
         match resource(&client, kind).await {
             Ok(Some(resource)) => {

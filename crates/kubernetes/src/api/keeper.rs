@@ -1,4 +1,4 @@
-//! The webhook's certificate authority in a secret, for all replicas.
+//! What the webhook keeps in secrets, for all replicas: its certificate authority, and the last revocation list.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -15,6 +15,7 @@ pub struct SecretKeeper {
     client: Client,
     namespace: String,
     name: String,
+    key: &'static str,
 }
 
 impl std::fmt::Debug for SecretKeeper {
@@ -27,7 +28,14 @@ impl SecretKeeper {
     /// In this secret, which may be there already and empty: then nobody needs the right to make secrets.
     #[must_use]
     pub const fn new(client: Client, namespace: String, name: String) -> Self {
-        Self { client, namespace, name }
+        Self { client, namespace, name, key: FILE_NAME }
+    }
+
+    /// The same under another key of the secret.
+    #[must_use]
+    pub const fn under(mut self, key: &'static str) -> Self {
+        self.key = key;
+        self
     }
 
     fn api(&self) -> Api<Secret> {
@@ -56,11 +64,11 @@ impl Keeper for SecretKeeper {
         Box::pin(async move {
             let Some(mut secret) = self.get().await? else { return Ok(None) };
             let version = version(&secret);
-            let Some(bytes) = secret.data.as_mut().and_then(|data| data.remove(FILE_NAME)) else {
+            let Some(bytes) = secret.data.as_mut().and_then(|data| data.remove(self.key)) else {
                 return Ok(None);
             };
             let text = String::from_utf8(bytes.0)
-                .map_err(|_| KeeperError(format!("{self:?}: {FILE_NAME} is no text")))?;
+                .map_err(|_| KeeperError(format!("{self:?}: {} is no text", self.key)))?;
             Ok(Some(Kept { text: Zeroizing::new(text), version }))
         })
     }
@@ -70,7 +78,7 @@ impl Keeper for SecretKeeper {
             let there = self.get().await?;
             let unchanged = match (&there, old) {
                 (Some(secret), Some(old)) => version(secret) == old.version,
-                (Some(secret), None) => secret.data.as_ref().is_none_or(|data| !data.contains_key(FILE_NAME)),
+                (Some(secret), None) => secret.data.as_ref().is_none_or(|data| !data.contains_key(self.key)),
                 (None, old) => old.is_none(),
             };
             if !unchanged {
@@ -84,7 +92,7 @@ impl Keeper for SecretKeeper {
             let is_there = there.is_some();
             let mut secret = there.unwrap_or(Secret { metadata, ..Secret::default() });
             let data = secret.data.get_or_insert_default();
-            data.insert(FILE_NAME.to_owned(), ByteString(new.as_bytes().to_vec()));
+            data.insert(self.key.to_owned(), ByteString(new.as_bytes().to_vec()));
             let post = PostParams::default();
             let written = if is_there {
                 // It carries the version that was read.

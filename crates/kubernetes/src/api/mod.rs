@@ -13,6 +13,7 @@ mod pace;
 mod reports;
 mod watch;
 mod workloads;
+mod revocations;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ use pace::Complaints;
 pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
 pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
+pub use revocations::follow_revocations;
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! Where the webhook's certificate authority is kept.
+//! Where the webhook keeps what must survive a restart: its certificate authority, the last revocation list.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -9,10 +9,10 @@ use std::sync::{Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
-/// The name of the authority's file, and of its key in a secret.
+/// The name of the authority's file, and of its key in a secret; other things are kept under other names.
 pub(crate) const FILE_NAME: &str = "ca.pem";
 /// The most bytes that are read.
-const MAX_LENGTH: u64 = 256 << 10;
+const MAX_LENGTH: u64 = 1 << 20;
 
 /// Why something cannot be read or kept.
 #[derive(Debug, thiserror::Error)]
@@ -70,17 +70,27 @@ impl Keeper for Memory {
 
 /// Keeps a text in a file that only its owner can read.
 #[derive(Debug)]
-pub struct Directory(PathBuf);
+pub struct Directory {
+    directory: PathBuf,
+    name: &'static str,
+}
 
 impl Directory {
     /// In this directory, which is made when it is not there.
     #[must_use]
     pub fn new(directory: &Path) -> Self {
-        Self(directory.to_owned())
+        Self { directory: directory.to_owned(), name: FILE_NAME }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub const fn under(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
     }
 
     fn read_file(&self) -> Result<Option<Kept>, KeeperError> {
-        let path = self.0.join(FILE_NAME);
+        let path = self.directory.join(self.name);
         let failed = |e: std::io::Error| KeeperError(format!("{}: {e}", path.display()));
         let length = match std::fs::metadata(&path) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -88,7 +98,7 @@ impl Directory {
             Ok(found) => found.len(),
         };
         if length > MAX_LENGTH {
-            return Err(KeeperError(format!("{}: {length} bytes are no certificates", path.display())));
+            return Err(KeeperError(format!("{}: {length} bytes are too many", path.display())));
         }
         let text = Zeroizing::new(std::fs::read_to_string(&path).map_err(failed)?);
         Ok(Some(Kept { text, version: String::new() }))
@@ -96,19 +106,19 @@ impl Directory {
 
     /// A whole file takes the other's place at once. A first one does not take the place of one that came in between.
     fn write_file(&self, old: Option<&Kept>, new: &str) -> Result<bool, KeeperError> {
-        let failed = |e: std::io::Error| KeeperError(format!("{}: {e}", self.0.display()));
-        std::fs::create_dir_all(&self.0).map_err(failed)?;
+        let failed = |e: std::io::Error| KeeperError(format!("{}: {e}", self.directory.display()));
+        std::fs::create_dir_all(&self.directory).map_err(failed)?;
         if self.read_file()?.map(|kept| kept.text) != old.map(|old| old.text.clone()) {
             return Ok(false);
         }
-        let draft = self.0.join(format!("{FILE_NAME}.{}", std::process::id()));
+        let draft = self.directory.join(format!("{}.{}", self.name, std::process::id()));
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&draft).map_err(failed)?;
         file.write_all(new.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        let path = self.0.join(FILE_NAME);
+        let path = self.directory.join(self.name);
         if old.is_some() {
             std::fs::rename(&draft, path).map_err(failed)?;
             return Ok(true);

@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_clock::Timestamp;
+use countersign_verify::revocation::RevocationList;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -40,6 +41,9 @@ pub struct Metrics {
     trust_roots: Gauge,
     certificate: Gauge,
     connections: Gauge,
+    revocations: Gauge,
+    revocations_end: Gauge,
+    revocations_refused: Counter,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -77,6 +81,23 @@ impl Default for Metrics {
             Gauge::clone(&certificate),
         );
         registry.register("connections", "Connections open now", Gauge::clone(&connections));
+        let (revocations, revocations_end, revocations_refused) =
+            (Gauge::default(), Gauge::default(), Counter::default());
+        registry.register(
+            "revocation_list_number",
+            "The number of the revocation list that holds",
+            revocations.clone(),
+        );
+        registry.register(
+            "revocation_list_expiry_timestamp_seconds",
+            "When the revocation list that holds ends, and nothing can be checked any more",
+            revocations_end.clone(),
+        );
+        registry.register(
+            "revocation_lists_refused",
+            "Revocation lists that do not count: unsigned, older, unreachable",
+            revocations_refused.clone(),
+        );
         Self {
             registry: Mutex::new(all),
             reviews,
@@ -87,6 +108,9 @@ impl Default for Metrics {
             trust_roots,
             certificate,
             connections,
+            revocations,
+            revocations_end,
+            revocations_refused,
         }
     }
 }
@@ -120,6 +144,17 @@ impl Metrics {
 
     pub(super) fn certificate(&self, not_after: Timestamp) {
         self.certificate.set(not_after.as_second());
+    }
+
+    /// The revocation list that holds.
+    pub(crate) fn revocations(&self, list: &RevocationList) {
+        self.revocations.set(i64::try_from(list.number).unwrap_or(i64::MAX));
+        self.revocations_end.set(list.expires.as_second());
+    }
+
+    /// One that does not.
+    pub(crate) fn revocations_refused(&self) {
+        self.revocations_refused.inc();
     }
 
     pub(super) fn connections(&self) -> &Gauge {

@@ -20,6 +20,7 @@ mod recorded;
 mod replicas;
 mod reviews;
 mod rows;
+mod revocation;
 mod running;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]

@@ -195,6 +195,8 @@ pub(crate) fn source(cluster: impl Cluster + 'static) -> Source {
 /// A webhook that runs.
 pub(crate) struct Hook {
     pub(crate) admission: Arc<Admission>,
+    pub(crate) source: Arc<Source>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) running: Running,
 }
@@ -234,17 +236,18 @@ impl Hook {
         let names = vec![San::Dns("localhost".into()), San::ip([127, 0, 0, 1].into())];
         // The machine's own time: whoever connects checks by it.
         let machine = Arc::new(SystemClock);
+        let (source, metrics) = (Arc::clone(admission.source()), Arc::<Metrics>::default());
         let certificates = Arc::new(Certificates::open(keeper, names, machine).await.unwrap());
         let running = start(WebhookOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
             admission: Arc::clone(&admission),
             certificates: Arc::clone(&certificates),
-            metrics: Arc::new(Metrics::default()),
+            metrics: Arc::clone(&metrics),
             patience: Patience::default(),
         })
         .await
         .unwrap();
-        Self { admission, certificates, running }
+        Self { admission, source, metrics, certificates, running }
     }
 
     /// A client that believes the webhook's own authority and nobody else.

@@ -13,6 +13,7 @@ mod adversarial;
 mod certificates;
 mod envelopes;
 mod policies;
+mod revoked;
 mod support;
 mod timestamps;
 mod vectors;

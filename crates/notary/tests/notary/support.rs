@@ -1,7 +1,7 @@
 //! A small world of certificates with any fault one likes, signatures made with them, and a policy that accepts them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{LazyLock, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer};
 use countersign_notary::policy::{OciPolicy, Statement};
@@ -9,6 +9,7 @@ use countersign_notary::{
     Algorithm, Draft, Format, Reason, Report, Request, SignRequest, SigningScheme, StoreName, Subject,
     TargetArtifact, TrustStore, sign, verify,
 };
+use countersign_verify::revocation::Revocations;
 use countersign_x509::Certificate;
 use countersign_x509::crl::RevocationList;
 use jiff::Timestamp;
@@ -368,6 +369,7 @@ pub(crate) struct World {
     pub(crate) statement: Statement,
     pub(crate) store: TrustStore,
     pub(crate) lists: Vec<RevocationList>,
+    pub(crate) revoked: Vec<Arc<Revocations>>,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) enforce_logged: bool,
     pub(crate) now: i64,
@@ -380,6 +382,7 @@ impl World {
             statement: strict(),
             store: store_of("ca:acme", vec![chain().pop().unwrap()]),
             lists: Vec::new(),
+            revoked: Vec::new(),
             metadata: BTreeMap::new(),
             enforce_logged: false,
             now: NOW,
@@ -399,6 +402,7 @@ impl World {
             statement: &self.statement,
             store: &self.store,
             revocation: &self.lists,
+            revoked: &self.revoked,
             metadata: &self.metadata,
             enforce_logged: self.enforce_logged,
             now: at(self.now),

@@ -16,6 +16,7 @@ mod examples;
 mod exceptions;
 mod languages;
 mod reading;
+mod revocation;
 mod rows;
 mod rows_of_evidence;
 mod signatures;

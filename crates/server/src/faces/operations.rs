@@ -38,6 +38,7 @@ async fn index(State(services): State<Arc<Services>>) -> Response {
          Trust root:             {base}/trusted_root.json\n\
          Signing configuration:  {base}/signing_config.v0.2.json\n\
          TUF repository:         {base}/tuf/ (root: {base}/root.json)\n\
+         What is revoked:        {base}/revocations.json\n\
          Interface:              {base}/openapi.json\n"
     );
     respond(StatusCode::OK, "text/plain; charset=utf-8", text)

@@ -24,6 +24,7 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         )
         .route("/trust_config.json", get(trust_config))
         .route("/root.json", get(|s: State<Arc<Services>>| file(s, "root.json".into())))
+        .route("/revocations.json", get(revocations))
         .route("/tuf/{*path}", get(|s: State<Arc<Services>>, Path(path): Path<String>| file(s, path)))
 }
 
@@ -41,6 +42,17 @@ async fn target(State(services): State<Arc<Services>>, name: &'static str) -> Re
 async fn trust_config(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
     let documents = services.trust()?.documents.load();
     Ok(respond(StatusCode::OK, "application/json", documents.trust_config.clone()))
+}
+
+/// What was revoked. The file is read for each request: what is written into it holds at once.
+async fn revocations(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
+    let path = services.trust()?.revocations.clone();
+    let bytes = super::plain_file(path, LIMIT).await.ok_or_else(|| {
+        HttpError::new(Shape::Text, StatusCode::NOT_FOUND, "this instance has no revocation list")
+    })?;
+    let mut response = respond(StatusCode::OK, "application/json", bytes);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }
 
 /// A file of the TUF repository. Only plain names below its directory are served; links are not followed.

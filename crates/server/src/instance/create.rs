@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use super::{FILE_NAME, Instance, InstanceKey, KeyOrigin, paths, write_public};
 use crate::ServerError;
 use crate::config;
+use crate::revoke;
 
 /// Lifetimes of the long-lived certificates, in days: a root outlives what it signs.
 const ROOT_DAYS: i64 = 3650;
@@ -196,7 +197,10 @@ fn create(
     let origins = make_keys(&instance, &source)?;
     make_certificates(&instance, &source, now)?;
     make_logs(&instance, now)?;
-    Ok((make_repository(&instance, &source, now)?, origins))
+    let fingerprint = make_repository(&instance, &source, now)?;
+    // Nothing is revoked, and that is said too: else who keeps the list from somebody would keep all of it.
+    revoke::begin(&instance, &source, now)?;
+    Ok((fingerprint, origins))
 }
 
 /// Each key takes a tenth of a second of key derivation on purpose, so they are made side by side.
@@ -375,7 +379,8 @@ fn make_repository(
     let start = Timestamp::from_second(now.as_second() - 60).map_err(|e| bad(&e))?;
     let root = documents::trusted_root(&description, start).map_err(|e| bad(&e))?;
     let signing = documents::signing_config(&description, start).map_err(|e| bad(&e))?;
-    let targets = documents::targets(&root, &signing).map_err(|e| bad(&e))?;
+    let mut targets = documents::targets(&root, &signing).map_err(|e| bad(&e))?;
+    targets.push(revoke::authority_target(instance)?);
     let offline = instance.load_key(InstanceKey::TufRoot, password)?;
     let online = instance.load_key(InstanceKey::TufOnline, password)?;
     let roles = Roles::offline_and_online(Role::single(offline.public_key()), online.public_key());

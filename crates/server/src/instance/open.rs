@@ -28,6 +28,7 @@ use crate::fetch::HttpTransport;
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
+use crate::revoke;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -125,7 +126,16 @@ impl Instance {
         repository
             .refresh(&[online], now)
             .map_err(|e| ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")))?;
+        self.renew_revocations(options, now);
         self.documents(&repository, now)
+    }
+
+    /// Signs the revocation list anew when half of its time is over. What is served stays valid for a while, so that it
+    /// cannot be done is told and tried again.
+    fn renew_revocations(&self, options: &ServeOptions, now: Timestamp) {
+        if let Err(error) = revoke::renew_if_due(self, &self.password(options.password.as_ref()), now) {
+            tracing::error!(%error, "the revocation list could not be signed anew; see `countersign doctor`");
+        }
     }
 
     /// Opens what the roles need: keys, logs, documents.
@@ -203,7 +213,9 @@ impl Instance {
                     return Err(ServerError::Trust(format!("the TUF timestamp could not be signed: {e}")));
                 }
             }
+            self.renew_revocations(options, now);
             services.trust = Some(TrustRole {
+                revocations: self.directory.join(paths::REVOCATIONS),
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
             });

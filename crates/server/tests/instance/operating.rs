@@ -321,7 +321,7 @@ async fn each_role_alone_answers_its_own_paths_and_needs_no_other_key() {
                 removed += 1;
             }
         }
-        assert_eq!(removed, 5 - keys.len(), "{role}");
+        assert_eq!(removed, 6 - keys.len(), "{role}");
         std::fs::remove_dir_all(path.join("keys/offline")).unwrap();
         let roles = Some(BTreeSet::from([role]));
         let serve = ServeOptions { listener: Some(listener), roles, ..ServeOptions::default() };

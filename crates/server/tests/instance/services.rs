@@ -172,6 +172,7 @@ async fn every_route_described_exists_and_nothing_else_answers() {
         "/trusted_root.json",
         "/signing_config.v0.2.json",
         "/trust_config.json",
+        "/revocations.json",
         "/root.json",
         "/tuf/timestamp.json",
         "/tuf/1.root.json",

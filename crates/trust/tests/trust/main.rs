@@ -7,5 +7,6 @@ mod documents;
 mod instances;
 mod neighbours;
 mod repository;
+mod revocations;
 mod rotation;
 mod verifiers;

@@ -16,6 +16,7 @@ use super::serve::{texts, unusable};
 use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::RegistryArgs;
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::policy::{Roots, tell_trust_troubles, without_repository};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
@@ -74,12 +75,15 @@ pub(crate) struct Plan {
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
 impl Plan {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         without_repository(&self.registry)?;
+        self.trust.refresh_revocations(terminal)?;
         let installation = Roots::of(&self.trust)?.named();
         let texts = texts(&self.policy)?;
         let planned = block_on(terminal, async {
@@ -89,6 +93,7 @@ impl Plan {
                 cluster: Arc::new(ApiCluster::new(client.clone())),
                 trust: installation.clone(),
             }));
+            source.set_revocations(Ok(self.revocation.load(&self.trust)?));
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
             if self.cluster.no_pull_secrets {

@@ -8,16 +8,18 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
+use countersign_http::{Http, HttpOptions, parse_url};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
     ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
-    keep_configurations,
+    follow_revocations, keep_configurations,
 };
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
 use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
 use countersign_kubernetes::telling::Teller;
+use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
@@ -26,6 +28,7 @@ use countersign_x509::San;
 
 use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
 use crate::commands::policy::{Roots, files, text_of, without_repository};
@@ -35,6 +38,11 @@ use crate::out::Terminal;
 
 /// How often files of policies are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long an address of a revocation list may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The names under which the webhook keeps what must survive a restart.
+const AUTHORITY_KEY: &str = "ca.pem";
+const LIST_KEY: &str = "revocations.json";
 /// Where a pod is told its namespace.
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
@@ -48,6 +56,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
 says otherwise; the webhook configurations should leave out the same. Files of policies are read again when they change. \
+Revocation lists are obeyed when it is said who may sign them: of RevocationList objects, files and addresses the highest holds. \
 SIGTERM ends it: running reviews are answered."
 )]
 pub(crate) struct Serve {
@@ -100,6 +109,11 @@ pub(crate) struct Serve {
     /// The form of the log on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
+    /// The address of a revocation list, fetched every 30 s: INSTANCE/revocations.json
+    #[arg(long, value_name = "URL", help_heading = "Revocation")]
+    revocation_url: Vec<String>,
+    #[command(flatten)]
+    revocation: RevocationArgs,
     #[command(flatten)]
     reverify: ReverifyArgs,
     #[command(flatten)]
@@ -182,6 +196,7 @@ impl Serve {
                 }
             }
             tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
+            self.revocations(&parts).await?;
             let options = WebhookOptions {
                 listen: self.listen,
                 admission: Arc::clone(&parts.admission),
@@ -215,7 +230,7 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.named();
+        let installation = Roots::of(&self.trust)?.without_revocations().named();
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
         let source =
@@ -277,6 +292,69 @@ impl Serve {
         }
     }
 
+    /// Follows what is revoked, where somebody is named who may say so, and from then on until the end.
+    async fn revocations(&self, parts: &Parts) -> Result<(), Failure> {
+        let mut places = self.places()?;
+        let authority = match self.revocation.authority()? {
+            Some(authority) => Some(authority),
+            // What is named by hand takes the place of what the instance has.
+            None => match self.trust.revocations_of()? {
+                Some(own) => {
+                    places.push(Place::File(own.kept));
+                    places.extend(own.url.as_deref().map(address).transpose()?);
+                    Some(own.authority)
+                }
+                None => None,
+            },
+        };
+        let Some(authority) = authority else {
+            if !places.is_empty() {
+                return Err(Failure::usage(
+                    "a revocation list is named, and nobody who may sign one; a list that vouches for itself says nothing",
+                )
+                .next("add --revocation-key KEY, or --revocation-identity NAME --revocation-issuer URL"));
+            }
+            if let Some(client) = &parts.client {
+                tokio::spawn(follow_revocations(client.clone(), Err(Arc::clone(&parts.metrics))));
+            }
+            return Ok(());
+        };
+        if places.is_empty() && parts.client.is_none() {
+            return Err(Failure::usage(
+                "it is said who may sign revocation lists, and no list is named: add --revocations FILE, --revocation-url URL or --cluster",
+            ));
+        }
+        let lists = Arc::new(RevocationLists::new(RevocationOptions {
+            material: RevocationArgs::material(&authority, &self.trust)?,
+            authority,
+            keeper: self.keeper(parts, "revocations", LIST_KEY),
+            source: Arc::clone(&parts.source),
+            metrics: Arc::clone(&parts.metrics),
+            clock: Arc::new(SystemClock),
+        }));
+        if let Err(error) = lists.restore().await {
+            lists.tell("the webhook's own record", &error.to_string());
+        }
+        for place in places {
+            // Before the first review.
+            lists.look(&place).await;
+            tokio::spawn(Arc::clone(&lists).follow(place));
+        }
+        if let Some(client) = &parts.client {
+            tokio::spawn(follow_revocations(client.clone(), Ok(lists)));
+        }
+        Ok(())
+    }
+
+    /// Where lists come from, but for the cluster.
+    fn places(&self) -> Result<Vec<Place>, Failure> {
+        let mut places: Vec<Place> = self.revocation.revocations.iter().cloned().map(Place::File).collect();
+        for text in &self.revocation_url {
+            places.push(address(text)?);
+        }
+        Ok(places)
+    }
+
     fn own_namespace(&self) -> String {
         let told = || std::fs::read_to_string(OWN_NAMESPACE).ok().map(|name| name.trim().to_owned());
         self.namespace.clone().or_else(told).unwrap_or_else(|| "countersign".into())
@@ -289,15 +367,20 @@ impl Serve {
         self.exempt_namespace.clone()
     }
 
-    async fn certificates(&self, parts: &Parts) -> Result<Certificates, Failure> {
-        let keeper: Arc<dyn Keeper> = match (&self.tls_dir, &parts.client) {
-            (Some(directory), _) => Arc::new(Directory::new(directory)),
+    /// Where something is kept over restarts: in the directory, else in a secret, else nowhere.
+    fn keeper(&self, parts: &Parts, what: &str, key: &'static str) -> Arc<dyn Keeper> {
+        match (&self.tls_dir, &parts.client) {
+            (Some(directory), _) => Arc::new(Directory::new(directory).under(key)),
             (None, Some(client)) => {
-                let name = format!("{}-tls", self.name);
-                Arc::new(SecretKeeper::new(client.clone(), self.own_namespace(), name))
+                let name = format!("{}-{what}", self.name);
+                Arc::new(SecretKeeper::new(client.clone(), self.own_namespace(), name).under(key))
             }
             (None, None) => Arc::new(Memory::default()),
-        };
+        }
+    }
+
+    async fn certificates(&self, parts: &Parts) -> Result<Certificates, Failure> {
+        let keeper = self.keeper(parts, "tls", AUTHORITY_KEY);
         let failed = |e: CertificateError| {
             let code = if matches!(e, CertificateError::Keeper(_)) { NETWORK } else { INTERNAL };
             Failure::new(code, e.to_string())
@@ -322,6 +405,12 @@ impl Serve {
 fn reporter(name: &str) -> Reporter {
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
     Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
+}
+
+/// An address of a list. The list is signed: who carries it is of no account.
+fn address(text: &str) -> Result<Place, Failure> {
+    let options = HttpOptions { allow_plain_http: true, timeout: PATIENCE, ..HttpOptions::default() };
+    Ok(Place::Address(Box::new((parse_url(text)?, Http::new(options)))))
 }
 
 /// The files that are meant, and what is in them.

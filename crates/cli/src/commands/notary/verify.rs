@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use countersign_client::ClientError;
@@ -12,12 +13,15 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_notary::policy::Statement;
 use countersign_notary::{CheckName, Refusal, Report, TrustStore};
 use countersign_registry::{Name, Reference, Store};
+use countersign_verify::revocation::Revocations;
 use countersign_x509::crl::RevocationList;
 use serde_json::{Value, json};
 
 use super::view::{checklist, report_json};
 use super::{image_in, metadata};
 use crate::args::registry::{Named, RegistryArgs};
+use crate::args::revocation::RevocationArgs;
+use crate::args::services::TrustArgs;
 use crate::args::{OutputArgs, number};
 use crate::checklist::others;
 use crate::failure::{Failure, Outcome};
@@ -31,7 +35,8 @@ use crate::out::{Terminal, block_on};
   countersign notary verify --trust-policy policy.json --trust-store store registry.example/app:v1
   countersign notary verify --crl issuing-ca.crl registry.example.com/app:v1
   countersign notary verify --signature app.tar.jws.sig --trust-policy blob-policy.json app.tar",
-    after_help = "Nothing is fetched but image and signatures: revocation is answered by the lists given with --crl."
+    after_help = "Nothing is fetched but image and signatures: revocation is answered by the lists given with --crl, \
+and by those of Countersign: with --revocations, and those of an instance named with --instance."
 )]
 pub(crate) struct Verify {
     /// The image, or the file
@@ -77,6 +82,10 @@ pub(crate) struct Verify {
     output: OutputArgs,
     #[command(flatten)]
     registry: RegistryArgs,
+    #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
 }
 
 /// What came of the artifact: its name, the report that decides, and the others in short.
@@ -88,6 +97,9 @@ struct Answer {
 
 impl Verify {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
+        if !self.trust.names_none() {
+            self.trust.refresh_revocations(terminal)?;
+        }
         let answer = match (&self.scope, Named::read(&self.artifact)) {
             (Some(scope), _) => self.layout(terminal, scope)?,
             (None, Ok(Named::Image(reference))) => self.image(terminal, &reference)?,
@@ -114,6 +126,15 @@ impl Verify {
         NotaryTrust { policy: self.trust_policy.clone(), store: self.trust_store.clone() }
     }
 
+    /// The lists that are named, and those of an instance that is named.
+    fn revoked(&self) -> Result<Vec<Arc<Revocations>>, Failure> {
+        let mut lists = self.revocation.load(&self.trust)?;
+        if !self.trust.names_none() {
+            lists.extend(self.trust.load(None)?.revocations);
+        }
+        Ok(lists)
+    }
+
     /// Gathers what signatures are judged by, and judges.
     fn judged<T>(
         &self,
@@ -127,6 +148,7 @@ impl Verify {
             statement,
             store: &store,
             revocation: &revocation,
+            revoked: &self.revoked()?,
             metadata: &metadata,
             enforce_logged: self.enforce_logged,
             max_signatures: self.max_signatures,

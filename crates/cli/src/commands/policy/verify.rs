@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign_client::policy::{NoCluster, Source, SourceOptions, decide};
+use countersign_client::trust::Trust;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use countersign_policy::cluster_image::TrustRootObject;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::loaded;
 use crate::args::OutputArgs;
 use crate::args::registry::{RegistryArgs, image};
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome, REJECTED, TRUST};
 use crate::out::{Terminal, block_on};
@@ -48,6 +50,8 @@ pub(super) struct Verify {
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -58,6 +62,7 @@ impl Verify {
         without_repository(&self.registry)?;
         let images = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
         let mut loaded = loaded(&self.policies)?;
+        self.trust.refresh_revocations(terminal)?;
         let roots = Roots::of(&self.trust)?.named();
         let objects = std::mem::take(&mut loaded.trust_roots);
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
@@ -69,6 +74,7 @@ impl Verify {
             cluster: Arc::new(NoCluster),
             trust: roots,
         });
+        source.set_revocations(Ok(self.revocation.load(&self.trust)?));
         let decisions = block_on(terminal, async {
             let mut all = Vec::new();
             fetch_trust_roots(terminal, &source, objects).await;
@@ -119,7 +125,7 @@ impl Roots {
     pub(in crate::commands) fn of(meant: &TrustArgs) -> Result<Self, Failure> {
         let mut roots = BTreeMap::new();
         match meant.load(None) {
-            Ok(trust) => drop(roots.insert(None, trust_root(trust.root)?)),
+            Ok(trust) => drop(roots.insert(None, trust_root(trust)?)),
             // A policy may bring all its trust along; one that does not says that there is none.
             Err(failure) if failure.code == TRUST && meant.names_none() => {}
             Err(failure) => return Err(failure),
@@ -128,9 +134,17 @@ impl Roots {
         for instance in instances.unwrap_or_default() {
             let named =
                 TrustArgs { instance: Some(instance.name.clone()), trusted_root: None, trust_config: None };
-            roots.insert(Some(instance.name), trust_root(named.load(None)?.root)?);
+            roots.insert(Some(instance.name), trust_root(named.load(None)?)?);
         }
         Ok(Self(roots))
+    }
+
+    /// The same for who follows by himself what is revoked: the lists of a moment ago would go on holding for ever.
+    pub(in crate::commands) fn without_revocations(mut self) -> Self {
+        for root in self.0.values_mut() {
+            *root = Arc::new(TrustRoot::clone(root).revoking(Vec::new()));
+        }
+        self
     }
 
     /// By their names.
@@ -157,8 +171,10 @@ pub(in crate::commands) async fn tell_trust_troubles(terminal: &Terminal, source
     }
 }
 
-fn trust_root(root: countersign_bundle::TrustedRoot) -> Result<Arc<TrustRoot>, Failure> {
-    TrustRoot::new(root).map(Arc::new).map_err(|error| Failure::new(TRUST, error.to_string()))
+/// A trust root with what was revoked under it.
+pub(in crate::commands) fn trust_root(trust: Trust) -> Result<Arc<TrustRoot>, Failure> {
+    let root = TrustRoot::new(trust.root).map_err(|error| Failure::new(TRUST, error.to_string()))?;
+    Ok(Arc::new(root.revoking(trust.revocations)))
 }
 
 /// Refuses to be told where evidence is.

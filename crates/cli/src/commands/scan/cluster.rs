@@ -187,7 +187,7 @@ impl How {
         let report = block_on(terminal, async {
             let live = Live { client: cluster.client().await?, secrets: !cluster.no_pull_secrets };
             let options = self.options(controls, &ready.settings, policies)?;
-            let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
+            let source = Arc::new(self.source(&[], live.cluster(), trust.clone())?);
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
                 let policies = self.of_cluster(cluster, &live.client, Arc::clone(&source), trust).await?;

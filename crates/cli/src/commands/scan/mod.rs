@@ -24,6 +24,7 @@ use countersign_registry::{Reference, Repository};
 use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::{RegistryArgs, image};
+use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::policy::{self, loaded};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED, TRUST};
@@ -192,6 +193,8 @@ struct How {
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
+    revocation: RevocationArgs,
+    #[command(flatten)]
     registry: RegistryArgs,
 }
 
@@ -332,7 +335,7 @@ impl How {
     ) -> Outcome {
         let ready = self.ready(terminal)?;
         let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
-        let source = source(&self.registry, hosts, Arc::new(NoCluster), trust)?;
+        let source = self.source(hosts, Arc::new(NoCluster), trust)?;
         block_on(terminal, async {
             policy::fetch_trust_roots(terminal, &source, objects).await;
             Ok(())
@@ -345,6 +348,7 @@ impl How {
     }
 
     fn ready(&self, terminal: &Terminal) -> Result<Ready, Failure> {
+        self.trust.refresh_revocations(terminal)?;
         let settings = match &self.controls_config {
             None => Settings::default(),
             Some(path) => Settings::read(&text_of(path)?).map_err(|e| unusable(path, e))?,
@@ -408,6 +412,13 @@ impl How {
         Ok(())
     }
 
+    /// Where answers come from, with what is revoked.
+    fn source(&self, hosts: &[&str], cluster: Arc<dyn Cluster>, trust: Roots) -> Result<Source, Failure> {
+        let source = source(&self.registry, hosts, cluster, trust)?;
+        source.set_revocations(Ok(self.revocation.load(&self.trust)?));
+        Ok(source)
+    }
+
     /// The policies, and whom to trust.
     fn policies(
         &self,
@@ -415,7 +426,7 @@ impl How {
         controls: &[Control],
     ) -> Result<(PolicySet, Roots, Vec<TrustRootObject>), Failure> {
         if self.policies.is_empty() {
-            let roots = [(None, trust_root(self.trust(settings, controls)?)?)].into();
+            let roots = [(None, policy::trust_root(self.trust(settings, controls)?)?)].into();
             return Ok((PolicySet::default(), roots, Vec::new()));
         }
         self.may_have_policies("--policy", controls)?;
@@ -442,7 +453,7 @@ impl How {
     fn roots(&self, settings: &Settings, controls: &[Control]) -> Result<Roots, Failure> {
         let mut roots = policy::Roots::of(&self.trust)?.named();
         if !roots.contains_key(&None) && settings.names_anybody() {
-            roots.insert(None, trust_root(self.trust(settings, controls)?)?);
+            roots.insert(None, policy::trust_root(self.trust(settings, controls)?)?);
         }
         Ok(roots)
     }
@@ -486,10 +497,6 @@ fn checks_something(scanner: &Scanner, controls: &[Control]) -> Result<(), Failu
 
 /// Trust roots by their names; the machine's own has none.
 type Roots = BTreeMap<Option<String>, Arc<TrustRoot>>;
-
-fn trust_root(trust: Trust) -> Result<Arc<TrustRoot>, Failure> {
-    TrustRoot::new(trust.root).map(Arc::new).map_err(|e| Failure::new(TRUST, e.to_string()))
-}
 
 /// Where answers come from.
 fn source(

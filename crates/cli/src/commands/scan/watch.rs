@@ -17,7 +17,7 @@ use countersign_kubernetes::continuous::{
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
 use tokio::sync::mpsc;
 
-use super::{How, Keep, Ready, checks_something, source};
+use super::{How, Keep, Ready, checks_something};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
 use crate::args::reports::ReportsName;
@@ -229,7 +229,7 @@ impl How {
         let (ready, options, source, objects) = tokio::task::block_in_place(|| {
             let ready = self.ready(terminal)?;
             let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
-            let source = source(&self.registry, &[], cluster, trust)?;
+            let source = self.source(&[], cluster, trust)?;
             let options = self.options(controls, &ready.settings, policies)?;
             Ok::<_, Failure>((ready, options, source, objects))
         })?;

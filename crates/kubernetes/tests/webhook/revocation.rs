@@ -1,0 +1,139 @@
+//! The webhook obeys a new revocation list with the next review, and no older one.
+
+use std::sync::Arc;
+
+use countersign_clock::{Clock as _, Timestamp};
+use countersign_crypto::encoding::hex_encode;
+use countersign_crypto::{KeyPair, Signer as _};
+use countersign_kubernetes::certificate::{Keeper, Memory};
+use countersign_kubernetes::revocation::{RevocationLists, RevocationOptions};
+use countersign_verify::TrustMaterial;
+use countersign_verify::revocation::{Entry, Revocation, RevocationAuthority, RevocationList, Target, seal};
+
+use crate::support::{Hook, Registry, key, pod, review, signed_by};
+
+struct Bench {
+    hook: Hook,
+    image: String,
+    signer: Arc<KeyPair>,
+    soc: Arc<KeyPair>,
+    keeper: Arc<dyn Keeper>,
+    lists: RevocationLists,
+    _registry: Registry,
+}
+
+fn now() -> Timestamp {
+    countersign_clock::SystemClock.now()
+}
+
+fn lists(hook: &Hook, soc: &KeyPair, keeper: &Arc<dyn Keeper>) -> RevocationLists {
+    RevocationLists::new(RevocationOptions {
+        authority: RevocationAuthority::new(&[soc.public_key().clone()], &[]).unwrap(),
+        material: TrustMaterial::empty(),
+        keeper: Arc::clone(keeper),
+        source: Arc::clone(&hook.source),
+        metrics: Arc::clone(&hook.metrics),
+        clock: Arc::new(countersign_clock::SystemClock),
+    })
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let (registry, signer, soc) = (Registry::start().await, key(), key());
+        let image = registry.put("v1").await;
+        registry.sign("v1", &signer).await;
+        let hook = Hook::start(vec![signed_by("acme", &registry, &signer)]).await;
+        let keeper: Arc<dyn Keeper> = Arc::<Memory>::default();
+        let lists = lists(&hook, &soc, &keeper);
+        Self { hook, image, signer, soc, keeper, lists, _registry: registry }
+    }
+
+    fn list(&self, number: u64, revoked: &[&KeyPair]) -> RevocationList {
+        let entry = |(id, key): (u32, &&KeyPair)| Entry {
+            id,
+            revoke: Some(Revocation {
+                target: Target::Key(hex_encode(&key.public_key().fingerprint())),
+                since: None,
+                until: None,
+                expires: None,
+            }),
+            undo: None,
+            reason: "leaked".into(),
+            by: "soc".into(),
+            at: now(),
+        };
+        let entries = (1..).zip(revoked).map(entry).collect();
+        let expires = now().checked_add(jiff::SignedDuration::from_hours(1)).unwrap();
+        RevocationList { number, issued_at: now(), expires, entries }
+    }
+
+    fn sealed(&self, number: u64, revoked: &[&KeyPair]) -> Vec<u8> {
+        seal(&self.list(number, revoked), &*self.soc).unwrap()
+    }
+
+    /// The answer to a pod with the image: `None` when it is admitted.
+    async fn refused(&self) -> Option<String> {
+        let answer = self.hook.review("/validate", &review("CREATE", &pod(&[&self.image]))).await;
+        (!answer.allowed()).then(|| answer.message().to_owned())
+    }
+}
+
+#[tokio::test]
+async fn a_new_list_is_obeyed_by_the_next_review_although_the_image_was_judged_a_moment_ago() {
+    let bench = Bench::new().await;
+    let without = bench.refused().await.unwrap();
+    assert!(without.contains("a revocation list is to be obeyed and there is none yet"), "{without}");
+    assert!(bench.lists.offer("the cluster", &bench.sealed(1, &[])).await);
+    assert_eq!(bench.refused().await, None);
+    assert!(bench.lists.offer("the cluster", &bench.sealed(2, &[&bench.signer])).await);
+    let refused = bench.refused().await.unwrap();
+    for part in ["revoked", "leaked", "by soc", "entry 1 of list 2"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    assert!(bench.lists.offer("the cluster", &bench.sealed(3, &[])).await, "undone");
+    assert_eq!(bench.refused().await, None);
+}
+
+#[tokio::test]
+async fn what_does_not_count_is_told_and_the_last_good_list_goes_on() {
+    let bench = Bench::new().await;
+    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await;
+    let other = key();
+    let forged = seal(&bench.list(6, &[]), &*other).unwrap();
+    for wrong in [b"{}".to_vec(), forged, bench.sealed(4, &[]), bench.sealed(5, &[])] {
+        assert!(!bench.lists.offer("the cluster", &wrong).await);
+        assert!(bench.refused().await.unwrap().contains("revoked"));
+    }
+    let (_, page) = bench.hook.get("/metrics").await;
+    assert!(page.contains("countersign_admission_revocation_lists_refused_total 4"), "{page}");
+    assert!(page.contains("countersign_admission_revocation_list_number 5"), "{page}");
+    // The same once more is neither new nor wrong.
+    let held = bench.lists.current().await.unwrap();
+    assert_eq!((held.list().number, *bench.lists.changes().borrow()), (5, 5));
+}
+
+#[tokio::test]
+async fn a_restart_forgets_neither_what_is_revoked_nor_the_highest_number() {
+    let bench = Bench::new().await;
+    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await;
+    let again = lists(&bench.hook, &bench.soc, &bench.keeper);
+    assert!(bench.refused().await.unwrap().contains("none yet"));
+    again.restore().await.unwrap();
+    assert!(bench.refused().await.unwrap().contains("revoked"));
+    assert!(!again.offer("the cluster", &bench.sealed(4, &[])).await, "an old object was put back");
+    assert!(bench.refused().await.unwrap().contains("revoked"));
+    // Somebody else may revoke now: the record says nothing, and that is told.
+    let others = lists(&bench.hook, &key(), &bench.keeper);
+    assert!(others.restore().await.unwrap_err().to_string().contains("not signed by anybody who may revoke"));
+}
+
+#[tokio::test]
+async fn a_list_that_has_expired_is_could_not_check_and_never_revoked_or_good() {
+    let bench = Bench::new().await;
+    let mut list = bench.list(1, &[]);
+    list.issued_at = now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
+    list.expires = now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
+    bench.lists.offer("the cluster", &seal(&list, &*bench.soc).unwrap()).await;
+    let refused = bench.refused().await.unwrap();
+    assert!(refused.contains("has expired") && refused.contains("nobody knows what is revoked"), "{refused}");
+}
