@@ -338,6 +338,14 @@ async fn each_option_of_a_plan_alone_changes_the_answer() {
     assert_eq!(code, 0, "{out} {err}");
     assert_eq!(bench.plan(&["--cluster-policies", "--exception-namespace", "prod"]).0, 2);
     assert_eq!(plan(&["--exception-namespace", "dev"]), 1, "there are none of files");
+    bench.server.put(
+        "configmaps",
+        json!({ "metadata": { "name": "config-policy-controller", "namespace": "other" },
+        "data": { "no-match-policy": "deny" } }),
+    );
+    let prod = |more: &[&str]| bench.plan(&[&["--cluster-policies", "-n", "prod"], more].concat()).0;
+    assert_eq!(prod(&[]), 0);
+    assert_eq!(prod(&["--policy-controller-namespace", "other"]), 2, "no ClusterImagePolicy is about it");
 
     bench.server.forbid("deployments");
     let (code, out, _) = bench.plan(&["--policy", "policy.json", "-n", "prod"]);

@@ -124,7 +124,8 @@ impl State {
             ["apis", group, version] => answer(StatusCode::OK, &self.kinds_of(&format!("{group}/{version}"))),
             [.., "namespaces", namespace, plural] => self.list(plural, Some(namespace), &query),
             ["api", "v1", "namespaces", name] => {
-                let labels = json!({ "kubernetes.io/metadata.name": name });
+                let labels =
+                    json!({ "kubernetes.io/metadata.name": name, "policy.sigstore.dev/include": "true" });
                 answer(
                     StatusCode::OK,
                     &json!({ "apiVersion": "v1", "kind": "Namespace",
