@@ -15,6 +15,7 @@ use countersign_kubernetes::continuous::{
     Metrics, News, Origin, Rechecker, ScanJudge, Sinks, Verifier, serve_metrics,
 };
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
+use countersign_server::serve::Running;
 use tokio::sync::mpsc;
 
 use super::{How, Keep, Ready, checks_something};
@@ -80,6 +81,8 @@ struct Watch {
     verifier: Verifier,
     rechecker: Rechecker,
     sinks: Arc<Sinks>,
+    /// Served for as long as it is there.
+    _metrics: Option<Running>,
 }
 
 impl How {
@@ -206,9 +209,11 @@ impl How {
         let mut all = self.watch.alerts.sinks()?;
         all.insert(0, Arc::new(Lines::new(form, std::io::stdout())));
         let metrics = Metrics::default();
+        let mut served = None;
         if let Some(address) = self.watch.metrics_listen {
             let running = serve_metrics(address, metrics.clone()).await.map_err(|e| server_failure(&e))?;
             terminal.talk(&format!("metrics at {}/metrics", running.url));
+            served = Some(running);
         }
         metrics.active(true);
         let sinks = Arc::new(Sinks::start(all, &metrics));
@@ -216,7 +221,13 @@ impl How {
         let rechecker = Rechecker::default();
         let clock = Arc::new(SystemClock);
         let verifier = Verifier::new(options, Arc::clone(&judge) as _, Arc::clone(&sinks), metrics, clock);
-        Ok(Watch { judge, verifier: verifier.rechecked_by(rechecker.clone()), rechecker, sinks })
+        Ok(Watch {
+            judge,
+            verifier: verifier.rechecked_by(rechecker.clone()),
+            rechecker,
+            sinks,
+            _metrics: served,
+        })
     }
 
     /// What is judged with, as the files say now.
