@@ -3,7 +3,7 @@
 //! Rules that people wrote stay. Those that are added here stand in an annotation as well, so that they are taken away again
 //! when no policy needs them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +30,9 @@ const DISCOVER_AGAIN: Duration = Duration::from_secs(60);
 const DISCOVERY: Duration = Duration::from_secs(30);
 /// Where the rules stand that were added.
 const ADDED: &str = "countersign.dev/added-rules";
+
+/// Rules that were added, by the name of their webhook.
+type Added = BTreeMap<String, Vec<Value>>;
 
 /// Keeps the bundle and the rules right in the mutating and the validating configuration of this name, for ever.
 pub async fn keep_configurations(
@@ -172,32 +175,31 @@ fn set_bundle(configuration: &mut Value, bundle: &str) -> bool {
 /// there was nothing to do.
 fn set_rules(object: &mut DynamicObject, wanted: &[Value]) -> bool {
     let annotation = object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(ADDED));
-    let before: Vec<Value> = annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    let (mut changed, mut added) = (false, Vec::new());
+    let before: Added = annotation.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let (mut changed, mut added) = (false, Added::new());
     for webhook in webhooks(&mut object.data) {
+        let name = webhook.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let Some(fields) = webhook.as_object_mut() else { continue };
         let Some(rules) = fields.entry("rules").or_insert_with(|| json!([])).as_array_mut() else { continue };
         let old = rules.clone();
-        rules.retain(|rule| !before.contains(rule));
-        for rule in wanted {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-                if !added.contains(rule) {
-                    added.push(rule.clone());
-                }
-            }
-        }
+        let ours = before.get(&name).map(Vec::as_slice).unwrap_or_default();
+        rules.retain(|rule| !ours.contains(rule));
+        let more: Vec<Value> = wanted.iter().filter(|rule| !rules.contains(rule)).cloned().collect();
+        rules.extend(more.iter().cloned());
         changed |= *rules != old;
-    }
-    if changed || added != before {
-        let annotations = object.metadata.annotations.get_or_insert_default();
-        match added.is_empty() {
-            true => drop(annotations.remove(ADDED)),
-            false => drop(annotations.insert(ADDED.into(), Value::from(added).to_string())),
+        if !more.is_empty() {
+            added.insert(name, more);
         }
-        return true;
     }
-    false
+    if !changed && added == before {
+        return false;
+    }
+    let annotations = object.metadata.annotations.get_or_insert_default();
+    match added.is_empty() {
+        true => drop(annotations.remove(ADDED)),
+        false => drop(annotations.insert(ADDED.into(), json!(added).to_string())),
+    }
+    true
 }
 
 #[cfg(test)]

@@ -122,7 +122,7 @@ async fn the_webhooks_own_configurations_get_its_bundle_and_the_rules_that_polic
         assert_eq!(found["webhooks"][0]["rules"], json!([written(), added]), "{path}");
         assert_eq!(
             found["metadata"]["annotations"]["countersign.dev/added-rules"],
-            json!([added]).to_string()
+            json!({"a.countersign.dev": [added]}).to_string()
         );
         assert_eq!(found["metadata"]["resourceVersion"], "1", "under the version that was read");
     }
