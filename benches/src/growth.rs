@@ -112,7 +112,7 @@ fn add(table: &mut Table, exponent: u32, grown: &Grown, opened: &Opened, (rate, 
 }
 
 /// Runs this program again with a subcommand that prints one line of JSON.
-fn child<T: DeserializeOwned>(arguments: &[&str]) -> Result<T> {
+pub(crate) fn child<T: DeserializeOwned>(arguments: &[&str]) -> Result<T> {
     let output = Command::new(std::env::current_exe()?)
         .args(arguments)
         .stdin(Stdio::null())

@@ -91,13 +91,18 @@ impl Instance {
 
 /// The resident memory of a process in MiB, by its number or `self`.
 pub(crate) fn resident_mib(process: &str) -> Result<f64> {
+    memory_mib(process, "VmRSS:")
+}
+
+/// A figure of a process' memory in MiB, by its name: `VmRSS:` is what it has, `VmHWM:` the most that it had.
+pub(crate) fn memory_mib(process: &str, name: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let kib: f64 = status
         .lines()
-        .find_map(|l| l.strip_prefix("VmRSS:"))
+        .find_map(|l| l.strip_prefix(name))
         .and_then(|v| v.split_whitespace().next())
         .and_then(|v| v.parse().ok())
-        .context("no VmRSS")?;
+        .with_context(|| format!("no {name}"))?;
     Ok(kib / 1024.0)
 }
 

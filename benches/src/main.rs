@@ -9,6 +9,7 @@ mod load;
 mod machine;
 mod process;
 mod raw;
+mod scan;
 mod services;
 mod table;
 mod verify;
@@ -73,6 +74,9 @@ enum Part {
     /// Open a log and ask it for proofs
     #[command(hide = true)]
     Open(growth::Open),
+    /// Scan a file of workloads
+    #[command(hide = true)]
+    Scan(scan::Scan),
 }
 
 impl Arguments {
@@ -84,11 +88,21 @@ impl Arguments {
             spell: Duration::from_secs(1),
             largest_tree: 6,
             proofs: 10_000,
+            workloads: 1000,
             images: 10_000,
         };
         if self.smoke {
             let spell = Duration::from_millis(50);
-            Size { requests: 500, processes: 3, rounds: 5, spell, largest_tree: 4, proofs: 200, images: 200 }
+            Size {
+                requests: 500,
+                processes: 3,
+                rounds: 5,
+                spell,
+                largest_tree: 4,
+                proofs: 200,
+                workloads: 50,
+                images: 200,
+            }
         } else if self.long {
             Size { largest_tree: 7, ..full }
         } else {
@@ -110,6 +124,7 @@ async fn main() -> Result<()> {
         Some(Part::Hello) => machine::serve_hello().await,
         Some(Part::Grow(grow)) => growth::grow(grow).await,
         Some(Part::Open(open)) => growth::open_and_prove(open).await,
+        Some(Part::Scan(scan)) => scan::scan(scan).await,
         None => all(&arguments).await,
     }
 }
@@ -154,6 +169,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
     }
     admission::rows(&mut table, &binary, work.path(), size).await?;
     growth::rows(&mut table, work.path(), size)?;
+    scan::rows(&mut table, work.path(), size.workloads).await?;
     written(&table, arguments)
 }
 

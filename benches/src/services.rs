@@ -29,6 +29,8 @@ pub(crate) struct Size {
     pub(crate) largest_tree: u32,
     /// Proofs asked of each tree.
     pub(crate) proofs: u32,
+    /// How many workloads are scanned.
+    pub(crate) workloads: usize,
     /// Signed images that the admission webhook sees for the first time.
     pub(crate) images: usize,
 }

@@ -14,6 +14,8 @@ GO = {
     "oras": ("oras.land/oras/cmd/oras", "v1.3.6"),
     # The newest version that builds with Go 1.26.
     "rekor-cli": ("github.com/sigstore/rekor/cmd/rekor-cli", "v1.5.4"),
+    # Renders and installs the chart under `deploy/helm`.
+    "helm": ("helm.sh/helm/v3/cmd/helm", "v3.22.0"),
     # Tessera's own checker of a tile log: an independent reader of the whole tree.
     "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
 }

@@ -19,6 +19,11 @@ POLICY_KINDS = [
     kind("policy.sigstore.dev", "ClusterImagePolicy", "clusterimagepolicies", "v1beta1"),
 ]
 
+REPORT_KINDS = [
+    kind("wgpolicyk8s.io", "PolicyReport", "policyreports", "v1alpha2", "Namespaced"),
+    kind("openreports.io", "Report", "reports", "v1alpha1", "Namespaced"),
+]
+
 
 def pod(name: str, *images: str, namespace="default") -> dict:
     containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]

@@ -15,16 +15,22 @@ NAMESPACE = "countersign"
 NAME = "countersign-admission"
 
 
-def webhooks(cluster: ControlPlane, url: str):
-    """The configurations of deploy/kubernetes, with an address instead of a service: nothing routes to services here."""
-    text = cluster.done("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", MANIFESTS / "webhooks.yaml")
+def read(cluster: ControlPlane, *files, text: str | None = None) -> list:
+    """The objects in files, or in a text, as kubectl reads them."""
+    given = [argument for file in files for argument in ("-f", file)] or ["-f", "-"]
+    read = cluster.done("create", "--dry-run=client", "--validate=false", "-o", "json", *given, given=text)
     # One document behind the other.
     decoder, documents, at = json.JSONDecoder(), [], 0
-    while text[at:].strip():
-        at += len(text[at:]) - len(text[at:].lstrip())
-        document, at = decoder.raw_decode(text, at)
+    while read[at:].strip():
+        at += len(read[at:]) - len(read[at:].lstrip())
+        document, at = decoder.raw_decode(read, at)
         documents += document.get("items", [document])
-    for document in documents:
+    return documents
+
+
+def webhooks(cluster: ControlPlane, url: str):
+    """The configurations of deploy/kubernetes, with an address instead of a service: nothing routes to services here."""
+    for document in read(cluster, MANIFESTS / "webhooks.yaml"):
         for webhook in document["webhooks"]:
             path = webhook["clientConfig"].pop("service")["path"]
             webhook["clientConfig"]["url"] = url + path

@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | [`dsse`] | envelope, pre-authentication encoding | secure-systems-lab/dsse, `protocol.md`, `envelope.md` |
 //! | [`statement`] | in-toto statement v0.1 and v1 | in-toto/attestation, `spec/v1/statement.md` |
-//! | [`predicate`] | cosign's names of predicate types | sigstore/cosign, `attest` |
+//! | [`predicate`] | predicates: their names, scans, VEX, provenance, bills of materials | sigstore/cosign, in-toto, OpenVEX, SLSA |
+//! | [`purl`] | package URLs | package-url/purl-spec |
 //! | [`simple_signing`] | cosign's older payload | sigstore/cosign, `specs/SIGNATURE_SPEC.md` |
 //! | [`json`] | the reading rules of JSON which this crate and the bundle crate share | protobuf's JSON mapping |
 //!
@@ -15,6 +16,7 @@
 pub mod dsse;
 pub mod json;
 pub mod predicate;
+pub mod purl;
 pub mod simple_signing;
 pub mod statement;
 

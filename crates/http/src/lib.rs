@@ -7,10 +7,12 @@
 //!   for content which is checked by its digest may allow other hosts: they get no header but `Accept`, and they
 //!   are no loopback and no link-local address unless the first host was one.
 //! - An answer is read up to the limit its reader gave, and no further.
-//! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound.
+//! - Connect errors, 429 and 5xx are tried again a bounded number of times; `Retry-After` is honoured up to a bound, by all
+//!   who share a [`Pause`].
 
 mod error;
 pub mod grpc;
+mod pause;
 mod request;
 mod response;
 pub mod text;
@@ -28,6 +30,7 @@ use url::{Host, Url};
 use zeroize::Zeroizing;
 
 pub use crate::error::HttpError;
+pub use crate::pause::Pause;
 use crate::request::Body;
 pub use crate::request::Request;
 pub use crate::response::{Response, Streaming};
@@ -151,10 +154,18 @@ impl Http {
         let mut attempt = 1;
         loop {
             let last = attempt >= self.options.attempts;
+            self.leave_alone(request, place).await;
             match self.once(client, request, place, headers).await {
-                Ok(answer) if last || !worth_retrying(answer.status()) => return Ok(answer),
+                Ok(answer) if !worth_retrying(answer.status()) => return Ok(answer),
                 Ok(answer) => {
-                    let asked = answer.header("retry-after").and_then(retry_after).unwrap_or(wait);
+                    let asked = answer.header("retry-after").and_then(retry_after);
+                    if let (Some(pause), Some(asked)) = (request.pause, asked) {
+                        pause.begin(asked.min(self.options.longest_wait));
+                    }
+                    if last {
+                        return Ok(answer);
+                    }
+                    let asked = asked.unwrap_or(wait);
                     let why = format!("{} at {} answered {}", request.service, shown(place), answer.status());
                     drop(answer);
                     self.pause(asked, &why).await;
@@ -164,6 +175,16 @@ impl Http {
             }
             wait = wait.saturating_mul(2);
             attempt += 1;
+        }
+    }
+
+    /// Waits while a service is to be left alone.
+    async fn leave_alone(&self, request: &Request<'_>, place: &Url) {
+        let Some(pause) = request.pause else { return };
+        // Somebody else may be told to wait longer meanwhile.
+        while let Some(left) = pause.left() {
+            self.pause(left, &format!("{} at {} asked to be left alone", request.service, shown(place)))
+                .await;
         }
     }
 

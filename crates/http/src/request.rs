@@ -9,7 +9,7 @@ use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::HttpError;
+use crate::{HttpError, Pause};
 
 /// What a request carries. It can be sent again when an attempt fails.
 #[derive(Debug, Clone)]
@@ -40,6 +40,7 @@ pub struct Request<'a> {
     pub(crate) limit: u64,
     pub(crate) timeout: Option<Duration>,
     pub(crate) elsewhere: bool,
+    pub(crate) pause: Option<&'a Pause>,
 }
 
 impl<'a> Request<'a> {
@@ -55,6 +56,7 @@ impl<'a> Request<'a> {
             limit: 1 << 20,
             timeout: None,
             elsewhere: false,
+            pause: None,
         }
     }
 
@@ -70,6 +72,13 @@ impl<'a> Request<'a> {
         let mut request = Self::new(service, Method::POST, url).body(body);
         request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
         request
+    }
+
+    /// Waits while the service is to be left alone, and tells others when it asks for that.
+    #[must_use]
+    pub const fn pausing(mut self, pause: &'a Pause) -> Self {
+        self.pause = Some(pause);
+        self
     }
 
     /// Sets the bytes to send.

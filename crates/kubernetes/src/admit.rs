@@ -5,12 +5,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Source, decide};
+use countersign_client::policy::{Deciding, Source, decide_in_time};
 use countersign_clock::Clock;
-use countersign_policy::{Access, Decision, Operation, PolicySet, RuleResult, Status};
+use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
 
+use crate::load::{Limits, Load};
 use crate::review::{Answer, Outcome, Review, ReviewError};
+use crate::telling::Teller;
 
 /// What an answer needs after the policies were evaluated: the way back, and the API server's own work.
 const RESERVE: Duration = Duration::from_secs(1);
@@ -45,8 +49,11 @@ pub struct Admission {
     policies: RwLock<Option<Arc<PolicySet>>>,
     exempt: BTreeSet<String>,
     secrets: bool,
+    load: Load,
+    teller: Option<Teller>,
     source: Arc<Source>,
     clock: Arc<dyn Clock>,
+    changed: watch::Sender<u64>,
 }
 
 impl std::fmt::Debug for Admission {
@@ -63,7 +70,16 @@ impl Admission {
     /// Judges by policies that are still to come; until then everything that is judged is refused.
     #[must_use]
     pub fn new(source: Arc<Source>, clock: Arc<dyn Clock>) -> Self {
-        Self { policies: RwLock::default(), exempt: BTreeSet::new(), secrets: true, source, clock }
+        Self {
+            policies: RwLock::default(),
+            exempt: BTreeSet::new(),
+            secrets: true,
+            load: Load::default(),
+            teller: None,
+            source,
+            clock,
+            changed: watch::Sender::default(),
+        }
     }
 
     /// Never judges what is in these namespaces: without what runs there, nothing could repair the cluster.
@@ -81,9 +97,40 @@ impl Admission {
         self
     }
 
+    /// Takes no more than this at once.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { load: Load::new(limits), ..self }
+    }
+
+    /// What bounds it.
+    pub(crate) const fn load(&self) -> &Load {
+        &self.load
+    }
+
+    /// Tells of what is refused or warned about.
+    #[must_use]
+    pub fn telling(self, teller: Teller) -> Self {
+        Self { teller: Some(teller), ..self }
+    }
+
+    /// Takes the policies of the cluster as the objects that they are, for what is told of them.
+    pub(crate) fn set_objects(&self, policies: &[Document]) {
+        if let Some(teller) = &self.teller {
+            teller.set_policies(policies);
+        }
+    }
+
     /// Puts other policies into the place of those that are there. Reviews under way go on with what they began with.
     pub fn set_policies(&self, policies: PolicySet) {
         *self.policies.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(policies));
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells each time that other policies were put into place: trust and exceptions come with them.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
     }
 
     /// The policies, once they are known.
@@ -110,9 +157,18 @@ impl Admission {
             return Answer { uid: review.uid, message, ..Answer::default() };
         };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
-        let deciding = decide(&policies, &review.request, &self.source, &*self.clock, budget);
+        let asked = Instant::now();
+        let Some(_turn) = self.load.turn(budget).await else { return busy(review.uid, budget) };
+        let left = budget.saturating_sub(asked.elapsed());
+        let deciding = decide_in_time(&policies, &review.request, &self.source, &*self.clock, left);
         match AssertUnwindSafe(deciding).catch_unwind().await {
-            Ok(decision) => answer(face, review.uid, decision),
+            Ok(decision) => {
+                let answer = answer(face, review.uid, &decision);
+                if let Some(teller) = &self.teller {
+                    teller.tell(face, &review.request, &decision, &answer);
+                }
+                answer
+            }
             // Its text stands in the log, where the panic wrote it.
             Err(_) => Answer {
                 uid: review.uid,
@@ -124,9 +180,36 @@ impl Admission {
         }
     }
 
+    /// What policies decide about a request that somebody would make; nothing when it would not be judged. As in
+    /// [`answer`](Self::answer), `timeout` is how long the API server would wait. Whoever asks about many requests gives the
+    /// time at which that began: what was found since then is not asked for again because it refuses.
+    pub async fn decide(
+        &self,
+        policies: &PolicySet,
+        mut request: Request,
+        timeout: Duration,
+        since: Instant,
+    ) -> Option<Decision> {
+        if self.exempts(&request.namespace) {
+            return None;
+        }
+        if !self.secrets {
+            request.access = Access::default();
+        }
+        let budget = timeout.saturating_sub(RESERVE);
+        let deciding = Deciding::new(policies, &request, &self.source, &*self.clock, budget);
+        Some(deciding.in_time().since(since).decide().await)
+    }
+
     /// By the namespace alone: what stands in an object proves nothing.
     fn is_exempt(&self, review: &Review) -> bool {
-        self.exempt.contains(&review.request.namespace)
+        self.exempts(&review.request.namespace)
+    }
+
+    /// Whether nothing in this namespace is judged.
+    #[must_use]
+    pub fn exempts(&self, namespace: &str) -> bool {
+        self.exempt.contains(namespace)
     }
 }
 
@@ -138,6 +221,19 @@ fn is_judged(review: &Review) -> bool {
         && !matches!(request.subresource.as_str(), "status" | "scale" | "binding" | "eviction")
 }
 
+fn busy(uid: String, waited: Duration) -> Answer {
+    Answer {
+        uid,
+        outcome: Outcome::Busy,
+        message: format!(
+            "countersign: could not be checked: as many reviews as are allowed are evaluated (--max-reviews), and none ended \
+             within {} s; try again in a moment, or run more replicas",
+            waited.as_secs()
+        ),
+        ..Answer::default()
+    }
+}
+
 fn unreadable(error: &ReviewError) -> Answer {
     Answer {
         uid: error.uid.clone().unwrap_or_default(),
@@ -147,7 +243,7 @@ fn unreadable(error: &ReviewError) -> Answer {
     }
 }
 
-fn answer(face: Face, uid: String, decision: Decision) -> Answer {
+fn answer(face: Face, uid: String, decision: &Decision) -> Answer {
     let refusing: Vec<&RuleResult> = decision.results.iter().filter(|result| result.denies()).collect();
     let answer = Answer {
         uid,
@@ -163,8 +259,8 @@ fn answer(face: Face, uid: String, decision: Decision) -> Answer {
     };
     if refusing.is_empty() {
         return match face {
-            Face::Mutate => Answer { outcome: Outcome::Admitted, pins: decision.pins, ..answer },
-            Face::Validate => unpinned(answer, &decision),
+            Face::Mutate => Answer { outcome: Outcome::Admitted, pins: decision.pins.clone(), ..answer },
+            Face::Validate => unpinned(answer, decision),
         };
     }
     // That something could not be checked is told only where nothing was found to be wrong.
@@ -206,7 +302,7 @@ fn lines(mut lines: Vec<String>) -> String {
 }
 
 /// A result as one paragraph for people: which image, what of it, by which policy.
-fn line(result: &RuleResult) -> String {
+pub(crate) fn line(result: &RuleResult) -> String {
     const UNCHECKED: &str = "could not be checked";
     let rule = if result.rule.is_empty() { String::new() } else { format!(", rule {}", result.rule) };
     // Most policies name the image themselves.

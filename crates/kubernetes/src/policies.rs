@@ -8,7 +8,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_client::policy::Source;
+use countersign_client::policy::{Source, TrustTrouble};
+use countersign_clock::Clock;
+use countersign_http::text::printable;
+use countersign_policy::cluster_image::{Namespaces, NoMatch, Settings};
 use countersign_policy::{
     Action, Ask, CouldNotReason, Document, Glob, Loaded, Pin, Policy, PolicyKind, PolicyName, ReadError,
     Request, RuleResult, Status, Stop, TrustRoot, load, read_documents,
@@ -33,6 +36,8 @@ pub struct FileError {
 struct Parts {
     files: Option<Vec<Document>>,
     cluster: Option<Vec<Document>>,
+    /// What policy-controller's ConfigMap says, once that is known.
+    controller: Option<Option<NoMatch>>,
 }
 
 /// Where policies come together.
@@ -43,6 +48,10 @@ pub struct Policies {
     metrics: Arc<Metrics>,
     installation: BTreeMap<Option<String>, Arc<TrustRoot>>,
     exceptions: Vec<Glob>,
+    /// Whether there is a cluster, whose namespaces opt in to policy-controller's policies.
+    in_cluster: bool,
+    /// What is to happen to images that none of these is about, whatever the ConfigMap says.
+    no_match: Option<NoMatch>,
     parts: Mutex<Parts>,
 }
 
@@ -72,8 +81,17 @@ impl Policies {
         let PoliciesOptions { admission, source, metrics, installation, exceptions, files, cluster } =
             options;
         let part = |waited: bool| (!waited).then(Vec::new);
-        let parts = Mutex::new(Parts { files: part(files), cluster: part(cluster) });
-        Self { admission, source, metrics, installation, exceptions, parts }
+        let controller = (!cluster).then_some(None);
+        let parts = Mutex::new(Parts { files: part(files), cluster: part(cluster), controller });
+        let (in_cluster, no_match) = (cluster, None);
+        Self { admission, source, metrics, installation, exceptions, in_cluster, no_match, parts }
+    }
+
+    /// The same, which does this with images that no `ClusterImagePolicy` is about, whatever policy-controller's ConfigMap
+    /// says.
+    #[must_use]
+    pub fn without_match(self, no_match: NoMatch) -> Self {
+        Self { no_match: Some(no_match), ..self }
     }
 
     /// Takes the policies of files.
@@ -95,47 +113,96 @@ impl Policies {
 
     /// Takes the policies of the cluster.
     pub fn set_cluster(&self, documents: Vec<Document>) {
+        self.admission.set_objects(&documents);
         self.parts.lock().unwrap_or_else(PoisonError::into_inner).cluster = Some(documents);
+        self.apply();
+    }
+
+    /// Takes what policy-controller's ConfigMap says of images that no policy is about; nothing, if there is none.
+    pub fn set_controller(&self, no_match: Option<NoMatch>) {
+        let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
+        if parts.controller.replace(no_match) == Some(no_match) {
+            return;
+        }
+        drop(parts);
         self.apply();
     }
 
     fn apply(&self) {
         let parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(files), Some(cluster)) = (&parts.files, &parts.cluster) else { return };
-        let (loaded, errors) = load_all(files.iter().chain(cluster).cloned());
+        let (Some(files), Some(cluster), Some(controller)) = (&parts.files, &parts.cluster, parts.controller)
+        else {
+            return;
+        };
+        let namespaces = if self.in_cluster { Namespaces::Labelled } else { Namespaces::All };
+        let settings = Settings { no_match: self.no_match.or(controller), namespaces };
+        let (mut loaded, errors) = load_all(files.iter().chain(cluster).cloned(), namespaces);
         for error in &errors {
             tracing::error!(%error, "a policy cannot be read");
         }
         self.metrics.unusable(errors.len());
-        let mut trust = self.installation.clone();
-        for (name, document) in &loaded.trust_roots {
-            match TrustRoot::new(document.clone()) {
-                Ok(root) => drop(trust.insert(Some(name.clone()), Arc::new(root))),
-                Err(error) => tracing::error!(%error, name, "a trust root cannot be used"),
-            }
-        }
         // Trust first: a policy that names a root is never judged by without it.
-        self.source.set_trust(trust);
-        let set = loaded.into_policy_set(&self.exceptions);
-        tracing::info!(policies = set.iter().count(), unusable = errors.len(), "policies hold");
+        self.source.set_trust(self.installation.clone());
+        self.source.set_trust_objects(std::mem::take(&mut loaded.trust_roots));
+        let set = if self.in_cluster || self.no_match.is_some() {
+            loaded.into_policy_set_of_cluster(&self.exceptions, settings)
+        } else {
+            loaded.into_policy_set(&self.exceptions)
+        };
+        tracing::info!(policies = set.names().len(), unusable = errors.len(), "policies hold");
         self.admission.set_policies(set);
+    }
+
+    /// Keeps the trust roots that have to be fetched, for ever. What cannot be used is told when that begins and ends.
+    pub async fn keep_trust_roots(self: Arc<Self>, clock: Arc<dyn Clock>) {
+        let mut known = Vec::new();
+        loop {
+            let told = self.source.fetch_trust_roots(clock.now()).await;
+            self.metrics.trust_roots_unusable(told.len());
+            for TrustTrouble { name, text, usable } in told.iter().filter(|trouble| !known.contains(*trouble))
+            {
+                let (error, name) = (printable(text), printable(name));
+                match usable {
+                    true => tracing::warn!(
+                        error,
+                        name,
+                        "a trust root cannot be fetched anew; what was had holds on"
+                    ),
+                    false => tracing::error!(
+                        error,
+                        name,
+                        "a trust root cannot be used; policies that name it refuse"
+                    ),
+                }
+            }
+            for trouble in known.iter().filter(|trouble| !told.contains(trouble)) {
+                tracing::info!(
+                    name = printable(&trouble.name),
+                    "the trust root is as it should be again, or gone"
+                );
+            }
+            known = told;
+            self.source.trust_roots_due().await;
+        }
     }
 }
 
 /// Reads documents one by one. What cannot be read and is a policy over images has something in its place that refuses.
-fn load_all(documents: impl Iterator<Item = Document>) -> (Loaded, Vec<ReadError>) {
+fn load_all(documents: impl Iterator<Item = Document>, namespaces: Namespaces) -> (Loaded, Vec<ReadError>) {
     let mut all = Loaded::default();
     let mut errors = Vec::new();
     for document in documents {
         match load(vec![document.clone()]) {
             Ok(loaded) => {
                 all.policies.extend(loaded.policies);
+                all.cluster_image.extend(loaded.cluster_image);
                 all.exceptions.extend(loaded.exceptions);
                 all.own_exceptions.extend(loaded.own_exceptions);
                 all.trust_roots.extend(loaded.trust_roots);
             }
             Err(wrong) => {
-                all.policies.extend(wrong.first().and_then(|error| Unreadable::of(&document, error)));
+                all.policies
+                    .extend(wrong.first().and_then(|error| Unreadable::of(&document, error, namespaces)));
                 errors.extend(wrong);
             }
         }
@@ -150,10 +217,12 @@ struct Unreadable {
     action: Action,
     fail_closed: bool,
     message: String,
+    /// Whose objects it may be about.
+    namespaces: Namespaces,
 }
 
 impl Unreadable {
-    fn of(document: &Document, error: &ReadError) -> Option<Box<dyn Policy>> {
+    fn of(document: &Document, error: &ReadError, namespaces: Namespaces) -> Option<Box<dyn Policy>> {
         let text =
             |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let kind = match document.kind.as_str() {
@@ -168,11 +237,14 @@ impl Unreadable {
         };
         let namespaced =
             matches!(kind, PolicyKind::KyvernoPolicy | PolicyKind::NamespacedImageValidatingPolicy);
+        // The others know nothing of namespaces that opt in.
+        let namespaces = if kind == PolicyKind::ClusterImagePolicy { namespaces } else { Namespaces::All };
         let namespace = if namespaced { text("/metadata/namespace").to_owned() } else { String::new() };
         Some(Box::new(Self {
             name: PolicyName { kind, namespace, name: text("/metadata/name").to_owned() },
             action: if refuses(kind, &document.value) { Action::Deny } else { Action::Warn },
             fail_closed: text("/spec/failurePolicy") != "Ignore",
+            namespaces,
             message: format!(
                 "the policy cannot be read, so nothing passes it: {error}; correct or delete it"
             ),
@@ -211,11 +283,11 @@ impl Policy for Unreadable {
         self.name.clone()
     }
 
-    fn evaluate(&self, request: &Request, _: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
+    fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let elsewhere = !self.name.namespace.is_empty() && self.name.namespace != request.namespace;
         // Images that cannot be told are some.
         let none = request.judged_images().is_ok_and(|images| images.is_empty());
-        if elsewhere || none {
+        if elsewhere || none || !self.namespaces.judge(request, ask)? {
             return Ok((Vec::new(), Vec::new()));
         }
         let result = RuleResult {
@@ -279,6 +351,8 @@ mod tests {
         policies.set_cluster(vec![document(GOOD)]);
         assert_eq!(count(&admission), None);
         policies.set_files(&[("a".into(), GOOD.into())]).unwrap();
+        assert_eq!(count(&admission), None, "policy-controller's ConfigMap");
+        policies.set_controller(None);
         assert_eq!(count(&admission), Some(2));
     }
 
@@ -296,7 +370,7 @@ mod tests {
     }
 
     fn decide(document: Document, request: &Request) -> Vec<RuleResult> {
-        let (loaded, errors) = load_all([document].into_iter());
+        let (loaded, errors) = load_all([document].into_iter(), Namespaces::All);
         assert_eq!(errors.len(), 1);
         let set: PolicySet = loaded.into_policy_set(&[]);
         set.evaluate(request, &HashMap::new(), Timestamp::UNIX_EPOCH).unwrap().results

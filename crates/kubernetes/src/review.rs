@@ -165,6 +165,8 @@ pub enum Outcome {
     Malformed,
     /// The program failed over it.
     Fault,
+    /// There is too much to do.
+    Busy,
 }
 
 impl Outcome {
@@ -178,6 +180,7 @@ impl Outcome {
             Self::CouldNotCheck => "could_not_check",
             Self::Malformed => "malformed",
             Self::Fault => "fault",
+            Self::Busy => "busy",
         }
     }
 
@@ -191,6 +194,7 @@ impl Outcome {
         match self {
             Self::Refused => 403,
             Self::Malformed => 400,
+            Self::Busy => 503,
             _ => 500,
         }
     }
@@ -242,7 +246,7 @@ impl Answer {
             uid: &self.uid,
             allowed: self.allowed(),
             status,
-            warnings: self.warnings.iter().map(|warning| shortened(warning)).collect(),
+            warnings: self.warnings.iter().map(|warning| shortened(warning, MAX_WARNING)).collect(),
             audit_annotations: &self.audit,
             patch_type: patch.is_some().then_some("JSONPatch"),
             patch,
@@ -288,12 +292,13 @@ struct WireStatus<'a> {
     message: &'a str,
 }
 
-fn shortened(text: &str) -> String {
+/// In one line of so many bytes at most.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     let one_line = text.replace('\n', "; ");
-    if one_line.len() <= MAX_WARNING {
+    if one_line.len() <= most {
         return one_line;
     }
-    let mut end = MAX_WARNING - '…'.len_utf8();
+    let mut end = most.saturating_sub('…'.len_utf8());
     while !one_line.is_char_boundary(end) {
         end -= 1;
     }
@@ -386,7 +391,7 @@ mod tests {
     #[test]
     fn warnings_are_one_line_and_short() {
         let long = "ä".repeat(400) + "\nx";
-        let short = shortened(&long);
+        let short = shortened(&long, MAX_WARNING);
         assert!(short.len() <= MAX_WARNING && !short.contains('\n') && short.ends_with('…'));
     }
 }

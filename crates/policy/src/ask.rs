@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::Reference;
+use countersign_registry::evidence::Attached;
 use jiff::Timestamp;
 
 use crate::access::{Access, ObjectName};
 use crate::kyverno::PolicyException;
 use crate::memo::Memo;
 use crate::question::{
-    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
+    Answer, AttachedQuestion, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known,
+    Question, TrustRoot,
 };
 
 /// Why an evaluation cannot go on here.
@@ -124,6 +126,18 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// The documents of a type that are attached to an image. Nobody vouches for them yet.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn attached(&self, mut question: AttachedQuestion) -> Result<Arc<Vec<Attached>>, Stop> {
+        question.access = self.access.clone();
+        match self.answer(Question::Attached(question))? {
+            Answer::Attached(documents) => Ok(documents),
+            _ => Err(of_another_kind("attached documents")),
+        }
+    }
+
     /// The manifest and configuration of an image, which is resolved first.
     ///
     /// # Errors
@@ -160,6 +174,17 @@ impl<'a> Ask<'a> {
         match self.answer(Question::Keys(reference.to_owned()))? {
             Answer::Keys(keys) if !keys.is_empty() => Ok(keys),
             _ => Err(of_another_kind("public keys")),
+        }
+    }
+
+    /// The certificates behind a reference, as PEM; never an empty text.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn certificates(&self, reference: &str) -> Result<Arc<String>, Stop> {
+        match self.answer(Question::Certificates(reference.to_owned()))? {
+            Answer::Certificates(pem) if !pem.trim().is_empty() => Ok(pem),
+            _ => Err(of_another_kind("certificates")),
         }
     }
 

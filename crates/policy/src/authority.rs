@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use countersign_crypto::HashAlgorithm;
 use countersign_registry::Repository;
+use countersign_registry::evidence::OlderTag;
 
 use crate::pattern::Pattern;
 use crate::trust::TrustSpec;
@@ -27,6 +29,11 @@ pub struct Authority {
 }
 
 impl Authority {
+    /// Whether it signs as the Notary Project does.
+    pub(crate) const fn is_of_notary(&self) -> bool {
+        matches!(self.who, Who::Notary { .. })
+    }
+
     /// Whether its signature is enough by itself: a key, and no log or timestamp beside it.
     pub(crate) const fn stands_alone(&self) -> bool {
         matches!(self.who, Who::Key(_)) && !self.demands.log && !self.demands.timestamp
@@ -89,17 +96,37 @@ impl Default for Demands {
     }
 }
 
-/// Which forms of evidence are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Which forms of evidence are read, and how signatures are made in them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Forms {
     /// Sigstore bundles.
     pub bundles: bool,
     /// cosign's older tags.
     pub older: bool,
+    /// What those tags begin with; mostly nothing.
+    pub tag_prefix: String,
+    /// The hash that a key signs over, if not the one that goes with it.
+    pub hash: Option<HashAlgorithm>,
+}
+
+impl Forms {
+    /// Reads what older tags begin with.
+    ///
+    /// # Errors
+    /// In words, why that cannot be.
+    pub(crate) fn prefix(text: &str) -> Result<String, String> {
+        let image = HashAlgorithm::Sha256.digest(b"");
+        match OlderTag::Attestation.with_prefix(text, &image) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(_) => Err(format!(
+                "expected letters with which a tag can begin, such as release-, found \"{text}\""
+            )),
+        }
+    }
 }
 
 impl Default for Forms {
     fn default() -> Self {
-        Self { bundles: true, older: true }
+        Self { bundles: true, older: true, tag_prefix: String::new(), hash: None }
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::cluster_image;
 use crate::kyverno;
 use crate::lint::Lint;
 use crate::load::Document;
@@ -27,10 +28,14 @@ pub fn convert(document: &Document) -> Result<Converted, ReadError> {
             Converted { documents: vec![document.value.clone()], differences: Vec::new() }
         }
         ("kyverno.io", "ClusterPolicy" | "Policy") => kyverno::convert(&document.value)?,
+        ("policies.kyverno.io", "ImageValidatingPolicy" | "NamespacedImageValidatingPolicy") => {
+            kyverno::convert_image_validating(&document.value)?
+        }
+        ("policy.sigstore.dev", "ClusterImagePolicy") => cluster_image::convert(&document.value)?,
         _ => {
             let message = format!(
-                "expected a ClusterPolicy or Policy of kyverno.io, found {} of {}, which cannot be written as ImagePolicy; it \
-                 is evaluated as it is",
+                "expected a policy over images (ClusterPolicy, ImageValidatingPolicy, ClusterImagePolicy), found {} of {}, which \
+                 cannot be written as ImagePolicy; it is evaluated as it is",
                 document.kind, document.api_version
             );
             return Err(ReadError::new("kind", message));
@@ -44,4 +49,15 @@ pub fn convert(document: &Document) -> Result<Converted, ReadError> {
 /// An `ImagePolicy` of this name.
 pub(crate) fn image_policy(name: &str, spec: &Map<String, Value>) -> Value {
     serde_json::json!({"apiVersion": API_VERSION, "kind": "ImagePolicy", "metadata": {"name": name}, "spec": spec})
+}
+
+/// That something cannot be said.
+pub(crate) fn cannot<T>(path: impl Into<String>, what: &str) -> Result<T, ReadError> {
+    Err(refused(path)(what.to_owned()))
+}
+
+/// The same for what is found out elsewhere.
+pub(crate) fn refused(path: impl Into<String>) -> impl FnOnce(String) -> ReadError {
+    let path = path.into();
+    move |what| ReadError::new(path, format!("expected what an ImagePolicy can say, found {what}"))
 }

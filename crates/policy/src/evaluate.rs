@@ -1,7 +1,8 @@
 //! All policies over one request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -13,12 +14,27 @@ use crate::lint::Lint;
 use crate::own;
 use crate::pattern::Glob;
 use crate::question::{CouldNotReason, Known, Question};
-use crate::request::Request;
+use crate::request::{CustomObject, Request};
 
 /// A policy of any language, read and checked.
 pub trait Policy: fmt::Debug + Send + Sync {
     /// Which it is.
     fn name(&self) -> PolicyName;
+
+    /// The objects that it is made of: itself, unless it is several together.
+    fn names(&self) -> Vec<PolicyName> {
+        vec![self.name()]
+    }
+
+    /// How long whoever asks may be kept waiting for what it says, if it names a time.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Objects that are no workloads and are looked into all the same, which an API server has to be told.
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        Vec::new()
+    }
 
     /// What registries may be asked with on its behalf.
     fn access(&self) -> Access {
@@ -79,6 +95,31 @@ impl PolicySet {
     /// The policies.
     pub fn iter(&self) -> impl Iterator<Item = &dyn Policy> {
         self.policies.iter().map(|policy| &**policy)
+    }
+
+    /// The objects that they are made of.
+    #[must_use]
+    pub fn names(&self) -> Vec<PolicyName> {
+        self.policies.iter().flat_map(|policy| policy.names()).collect()
+    }
+
+    /// The kinds that are no workloads and that policies look into.
+    #[must_use]
+    pub fn custom_objects(&self) -> BTreeSet<CustomObject> {
+        self.policies.iter().flat_map(|policy| policy.custom_objects()).collect()
+    }
+
+    /// The shortest time that a policy names which is about a request, by what is known of it. One that still asks
+    /// something may be about it.
+    pub fn timeout(&self, request: &Request, known: &dyn Known, now: Timestamp) -> Option<Duration> {
+        let about = |policy: &dyn Policy| {
+            let ask = Ask::new(known, Access::default(), now).excepting(&self.exceptions);
+            !matches!(policy.evaluate(request, &ask), Ok((results, _)) if results.is_empty())
+        };
+        let timeouts = self.iter().filter_map(|policy| Some((policy, policy.timeout()?)));
+        let mut timeouts: Vec<_> = timeouts.collect();
+        timeouts.sort_by_key(|(_, timeout)| *timeout);
+        timeouts.into_iter().find(|(policy, _)| about(*policy)).map(|(_, timeout)| timeout)
     }
 
     /// Evaluates all policies.

@@ -8,8 +8,8 @@ use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Reference, Repository};
 use countersign_verify::{
-    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE, Subject,
-    Verified, nearest, verify,
+    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE, SigningKey,
+    Subject, Verified, nearest, verify,
 };
 use countersign_x509::Certificate;
 use jiff::Timestamp;
@@ -136,7 +136,11 @@ impl Ask<'_> {
         let requirements = match &authority.who {
             Who::Key(source) => {
                 let keys = self.public_keys(source)?;
-                let mut keys = keys.iter().cloned();
+                let over = |key: PublicKey| match authority.forms.hash {
+                    Some(hash) => SigningKey::new(key).over(hash),
+                    None => SigningKey::new(key),
+                };
+                let mut keys = keys.into_iter().map(over);
                 let first = keys.next().ok_or_else(|| unusable(authority, "no key is named"))?;
                 let builder = keys.fold(Requirements::builder().key(first), RequirementsBuilder::<Keys>::key);
                 common(builder, authority, what)?.build()
@@ -206,7 +210,7 @@ impl Of<'_> {
                 ([Form::InToto, Form::CosignAttestation].as_slice(), types.iter().cloned().collect())
             }
         };
-        let Forms { bundles, older: reads_older } = self.authority.forms;
+        let Forms { bundles, older: reads_older, .. } = self.authority.forms;
         let bundle = || BTreeSet::from([Form::Bundle]);
         let mut rounds = Vec::new();
         if bundles {
@@ -231,6 +235,7 @@ impl Of<'_> {
             repository: self.repository.clone(),
             forms: round.forms.clone(),
             predicate_types: round.predicate_types.clone(),
+            tag_prefix: self.authority.forms.tag_prefix.clone(),
             access: Arc::new(Access::default()),
         }
     }

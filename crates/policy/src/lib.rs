@@ -20,6 +20,7 @@ mod convert;
 mod decision;
 mod evaluate;
 mod evidence;
+mod finding;
 pub mod images;
 mod judge;
 mod judge_notary;
@@ -32,6 +33,7 @@ mod pattern;
 mod question;
 mod read;
 mod request;
+mod spelling;
 mod trust;
 
 pub use access::{Access, ObjectName, Provider};
@@ -43,14 +45,16 @@ pub use evaluate::{Policy, PolicySet};
 pub use evidence::bundle_of;
 pub use images::{ContainerKind, ImageUse};
 pub use judge::{Fact, Judgement, What};
-pub use judge_notary::NotaryJudgement;
+pub use judge_notary::{NotaryDocument, NotaryJudgement};
 pub use lint::Lint;
 pub use load::{Document, Loaded, load, read_documents};
 pub use memo::Memo;
+pub use own::duration;
 pub use pattern::{Glob, Pattern, PatternError};
 pub use question::{
-    Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known, Question, TrustRoot,
+    Answer, AttachedQuestion, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Known,
+    Question, TrustRoot,
 };
 pub use read::{ReadError, from_value};
-pub use request::{GroupVersionKind, Operation, Request, User};
+pub use request::{CustomObject, GroupVersionKind, Operation, Request, User};
 pub use trust::{Material, TrustBase, TrustSpec};

@@ -3,12 +3,9 @@
 //! [`KINDS`] is the table of what is read. A kind of a policy's group which does not stand there is an error, since a
 //! policy that is passed over refuses nothing; other kinds are resources, for whoever wants to judge them.
 
-use std::collections::BTreeMap;
-
-use countersign_bundle::TrustedRoot;
 use serde_json::Value;
 
-use crate::cluster_image;
+use crate::cluster_image::{ClusterImagePolicy, PolicyController, Settings, TrustRootObject};
 use crate::evaluate::{Policy, PolicySet};
 use crate::kyverno;
 use crate::own;
@@ -131,6 +128,8 @@ enum Object {
     Policy(Box<dyn Policy>),
     Exception(kyverno::PolicyException),
     OwnException(own::PolicyException),
+    ClusterImage(Box<ClusterImagePolicy>),
+    TrustRoot(TrustRootObject),
 }
 
 /// A kind that is read.
@@ -181,7 +180,12 @@ const KINDS: &[Kind] = &[
     Kind {
         group: "policy.sigstore.dev",
         kind: "ClusterImagePolicy",
-        read: |value| policy(cluster_image::ClusterImagePolicy::read(value)),
+        read: |value| ClusterImagePolicy::read(value).map(|policy| Object::ClusterImage(Box::new(policy))),
+    },
+    Kind {
+        group: "policy.sigstore.dev",
+        kind: "TrustRoot",
+        read: |value| TrustRootObject::read(value).map(Object::TrustRoot),
     },
 ];
 
@@ -195,23 +199,41 @@ fn policy<P: Policy + 'static>(read: Result<P, ReadError>) -> Result<Object, Rea
 /// What is in a file of policies.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The policies.
+    /// The policies of languages in which each stands for itself.
     pub policies: Vec<Box<dyn Policy>>,
+    /// policy-controller's policies, which hold together.
+    pub cluster_image: Vec<ClusterImagePolicy>,
     /// Kyverno's exceptions.
     pub exceptions: Vec<kyverno::PolicyException>,
     /// Countersign's own exceptions.
     pub own_exceptions: Vec<own::PolicyException>,
-    /// Trust roots by their names.
-    pub trust_roots: BTreeMap<String, TrustedRoot>,
+    /// Trust roots, some of which somebody has to fetch.
+    pub trust_roots: Vec<TrustRootObject>,
     /// What is of no policy's group.
     pub resources: Vec<Document>,
 }
 
 impl Loaded {
+    /// All policies, one by one.
+    pub fn policies(&self) -> impl Iterator<Item = &dyn Policy> {
+        let together = self.cluster_image.iter().map(|policy| policy as &dyn Policy);
+        self.policies.iter().map(|policy| &**policy).chain(together)
+    }
+
     /// The policies with the exceptions that may be made: our own, and Kyverno's of namespaces that match one of these.
+    /// Each policy is about what it names, wherever that is: for images and files, where there is no cluster.
     #[must_use]
-    pub fn into_policy_set(self, namespaces: &[Glob]) -> PolicySet {
+    pub fn into_policy_set(mut self, namespaces: &[Glob]) -> PolicySet {
+        self.policies.extend(self.cluster_image.drain(..).map(|policy| Box::new(policy) as Box<dyn Policy>));
         PolicySet::new(self.policies).excepting(self.exceptions, namespaces).excusing(self.own_exceptions)
+    }
+
+    /// The same in a cluster, where policy-controller's policies hold together, as that is set.
+    #[must_use]
+    pub fn into_policy_set_of_cluster(mut self, namespaces: &[Glob], settings: Settings) -> PolicySet {
+        let together = PolicyController::with(std::mem::take(&mut self.cluster_image), settings);
+        self.policies.extend(together.map(|policy| Box::new(policy) as Box<dyn Policy>));
+        self.into_policy_set(namespaces)
     }
 }
 
@@ -231,6 +253,8 @@ pub fn load(documents: Vec<Document>) -> Result<Loaded, Vec<ReadError>> {
             Ok(Object::Policy(policy)) => loaded.policies.push(policy),
             Ok(Object::Exception(exception)) => loaded.exceptions.push(exception),
             Ok(Object::OwnException(exception)) => loaded.own_exceptions.push(exception),
+            Ok(Object::ClusterImage(policy)) => loaded.cluster_image.push(*policy),
+            Ok(Object::TrustRoot(root)) => loaded.trust_roots.push(root),
             Err(error) => {
                 errors.push(ReadError::new(format!("{}: {}", document.title(), error.path), error.message))
             }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use countersign_bundle::TrustedRoot;
 use countersign_crypto::{Digest, PublicKey, sha256};
-use countersign_registry::evidence::{Form, Found};
+use countersign_registry::evidence::{Attached, Form, Found};
 use countersign_registry::{Descriptor, Reference, Repository};
 
 use crate::access::{Access, ObjectName};
@@ -25,6 +25,8 @@ pub enum Question {
     },
     /// What evidence lies beside an image?
     Evidence(EvidenceQuestion),
+    /// What documents of a type are attached to an image?
+    Attached(AttachedQuestion),
     /// What is in the image's manifest and configuration?
     Image {
         /// The image, by digest.
@@ -36,6 +38,8 @@ pub enum Question {
     Trust(Option<String>),
     /// The public keys behind a reference such as `k8s://namespace/secret` or `awskms://…`.
     Keys(String),
+    /// The certificates behind a reference such as `k8s://namespace/secret`.
+    Certificates(String),
     /// The data of a ConfigMap.
     ConfigMap(ObjectName),
     /// The labels of a namespace.
@@ -53,6 +57,21 @@ pub struct EvidenceQuestion {
     pub forms: BTreeSet<Form>,
     /// The types of statements; none for any. What is listed under another type need not be read.
     pub predicate_types: BTreeSet<String>,
+    /// What cosign's older tags begin with; mostly nothing.
+    pub tag_prefix: String,
+    /// How to ask.
+    pub access: Arc<Access>,
+}
+
+/// What documents are attached to an image?
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AttachedQuestion {
+    /// The image.
+    pub image: Digest,
+    /// Where they are attached.
+    pub repository: Repository,
+    /// Of which artifact type.
+    pub artifact_type: String,
     /// How to ask.
     pub access: Arc<Access>,
 }
@@ -65,12 +84,16 @@ pub enum Answer {
     Digest(Digest),
     /// To [`Question::Evidence`].
     Evidence(Arc<Evidence>),
+    /// To [`Question::Attached`].
+    Attached(Arc<Vec<Attached>>),
     /// To [`Question::Image`].
     Image(Arc<ImageData>),
     /// To [`Question::Trust`].
     Trust(Arc<TrustRoot>),
     /// To [`Question::Keys`].
     Keys(Arc<Vec<PublicKey>>),
+    /// To [`Question::Certificates`]: PEM.
+    Certificates(Arc<String>),
     /// To [`Question::ConfigMap`].
     ConfigMap(Arc<BTreeMap<String, String>>),
     /// To [`Question::Namespace`].
@@ -225,10 +248,18 @@ impl fmt::Display for Question {
         match self {
             Self::Digest { image, .. } => write!(f, "the digest of {image}"),
             Self::Evidence(of) => write!(f, "the evidence of {} in {}", of.image, of.repository),
+            Self::Attached(of) => {
+                write!(
+                    f,
+                    "the documents of type {} attached to {} in {}",
+                    of.artifact_type, of.image, of.repository
+                )
+            }
             Self::Image { image, .. } => write!(f, "the manifest of {image}"),
             Self::Trust(None) => f.write_str("the trust root"),
             Self::Trust(Some(name)) => write!(f, "the trust root \"{name}\""),
             Self::Keys(reference) => write!(f, "the public key {reference}"),
+            Self::Certificates(reference) => write!(f, "the certificates {reference}"),
             Self::ConfigMap(name) => write!(f, "the ConfigMap {name}"),
             Self::Namespace(name) => write!(f, "the namespace {name}"),
         }

@@ -1,5 +1,6 @@
 //! What is judged: an object on its way into a cluster, or one that is there.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -36,6 +37,20 @@ impl fmt::Display for GroupVersionKind {
             write!(f, "{}/{}/{}", self.group, self.version, self.kind)
         }
     }
+}
+
+/// Objects that are no workloads, and that policies look into all the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CustomObject {
+    /// All of a kind, whatever group serves it.
+    Kind(String),
+    /// A resource by its group and plural name. `*` is any group.
+    Resource {
+        /// The API group.
+        group: String,
+        /// The name.
+        resource: String,
+    },
 }
 
 /// What is being done.
@@ -149,6 +164,16 @@ impl Request {
             object,
         }
     }
+}
+
+/// The labels of an object; what is no text is no label.
+pub(crate) fn labels(object: &Value) -> BTreeMap<String, String> {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub struct TrustSpec {
     pub base: TrustBase,
     /// Certificate authorities: PEM, issuing certificates first, roots last.
     pub roots: Option<String>,
+    /// A reference to the same, such as `k8s://namespace/secret`.
+    pub roots_at: Option<String>,
     /// Keys of transparency logs: PEM.
     pub log_keys: Option<String>,
     /// Keys of CT logs: PEM.
@@ -62,15 +64,24 @@ impl TrustSpec {
     /// [`Stop`]: the base is not known yet, cannot be had, or something in it cannot be read. A trust root that
     /// cannot be read is never an empty one.
     pub fn material(&self, ask: &Ask<'_>) -> Result<Arc<Material>, Stop> {
+        // All that is open is asked for at once.
         let base = match &self.base {
             TrustBase::Installation if self.is_whole() => None,
-            TrustBase::Installation => Some(ask.trust(None)?),
-            TrustBase::Named(name) => Some(ask.trust(Some(name))?),
+            TrustBase::Installation => Some(ask.trust(None)),
+            TrustBase::Named(name) => Some(ask.trust(Some(name))),
             TrustBase::Document(_) => None,
         };
-        let other = |name: &Option<String>| name.as_deref().map(|name| ask.trust(Some(name))).transpose();
-        let (logs, timestamps) = (other(&self.logs_of)?, other(&self.timestamps_of)?);
-        let from = From { base: base.as_deref(), logs: logs.as_deref(), timestamps: timestamps.as_deref() };
+        let other = |name: &Option<String>| name.as_deref().map(|name| ask.trust(Some(name)));
+        let (logs, timestamps) = (other(&self.logs_of), other(&self.timestamps_of));
+        let roots = self.roots_at.as_deref().map(|reference| ask.certificates(reference)).transpose();
+        let (base, logs, timestamps) = (base.transpose()?, logs.transpose()?, timestamps.transpose()?);
+        let roots = roots?;
+        let from = From {
+            base: base.as_deref(),
+            logs: logs.as_deref(),
+            timestamps: timestamps.as_deref(),
+            roots: roots.as_ref().map(|pem| pem.as_str()),
+        };
         let id = from.id();
         match ask.memo() {
             Some(memo) => memo.material(self, id, || self.build(&from, id)),
@@ -86,9 +97,10 @@ impl TrustSpec {
                 if self.base == TrustBase::Installation
                     && self.logs_of.is_none()
                     && self.timestamps_of.is_none()
+                    && self.roots_at.is_none()
                     && missing.reason == CouldNotReason::NotFound =>
             {
-                let from = From { base: None, logs: None, timestamps: None };
+                let from = From { base: None, logs: None, timestamps: None, roots: None };
                 let nobody = self.build(&from, [0; 32]).map(Arc::new);
                 nobody.map_err(|text| CouldNot::new(CouldNotReason::Unusable, text).into())
             }
@@ -110,7 +122,10 @@ impl TrustSpec {
         if let Some(other) = from.timestamps {
             root.timestamp_authorities.clone_from(&other.document().timestamp_authorities);
         }
-        self.apply(&mut root)?;
+        match from.roots {
+            Some(pem) => TrustSpec { roots: Some(pem.to_owned()), ..self.clone() }.apply(&mut root)?,
+            None => self.apply(&mut root)?,
+        }
         let trust = TrustMaterial::from_trusted_root(&root).map_err(|e| e.to_string())?;
         Ok(Material { trust, base_id })
     }
@@ -159,15 +174,18 @@ struct From<'a> {
     base: Option<&'a TrustRoot>,
     logs: Option<&'a TrustRoot>,
     timestamps: Option<&'a TrustRoot>,
+    /// PEM of certificate authorities from elsewhere.
+    roots: Option<&'a str>,
 }
 
 impl From<'_> {
     /// Tells these from others: the base's own id where there is nothing else.
     fn id(&self) -> [u8; 32] {
         let id = |root: Option<&TrustRoot>| root.map_or([0; 32], |root| *root.id());
-        match (self.logs, self.timestamps) {
-            (None, None) => id(self.base),
-            _ => sha256(&[id(self.base), id(self.logs), id(self.timestamps)].concat()),
+        let roots = self.roots.map_or([0; 32], |pem| sha256(pem.as_bytes()));
+        match (self.logs, self.timestamps, self.roots) {
+            (None, None, None) => id(self.base),
+            _ => sha256(&[id(self.base), id(self.logs), id(self.timestamps), roots].concat()),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_http::{Http, HttpOptions, Method, Request, Streaming, is_loopback};
-use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OnceCell, OwnedSemaphorePermit};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -15,6 +15,7 @@ use crate::RegistryError;
 use crate::auth::{Credential, Credentials, TokenServer, Tokens, parse_challenges};
 use crate::reference::{DOCKER_HUB, Repository, Tag};
 use crate::remote::RemoteRepository;
+use crate::shared::{Gate, Shared};
 use crate::store::Turn;
 
 pub(crate) const SERVICE: &str = "the registry";
@@ -34,6 +35,8 @@ pub struct RegistryOptions {
     pub token_servers: Vec<(String, String)>,
     /// How many requests to one registry run at once; 8 when not given.
     pub concurrency: Option<usize>,
+    /// The registries, as all clients of the program see them.
+    pub shared: Shared,
 }
 
 /// A client of registries, cheap to clone and to share.
@@ -58,7 +61,7 @@ struct Inner {
 #[derive(Debug)]
 struct Host {
     base: Url,
-    transfers: Arc<Semaphore>,
+    gate: Arc<Gate>,
     /// How it asks who we are, once it did.
     scheme: Mutex<Option<Scheme>>,
     tokens: Mutex<Tokens>,
@@ -156,7 +159,7 @@ impl Registry {
     /// Asks for something in a repository. Error statuses but 401 are answers.
     pub(crate) async fn ask(&self, repository: &Repository, ask: &Ask<'_>) -> Result<Answer, RegistryError> {
         let host = self.host(repository).await?;
-        let permit = Arc::clone(&host.transfers)
+        let permit = Arc::clone(&host.gate.transfers)
             .acquire_owned()
             .await
             .map_err(|_| RegistryError::Usage("this client was closed".into()))?;
@@ -171,7 +174,7 @@ impl Registry {
         let own = url.origin() == host.base.origin();
         let scope = ask.action.scope(repository.path());
         let known = if own { self.authorization(&host, repository, &scope).await? } else { None };
-        let answer = self.send(ask, &url, known.as_ref()).await?;
+        let answer = self.send(&host, ask, &url, known.as_ref()).await?;
         if answer.status() != 401 || !own {
             return Ok(Answer { streaming: answer, permit, url });
         }
@@ -184,7 +187,7 @@ impl Registry {
         let Some(now) = now else {
             return Err(unauthorized(ask.what, repository, "no credential for it was found"));
         };
-        let answer = self.send(ask, &url, Some(&now)).await?;
+        let answer = self.send(&host, ask, &url, Some(&now)).await?;
         if answer.status() == 401 {
             let words = RegistryError::network(
                 ask.what,
@@ -200,12 +203,17 @@ impl Registry {
 
     async fn send(
         &self,
+        host: &Host,
         ask: &Ask<'_>,
         url: &Url,
         authorization: Option<&(&'static str, Zeroizing<String>)>,
     ) -> Result<Streaming, RegistryError> {
         let failed = |e| RegistryError::network(ask.what, e);
         let mut request = Request::new(SERVICE, ask.method.clone(), url).limit(ask.limit);
+        // What the registry gives by an address elsewhere is not the registry.
+        if url.origin() == host.base.origin() {
+            request = request.pausing(&host.gate.pause);
+        }
         if ask.elsewhere {
             request = request.follow_elsewhere();
         }
@@ -234,10 +242,10 @@ impl Registry {
         // One registry that is slow to say how it is spoken to does not hold up the others.
         let cell = Arc::clone(self.inner.hosts.lock().await.entry(name.to_owned()).or_default());
         let host = cell.get_or_try_init(async || {
-            let base = self.base(name).await?;
+            let (base, options) = (self.base(name).await?, &self.inner.options);
             Ok::<_, RegistryError>(Arc::new(Host {
                 base,
-                transfers: Arc::new(Semaphore::new(self.inner.options.concurrency.unwrap_or(8).max(1))),
+                gate: options.shared.gate(name, options.concurrency.unwrap_or(8)),
                 scheme: Mutex::new(None),
                 tokens: Mutex::new(Tokens::default()),
                 credentials: Mutex::new(HashMap::new()),

@@ -27,6 +27,7 @@ pub mod manifest;
 mod reference;
 mod referrers;
 mod remote;
+mod shared;
 mod store;
 pub mod tar;
 
@@ -41,4 +42,5 @@ pub use manifest::Manifest;
 pub use reference::{Name, Reference, Repository, Tag, parse_digest};
 pub use referrers::Written;
 pub use remote::RemoteRepository;
+pub use shared::Shared;
 pub use store::{Linked, Pending, Referrers, ReferrersFrom, Store, Turn};

@@ -5,7 +5,7 @@ mod entries;
 use std::collections::HashSet;
 
 use countersign_bundle::{Bundle, BundleVersion, Content, KeyMaterial, TlogEntry};
-use countersign_crypto::{Digest, PublicKey, Scheme, encoding, sha256};
+use countersign_crypto::{Digest, HashAlgorithm, PublicKey, Scheme, encoding, sha256};
 use countersign_x509::Certificate;
 use jiff::Timestamp;
 
@@ -75,6 +75,14 @@ impl Claimed<'_> {
         match self {
             Self::Certificate { leaf, .. } => Holder::Certificate(leaf.der(), leaf.public_key()),
             Self::Key(key) => Holder::Key(&key.key),
+        }
+    }
+
+    /// The hash that the signature must be over, if one is required.
+    const fn hash(&self) -> Option<HashAlgorithm> {
+        match self {
+            Self::Certificate { .. } => None,
+            Self::Key(key) => key.hash,
         }
     }
 }
@@ -181,9 +189,9 @@ impl<'a> Run<'a> {
     /// what does not fit. The hint alone proves nothing.
     fn choose_key(&self, keys: &'a [SigningKey], hint: &str) -> Result<Claimed<'a>, Failure> {
         let hinted = |key: &PublicKey| encoding::base64_encode(&key.fingerprint()) == hint;
-        let verifies = |key: &PublicKey| {
+        let verifies = |SigningKey { key, hash, .. }: &SigningKey| {
             let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
-            let schemes = signature::schemes(key, logged);
+            let schemes = signature::schemes(key, *hash, logged);
             signature::verify_signature(key, &schemes, &self.bundle.content, self.subject).is_ok()
         };
         // cosign's older forms have no hint. What is signed is in them, so each key can be tried; and where none fits,
@@ -195,7 +203,7 @@ impl<'a> Run<'a> {
             [only] if hinted(&only.key) => Some(only),
             // Only one: the check of the signature itself will tell, unless the hint is of another key.
             [only] if !older && encoding::base64_decode(hint).map_or(true, |h| h.len() != 32) => Some(only),
-            _ => keys.iter().find(|k| verifies(&k.key)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
+            _ => keys.iter().find(|k| verifies(k)).or_else(|| keys.iter().find(|k| hinted(&k.key))),
         };
         if let Some(chosen) = chosen {
             return Ok(Claimed::Key(chosen));
@@ -386,7 +394,7 @@ impl<'a> Run<'a> {
     fn signature(&mut self, claimed: &Claimed<'_>) -> Option<Scheme> {
         let key = claimed.holder().public_key();
         let logged = binding::logged_scheme(&self.bundle.verification_material.tlog_entries);
-        let schemes = signature::schemes(key, logged);
+        let schemes = signature::schemes(key, claimed.hash(), logged);
         match signature::verify_signature(key, &schemes, &self.bundle.content, self.subject) {
             Ok(scheme) => {
                 let expected = format!("a signature by the {} key of the signer", key.key_type());

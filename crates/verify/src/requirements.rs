@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 
 use countersign_bundle::ValidFor;
-use countersign_crypto::PublicKey;
+use countersign_crypto::{HashAlgorithm, PublicKey};
 use countersign_x509::{Certificate, FulcioExtensions};
 use regex::{Regex, RegexBuilder};
 
@@ -195,19 +195,28 @@ impl Identity {
 pub struct SigningKey {
     pub(crate) key: PublicKey,
     pub(crate) valid_for: Option<ValidFor>,
+    pub(crate) hash: Option<HashAlgorithm>,
 }
 
 impl SigningKey {
     /// A key that is valid at any time.
     #[must_use]
     pub const fn new(key: PublicKey) -> Self {
-        Self { key, valid_for: None }
+        Self { key, valid_for: None, hash: None }
     }
 
     /// A key that signs within a time only. Then the time of signing must be known, and lie in it.
     #[must_use]
     pub const fn valid_for(mut self, valid_for: ValidFor) -> Self {
         self.valid_for = Some(valid_for);
+        self
+    }
+
+    /// A key whose signatures are over this hash, instead of the one that goes with it. Of an Ed25519 key there is no
+    /// other.
+    #[must_use]
+    pub const fn over(mut self, hash: HashAlgorithm) -> Self {
+        self.hash = Some(hash);
         self
     }
 }

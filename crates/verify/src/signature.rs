@@ -7,18 +7,22 @@ use countersign_crypto::{HashAlgorithm, KeyType, PublicKey, Scheme};
 use crate::report::Failure;
 use crate::{Reason, Subject};
 
-/// The schemes which a key may have signed with: the log entry's, if it says, else those of the algorithm
-/// registry. An Ed25519 signature says not of itself whether it is over a digest.
-pub(crate) fn schemes(key: &PublicKey, logged: Option<Scheme>) -> Vec<Scheme> {
-    if let Some(scheme) = logged.filter(|s| s.fits(key.key_type())) {
-        return vec![scheme];
-    }
-    match key.key_type() {
-        KeyType::Ed25519 => vec![Scheme::Ed25519ph, Scheme::Ed25519],
-        KeyType::Rsa { .. } => {
-            vec![Scheme::RsaPkcs1(HashAlgorithm::Sha256), Scheme::RsaPss(HashAlgorithm::Sha256)]
+/// The schemes which a key may have signed with: over the hash that is required, if one is; the log entry's, if it
+/// says; else those of the algorithm registry. An Ed25519 signature says not of itself whether it is over a digest.
+pub(crate) fn schemes(key: &PublicKey, hash: Option<HashAlgorithm>, logged: Option<Scheme>) -> Vec<Scheme> {
+    let own = match (key.key_type(), hash) {
+        (KeyType::Ed25519, _) => vec![Scheme::Ed25519ph, Scheme::Ed25519],
+        (KeyType::Rsa { .. }, hash) => {
+            let hash = hash.unwrap_or(HashAlgorithm::Sha256);
+            vec![Scheme::RsaPkcs1(hash), Scheme::RsaPss(hash)]
         }
-        other => vec![other.default_scheme()],
+        (_, Some(hash)) => vec![Scheme::Ecdsa(hash)],
+        (other, None) => vec![other.default_scheme()],
+    };
+    match logged.filter(|scheme| scheme.fits(key.key_type())) {
+        // What a log says does not take the place of what is required.
+        Some(scheme) if hash.is_none() || own.contains(&scheme) => vec![scheme],
+        _ => own,
     }
 }
 

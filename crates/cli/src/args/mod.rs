@@ -1,10 +1,13 @@
 //! Arguments that several commands share.
 
+pub(crate) mod alerts;
 pub(crate) mod authority;
+pub(crate) mod cluster;
 pub(crate) mod identity;
 pub(crate) mod login;
 pub(crate) mod refused;
 pub(crate) mod registry;
+pub(crate) mod reports;
 pub(crate) mod services;
 pub(crate) mod witness;
 

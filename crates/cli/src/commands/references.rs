@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use countersign_client::artifact::read_limited;
+use countersign_kubernetes::scan::read_values;
 use serde_json::Value;
 
 use crate::commands::verify::Verify;
@@ -13,8 +14,6 @@ use crate::out::Terminal;
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 4 << 20;
-/// The most documents in one file of Kubernetes objects.
-const MAX_DOCUMENTS: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct DockerfileCommand {
@@ -222,16 +221,7 @@ fn substituted(text: &str, values: &BTreeMap<String, String>) -> Result<String, 
 /// The images of all containers in YAML documents.
 fn kubernetes(text: &str) -> Result<Vec<String>, String> {
     let mut all = BTreeSet::new();
-    let documents = text.split("\n---").map(|part| part.strip_prefix("---").unwrap_or(part));
-    for (number, document) in documents.enumerate() {
-        if number >= MAX_DOCUMENTS {
-            return Err(format!("more than {MAX_DOCUMENTS} documents"));
-        }
-        if document.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#')) {
-            continue;
-        }
-        let value: Value =
-            serde_saphyr::from_str(document).map_err(|e| format!("document {}: {e}", number + 1))?;
+    for value in read_values(text).map_err(|error| error.to_string())? {
         let mut open = vec![&value];
         while let Some(value) = open.pop() {
             match value {

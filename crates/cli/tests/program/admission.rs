@@ -23,7 +23,7 @@ impl Webhook {
         let mut child = home
             .command(&[&command[..], more].concat())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(home.path("webhook.log")).unwrap())
             .spawn()
             .unwrap();
         let mut bundle = String::new();
@@ -44,13 +44,16 @@ impl Webhook {
     }
 
     async fn admits(&self, image: &str) -> bool {
-        let review = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
-            "uid": "u", "kind": {"group": "", "version": "v1", "kind": "CronJob"}, "namespace": "shop",
-            "operation": "CREATE", "object": {"kind": "CronJob", "metadata": {"name": "a"}, "spec": {"jobTemplate":
-                {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}}}}});
-        let request = self.client().post(format!("{}/mutate?timeout=10s", self.url)).body(review.to_string());
-        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        let (status, answer) = self.ask(&review(image), "10s").await;
+        assert_eq!(status, 200, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
         answer["response"]["allowed"].as_bool().unwrap()
+    }
+
+    async fn ask(&self, review: &Value, timeout: &str) -> (u16, String) {
+        let url = format!("{}/mutate?timeout={timeout}", self.url);
+        let answer = self.client().post(url).body(review.to_string()).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     fn stop(mut self) -> Option<i32> {
@@ -65,6 +68,13 @@ impl Drop for Webhook {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn review(image: &str) -> Value {
+    json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {
+        "uid": "u", "kind": {"group": "", "version": "v1", "kind": "CronJob"}, "namespace": "shop", "operation": "CREATE",
+        "object": {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "a"}, "spec": {"jobTemplate":
+            {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": image}]}}}}}}}})
 }
 
 fn policy(home: &Home, host: &str, key: &str) -> String {
@@ -150,6 +160,9 @@ async fn what_would_not_be_obeyed_is_refused() {
         (&["--timeout", "3s"], "--timeout"),
         (&["--kubeconfig", "x"], "--cluster"),
         (&["--cluster", "--kubeconfig", "none"], "kubeconfig"),
+        (&["--policy-controller-namespace", "x"], "--cluster"),
+        (&["--no-match-policy", "perhaps"], "--no-match-policy"),
+        (&["--max-review-memory", "7"], "--max-review-memory"),
         (&["--policy", "wrong.yaml"], "wrong.yaml"),
         (&["--policy", "nowhere.yaml"], "nowhere.yaml"),
         (&["--trusted-root", "nowhere.json"], "nowhere.json"),
@@ -159,4 +172,103 @@ async fn what_would_not_be_obeyed_is_refused() {
     }
     let (code, _, err) = home.text(&["admission", "serve"]);
     assert!(code == 1 && err.contains("--policy"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exceptions_of_kyverno_hold_in_the_namespaces_that_are_named() {
+    let (fake, home) = bench().await;
+    let unsigned = format!("{}/app:unsigned", fake.host);
+    let pem = std::fs::read_to_string(home.path("cosign.pub")).unwrap();
+    let policy = json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "own"},
+        "spec": {"validationFailureAction": "Enforce", "rules": [{"name": "signed",
+            "match": {"any": [{"resources": {"kinds": ["CronJob"]}}]},
+            "verifyImages": [{"imageReferences": ["*"], "attestors": [{"entries": [{"keys": {"publicKeys": pem}}]}]}]}]}});
+    let exception = json!({"apiVersion": "kyverno.io/v2", "kind": "PolicyException",
+        "metadata": {"name": "late", "namespace": "platform"},
+        "spec": {"exceptions": [{"policyName": "own", "ruleNames": ["signed"]}],
+            "match": {"any": [{"resources": {"kinds": ["CronJob"]}}]}}});
+    std::fs::write(home.path("policies/own.yaml"), format!("{policy}\n---\n{exception}\n")).unwrap();
+    for (more, admitted) in [
+        (&[][..], false),
+        (&["--exception-namespace", "shop"], false),
+        (&["--exception-namespace", "plat*"], true),
+    ] {
+        assert_eq!(Webhook::start(&home, more).admits(&unsigned).await, admitted, "{more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn images_that_no_cluster_image_policy_is_about_are_treated_as_is_said() {
+    let (fake, home) = bench().await;
+    let pem = std::fs::read_to_string(home.path("cosign.pub")).unwrap();
+    let policy = json!({"apiVersion": "policy.sigstore.dev/v1beta1", "kind": "ClusterImagePolicy",
+        "metadata": {"name": "own"}, "spec": {"images": [{"glob": "r.example/**"}],
+            "authorities": [{"key": {"data": pem}}]}});
+    std::fs::write(home.path("policies/own.yaml"), policy.to_string()).unwrap();
+    let other = format!("{}/app:v1", fake.host);
+    for (more, admitted, warned) in [
+        (&[][..], true, false),
+        (&["--no-match-policy", "deny"], false, false),
+        (&["--no-match-policy", "warn"], true, true),
+        (&["--no-match-policy", "allow"], true, false),
+    ] {
+        let (_, answer) = Webhook::start(&home, more).ask(&review(&other), "10s").await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["response"]["allowed"], admitted, "{more:?} {answer}");
+        assert_eq!(answer["response"]["warnings"].is_array(), warned, "{more:?} {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_has_the_form_that_is_asked_for_and_the_name_is_the_services() {
+    let (_fake, home) = bench().await;
+    for (more, json) in [(&[][..], false), (&["--log-format", "json"], true)] {
+        let webhook = Webhook::start(&home, more);
+        assert_eq!(webhook.stop(), Some(0));
+        let log = std::fs::read_to_string(home.path("webhook.log")).unwrap();
+        let line = log.lines().find(|line| line.contains("policies hold")).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(line).is_ok(), json, "{line}");
+    }
+    for (more, host) in [
+        (&[][..], "countersign-admission.countersign.svc"),
+        (&["--name", "gate"], "gate.countersign.svc"),
+        (&["--namespace", "security"], "countersign-admission.security.svc"),
+    ] {
+        let webhook = Webhook::start(&home, more);
+        let address = webhook.url.strip_prefix("https://").unwrap().parse().unwrap();
+        let roots = Certificate::from_pem_bundle(webhook.bundle.as_bytes()).unwrap();
+        let client = Client::builder().no_proxy().tls_certs_only(roots).resolve(host, address);
+        let url = format!("https://{host}:{}/healthz", address.port());
+        assert_eq!(client.build().unwrap().get(url).send().await.unwrap().status(), 200, "{more:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_is_taken_at_once_than_is_said() {
+    let (_fake, home) = bench().await;
+    // A registry that takes connections and says nothing.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    std::fs::write(home.path("policies/own.yaml"), policy(&home, &host, "cosign.pub")).unwrap();
+    let mut large = review(&format!("{host}/app:v1"));
+    large["request"]["object"]["metadata"]["annotations"] = json!({"a": "b".repeat(5 << 20)});
+    for (more, expected) in [
+        (&[][..], (200, "no answer within the time")),
+        (&["--max-reviews", "1"], (200, "--max-reviews")),
+        (&["--max-review-memory", "8"], (503, "--max-review-memory")),
+    ] {
+        let webhook = Webhook::start(&home, more);
+        let waiting = webhook.ask(&large, "20s");
+        let asked = async {
+            // The first is under way when its image is asked for.
+            let _first = silent.accept().await.unwrap();
+            webhook.ask(&large, "1s").await
+        };
+        tokio::pin!(waiting);
+        let (status, answer) = tokio::select! {
+            answer = &mut waiting => panic!("the first has no answer yet: {answer:?}"),
+            answered = asked => answered,
+        };
+        assert!((status, answer.contains(expected.1)) == (expected.0, true), "{more:?} {status} {answer}");
+    }
 }

@@ -10,6 +10,10 @@
 )]
 
 mod admission;
+#[path = "../../../kubernetes/tests/cluster/api_server.rs"]
+#[expect(dead_code, reason = "shared with the tests of the client of clusters, which need more of it")]
+mod api_server;
+mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
@@ -28,3 +32,4 @@ mod scan;
 mod signing;
 mod support;
 mod tools;
+mod watch;

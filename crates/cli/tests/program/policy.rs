@@ -212,14 +212,117 @@ async fn kyvernos_tests_run_as_they_are() {
         assert_eq!(code, 2, "{resource} {result}: {out}{err}");
     }
     for (resource, result, told) in
-        [("missing", "pass", "which is none"), ("good", "warn", "unknown variant"), ("good", "", "result")]
+        [("missing", "pass", "which is none"), ("good", "perhaps", "unknown variant"), ("good", "", "result")]
     {
         let (code, out, err) = expect(&[(resource, result)]);
         assert!(code == 1 && err.contains(told), "{resource} {result}: {out}{err}");
     }
-    write("kyverno-test.yaml", "policies: []\nresources: []\nresults: []\nvariables: values.yaml\n");
-    let (code, _, err) = home.text(&["policy", "test", "tests", "--trusted-root", "trust.json"]);
-    assert!(code == 1 && err.contains("variables"), "{err}");
+    // Beside resources: values, who asks, what the object is afterwards.
+    let run = |result: &str, more: &str| {
+        let text = format!(
+            "policies: [policy.yaml]\nresources: [resources.yaml]\nresults: [{{policy: signed, {result}}}]\n{more}"
+        );
+        write("kyverno-test.yaml", &text);
+        home.text(&["policy", "test", "tests", "--trusted-root", "trust.json"])
+    };
+    write(
+        "values.yaml",
+        "apiVersion: cli.kyverno.io/v1alpha1\nkind: Value\nmetadata: {name: values}\n\
+         namespaceSelector: [{name: nowhere, labels: {tier: prod}}]\n\
+         policies: [{name: signed, resources: [{name: bad, values: {request.operation: DELETE}}]}]\n",
+    );
+    let values = "variables: values.yaml\n";
+    let selector = "values: {namespaceSelector: [{name: nowhere, labels: {tier: prod}}]}\n";
+    for (result, more, code) in [
+        ("resources: [lost], result: pass", values, 0),
+        ("resources: [lost], result: pass", selector, 0),
+        ("resources: [lost], result: pass", "", 2),
+        ("resources: [bad], result: skip", values, 0),
+        ("resources: [bad], result: skip", selector, 2),
+        ("resourceSpecs: [{kind: Pod, namespace: prod, name: good}], result: pass", "", 0),
+        ("resourceSpecs: [{kind: Pod, namespace: test, name: good}], result: pass", "", 1),
+        ("resources: [good], result: pass", "jsonPayload: {a: 1}\n", 1),
+        ("resources: [good], result: pass, generatedResource: made.yaml", "", 1),
+        ("resources: [good], result: pass", "values: {globalValues: {imageData.x: y}}\n", 1),
+        ("resources: [good], result: pass", "variables: not-there.yaml\n", 1),
+    ] {
+        let (found, out, err) = run(result, more);
+        assert_eq!(found, code, "{result} {more}: {out}{err}");
+    }
+    // What the object is after it was pinned.
+    write("patched.yaml", &pod("good", "prod", "v1"));
+    let patched = "resources: [good], result: pass, patchedResources: patched.yaml";
+    let (code, out, _) = run(patched, "");
+    assert!(code == 2 && out.contains("the patched resource: spec.containers[0].image"), "{out}");
+    let pinned = out.rsplit_once("found \"").unwrap().1.split('"').next().unwrap().to_owned();
+    assert!(pinned.contains(":v1@sha256:"), "{pinned}");
+    let annotated = pod("good", "prod", &pinned[pinned.find(":v1").unwrap() + 1..])
+        .replace("namespace: prod}", "namespace: prod, annotations: {kyverno.io/verify-images: yes}}");
+    write("patched.yaml", &annotated);
+    let (code, out, err) = run(patched, "");
+    assert_eq!(code, 0, "{out}{err}");
+    write("patched.yaml", &pod("other", "prod", "v1"));
+    assert_eq!(run(patched, "").0, 1, "no such object");
+    // A failure that is not scored is a warning; who asks decides what a policy is about; a ConfigMap's data may be a value.
+    let policy = std::fs::read_to_string(home.path("tests/policy.yaml")).unwrap();
+    let unscored = policy
+        .replace("{name: signed}", "{name: signed, annotations: {policies.kyverno.io/scored: \"false\"}}");
+    write("policy.yaml", &unscored);
+    assert_eq!(run("resources: [bad], result: warn", "").0, 0);
+    assert_eq!(run("resources: [bad], result: fail", "").0, 2);
+    let of_users = policy.replace(
+        "{resources: {kinds: [Pod],",
+        "{subjects: [{kind: User, name: ci}], resources: {kinds: [Pod],",
+    );
+    write("policy.yaml", &of_users);
+    write(
+        "user.yaml",
+        "apiVersion: cli.kyverno.io/v1alpha1\nkind: UserInfo\nuserInfo: {username: ci, groups: [a]}\nclusterRoles: [b]\n",
+    );
+    assert_eq!(run("resources: [bad], result: fail", "userinfo: user.yaml\n").0, 0);
+    assert_eq!(run("resources: [bad], result: skip", "").0, 0);
+    let named = policy
+        .replace(&format!("[\"{host}/*\"]"), "[\"{{ images.data.ours }}\"]")
+        .replace(
+            "  - name: check\n",
+            "  - name: check\n    context: [{name: images, configMap: {name: images, namespace: default}}]\n",
+        )
+        .replace("images.data", "names.data")
+        .replace("{name: images, configMap", "{name: names, configMap");
+    write("policy.yaml", &named);
+    let ours = format!("values: {{globalValues: {{names.data.ours: \"{host}/*\"}}}}\n");
+    assert_eq!(run("rule: check, resources: [bad], result: fail", &ours).0, 0);
+    assert_eq!(run("rule: check, resources: [bad], result: error", "").0, 0, "the ConfigMap is not there");
+}
+
+#[test]
+fn policies_in_cel_and_of_policy_controller_are_written_in_our_own() {
+    let home = Home::new();
+    let identity = "{issuer: \"https://idp.acme.example\", subject: release@acme.example}";
+    let in_cel = format!(
+        "apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: {{name: signed}}\nspec:\n  \
+         matchConstraints: {{resourceRules: [{{apiGroups: [\"\"], apiVersions: [v1], operations: [CREATE, UPDATE], resources: [pods]}}]}}\n  \
+         matchImageReferences: [{{glob: \"ghcr.io/acme/*\"}}]\n  \
+         attestors: [{{name: ci, cosign: {{keyless: {{identities: [{identity}]}}, ctlog: {{url: \"https://log.acme.example\"}}}}}}]\n  \
+         validations: [{{expression: \"images.containers.map(i, verifyImageSignatures(i, [attestors.ci])).all(n, n > 0)\"}}]\n"
+    );
+    let of_controller = format!(
+        "apiVersion: policy.sigstore.dev/v1beta1\nkind: ClusterImagePolicy\nmetadata: {{name: signed}}\nspec:\n  \
+         images: [{{glob: \"ghcr.io/acme/**\"}}]\n  mode: warn\n  \
+         authorities: [{{keyless: {{identities: [{identity}]}}, ctlog: {{url: \"https://log.acme.example\"}}}}]\n"
+    );
+    for (name, text) in [("cel", in_cel), ("controller", of_controller)] {
+        let file = format!("{name}.yaml");
+        std::fs::write(home.path(&file), text).unwrap();
+        let own = home.good(&["policy", "convert", &file]);
+        golden(&format!("policy-convert-{name}.txt"), &own);
+        std::fs::write(home.path("own.yaml"), &own).unwrap();
+        assert_eq!(home.text(&["policy", "lint", "own.yaml"]).0, 0);
+        let words = |file: &str| {
+            home.good(&["policy", "explain", file]).lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(words(&file), words("own.yaml"), "and is told in the same words");
+    }
 }
 
 #[test]
@@ -258,4 +361,66 @@ fn policies_of_other_languages_are_written_in_our_own() {
     assert!(err.contains("ClusterPolicy/signed: spec.rules[0].context"), "{err}");
     let told = home.good(&["policy", "explain", "context.yaml"]);
     assert!(told.contains("evaluated as it is"), "{told}");
+}
+
+/// A TrustRoot object of this form.
+fn trust_root(spec: &Value) -> String {
+    serde_json::json!({"apiVersion": "policy.sigstore.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "own"},
+        "spec": spec})
+    .to_string()
+}
+
+/// The first root of a repository that nobody serves.
+fn tuf_root() -> String {
+    use countersign_crypto::{KeyPair, KeyType, Signer};
+    use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles, TargetFile};
+    let key = || -> std::sync::Arc<dyn Signer> {
+        std::sync::Arc::new(KeyPair::generate(KeyType::EcdsaP256).unwrap())
+    };
+    let (folder, ring) = (tempfile::tempdir().unwrap(), [key(), key()]);
+    let roles = Roles::offline_and_online(Role::single(ring[0].public_key()), ring[1].public_key());
+    let targets = [TargetFile::new("trusted_root.json", TRUSTS_NOBODY)];
+    let now = countersign_clock::Timestamp::UNIX_EPOCH;
+    Repository::create(folder.path(), &roles, Lifetimes::default(), &ring, &targets, now).unwrap();
+    std::fs::read_to_string(folder.path().join("1.root.json")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trust_root_beside_a_policy_is_used_by_its_name_and_one_that_cannot_be_had_is_no_empty_one() {
+    let (fake, home) = bench().await;
+    let image = format!("{}/app:v1", fake.host);
+    let more = format!("  trust: {{root: own}}\n{}", by_key(&home, "cosign.pub"));
+    let own = policy("own", &fake.host, &more);
+    let (code, _, err) = verify(&home, &own, &image, &[]);
+    assert!(code == 6 && err.contains("there is no trust root \"own\""), "{code} {err}");
+    let here = trust_root(&serde_json::json!({"trustedRootJSON": TRUSTS_NOBODY}));
+    assert_eq!(verify(&home, &format!("{own}---\n{here}\n"), &image, &[]).0, 0);
+
+    let mirror = "http://127.0.0.1:1";
+    let remote = trust_root(&serde_json::json!({"remote": {"mirror": mirror, "root": tuf_root()}}));
+    let (code, _, err) = verify(&home, &format!("{own}---\n{remote}\n"), &image, &[]);
+    assert!(code == 6 && err.contains(mirror) && err.contains("the last try"), "{code} {err}");
+    let (code, out, _) = home.text(&["policy", "lint", "policy.yaml"]);
+    assert!(code == 0 && out.contains(mirror) && out.contains("(trust_root_is_fetched)"), "{out}");
+}
+
+#[test]
+fn policy_controllers_settings_are_linted() {
+    let home = Home::new();
+    let settings = |data: &str| {
+        let text = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: config-policy-controller}}\ndata: {data}\n"
+        );
+        std::fs::write(home.path("map.yaml"), text).unwrap();
+        let (code, out, _) = home.text(&["policy", "lint", "map.yaml"]);
+        (code, out)
+    };
+    assert_eq!(
+        settings("{no-match-policy: warn, fail-on-empty-authorities: \"true\"}"),
+        (0, "0 policies, 0 errors, 0 remarks\n".into())
+    );
+    let (code, out) = settings("{no-match-policy: alow}");
+    assert!(code == 1 && out.contains("expected deny, warn or allow"), "{out}");
+    let (code, out) = settings("{no-match-policy: allow, fail-on-empty-authorities: \"false\"}");
+    assert!(code == 0 && out.contains("no_match_allows") && out.contains("authorities_are_needed"), "{out}");
 }

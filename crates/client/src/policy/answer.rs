@@ -1,30 +1,31 @@
 //! The answers to the questions of policies, each from where it is to be had.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign_crypto::PublicKey;
 use countersign_keys::{KeyRef, load_public_key};
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{
-    Access, Answer, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Memo, ObjectName,
-    Question, TrustRoot,
+    Access, Answer, AttachedQuestion, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Memo,
+    ObjectName, Question, TrustRoot,
 };
-use countersign_registry::auth::DockerConfig;
-use countersign_registry::evidence::{Search, discover};
+use countersign_registry::evidence::{Search, attached, discover};
 use countersign_registry::manifest::Kind;
-use countersign_registry::{Reference, Registry, RegistryError, RegistryOptions, Store as _};
+use countersign_registry::{Reference, RegistryOptions, Store as _};
+use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::cluster::Cluster;
+use super::cluster::{Cluster, SecretData};
 use super::flight::{Answered, Flights};
+use super::registries::{Client, Registries};
+use super::trust_objects::{TrustObjects, TrustTrouble};
 
 /// The largest configuration of an image that is read, in bytes.
 const MAX_CONFIG: u64 = 8 << 20;
-/// How long credentials of one kind of access are used before secrets are read again.
-const ACCESS_KEPT: Duration = Duration::from_secs(60);
-/// The most kinds of access whose credentials are kept.
-const MAX_ACCESSES: usize = 1000;
+/// The most answers that are kept.
+const ANSWERS: usize = 50_000;
 /// How many judgements are kept.
 const JUDGEMENTS: usize = 20_000;
 
@@ -42,25 +43,52 @@ pub struct SourceOptions {
 /// Answers the questions of policies, and keeps what may be kept: what lies under a digest, but never what a tag names.
 #[derive(Debug)]
 pub struct Source {
-    options: SourceOptions,
-    flights: Flights,
+    cluster: Arc<dyn Cluster>,
+    /// The namespace in which this runs.
+    namespace: Option<String>,
+    flights: Flights<Question, Answer>,
     memo: Memo,
-    registries: Mutex<HashMap<Arc<Access>, (Instant, Registry)>>,
+    registries: Registries,
     trust: Mutex<BTreeMap<Option<String>, Arc<TrustRoot>>>,
+    objects: TrustObjects,
 }
 
 impl Source {
     /// A source with these options.
     #[must_use]
     pub fn new(options: SourceOptions) -> Self {
-        let trust = Mutex::new(options.trust.clone());
+        let SourceOptions { registry, cluster, trust } = options;
         Self {
-            options,
-            flights: Flights::default(),
+            cluster,
+            namespace: None,
+            flights: Flights::new(ANSWERS),
             memo: Memo::new(JUDGEMENTS),
-            registries: Mutex::default(),
-            trust,
+            objects: TrustObjects::new(&registry.http),
+            registries: Registries::new(registry),
+            trust: Mutex::new(trust),
         }
+    }
+
+    /// The same, which knows the namespace in which it runs: that of the secrets which policies name without one.
+    #[must_use]
+    pub fn in_namespace(self, namespace: impl Into<String>) -> Self {
+        Self { namespace: Some(namespace.into()), ..self }
+    }
+
+    /// Puts other `TrustRoot` objects into the place of those that are there. They go before trust roots of the same name.
+    pub fn set_trust_objects(&self, objects: Vec<TrustRootObject>) {
+        self.objects.set(objects);
+    }
+
+    /// Fetches the trust roots that are in a repository elsewhere, as far as that is due, and tells which objects cannot
+    /// be used. Until this was called, those elsewhere could not be had.
+    pub async fn fetch_trust_roots(&self, now: Timestamp) -> Vec<TrustTrouble> {
+        self.objects.fetch(now).await
+    }
+
+    /// Waits until [`Source::fetch_trust_roots`] may have something to do or to tell.
+    pub async fn trust_roots_due(&self) {
+        self.objects.due().await;
     }
 
     /// Puts other trust roots into the place of those that are there.
@@ -76,28 +104,36 @@ impl Source {
         self.flights.forget(question);
     }
 
-    /// The answer to a question.
-    pub(super) async fn answer(&self, question: &Question) -> Answered {
+    /// The answer to a question, not older than `since`.
+    pub(super) async fn answer(
+        &self,
+        question: &Question,
+        since: Option<Instant>,
+        now: Timestamp,
+    ) -> Answered<Answer> {
         if let Question::Trust(name) = question {
-            return Answered { answer: self.trust(name), cached: false };
+            return Answered { answer: self.trust(name, now), cached: false };
         }
-        self.flights.answer(question, kept_for, async || self.fetch(question).await).await
+        self.flights.answer(question, since, kept_for, async || self.fetch(question).await).await
     }
 
     async fn fetch(&self, question: &Question) -> Result<Answer, CouldNot> {
         match question {
             Question::Digest { image, access } => {
-                let repository = self.registry(access).await?.repository(image.repository());
-                Ok(Answer::Digest(repository.resolve(&image.name()).await.map_err(|e| could_not(&e))?.digest))
+                let client = self.client(access).await?;
+                let resolved = client.registry.repository(image.repository()).resolve(&image.name()).await;
+                Ok(Answer::Digest(resolved.map_err(|e| client.could_not(&e))?.digest))
             }
             Question::Evidence(of) => self.evidence(of).await,
+            Question::Attached(of) => self.attached(of).await,
             Question::Image { image, access } => self.image(image, access).await,
             Question::Keys(reference) => self.keys(reference).await,
+            Question::Certificates(reference) => self.certificates(reference).await,
             Question::ConfigMap(name) => {
-                Ok(Answer::ConfigMap(Arc::new(self.options.cluster.config_map(name).await?)))
+                Ok(Answer::ConfigMap(Arc::new(self.cluster.config_map(name).await?)))
             }
             Question::Namespace(name) => {
-                Ok(Answer::Labels(Arc::new(self.options.cluster.namespace_labels(name).await?)))
+                Ok(Answer::Labels(Arc::new(self.cluster.namespace_labels(name).await?)))
             }
             other => {
                 Err(CouldNot::new(CouldNotReason::Unsupported, format!("{other}: nobody here can tell")))
@@ -105,7 +141,10 @@ impl Source {
         }
     }
 
-    fn trust(&self, name: &Option<String>) -> Result<Answer, CouldNot> {
+    fn trust(&self, name: &Option<String>, now: Timestamp) -> Result<Answer, CouldNot> {
+        if let Some(answer) = name.as_deref().and_then(|name| self.objects.answer(name, now)) {
+            return answer.map(Answer::Trust);
+        }
         let known = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(name).cloned().map(Answer::Trust).ok_or_else(|| {
             let text = match name {
@@ -114,7 +153,13 @@ impl Source {
                 }
                 Some(name) => format!(
                     "there is no trust root \"{name}\"; known are: {}",
-                    known.keys().flatten().cloned().collect::<Vec<_>>().join(", ")
+                    known
+                        .keys()
+                        .flatten()
+                        .cloned()
+                        .chain(self.objects.names())
+                        .collect::<Vec<_>>()
+                        .join(", ")
                 ),
             };
             CouldNot::new(CouldNotReason::NotFound, text)
@@ -122,23 +167,37 @@ impl Source {
     }
 
     async fn evidence(&self, of: &EvidenceQuestion) -> Result<Answer, CouldNot> {
-        let repository = self.registry(&of.access).await?.repository(&of.repository);
-        let search =
-            Search { predicate_types: of.predicate_types.clone(), ..Search::of(of.forms.iter().copied()) };
-        let found = discover(&repository, &of.image, &search).await.map_err(|e| could_not(&e))?;
+        let client = self.client(&of.access).await?;
+        let repository = client.registry.repository(&of.repository);
+        let search = Search {
+            predicate_types: of.predicate_types.clone(),
+            tag_prefix: of.tag_prefix.clone(),
+            ..Search::of(of.forms.iter().copied())
+        };
+        let found = discover(&repository, &of.image, &search).await.map_err(|e| client.could_not(&e))?;
         Ok(Answer::Evidence(Arc::new(Evidence::new(found))))
     }
 
+    async fn attached(&self, of: &AttachedQuestion) -> Result<Answer, CouldNot> {
+        let client = self.client(&of.access).await?;
+        let repository = client.registry.repository(&of.repository);
+        let found = attached(&repository, &of.image, &of.artifact_type).await;
+        let found = found.map_err(|e| client.could_not(&e))?;
+        Ok(Answer::Attached(Arc::new(found)))
+    }
+
     async fn image(&self, image: &Reference, access: &Arc<Access>) -> Result<Answer, CouldNot> {
-        let repository = self.registry(access).await?.repository(image.repository());
-        let manifest = repository.fetch(&image.name()).await.map_err(|e| could_not(&e))?;
+        let client = self.client(access).await?;
+        let repository = client.registry.repository(image.repository());
+        let manifest = repository.fetch(&image.name()).await.map_err(|e| client.could_not(&e))?;
         let json = |what: &str, bytes: &[u8]| {
             serde_json::from_slice(bytes)
                 .map_err(|e| CouldNot::new(CouldNotReason::Unusable, format!("{what} of {image}: {e}")))
         };
         let config = match &manifest.kind {
             Kind::Image(inside) => {
-                let bytes = repository.blob(&inside.config, MAX_CONFIG).await.map_err(|e| could_not(&e))?;
+                let bytes =
+                    repository.blob(&inside.config, MAX_CONFIG).await.map_err(|e| client.could_not(&e))?;
                 Some(json("the configuration", &bytes)?)
             }
             _ => None,
@@ -155,13 +214,18 @@ impl Source {
         let unusable = |detail: String| {
             CouldNot::new(CouldNotReason::Unusable, format!("the public key {reference}: {detail}"))
         };
-        let key = match reference.strip_prefix("k8s://").and_then(|rest| rest.split_once('/')) {
-            Some((namespace, name)) => {
-                let name = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-                let data = self.options.cluster.secret(&name).await?;
+        let key = match secret_name(reference) {
+            Some(name) => {
+                let data = self.cluster.secret(&name).await?;
                 let pem = data
                     .get("cosign.pub")
-                    .ok_or_else(|| unusable("the secret has no \"cosign.pub\"".into()))?;
+                    .map(|pem| pem.as_slice())
+                    .or_else(|| only(&data))
+                    .ok_or_else(|| {
+                        unusable(
+                            "expected \"cosign.pub\" or one entry alone in the secret, found neither".into(),
+                        )
+                    })?;
                 PublicKey::from_pem(&String::from_utf8_lossy(pem)).map_err(|e| unusable(e.to_string()))?
             }
             None => {
@@ -182,46 +246,34 @@ impl Source {
         Ok(Answer::Keys(Arc::new(vec![key])))
     }
 
-    /// A client of registries with the credentials of an access.
-    async fn registry(&self, access: &Arc<Access>) -> Result<Registry, CouldNot> {
-        {
-            let kept = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some((_, registry)) = kept.get(access).filter(|(at, _)| at.elapsed() < ACCESS_KEPT) {
-                return Ok(registry.clone());
-            }
-        }
-        let cluster = &self.options.cluster;
-        let mut secrets = access.secrets.clone();
-        for account in &access.service_accounts {
-            secrets.extend(cluster.pull_secrets(account).await?);
-        }
-        let mut options = self.options.registry.clone();
-        options.http.allow_plain_http |= access.insecure;
-        for name in &secrets {
-            let data = cluster.secret(name).await?;
-            let config = [".dockerconfigjson", ".dockercfg"]
-                .iter()
-                .find_map(|key| data.get(*key))
-                .ok_or_else(|| {
-                    let text = format!(
-                        "the secret {name}: expected a pull secret with \".dockerconfigjson\", found none"
-                    );
-                    CouldNot::new(CouldNotReason::Unusable, text)
-                })?;
-            let config = DockerConfig::from_pull_secret(config).map_err(|e| could_not(&e))?;
-            options.credentials = options.credentials.with_config(config);
-        }
-        let registry = Registry::new(options);
-        let mut kept = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_ACCESSES {
-            kept.retain(|_, (at, _)| at.elapsed() < ACCESS_KEPT);
-            if kept.len() >= MAX_ACCESSES {
-                kept.clear();
-            }
-        }
-        kept.insert(access.clone(), (Instant::now(), registry.clone()));
-        Ok(registry)
+    async fn certificates(&self, reference: &str) -> Result<Answer, CouldNot> {
+        let unusable = |detail: &str| {
+            CouldNot::new(CouldNotReason::Unusable, format!("the certificates {reference}: {detail}"))
+        };
+        let name = secret_name(reference).ok_or_else(|| unusable("expected k8s://namespace/secret"))?;
+        let data = self.cluster.secret(&name).await?;
+        let pem =
+            only(&data).ok_or_else(|| unusable("expected one entry in the secret, found none or several"))?;
+        let text = std::str::from_utf8(pem).map_err(|_| unusable("expected PEM, found other bytes"))?;
+        Ok(Answer::Certificates(Arc::new(text.to_owned())))
     }
+
+    /// A client of registries with the credentials of an access.
+    async fn client(&self, access: &Arc<Access>) -> Result<Arc<Client>, CouldNot> {
+        self.registries.client(access, &*self.cluster, self.namespace.as_deref()).await
+    }
+}
+
+/// The Secret of `k8s://namespace/name`.
+fn secret_name(reference: &str) -> Option<ObjectName> {
+    let (namespace, name) = reference.strip_prefix("k8s://")?.split_once('/')?;
+    Some(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+/// The one entry of a Secret, whatever it is called.
+fn only(data: &SecretData) -> Option<&[u8]> {
+    let mut values = data.values();
+    values.next().filter(|_| values.next().is_none()).map(|bytes| bytes.as_slice())
 }
 
 /// How long an answer is kept. What a tag names is never kept: it is resolved for each request.
@@ -231,23 +283,12 @@ fn kept_for(question: &Question, answer: &Result<Answer, CouldNot>) -> Duration 
         // Long enough that a rollout in front of a broken registry does not break it more.
         (_, Err(_)) => 3,
         (Question::Evidence(_), Ok(Answer::Evidence(evidence))) if evidence.found().is_empty() => 5,
-        (Question::Evidence(_), Ok(_)) => 600,
+        (Question::Attached(_), Ok(Answer::Attached(found))) if found.is_empty() => 5,
+        (Question::Evidence(_) | Question::Attached(_), Ok(_)) => 600,
         // What lies under a digest stays what it is.
         (Question::Image { .. }, Ok(_)) => 3600,
-        (Question::Keys(_), Ok(_)) => 60,
+        (Question::Keys(_) | Question::Certificates(_), Ok(_)) => 60,
         (_, Ok(_)) => 0,
     };
     Duration::from_secs(seconds)
-}
-
-/// A registry's error as an answer.
-fn could_not(error: &RegistryError) -> CouldNot {
-    let reason = match error {
-        RegistryError::NotFound { .. } => CouldNotReason::NotFound,
-        RegistryError::Unauthorized { .. } | RegistryError::Forbidden { .. } => CouldNotReason::Unauthorized,
-        RegistryError::TooManyRequests { .. } => CouldNotReason::TooManyRequests,
-        RegistryError::Unreachable { .. } => CouldNotReason::Unreachable,
-        _ => CouldNotReason::Unusable,
-    };
-    CouldNot::new(reason, error.to_string())
 }

@@ -1,74 +1,93 @@
 //! Answers that are kept for a while, and equal questions that are answered once.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countersign_policy::{Answer, CouldNot, Question};
+use countersign_policy::CouldNot;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-/// The most answers that are kept.
-const CAPACITY: usize = 50_000;
+/// An answer, when it was asked for and when it came.
+#[derive(Debug, Clone)]
+struct Kept<A> {
+    asked: Instant,
+    came: Instant,
+    answer: Result<A, CouldNot>,
+}
 
-type Cell = Arc<OnceCell<(Instant, Result<Answer, CouldNot>)>>;
+type Cell<A> = Arc<OnceCell<Kept<A>>>;
+
+/// How long an answer is kept.
+type KeptFor<Q, A> = fn(&Q, &Result<A, CouldNot>) -> Duration;
 
 /// An answer, and whether it was there before the question.
 #[derive(Debug, Clone)]
-pub(super) struct Answered {
-    pub(super) answer: Result<Answer, CouldNot>,
+pub(super) struct Answered<A> {
+    pub(super) answer: Result<A, CouldNot>,
     pub(super) cached: bool,
 }
 
 /// Answers that are kept, or on their way.
-#[derive(Debug, Default)]
-pub(super) struct Flights {
-    cells: Mutex<HashMap<Question, Cell>>,
+#[derive(Debug)]
+pub(super) struct Flights<Q, A> {
+    cells: Mutex<HashMap<Q, Cell<A>>>,
+    /// The most answers that are kept.
+    capacity: usize,
 }
 
-impl Flights {
+impl<Q: Clone + Eq + Hash, A: Clone> Flights<Q, A> {
+    /// Keeps up to so many.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { cells: Mutex::default(), capacity }
+    }
+
     /// The kept answer, the answer that somebody waits for already, or a new one. When whoever waits for a new one goes
-    /// away, the next in line fetches it.
+    /// away, the next in line fetches it. With `since`, an answer that was asked for before is not enough; that there was
+    /// none is, for as long as it is kept.
     pub(super) async fn answer<F>(
         &self,
-        question: &Question,
-        kept_for: fn(&Question, &Result<Answer, CouldNot>) -> Duration,
+        question: &Q,
+        since: Option<Instant>,
+        kept_for: KeptFor<Q, A>,
         fetch: F,
-    ) -> Answered
+    ) -> Answered<A>
     where
-        F: AsyncFnOnce() -> Result<Answer, CouldNot>,
+        F: AsyncFnOnce() -> Result<A, CouldNot>,
     {
         let asked = Instant::now();
-        let cell = self.cell(question, kept_for);
-        let (at, answer) = cell
+        let cell = self.cell(question, since, kept_for);
+        let Kept { came, answer, .. } = cell
             .get_or_init(|| async {
+                let asked = Instant::now();
                 let answer = fetch().await;
-                (Instant::now(), answer)
+                Kept { asked, came: Instant::now(), answer }
             })
             .await
             .clone();
         if kept_for(question, &answer).is_zero() {
             self.remove(question, &cell);
         }
-        Answered { answer, cached: at < asked }
+        Answered { answer, cached: came < asked }
     }
 
-    fn cell(
-        &self,
-        question: &Question,
-        kept_for: fn(&Question, &Result<Answer, CouldNot>) -> Duration,
-    ) -> Cell {
-        let old =
-            |cell: &Cell| cell.get().is_some_and(|(at, answer)| at.elapsed() >= kept_for(question, answer));
+    fn cell(&self, question: &Q, since: Option<Instant>, kept_for: KeptFor<Q, A>) -> Cell<A> {
+        let old = |cell: &Cell<A>| {
+            cell.get().is_some_and(|kept| {
+                kept.came.elapsed() >= kept_for(question, &kept.answer)
+                    || (kept.answer.is_ok() && since.is_some_and(|since| kept.asked < since))
+            })
+        };
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(cell) = cells.get(question).filter(|cell| !old(cell)) {
             return cell.clone();
         }
-        if cells.len() >= CAPACITY {
+        if cells.len() >= self.capacity {
             cells.retain(|question, cell| {
-                cell.get().is_none_or(|(at, answer)| at.elapsed() < kept_for(question, answer))
+                cell.get().is_none_or(|kept| kept.came.elapsed() < kept_for(question, &kept.answer))
             });
-            if cells.len() >= CAPACITY {
+            if cells.len() >= self.capacity {
                 cells.clear();
             }
         }
@@ -77,7 +96,7 @@ impl Flights {
         cell
     }
 
-    fn remove(&self, question: &Question, cell: &Cell) {
+    fn remove(&self, question: &Q, cell: &Cell<A>) {
         let mut cells = self.cells.lock().unwrap_or_else(PoisonError::into_inner);
         if cells.get(question).is_some_and(|kept| Arc::ptr_eq(kept, cell)) {
             cells.remove(question);
@@ -85,7 +104,7 @@ impl Flights {
     }
 
     /// Forgets an answer.
-    pub(super) fn forget(&self, question: &Question) {
+    pub(super) fn forget(&self, question: &Q) {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).remove(question);
     }
 }

@@ -3,6 +3,8 @@
 mod answer;
 mod cluster;
 mod flight;
+mod registries;
+mod trust_objects;
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tokio::time::Instant;
 
 pub use answer::{Source, SourceOptions};
 pub use cluster::{Cluster, NoCluster, SecretData, Told};
+pub use trust_objects::TrustTrouble;
 
 /// The most rounds of questions in one evaluation: an image is resolved, then its evidence is asked for in up to three
 /// parts, then what a condition names. More is a policy that does not end.
@@ -52,59 +55,147 @@ pub async fn decide(
     clock: &dyn Clock,
     budget: Duration,
 ) -> Decision {
-    let deadline = Instant::now() + budget;
-    let mut known = Answers { answers: HashMap::new(), memo: source.memo() };
-    let mut stale = HashSet::new();
-    let decision = rounds(policies, request, source, clock, deadline, &mut known, &mut stale).await;
-    if decision.admits() || stale.is_empty() || Instant::now() >= deadline {
-        return decision;
-    }
-    for question in stale.drain() {
-        source.forget(&question);
-        known.answers.remove(&question);
-    }
-    rounds(policies, request, source, clock, deadline, &mut known, &mut stale).await
+    Deciding::new(policies, request, source, clock, budget).decide().await
 }
 
-async fn rounds(
+/// The same for somebody who waits for the answer: the shortest time that a policy names which is about the request ends
+/// it too.
+pub async fn decide_in_time(
     policies: &PolicySet,
     request: &Request,
     source: &Source,
     clock: &dyn Clock,
-    deadline: Instant,
-    known: &mut Answers<'_>,
-    stale: &mut HashSet<Question>,
+    budget: Duration,
 ) -> Decision {
-    let mut round = 0;
-    loop {
-        let open = match policies.evaluate(request, known, clock.now()) {
-            Ok(decision) => return decision,
-            Err(open) => open,
-        };
-        let too_many = round >= MAX_ROUNDS || known.answers.len() + open.len() > MAX_QUESTIONS;
-        let answered = join_all(open.into_iter().map(|question| async move {
-            let answer = if too_many {
-                let text = format!("{question}: the policies ask more than {MAX_QUESTIONS} questions, or in more than {MAX_ROUNDS} rounds");
-                Err(CouldNot::new(CouldNotReason::Unsupported, text))
-            } else {
-                match tokio::time::timeout_at(deadline, source.answer(&question)).await {
-                    Ok(answered) => return (question, answered.answer, answered.cached),
-                    Err(_) => Err(CouldNot::new(
-                        CouldNotReason::Unreachable,
-                        format!("{question}: no answer within the time that an evaluation has"),
-                    )),
-                }
-            };
-            (question, answer, false)
-        }))
-        .await;
-        for (question, answer, cached) in answered {
-            // An error that is kept spares the registry; it is no evidence that could have changed.
-            if cached && answer.is_ok() && matches!(question, Question::Evidence(_)) {
-                stale.insert(question.clone());
-            }
-            known.answers.insert(question, answer);
+    Deciding::new(policies, request, source, clock, budget).in_time().decide().await
+}
+
+/// As [`decide`], by what is so now: no answer counts that is from before `since`. Several evaluations with the same
+/// `since` share what they ask for.
+pub async fn decide_anew(
+    policies: &PolicySet,
+    request: &Request,
+    source: &Source,
+    clock: &dyn Clock,
+    budget: Duration,
+    since: Instant,
+) -> Decision {
+    Deciding::new(policies, request, source, clock, budget).since(since).decide().await
+}
+
+/// One evaluation, and how it is driven. [`decide`] and its like are the usual ways.
+pub struct Deciding<'a> {
+    policies: &'a PolicySet,
+    request: &'a Request,
+    source: &'a Source,
+    clock: &'a dyn Clock,
+    began: Instant,
+    deadline: Instant,
+    /// Whether the times that policies name count.
+    obeys: bool,
+    /// Answers from before this do not count.
+    since: Option<Instant>,
+}
+
+impl std::fmt::Debug for Deciding<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { request, obeys, since, .. } = self;
+        f.debug_struct("Deciding")
+            .field("request", request)
+            .field("obeys", obeys)
+            .field("since", since)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a> Deciding<'a> {
+    /// By these policies over this request, as [`decide`] does it. The budget begins now.
+    #[must_use]
+    pub fn new(
+        policies: &'a PolicySet,
+        request: &'a Request,
+        source: &'a Source,
+        clock: &'a dyn Clock,
+        budget: Duration,
+    ) -> Self {
+        let began = Instant::now();
+        let deadline = began + budget;
+        Self { policies, request, source, clock, began, deadline, obeys: false, since: None }
+    }
+
+    /// Somebody waits for the answer, as in [`decide_in_time`].
+    #[must_use]
+    pub const fn in_time(mut self) -> Self {
+        self.obeys = true;
+        self
+    }
+
+    /// No answer counts that is from before this, as in [`decide_anew`].
+    #[must_use]
+    pub const fn since(mut self, since: Instant) -> Self {
+        self.since = Some(since);
+        self
+    }
+
+    /// The decision.
+    pub async fn decide(&self) -> Decision {
+        let mut known = Answers { answers: HashMap::new(), memo: self.source.memo() };
+        let mut stale = HashSet::new();
+        let decision = self.rounds(&mut known, &mut stale).await;
+        let is_last = decision.admits() || stale.is_empty() || self.since.is_some();
+        if is_last || Instant::now() >= self.deadline(&known) {
+            return decision;
         }
-        round += 1;
+        for question in stale.drain() {
+            self.source.forget(&question);
+            known.answers.remove(&question);
+        }
+        self.rounds(&mut known, &mut stale).await
+    }
+
+    /// When there must be a decision, by what is known of which policies are about the request.
+    fn deadline(&self, known: &Answers<'_>) -> Instant {
+        let named =
+            self.obeys.then(|| self.policies.timeout(self.request, known, self.clock.now())).flatten();
+        named.map_or(self.deadline, |named| self.deadline.min(self.began + named))
+    }
+
+    async fn rounds(&self, known: &mut Answers<'_>, stale: &mut HashSet<Question>) -> Decision {
+        let mut round = 0;
+        loop {
+            let open = match self.policies.evaluate(self.request, known, self.clock.now()) {
+                Ok(decision) => return decision,
+                Err(open) => open,
+            };
+            let (deadline, now) = (self.deadline(known), self.clock.now());
+            let too_many = round >= MAX_ROUNDS || known.answers.len() + open.len() > MAX_QUESTIONS;
+            let answered = join_all(open.into_iter().map(|question| async move {
+                let answer = if too_many {
+                    let text = format!("{question}: the policies ask more than {MAX_QUESTIONS} questions, or in more than {MAX_ROUNDS} rounds");
+                    Err(CouldNot::new(CouldNotReason::Unsupported, text))
+                } else {
+                    match tokio::time::timeout_at(deadline, self.source.answer(&question, self.since, now)).await {
+                        Ok(answered) => return (question, answered.answer, answered.cached),
+                        Err(_) => Err(CouldNot::new(
+                            CouldNotReason::Unreachable,
+                            format!("{question}: no answer within the time that an evaluation has"),
+                        )),
+                    }
+                };
+                (question, answer, false)
+            }))
+            .await;
+            for (question, answer, cached) in answered {
+                // An error that is kept spares the registry; it is no evidence that could have changed.
+                if cached
+                    && answer.is_ok()
+                    && matches!(question, Question::Evidence(_) | Question::Attached(_))
+                {
+                    stale.insert(question.clone());
+                }
+                known.answers.insert(question, answer);
+            }
+            round += 1;
+        }
     }
 }

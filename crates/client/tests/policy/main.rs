@@ -1,6 +1,7 @@
 //! Policies driven over a registry in the test: what is asked, how often, and what is believed for how long.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 
+mod elsewhere;
 #[path = "../../../registry/tests/it/images.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
@@ -8,25 +9,28 @@ mod images;
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
 
+mod trust_roots;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_bundle::TrustedRoot;
 use countersign_client::image::{Forms, Signing, Target, sign};
-use countersign_client::policy::{NoCluster, Source, SourceOptions, decide};
+use countersign_client::policy::{NoCluster, Source, SourceOptions, decide, decide_in_time};
 use countersign_client::services::Services;
 use countersign_client::sign::{Identity, Session};
 use countersign_client::trust::Trust;
 use countersign_clock::SystemClock;
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_http::{Http, HttpOptions};
+use countersign_policy::kyverno::{ClusterPolicy, ImageValidatingPolicy};
 use countersign_policy::own::ImagePolicy;
-use countersign_policy::{Decision, PolicySet, Request, Status, TrustRoot};
+use countersign_policy::{Decision, Policy, PolicySet, Request, Status, TrustRoot};
 use countersign_registry::{Descriptor, Reference};
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::images::image;
 use crate::registry::{Fake, answer};
@@ -51,14 +55,7 @@ impl Bench {
 
     fn over(fake: Fake, host: &str) -> Self {
         let key = Arc::new(KeyPair::generate(KeyType::EcdsaP256).unwrap());
-        let policy = json!({
-            "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "own"},
-            "spec": {
-                "images": [format!("{host}/**")],
-                "signedBy": {"key": key.public_key().to_pem()},
-                "require": {"transparencyLog": false},
-            },
-        });
+        let policy = own_policy(host, &key.public_key().to_pem());
         let root = TrustRoot::new(TrustedRoot::default()).unwrap();
         let source = Source::new(SourceOptions {
             registry: registry::options(),
@@ -109,6 +106,18 @@ impl Bench {
         let paths = self.fake.seen().into_iter().map(|seen| seen.path).filter(|path| path != "/v2/");
         paths.partition(|path| path.contains("sha256:"))
     }
+}
+
+/// A policy of our own: what lies in a registry is signed by the holder of a key.
+fn own_policy(host: &str, pem: &str) -> Value {
+    json!({
+        "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": {"name": "own"},
+        "spec": {
+            "images": [format!("{host}/**")],
+            "signedBy": {"key": pem},
+            "require": {"transparencyLog": false},
+        },
+    })
 }
 
 /// How the one result ended, and why.
@@ -249,4 +258,52 @@ async fn without_a_cluster_or_a_trust_root_what_needs_them_could_not_be_checked(
         Bench { policies: PolicySet::new(vec![Box::new(ImagePolicy::read(&policy).unwrap())]), ..bench };
     let decision = selecting.decide(&selecting.name("v1")).await;
     assert_eq!(told(&decision), (false, Status::Error, "unsupported"));
+}
+
+/// Two policies of Kyverno over objects of a kind that name a time, over images that nobody answers for.
+fn naming(seconds: u64, kind: &str, pem: &str) -> [Box<dyn Policy>; 2] {
+    let older = json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "older"},
+        "spec": {"webhookTimeoutSeconds": seconds, "rules": [{"name": "signed",
+            "match": {"any": [{"resources": {"kinds": [kind]}}]},
+            "verifyImages": [{"imageReferences": ["*"], "attestors": [{"entries": [{"keys": {"publicKeys": pem}}]}]}]}]}});
+    let (group, resource) = if kind == "Pod" { ("", "pods") } else { ("batch", "jobs") };
+    let newer = json!({"apiVersion": "policies.kyverno.io/v1", "kind": "ImageValidatingPolicy",
+        "metadata": {"name": "newer", "annotations": {"pod-policies.kyverno.io/autogen-controllers": "none"}},
+        "spec": {"webhookConfiguration": {"timeoutSeconds": seconds},
+            "matchConstraints": {"resourceRules": [{"apiGroups": [group], "apiVersions": ["v1"],
+                "operations": ["CREATE"], "resources": [resource]}]},
+            "matchImageReferences": [{"glob": "*/*"}],
+            "attestors": [{"name": "key", "cosign": {"key": {"data": pem}}}],
+            "validations": [{"expression": "images.containers.map(i, verifyImageSignatures(i, [attestors.key])).all(n, n > 0)",
+                "message": "not signed"}]}});
+    let read = |value: &Value| ImageValidatingPolicy::read(value).unwrap();
+    [Box::new(ClusterPolicy::read(&older).unwrap()), Box::new(read(&newer))]
+}
+
+#[tokio::test]
+async fn the_shortest_time_of_a_policy_that_is_about_the_request_ends_it() {
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let bench = Bench::over(Fake::start().await, &host);
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"},
+        "spec": {"containers": [{"name": "c", "image": format!("{host}/app:v1")}]}});
+    let request = Request::of_object(pod);
+    let pem = bench.key.public_key().to_pem();
+    tokio::time::pause();
+    for (seconds, kind, expected) in [(2, "Pod", 2), (2, "Job", 5), (30, "Pod", 5)] {
+        for naming in naming(seconds, kind, &pem) {
+            let own = ImagePolicy::read(&own_policy(&host, &pem)).unwrap();
+            let policies = PolicySet::new(vec![naming, Box::new(own)]);
+            let source = &bench.source;
+            let began = tokio::time::Instant::now();
+            let budget = Duration::from_secs(5);
+            let decision = decide_in_time(&policies, &request, source, &SystemClock, budget).await;
+            assert!(!decision.admits(), "{decision:?}");
+            assert_eq!(began.elapsed().as_secs(), expected, "{seconds} {kind} {decision:?}");
+            // Whoever waits for nobody has the time that there is.
+            let began = tokio::time::Instant::now();
+            decide(&policies, &request, source, &SystemClock, budget).await;
+            assert_eq!(began.elapsed().as_secs(), 5);
+        }
+    }
 }

@@ -11,6 +11,7 @@
     reason = "test code: a failure to read the workspace is a failed test"
 )]
 
+mod deploy;
 mod fuzzing;
 mod layers;
 mod purity;

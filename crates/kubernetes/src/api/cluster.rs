@@ -66,7 +66,8 @@ fn could_not(what: &str, name: &dyn std::fmt::Display, trouble: &Trouble) -> Cou
     let reason = match trouble {
         Trouble::NotFound => CouldNotReason::NotFound,
         Trouble::Forbidden(_) => CouldNotReason::Unauthorized,
-        Trouble::Conflict | Trouble::Other(_) => CouldNotReason::Unreachable,
+        Trouble::Busy(_) => CouldNotReason::TooManyRequests,
+        Trouble::Conflict | Trouble::Gone | Trouble::Other(_) => CouldNotReason::Unreachable,
     };
     CouldNot::new(reason, format!("the {what} {name}: {trouble}"))
 }

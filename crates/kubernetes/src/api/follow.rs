@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use countersign_policy::Document;
 use futures_util::StreamExt as _;
+use kube::api::ListParams;
 use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, discovery};
 use tokio::sync::mpsc;
 
-use super::{PATIENCE, Trouble, in_time, with_causes};
+use super::{ApiError, PATIENCE, Trouble, in_time, with_causes};
 use crate::policies::Policies;
 
 /// What is followed: group and kind. In which version, the API server says.
@@ -29,6 +30,8 @@ const FOLLOWED: [(&str, &str); 10] = [
 ];
 /// How often it is looked whether a kind is there that was not.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How many come at once.
+const PAGE: u32 = 500;
 /// How long to wait after something went wrong.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -53,6 +56,36 @@ pub async fn follow_policies(client: Client, policies: Arc<Policies>) {
     }
 }
 
+/// The policies of a cluster as they are now.
+///
+/// # Errors
+/// [`ApiError`]: a kind that cannot be read may hold policies, so there is no list without it.
+pub async fn read_policies(client: &Client) -> Result<Vec<Document>, ApiError> {
+    let mut documents = Vec::new();
+    for (group, kind) in FOLLOWED {
+        let unread =
+            |trouble: Trouble| ApiError(format!("the policies of the kind {kind} ({group}): {trouble}"));
+        if let Some(resource) = resource(client, (group, kind)).await.map_err(unread)? {
+            documents.extend(list(client, &resource).await.map_err(unread)?.into_values());
+        }
+    }
+    Ok(documents)
+}
+
+async fn list(client: &Client, resource: &ApiResource) -> Result<Objects, Trouble> {
+    let all = Api::<DynamicObject>::all_with(client.clone(), resource);
+    let mut objects = Objects::new();
+    let mut parameters = ListParams::default().limit(PAGE);
+    loop {
+        let page = in_time(all.list(&parameters)).await?;
+        objects.extend(page.items.iter().map(|object| (key(object), document(resource, object))));
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            None => return Ok(objects),
+            token => parameters.continue_token = token,
+        }
+    }
+}
+
 type Told = mpsc::Sender<((&'static str, &'static str), Objects)>;
 
 async fn follow(client: Client, kind: (&'static str, &'static str), told: Told) {
@@ -61,7 +94,12 @@ async fn follow(client: Client, kind: (&'static str, &'static str), told: Told) 
             Ok(Some(resource)) => {
                 if let Err(error) = watch(&client, kind, &resource, &told).await {
                     let error = with_causes(&error);
-                    tracing::warn!(error, kind = kind.1, group = kind.0, "a kind of policies cannot be watched");
+                    tracing::warn!(
+                        error,
+                        kind = kind.1,
+                        group = kind.0,
+                        "a kind of policies cannot be watched"
+                    );
                 }
                 tokio::time::sleep(PAUSE).await;
             }

@@ -57,17 +57,23 @@ pub enum Control {
     SignatureExists,
     /// Every image is named by its digest.
     PinnedToDigest,
-    /// Every image has a bill of materials that is bound to its digest by a signature.
+    /// Every image has a bill of materials that is bound to its digest by a trusted signature, parses, and is not empty.
     Sbom,
     /// Every image has signed provenance.
     Provenance,
     /// The policies that are given pass every image.
     Policy,
+    /// Somebody trusted scanned every image for vulnerabilities not long ago.
+    ScanFresh,
+    /// No image has a vulnerability of some severity that no trusted VEX statement clears.
+    Vulnerabilities,
+    /// Every image was built at some SLSA level, by who signed and which builder.
+    ProvenanceLevel,
 }
 
 impl Control {
     /// All of them, in the order of their identifiers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::ForbiddenRegistries,
         Self::AllowedRegistries,
         Self::SignatureVerifies,
@@ -76,6 +82,9 @@ impl Control {
         Self::Sbom,
         Self::Provenance,
         Self::Policy,
+        Self::ScanFresh,
+        Self::Vulnerabilities,
+        Self::ProvenanceLevel,
     ];
 
     /// The identifier.
@@ -90,6 +99,9 @@ impl Control {
             Self::Sbom => "CS-0001",
             Self::Provenance => "CS-0002",
             Self::Policy => "CS-0003",
+            Self::ScanFresh => "CS-0004",
+            Self::Vulnerabilities => "CS-0005",
+            Self::ProvenanceLevel => "CS-0006",
         }
     }
 
@@ -105,6 +117,9 @@ impl Control {
             Self::Sbom => "Bill of materials present and bound",
             Self::Provenance => "Signed provenance present",
             Self::Policy => "Image policies pass",
+            Self::ScanFresh => "Vulnerability scan fresh",
+            Self::Vulnerabilities => "No severe vulnerabilities after VEX",
+            Self::ProvenanceLevel => "Provenance level",
         }
     }
 
@@ -112,8 +127,13 @@ impl Control {
     #[must_use]
     pub const fn score(self) -> u8 {
         match self {
-            Self::ForbiddenRegistries | Self::SignatureVerifies | Self::SignatureExists | Self::Policy => 7,
-            Self::AllowedRegistries | Self::PinnedToDigest | Self::Provenance => 5,
+            Self::Vulnerabilities => 8,
+            Self::ForbiddenRegistries
+            | Self::SignatureVerifies
+            | Self::SignatureExists
+            | Self::Policy
+            | Self::ProvenanceLevel => 7,
+            Self::AllowedRegistries | Self::PinnedToDigest | Self::Provenance | Self::ScanFresh => 5,
             Self::Sbom => 4,
         }
     }
@@ -129,6 +149,42 @@ impl Control {
         }
     }
 
+    /// What to do about a failure.
+    #[must_use]
+    pub const fn remediation(self) -> &'static str {
+        match self {
+            Self::ForbiddenRegistries => {
+                "Copy the image to a registry that is not forbidden, and name it there."
+            }
+            Self::AllowedRegistries => "Copy the image to a registry that is allowed, and name it there.",
+            Self::SignatureVerifies => {
+                "Have somebody sign the image whom the settings name, or name whoever signed it if they are to be trusted."
+            }
+            Self::SignatureExists => "Sign the image: countersign sign.",
+            Self::PinnedToDigest => {
+                "Name the image by its digest: countersign triangulate --type digest prints it."
+            }
+            Self::Sbom => {
+                "Make a bill of materials of the image, and sign it as a statement: countersign attest --type spdxjson or cyclonedx."
+            }
+            Self::Provenance => {
+                "Have the builder sign provenance: countersign attest --type slsaprovenance1."
+            }
+            Self::Policy => {
+                "Do what the policy's message says; countersign policy explain tells what it asks for."
+            }
+            Self::ScanFresh => "Scan the image anew, and sign the result: countersign attest --type vuln.",
+            Self::Vulnerabilities => {
+                "Build the image anew with the versions in which the vulnerabilities are mended; of those that do no harm \
+                 there, have somebody trusted say so: countersign attest --type openvex."
+            }
+            Self::ProvenanceLevel => {
+                "Build on a platform of the level that is asked for. If signer and builder are to be trusted, add the pair \
+                 to provenance.roots of the settings."
+            }
+        }
+    }
+
     /// Reads an identifier, whatever its case.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -138,7 +194,21 @@ impl Control {
     /// Whether the registry has to be asked.
     #[must_use]
     pub const fn looks(self) -> bool {
-        matches!(self, Self::SignatureVerifies | Self::SignatureExists | Self::Sbom | Self::Provenance)
+        self.verifies() || matches!(self, Self::SignatureExists)
+    }
+
+    /// Whether signatures are verified, and somebody is to be named whose they may be.
+    #[must_use]
+    pub const fn verifies(self) -> bool {
+        matches!(
+            self,
+            Self::SignatureVerifies
+                | Self::Sbom
+                | Self::Provenance
+                | Self::ScanFresh
+                | Self::Vulnerabilities
+                | Self::ProvenanceLevel
+        )
     }
 }
 

@@ -28,27 +28,34 @@ pub struct InputError(String);
 /// # Errors
 /// [`InputError`].
 pub fn read_resources(text: &str, source: &str) -> Result<Vec<Resource>, InputError> {
+    let mut left = MAX_OBJECTS;
+    let mut resources = Vec::new();
+    for (index, document) in read_values(text)?.into_iter().enumerate() {
+        objects(document, 0, &mut left, &mut |object| resources.extend(Resource::of(object, source)))
+            .map_err(|why| InputError(format!("document {}: {why}", index + 1)))?;
+    }
+    Ok(resources)
+}
+
+/// The documents of a text in YAML or JSON, whatever they are.
+///
+/// # Errors
+/// [`InputError`].
+pub fn read_values(text: &str) -> Result<Vec<Value>, InputError> {
     if text.len() > MAX_TEXT {
         return Err(InputError(format!("expected at most {MAX_TEXT} bytes, found {}", text.len())));
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Written by a program, in amounts for which the reader of YAML is too slow.
-    let documents: Vec<Value> = if text.trim_start().starts_with('{') {
+    if text.trim_start().starts_with('{') {
         serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().or_else(|json| {
             // `{a: 1}` is YAML.
             serde_saphyr::from_multiple(text)
                 .map_err(|_| InputError(format!("expected JSON or YAML: {json}")))
-        })?
+        })
     } else {
-        serde_saphyr::from_multiple(text).map_err(|e| InputError(format!("expected YAML or JSON: {e}")))?
-    };
-    let mut left = MAX_OBJECTS;
-    let mut resources = Vec::new();
-    for (index, document) in documents.into_iter().enumerate() {
-        objects(document, 0, &mut left, &mut |object| resources.extend(Resource::of(object, source)))
-            .map_err(|why| InputError(format!("document {}: {why}", index + 1)))?;
+        serde_saphyr::from_multiple(text).map_err(|e| InputError(format!("expected YAML or JSON: {e}")))
     }
-    Ok(resources)
 }
 
 /// Takes the objects out of lists.

@@ -2,13 +2,13 @@
 //! that the driver of policies finds the answers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use countersign_crypto::Digest;
 use countersign_http::text::printable;
 use countersign_policy::{
-    Access, Action, Ask, Authority, CouldNot, EvidenceQuestion, Fact, Forms, Pin, Policy, PolicyKind,
-    PolicyName, Request, RuleResult, Status, Stop, TrustSpec, What, Who,
+    Access, Action, Ask, CouldNot, Evidence, EvidenceQuestion, Pin, Policy, PolicyKind, PolicyName, Request,
+    RuleResult, Status, Stop, What,
 };
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Reference, Repository};
@@ -17,9 +17,9 @@ use serde_json::Value;
 use super::control::Control;
 use super::present::{Present, present};
 use super::settings::Settings;
+use super::statements::signer;
+use super::vulnerability::Vulnerability;
 
-/// How the types of bills of materials begin: SPDX's and CycloneDX's.
-const SBOM: [&str; 2] = ["https://spdx.dev/Document", "https://cyclonedx.org/bom"];
 /// How the types of provenance begin.
 const PROVENANCE: [&str; 1] = ["https://slsa.dev/provenance/"];
 /// The most types of statements that one message lists.
@@ -31,19 +31,52 @@ pub(super) struct Outcome {
     pub(super) status: Status,
     pub(super) reason: String,
     pub(super) message: String,
+    /// The vulnerabilities that it rests on.
+    pub(super) vulnerabilities: Arc<[Vulnerability]>,
 }
 
 impl Outcome {
+    pub(super) fn new(status: Status, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { status, reason: reason.into(), message: message.into(), vulnerabilities: Arc::default() }
+    }
+
     pub(super) fn pass(message: impl Into<String>) -> Self {
-        Self { status: Status::Pass, reason: "passed".into(), message: message.into() }
+        Self::new(Status::Pass, "passed", message)
     }
 
     pub(super) fn fail(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status: Status::Fail, reason: reason.into(), message: message.into() }
+        Self::new(Status::Fail, reason, message)
     }
 
     pub(super) fn could_not(reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { status: Status::Error, reason: reason.into(), message: message.into() }
+        Self::new(Status::Error, reason, message)
+    }
+}
+
+/// What lies beside an image, and what each piece is by its form.
+pub(super) struct There {
+    pub(super) evidence: Arc<Evidence>,
+    pieces: Vec<(Form, Digest, Present)>,
+}
+
+impl There {
+    /// The types of signed statements about the image, whoever signed them, and the documents they are in.
+    pub(super) fn statements(&self) -> impl Iterator<Item = (&str, &Digest)> {
+        self.pieces.iter().filter_map(|(_, digest, present)| match present {
+            Present::Statement(kind) => Some((kind.as_str(), digest)),
+            _ => None,
+        })
+    }
+
+    /// That there is no signed statement of a kind. `bare` says what is one that nobody signed.
+    pub(super) fn without(&self, what: &str, bare: impl Fn(Form, &Present) -> bool) -> Outcome {
+        if self.pieces.iter().any(|(form, _, present)| bare(*form, present)) {
+            return Outcome::fail(
+                "not_signed",
+                format!("its {what} is signed by nobody, so nothing binds it to the image"),
+            );
+        }
+        Outcome::fail("no_statement", format!("there is no {what} about it{}", useless(self)))
     }
 }
 
@@ -102,6 +135,8 @@ pub(super) struct Look {
     pub(super) settings: Arc<Settings>,
     /// Where evidence lies, if not beside its image.
     pub(super) repository: Option<Repository>,
+    /// The vulnerabilities of each control, for which there is no place in a policy's results.
+    pub(super) listed: Arc<Mutex<BTreeMap<Control, Arc<[Vulnerability]>>>>,
 }
 
 fn name() -> PolicyName {
@@ -140,7 +175,12 @@ impl Policy for Look {
                 Err(Stop::Open) => return Err(Stop::Open),
             }
         }
-        let results = outcomes.into_iter().map(|(control, outcome)| result(control.id(), outcome));
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.clear();
+        let results = outcomes.into_iter().map(|(control, outcome)| {
+            listed.insert(control, outcome.vulnerabilities.clone());
+            result(control.id(), outcome)
+        });
         Ok((results.collect(), Vec::new()))
     }
 }
@@ -152,7 +192,7 @@ impl Look {
         if needs(&[Control::SignatureExists]) {
             forms.extend([Form::Bundle, Form::CosignSignature, Form::Notary]);
         }
-        if needs(&[Control::Sbom, Control::Provenance]) {
+        if needs(&[Control::Sbom, Control::Provenance, Control::Vulnerabilities, Control::ProvenanceLevel]) {
             forms.extend([
                 Form::Bundle,
                 Form::CosignAttestation,
@@ -166,11 +206,14 @@ impl Look {
         let mut outcomes = BTreeMap::new();
         for control in &self.controls {
             let outcome = match (control, &evidence) {
-                (Control::SignatureVerifies, _) => self.verifies(&What::Signature, ask),
+                (Control::SignatureVerifies, _) => self.verifies(ask),
+                (Control::ScanFresh, _) => self.fresh(ask),
                 (_, Some(Err(stop))) => Err(stop.clone()),
                 (Control::SignatureExists, Some(Ok(there))) => Ok(signed(there)),
-                (Control::Sbom, Some(Ok(there))) => self.states(there, &SBOM, "bill of materials", ask),
-                (Control::Provenance, Some(Ok(there))) => self.states(there, &PROVENANCE, "provenance", ask),
+                (Control::Sbom, Some(Ok(there))) => self.bill(there, ask),
+                (Control::Provenance, Some(Ok(there))) => self.provenance(there, ask),
+                (Control::Vulnerabilities, Some(Ok(there))) => self.severe(there, ask),
+                (Control::ProvenanceLevel, Some(Ok(there))) => self.level(there, ask),
                 _ => continue,
             };
             match outcome {
@@ -183,23 +226,31 @@ impl Look {
     }
 
     /// What lies beside an image.
-    fn present(&self, forms: BTreeSet<Form>, ask: &Ask<'_>) -> Result<Vec<(Form, Present)>, Stop> {
+    fn present(&self, forms: BTreeSet<Form>, ask: &Ask<'_>) -> Result<There, Stop> {
         let evidence = ask.evidence(EvidenceQuestion {
             image: self.digest,
             repository: self.repository.clone().unwrap_or_else(|| self.image.repository().clone()),
             forms,
             predicate_types: BTreeSet::new(),
+            tag_prefix: String::new(),
             access: Arc::new(Access::default()),
         })?;
-        Ok(evidence.found().iter().map(|piece: &Found| (piece.form, present(piece, &self.digest))).collect())
+        let piece = |piece: &Found| (piece.form, piece.layer.digest, present(piece, &self.digest));
+        let pieces = evidence.found().iter().map(piece).collect();
+        Ok(There { evidence, pieces })
     }
 
-    /// Whether one whom the settings name signed.
-    fn verifies(&self, what: &What, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+    /// Whether one whom the settings name signed: with Sigstore, or with the Notary Project's tools.
+    fn verifies(&self, ask: &Ask<'_>) -> Result<Outcome, Stop> {
         let mut stopped = None;
         let mut nearest = None;
-        for authority in self.authorities() {
-            match ask.judge(&self.image, &authority, what) {
+        let mut note = |stop: Stop| match stop {
+            // An open question goes before one that has no answer: it may be the one that holds.
+            Stop::Open => stopped = Some(Stop::Open),
+            stop => stopped = stopped.take().or(Some(stop)),
+        };
+        for (index, who) in self.settings.signers().into_iter().enumerate() {
+            match ask.judge(&self.image, &self.authority(who, index), &What::Signature) {
                 Ok(judgement) => match judgement.facts.first() {
                     Some(fact) => return Ok(Outcome::pass(format!("signed by {}", signer(fact)))),
                     None => {
@@ -209,75 +260,49 @@ impl Look {
                         ))
                     }
                 },
-                Err(Stop::CouldNot(why)) => stopped = stopped.or(Some(Stop::CouldNot(why))),
-                // An open question goes before one that has no answer: it may be the one that holds.
-                Err(Stop::Open) => stopped = Some(Stop::Open),
+                Err(stop) => note(stop),
+            }
+        }
+        let mut noted = None;
+        if let Some(trust) = &self.settings.notary {
+            match ask.judge_notary(&self.image, &self.authority(trust.who(), 0)) {
+                Ok(judgement) => match trust.first_named(&judgement.accepted) {
+                    Ok(signer) => return Ok(Outcome::pass(format!("signed by {signer} (Notary Project)"))),
+                    Err(why) => noted = why.or_else(|| notary_why(&judgement.report)),
+                },
+                Err(stop) => note(stop),
             }
         }
         if let Some(stop) = stopped {
             return Err(stop);
         }
-        Ok(match nearest.as_ref().map(countersign_verify::Report::verified) {
-            Some(Err(rejection)) => Outcome::fail(
-                rejection.reason.code(),
-                format!(
-                    "nobody who is trusted signed it: expected {}, found {}",
-                    printable(&rejection.expected),
-                    printable(&rejection.found)
-                ),
+        let rejection =
+            nearest.as_ref().and_then(|report: &countersign_verify::Report| report.verified().err());
+        let mut why: Vec<String> = Vec::new();
+        why.extend(rejection.map(|rejection| {
+            format!("expected {}, found {}", printable(&rejection.expected), printable(&rejection.found))
+        }));
+        why.extend(noted.map(|why| format!("for a signature of the Notary Project, {why}")));
+        let reason = rejection.map(|rejection| rejection.reason.code());
+        Ok(match reason {
+            _ if why.is_empty() => {
+                Outcome::could_not("not_configured", "nobody is named who may have signed")
+            }
+            reason => Outcome::fail(
+                reason.unwrap_or("no_signature"),
+                format!("nobody who is trusted signed it: {}", why.join("; ")),
             ),
-            _ => Outcome::could_not("not_configured", "nobody is named who may have signed"),
         })
     }
 
-    /// Each of whom the settings name; one is enough.
-    fn authorities(&self) -> Vec<Authority> {
-        let settings = &self.settings;
-        let mut who: Vec<Who> = settings.keys.iter().cloned().map(Who::Key).collect();
-        if !settings.identities.is_empty() {
-            who.push(Who::Identities(settings.identities.clone()));
-        }
-        let authority = |(index, who)| Authority {
-            name: format!("signer {}", index + 1),
-            who,
-            trust: TrustSpec::default(),
-            demands: settings.demands,
-            annotations: BTreeMap::new(),
-            repository: self.repository.clone(),
-            forms: Forms::default(),
-        };
-        who.into_iter().enumerate().map(authority).collect()
-    }
-
-    /// Whether there is a signed statement of a type; by one whom the settings name, when they name somebody.
-    fn states(
-        &self,
-        there: &[(Form, Present)],
-        kinds: &[&str],
-        what: &str,
-        ask: &Ask<'_>,
-    ) -> Result<Outcome, Stop> {
-        let is_kind = |kind: &String| kinds.iter().any(|wanted| kind.starts_with(wanted));
-        let types: BTreeSet<String> = there
-            .iter()
-            .filter_map(|(_, present)| match present {
-                Present::Statement(kind) if is_kind(kind) => Some(kind.clone()),
-                _ => None,
-            })
-            .collect();
+    /// Whether there is signed provenance; by one whom the settings name, when they name somebody.
+    fn provenance(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+        let is_kind = |kind: &str| PROVENANCE.iter().any(|wanted| kind.starts_with(wanted));
+        let types: BTreeSet<&str> =
+            there.statements().map(|(kind, _)| kind).filter(|kind| is_kind(kind)).collect();
         if types.is_empty() {
-            let bare = there.iter().any(|(form, present)| match present {
-                Present::Unsigned(kind) => is_kind(kind) || (*form == Form::CosignSbom && kinds == SBOM),
-                _ => false,
-            });
-            return Ok(if bare {
-                Outcome::fail(
-                    "not_signed",
-                    format!("its {what} is signed by nobody, so nothing binds it to the image"),
-                )
-            } else {
-                Outcome::fail("no_statement", format!("there is no {what} about it{}", useless(there)))
-            });
+            let bare = |_, present: &Present| matches!(present, Present::Unsigned(kind) if is_kind(kind));
+            return Ok(there.without("provenance", bare));
         }
         let listed = types.iter().map(|kind| printable(kind)).collect::<Vec<_>>().join(", ");
         if !self.settings.names_signers() {
@@ -285,12 +310,14 @@ impl Look {
                 "{listed}; nobody is named whose signature would be asked for"
             )));
         }
-        let what = What::Statement(types.into_iter().collect());
-        let outcome = self.verifies(&what, ask)?;
-        Ok(if outcome.status == Status::Pass {
-            Outcome::pass(format!("{listed}, {}", outcome.message))
-        } else {
-            outcome
+        let types: Vec<String> = types.into_iter().map(str::to_owned).collect();
+        let trusted = self.statements(&self.settings.signers(), &types, ask)?;
+        Ok(match trusted.facts.first() {
+            Some(fact) => Outcome::pass(format!("{listed}, signed by {}", signer(fact))),
+            None => Outcome::fail(
+                "not_trusted",
+                format!("nobody who is trusted signed its provenance{}", trusted.why_none()),
+            ),
         })
     }
 }
@@ -303,33 +330,20 @@ fn closest(
     countersign_verify::nearest([&kept, other]).cloned().unwrap_or(kept)
 }
 
-fn signer(fact: &Fact) -> String {
-    let signer = fact.verified.signer();
-    match (signer.identity(), signer.issuer()) {
-        (Some(name), Some(issuer)) => format!("{} (issuer {})", printable(name), printable(issuer)),
-        (Some(name), None) => printable(name),
-        (None, _) => "a trusted key".to_owned(),
-    }
+/// Why a signature of the Notary Project does not hold.
+fn notary_why(report: &countersign_notary::Report) -> Option<String> {
+    let failed = report.checks().iter().find(|check| check.outcome == countersign_notary::Outcome::Failed)?;
+    Some(format!("expected {}, found {}", printable(&failed.expected), printable(&failed.found)))
 }
 
 /// Whether something there is a signature of the image.
-fn signed(there: &[(Form, Present)]) -> Outcome {
-    let forms: BTreeSet<&str> = there
-        .iter()
-        .filter(|(_, present)| *present == Present::Signature)
-        .map(|(form, _)| form.name())
-        .collect();
+fn signed(there: &There) -> Outcome {
+    let signatures = there.pieces.iter().filter(|(_, _, present)| *present == Present::Signature);
+    let forms: BTreeSet<&str> = signatures.map(|(form, ..)| form.name()).collect();
     if !forms.is_empty() {
         return Outcome::pass(forms.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let statements: BTreeSet<&str> = there
-        .iter()
-        .filter_map(|(_, present)| match present {
-            Present::Statement(kind) => Some(kind.as_str()),
-            _ => None,
-        })
-        .take(MAX_LISTED)
-        .collect();
+    let statements: BTreeSet<&str> = there.statements().map(|(kind, _)| kind).take(MAX_LISTED).collect();
     if statements.is_empty() {
         return Outcome::fail("no_signature", format!("it is not signed{}", useless(there)));
     }
@@ -338,8 +352,8 @@ fn signed(there: &[(Form, Present)]) -> Outcome {
 }
 
 /// What else is there, and why it does not count.
-fn useless(there: &[(Form, Present)]) -> String {
-    let first = there.iter().find_map(|(form, present)| match present {
+fn useless(there: &There) -> String {
+    let first = there.pieces.iter().find_map(|(form, _, present)| match present {
         Present::Useless(why) => Some((form, why)),
         _ => None,
     });

@@ -9,38 +9,55 @@
 
 mod audit;
 mod baseline;
+mod bill;
 mod control;
 mod exceptions;
 mod format;
+mod fresh;
 mod input;
+mod level;
+mod lines;
 mod look;
+mod needs;
+mod own_settings;
 mod present;
 mod registries;
 mod report;
 mod resource;
+mod running;
 mod scanner;
 mod settings;
+mod severity;
+mod statements;
+mod vulnerability;
 
 pub use audit::{Audit, Usage};
 pub use baseline::{Baseline, BaselineError};
 pub use control::{Control, Severity};
 pub use exceptions::{Exceptions, ExceptionsError};
 pub use format::Format;
-pub use input::{InputError, MAX_OBJECTS, MAX_TEXT, read_resources};
+pub(crate) use format::vulnerabilities;
+pub use input::{InputError, MAX_OBJECTS, MAX_TEXT, read_resources, read_values};
+pub use lines::locate;
 pub use registries::RepositoryPrefix;
 pub use report::{
     ControlResult, ControlSummary, Counts, ImageResult, Report, ResourceResult, SCHEMA_VERSION, Status,
     Thresholds, Verdict,
 };
-pub use resource::{Placed, Resource, ResourceName};
+pub(crate) use resource::Controller;
+pub use resource::{NotRead, Placed, Resource, ResourceName};
+pub use running::Running;
+pub(crate) use scanner::NO_POLICY;
 pub use scanner::{ScanOptions, Scanner};
-pub use settings::{Settings, SettingsError};
+pub use settings::{NotaryTrust, ProvenanceRoot, ProvenanceTable, Settings, SettingsError};
+pub use vulnerability::{Vex, Vulnerability};
 
 #[cfg(test)]
 pub(crate) mod tests {
     //! A report that tests of reports share.
 
     use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -58,6 +75,7 @@ pub(crate) mod tests {
                 container: "main".into(),
                 image: image.into(),
                 digest: (*status != Status::Unchecked).then(|| format!("sha256:{HEX}")),
+                policy: None,
                 status: *status,
                 reason: (*reason).into(),
                 message: (*message).into(),
@@ -69,6 +87,8 @@ pub(crate) mod tests {
                     _ => String::new(),
                 },
                 known: false,
+                line: None,
+                vulnerabilities: Arc::default(),
             };
             ControlResult::new(*control, vec![found])
         });
@@ -124,5 +144,15 @@ pub(crate) mod tests {
             }
         }
         report
+    }
+
+    /// Compares with what was written once.
+    pub(crate) fn golden(name: &str, found: &str) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, found).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(found, kept, "{name}; run with UPDATE_GOLDEN=1 if the change is meant");
     }
 }

@@ -1,12 +1,14 @@
 //! What a scan found, and what it comes to.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
 use super::audit::Audit;
 use super::control::{Control, Severity};
 use super::resource::ResourceName;
+use super::vulnerability::Vulnerability;
 
 /// The version of the JSON document.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -61,6 +63,9 @@ pub struct ImageResult {
     /// The digest that was looked at.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
+    /// The policy and the rule that say so, for a policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<String>,
     /// How it ended.
     pub status: Status,
     /// A stable code.
@@ -72,6 +77,20 @@ pub struct ImageResult {
     pub next: String,
     /// Whether it stood in the baseline already.
     pub known: bool,
+    /// The line of its file on which it stands, where that was looked for and is certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<u64>,
+    /// The vulnerabilities that the answer rests on. Workloads of one image share the list.
+    #[serde(skip_serializing_if = "no_vulnerabilities", serialize_with = "listed")]
+    pub vulnerabilities: Arc<[Vulnerability]>,
+}
+
+fn no_vulnerabilities(list: &Arc<[Vulnerability]>) -> bool {
+    list.is_empty()
+}
+
+fn listed<S: Serializer>(list: &Arc<[Vulnerability]>, serializer: S) -> Result<S::Ok, S::Error> {
+    list.serialize(serializer)
 }
 
 /// What one control says of one resource.
@@ -177,6 +196,8 @@ pub struct ControlSummary {
     pub resources: Counts,
     /// Passed of all, in percent; nothing when nothing was checked.
     pub compliance_score: Option<f64>,
+    /// What to do about a failure.
+    pub remediation: &'static str,
     /// Why it was skipped altogether.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub skipped_because: Option<String>,
@@ -265,6 +286,7 @@ impl Report {
                 name: control.name(),
                 severity: control.severity(),
                 score: control.score(),
+                remediation: control.remediation(),
                 compliance_score: resources.share(false),
                 resources,
                 skipped_because: skipped.get(control).cloned(),

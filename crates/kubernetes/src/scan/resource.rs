@@ -1,10 +1,20 @@
 //! What is scanned: a workload with its images, and which digest of them runs.
 
+use std::collections::BTreeMap;
+
 use countersign_crypto::Digest;
 use countersign_policy::images::{ImagesError, pod_spec_pointer, workload_images};
-use countersign_policy::{ContainerKind, GroupVersionKind};
+use countersign_policy::{Access, ContainerKind, CouldNotReason, GroupVersionKind};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::api::NotListed;
+
+/// Where what is in no file was read.
+pub(super) const CLUSTER: &str = "cluster";
+
+/// The name that no object can have, for all of a kind.
+const EVERY: &str = "*";
 
 /// Which object it is, and where it was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -20,6 +30,28 @@ pub struct ResourceName {
     pub name: String,
     /// The file it was read from, or `cluster`.
     pub source: String,
+}
+
+impl ResourceName {
+    /// Of this object, read there.
+    #[must_use]
+    pub fn of(object: &Value, source: &str) -> Self {
+        let text =
+            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Self {
+            api_version: text("/apiVersion"),
+            kind: text("/kind"),
+            namespace: text("/metadata/namespace"),
+            name: text("/metadata/name"),
+            source: source.to_owned(),
+        }
+    }
+
+    /// Whether this stands for all objects of a kind, which could not be listed.
+    #[must_use]
+    pub fn is_kind(&self) -> bool {
+        self.name == EVERY
+    }
 }
 
 impl std::fmt::Display for ResourceName {
@@ -47,17 +79,37 @@ pub struct Placed {
     pub running: Option<Digest>,
 }
 
+/// Why it cannot be told which images there are. Never a reason to look at none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct NotRead {
+    /// A stable code.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl From<ImagesError> for NotRead {
+    fn from(error: ImagesError) -> Self {
+        Self { reason: "malformed", message: error.to_string() }
+    }
+}
+
 /// A workload, or an image by itself.
 #[derive(Debug, Clone)]
 pub struct Resource {
     /// Which it is.
     pub name: ResourceName,
     /// Its images, or why they cannot be told.
-    pub images: Result<Vec<Placed>, ImagesError>,
+    pub images: Result<Vec<Placed>, NotRead>,
     /// The object, for policies; for an image by itself, a pod which runs it.
     pub object: Option<Value>,
+    /// The lines of its file on which its images stand, by their paths; see [`super::locate`].
+    pub lines: BTreeMap<String, u64>,
+    /// What registries may be asked with for it. Nothing of its own, unless a cluster is there to read it from.
+    pub access: Access,
     /// Whoever made it, for a pod that one of several alike.
-    pub(super) owner: Option<String>,
+    pub(crate) owner: Option<String>,
 }
 
 impl Resource {
@@ -65,11 +117,16 @@ impl Resource {
     /// but a pod that runs is looked at, since what runs may be something else than what its workload names.
     #[must_use]
     pub fn of(object: Value, source: &str) -> Option<Self> {
+        let resource = Self::any(object, source)?;
+        let Ok(images) = &resource.images else { return Some(resource) };
+        let runs = images.iter().any(|image| image.running.is_some());
+        (resource.owner.is_none() || runs).then_some(resource)
+    }
+
+    /// As [`of`](Self::of), whoever made it.
+    pub(super) fn any(object: Value, source: &str) -> Option<Self> {
         let GroupVersionKind { kind, .. } = GroupVersionKind::of(&object);
         pod_spec_pointer(&kind)?;
-        let text =
-            |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let owner = owner(&object);
         let images = workload_images(&object).map(|images| {
             let place = |image: countersign_policy::ImageUse| {
                 let running = (kind == "Pod").then(|| running(&object, image.kind, &image.name)).flatten();
@@ -83,18 +140,33 @@ impl Resource {
             };
             images.into_iter().map(place).collect::<Vec<_>>()
         });
-        let runs = images.as_ref().is_ok_and(|images| images.iter().any(|image| image.running.is_some()));
-        if owner.is_some() && !runs && images.is_ok() {
-            return None;
-        }
+        let name = ResourceName::of(&object, source);
+        let owner = Controller::of(&object).filter(Controller::is_workload).map(|owner| owner.to_string());
+        let images = images.map_err(NotRead::from);
+        Some(Self {
+            name,
+            images,
+            object: Some(object),
+            lines: BTreeMap::new(),
+            access: Access::default(),
+            owner,
+        })
+    }
+
+    /// What stands for all objects of a kind that could not be listed: nobody could look at them.
+    #[must_use]
+    pub fn not_listed(missing: &NotListed) -> Self {
+        let reason =
+            if missing.forbidden { CouldNotReason::Unauthorized } else { CouldNotReason::Unreachable };
         let name = ResourceName {
-            api_version: text("/apiVersion"),
-            kind: kind.clone(),
-            namespace: text("/metadata/namespace"),
-            name: text("/metadata/name"),
-            source: source.to_owned(),
+            api_version: missing.api_version.clone(),
+            kind: missing.kind.to_owned(),
+            namespace: missing.namespace.clone().unwrap_or_default(),
+            name: EVERY.into(),
+            source: CLUSTER.into(),
         };
-        Some(Self { name, images, object: Some(object), owner })
+        let images = Err(NotRead { reason: reason.code(), message: missing.to_string() });
+        Self { name, images, object: None, lines: BTreeMap::new(), access: Access::default(), owner: None }
     }
 
     /// An image by itself.
@@ -118,22 +190,51 @@ impl Resource {
             "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "image", "namespace": "default" },
             "spec": { "containers": [{ "name": "image", "image": image }] },
         });
-        Self { name, images: Ok(vec![placed]), object: Some(pod), owner: None }
+        Self {
+            name,
+            images: Ok(vec![placed]),
+            object: Some(pod),
+            lines: BTreeMap::new(),
+            access: Access::default(),
+            owner: None,
+        }
     }
 }
 
-/// The workload that controls an object, if one does.
-fn owner(object: &Value) -> Option<String> {
-    let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
-    let text =
-        |owner: &Value, name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    owners
-        .iter()
-        .find(|owner| {
-            owner.get("controller").and_then(Value::as_bool) == Some(true)
-                && pod_spec_pointer(&text(owner, "kind")).is_some()
+/// Whoever made an object, and would make it anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Controller {
+    pub(crate) api_version: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
+    pub(crate) uid: String,
+}
+
+impl Controller {
+    /// Of this object, if it has one.
+    pub(crate) fn of(object: &Value) -> Option<Self> {
+        let owners = object.pointer("/metadata/ownerReferences")?.as_array()?;
+        let owner =
+            owners.iter().find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
+        let text = |name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Some(Self {
+            api_version: text("apiVersion"),
+            kind: text("kind"),
+            name: text("name"),
+            uid: text("uid"),
         })
-        .map(|owner| format!("{}/{}/{}", text(owner, "kind"), text(owner, "name"), text(owner, "uid")))
+    }
+
+    /// Whether it is looked at itself.
+    pub(super) fn is_workload(&self) -> bool {
+        pod_spec_pointer(&self.kind).is_some()
+    }
+}
+
+impl std::fmt::Display for Controller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{}", self.kind, self.name, self.uid)
+    }
 }
 
 /// The digest that a pod's status names for a container. `docker://sha256:…` and a bare digest are the id of the image's

@@ -1,9 +1,14 @@
 //! What the controls are told: Kubescape's inputs of controls, and our own section beside them.
 
-use countersign_policy::{Demands, IdentityRule, KeySource, Pattern};
-use serde::Deserialize;
+use countersign_attestation::predicate::vulnerabilities::Severity;
+use countersign_http::text::printable;
+use countersign_notary::Verified;
+use countersign_notary::policy::TrustedIdentities;
+use countersign_policy::{Demands, IdentityRule, KeySource, Pattern, Who};
+use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
+use super::own_settings;
 use super::registries::RepositoryPrefix;
 
 /// The largest configuration, in bytes.
@@ -11,15 +16,17 @@ const MAX_LEN: usize = 4 << 20;
 /// Where Kubescape's inputs stand.
 const INPUTS: &str = "settings.postureControlInputs";
 /// Where our own section stands.
-const OWN: &str = "settings.countersign";
+pub(super) const OWN: &str = "settings.countersign";
 
 /// What the controls are told. What is empty is not configured, and a control that needs it is skipped, not passed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Keys that may have signed.
     pub keys: Vec<KeySource>,
     /// Identities that may have signed.
     pub identities: Vec<IdentityRule>,
+    /// Whose signatures of the Notary Project count.
+    pub notary: Option<NotaryTrust>,
     /// How much evidence there must be.
     pub demands: Demands,
     /// Registries that are allowed.
@@ -28,6 +35,69 @@ pub struct Settings {
     pub forbidden: Vec<RepositoryPrefix>,
     /// Repositories whose images need no digest.
     pub unpinned: Vec<RepositoryPrefix>,
+    /// Whose scans count; those who may have signed, unless somebody is named here.
+    pub scanners: Vec<Who>,
+    /// How old a scan may be.
+    pub scan_max_age: SignedDuration,
+    /// The least severity that fails.
+    pub least_severity: Severity,
+    /// Whether a vulnerability counts of which nobody says how bad it is.
+    pub unknown_severity: bool,
+    /// Whose VEX is applied; those who may have signed, unless somebody is named here.
+    pub vex: Vec<Who>,
+    /// Who builds at which level.
+    pub provenance: ProvenanceTable,
+}
+
+/// Whose signatures of the Notary Project count: of whoever has a certificate below these, and one of these names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotaryTrust {
+    /// PEM.
+    pub certificates: String,
+    /// PEM of the timestamp authorities' roots; empty for none.
+    pub timestamp_certificates: String,
+    /// The names in the certificates.
+    pub identities: TrustedIdentities,
+}
+
+/// Who builds at which level, and which level there must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProvenanceTable {
+    /// The least level that passes.
+    pub level: u8,
+    /// Pairs of signer and builder.
+    pub roots: Vec<ProvenanceRoot>,
+}
+
+/// The highest level that is believed of a builder when somebody signs for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProvenanceRoot {
+    /// The builder's `id`.
+    pub builder: Pattern,
+    /// Who signs.
+    pub who: Who,
+    /// From 1 to 3.
+    pub level: u8,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            identities: Vec::new(),
+            notary: None,
+            demands: Demands::default(),
+            allowed: Vec::new(),
+            forbidden: Vec::new(),
+            unpinned: Vec::new(),
+            scanners: Vec::new(),
+            scan_max_age: SignedDuration::from_hours(24),
+            least_severity: Severity::High,
+            unknown_severity: true,
+            vex: Vec::new(),
+            provenance: ProvenanceTable::default(),
+        }
+    }
 }
 
 /// Why a configuration of controls cannot be used.
@@ -40,35 +110,8 @@ pub struct SettingsError {
     pub message: String,
 }
 
-fn wrong(path: impl Into<String>, message: impl Into<String>) -> SettingsError {
+pub(super) fn wrong(path: impl Into<String>, message: impl Into<String>) -> SettingsError {
     SettingsError { path: path.into(), message: message.into() }
-}
-
-/// Our own section.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct Own {
-    #[serde(default)]
-    trusted_identities: Vec<OwnIdentity>,
-    #[serde(default = "yes")]
-    transparency_log: bool,
-    #[serde(default = "yes")]
-    certificate_log: bool,
-    #[serde(default)]
-    timestamp: bool,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct OwnIdentity {
-    subject: Option<String>,
-    subject_reg_exp: Option<String>,
-    issuer: Option<String>,
-    issuer_reg_exp: Option<String>,
-}
-
-const fn yes() -> bool {
-    true
 }
 
 impl Settings {
@@ -107,7 +150,7 @@ impl Settings {
             Some(_) => return Err(wrong(INPUTS, "expected an object of lists")),
         }
         if let Some(own) = own.filter(|own| !own.is_null()) {
-            read.take_own(own)?;
+            own_settings::take(&mut read, own)?;
         }
         Ok(read)
     }
@@ -118,65 +161,86 @@ impl Settings {
         !self.keys.is_empty() || !self.identities.is_empty()
     }
 
+    /// Those who may have signed; any of them is enough.
+    pub(super) fn signers(&self) -> Vec<Who> {
+        let mut who: Vec<Who> = self.keys.iter().cloned().map(Who::Key).collect();
+        if !self.identities.is_empty() {
+            who.push(Who::Identities(self.identities.clone()));
+        }
+        who
+    }
+
+    /// Those whose scans count.
+    pub(super) fn scan_signers(&self) -> Vec<Who> {
+        if self.scanners.is_empty() { self.signers() } else { self.scanners.clone() }
+    }
+
+    /// Those whose VEX is applied.
+    pub(super) fn vex_signers(&self) -> Vec<Who> {
+        if self.vex.is_empty() { self.signers() } else { self.vex.clone() }
+    }
+
+    /// Everybody of Sigstore's kind who is named, for whatever.
+    fn everybody(&self) -> Vec<Who> {
+        let roots = self.provenance.roots.iter().map(|root| root.who.clone());
+        [self.signers(), self.scanners.clone(), self.vex.clone(), roots.collect()].concat()
+    }
+
+    /// Whether somebody is named whose signatures of Sigstore's kind are verified, for whatever.
+    #[must_use]
+    pub fn names_anybody(&self) -> bool {
+        !self.everybody().is_empty()
+    }
+
+    /// Whether only keys are named, whose signatures are enough by themselves: no trust root is needed.
+    #[must_use]
+    pub fn needs_no_trust_root(&self) -> bool {
+        let keys = self.everybody().iter().all(|who| matches!(who, Who::Key(_)));
+        keys && !self.demands.log && !self.demands.timestamp
+    }
+
     fn take_inputs(&mut self, inputs: &Map<String, Value>) -> Result<(), SettingsError> {
-        self.keys = texts(inputs, "trustedCosignPublicKeys")?
-            .into_iter()
-            .map(|text| {
-                // What Kubescape's file has is PEM; a key elsewhere is ours.
-                if text.trim_start().starts_with("-----BEGIN") {
-                    KeySource::Pem(text)
-                } else {
-                    KeySource::Reference(text)
-                }
-            })
-            .collect();
+        self.keys = texts(inputs, "trustedCosignPublicKeys")?.into_iter().map(key_source).collect();
         self.allowed = prefixes(inputs, "imageRepositoryAllowList")?;
         self.forbidden = prefixes(inputs, "publicRegistries")?;
         self.forbidden.extend(prefixes(inputs, "untrustedRegistries")?);
         self.unpinned = prefixes(inputs, "imageDigestExemptRepositories")?;
         Ok(())
     }
+}
 
-    fn take_own(&mut self, own: &Value) -> Result<(), SettingsError> {
-        let own = Own::deserialize(own).map_err(|e| wrong(OWN, e.to_string()))?;
-        for (index, identity) in own.trusted_identities.into_iter().enumerate() {
-            let path = |field: &str| format!("{OWN}.trustedIdentities[{index}].{field}");
-            let subject = one_of("subject", identity.subject, identity.subject_reg_exp, path)?;
-            let issuer = one_of("issuer", identity.issuer, identity.issuer_reg_exp, path)?;
-            self.identities.push(IdentityRule {
-                subject,
-                issuer: vec![issuer],
-                extensions: Default::default(),
-            });
-        }
-        self.demands =
-            Demands { log: own.transparency_log, sct: own.certificate_log, timestamp: own.timestamp };
-        Ok(())
+/// What Kubescape's file has is PEM; a key elsewhere is ours.
+pub(super) fn key_source(text: String) -> KeySource {
+    if text.trim_start().starts_with("-----BEGIN") {
+        KeySource::Pem(text)
+    } else {
+        KeySource::Reference(text)
     }
 }
 
-/// A name that is given exactly or as a regular expression: one of the two.
-fn one_of(
-    field: &str,
-    exact: Option<String>,
-    pattern: Option<String>,
-    path: impl Fn(&str) -> String,
-) -> Result<Pattern, SettingsError> {
-    let found = match (exact, pattern) {
-        (Some(text), None) => Pattern::Exact(text),
-        (None, Some(text)) => Pattern::Regex(text),
-        (None, None) => {
-            return Err(wrong(
-                path(field),
-                format!("expected {field} or {field}RegExp, found neither; a name without it says nothing"),
-            ));
+impl NotaryTrust {
+    /// As somebody who must have signed.
+    pub(super) fn who(&self) -> Who {
+        Who::Notary {
+            certificates: self.certificates.clone(),
+            timestamp_certificates: self.timestamp_certificates.clone(),
         }
-        (Some(_), Some(_)) => {
-            return Err(wrong(path(field), format!("expected {field} or {field}RegExp, found both")));
+    }
+
+    /// The signer of the first of these signatures whose name is one that counts.
+    ///
+    /// # Errors
+    /// In words, why the last one's is not; nothing when there is no signature.
+    pub(super) fn first_named(&self, accepted: &[Verified]) -> Result<String, Option<String>> {
+        let mut why = None;
+        for signer in accepted.iter().filter_map(Verified::signer) {
+            match self.identities.check(signer) {
+                Ok(()) => return Ok(printable(&signer.subject().to_string())),
+                Err(refusal) => why = Some(printable(&refusal.to_string())),
+            }
         }
-    };
-    found.compile().map_err(|e| wrong(path(field), e.to_string()))?;
-    Ok(found)
+        Err(why)
+    }
 }
 
 fn texts(inputs: &Map<String, Value>, name: &str) -> Result<Vec<String>, SettingsError> {

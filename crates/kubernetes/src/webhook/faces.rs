@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use countersign_server::http::{HttpError, Shape, read_body, respond};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, header};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::Webhook;
@@ -21,6 +21,10 @@ use crate::review::{Answer, MAX_REVIEW, Outcome};
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long it waits at most.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is said when there is no room for a review.
+const TOO_MUCH: &str = "countersign: the reviews under way take as much memory as is allowed (--max-review-memory); try again in a \
+                        moment, or run more replicas\n";
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -47,6 +51,13 @@ async fn validate(State(webhook): State<Arc<Webhook>>, request: Request<Body>) -
 async fn review(webhook: &Webhook, face: Face, request: Request<Body>) -> Response {
     let started = Instant::now();
     let timeout = timeout_of(request.uri().query().unwrap_or_default());
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    // Given back when the review is answered.
+    let Some(_room) = webhook.admission.load().room(declared) else {
+        let busy = Answer { outcome: Outcome::Busy, ..Answer::default() };
+        webhook.metrics.review(face, &busy, started.elapsed());
+        return HttpError::new(Shape::Text, StatusCode::SERVICE_UNAVAILABLE, TOO_MUCH).into_response();
+    };
     let body = match read_body(request, MAX_REVIEW, Shape::Text).await {
         Ok(body) => body,
         Err(error) => {
@@ -98,7 +109,7 @@ async fn ready(State(webhook): State<Arc<Webhook>>) -> Response {
 
 async fn metrics(State(webhook): State<Arc<Webhook>>) -> Response {
     webhook.metrics.certificate(webhook.certificates.not_after());
-    webhook.metrics.policies(webhook.admission.policies().map_or(0, |policies| policies.iter().count()));
+    webhook.metrics.policies(webhook.admission.policies().map_or(0, |policies| policies.names().len()));
     let page = webhook.metrics.render();
     respond(StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", page)
 }

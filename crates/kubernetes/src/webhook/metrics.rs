@@ -15,6 +15,9 @@ use prometheus_client::registry::Registry;
 use crate::admit::Face;
 use crate::review::Answer;
 
+/// How the names of all of them begin.
+const PREFIX: &str = "countersign_admission";
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReviewLabels {
     webhook: &'static str,
@@ -34,6 +37,7 @@ pub struct Metrics {
     unchecked: Counter,
     policies: Gauge,
     unusable: Gauge,
+    trust_roots: Gauge,
     certificate: Gauge,
     connections: Gauge,
 }
@@ -54,27 +58,33 @@ impl Default for Metrics {
         let reviews = Family::<ReviewLabels, Counter>::default();
         let durations = Family::<WebhookLabels, Histogram>::new_with_constructor(duration_buckets);
         let unchecked = Counter::default();
-        let (policies, unusable, certificate, connections) =
-            (Gauge::default(), Gauge::default(), Gauge::default(), Gauge::default());
-        let mut registry = Registry::with_prefix("countersign_admission");
+        let (policies, unusable, trust_roots, certificate, connections) = Default::default();
+        let mut all = Registry::default();
+        let registry = all.sub_registry_with_prefix(PREFIX);
         registry.register("reviews", "Reviews answered, by how they ended", reviews.clone());
         registry.register("review_duration_seconds", "Time to answer a review", durations.clone());
         registry.register("rules_unchecked", "Rules that could not be checked", unchecked.clone());
-        registry.register("policies", "Policies that hold", policies.clone());
-        registry.register("policies_unusable", "Policies that cannot be read", unusable.clone());
+        registry.register("policies", "Policies that hold", Gauge::clone(&policies));
+        registry.register("policies_unusable", "Policies that cannot be read", Gauge::clone(&unusable));
+        registry.register(
+            "trust_roots_unusable",
+            "TrustRoot objects that cannot be used, or not be fetched anew",
+            Gauge::clone(&trust_roots),
+        );
         registry.register(
             "certificate_expiry_timestamp_seconds",
             "When the certificate that is served with ends",
-            certificate.clone(),
+            Gauge::clone(&certificate),
         );
-        registry.register("connections", "Connections open now", connections.clone());
+        registry.register("connections", "Connections open now", Gauge::clone(&connections));
         Self {
-            registry: Mutex::new(registry),
+            registry: Mutex::new(all),
             reviews,
             durations,
             unchecked,
             policies,
             unusable,
+            trust_roots,
             certificate,
             connections,
         }
@@ -82,6 +92,11 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Puts others on the page too, under names of their own.
+    pub fn add(&self, register: impl FnOnce(&mut Registry)) {
+        register(&mut self.registry.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
     pub(super) fn review(&self, face: Face, answer: &Answer, took: Duration) {
         let webhook = face.code();
         self.reviews.get_or_create(&ReviewLabels { webhook, outcome: answer.outcome.code() }).inc();
@@ -96,6 +111,11 @@ impl Metrics {
     /// How many policies cannot be read.
     pub fn unusable(&self, count: usize) {
         self.unusable.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// How many trust roots cannot be used, or not be fetched anew.
+    pub(crate) fn trust_roots_unusable(&self, count: usize) {
+        self.trust_roots.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(super) fn certificate(&self, not_after: Timestamp) {

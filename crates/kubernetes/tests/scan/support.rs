@@ -63,7 +63,19 @@ impl Bench {
     }
 
     pub(crate) async fn attest(&self, target: &Target, key: &Arc<KeyPair>, kind: &str, forms: Forms) {
-        let predicate = serde_json::value::to_raw_value(&json!({})).unwrap();
+        self.say(target, key, kind, &json!({}), forms).await;
+    }
+
+    /// Attaches a statement with this predicate.
+    pub(crate) async fn say(
+        &self,
+        target: &Target,
+        key: &Arc<KeyPair>,
+        kind: &str,
+        predicate: &Value,
+        forms: Forms,
+    ) {
+        let predicate = serde_json::value::to_raw_value(predicate).unwrap();
         let attesting = Attesting::about(target, kind, predicate, forms).unwrap();
         let (http, trust) = (Http::new(HttpOptions::default()), Trust::nobody());
         let session = session(&http, &trust, key);
@@ -76,14 +88,28 @@ fn session<'a>(http: &'a Http, trust: &'a Trust, key: &Arc<KeyPair>) -> Session<
     Session::new(http, trust, Services::default(), identity, Arc::new(SystemClock)).unwrap()
 }
 
-/// A scanner without logs, which trusts these keys.
-pub(crate) fn scanner(controls: &[Control], keys: &[&Arc<KeyPair>], policies: PolicySet) -> Scanner {
+/// A key as settings name it.
+pub(crate) fn named(key: &Arc<KeyPair>) -> KeySource {
     use countersign_crypto::Signer as _;
-    let settings = Settings {
-        keys: keys.iter().map(|key| KeySource::Pem(key.public_key().to_pem())).collect(),
+    KeySource::Pem(key.public_key().to_pem())
+}
+
+/// Settings without logs, which trust these keys.
+pub(crate) fn trusting(keys: &[&Arc<KeyPair>]) -> Settings {
+    Settings {
+        keys: keys.iter().map(|key| named(key)).collect(),
         demands: Demands { log: false, sct: false, timestamp: false },
         ..Settings::default()
-    };
+    }
+}
+
+/// A scanner without logs, which trusts these keys.
+pub(crate) fn scanner(controls: &[Control], keys: &[&Arc<KeyPair>], policies: PolicySet) -> Scanner {
+    scanner_with(controls, trusting(keys), policies)
+}
+
+/// A scanner with these settings.
+pub(crate) fn scanner_with(controls: &[Control], settings: Settings, policies: PolicySet) -> Scanner {
     let root = TrustRoot::new(Trust::nobody().root).unwrap();
     let source = Source::new(SourceOptions {
         registry: options(),

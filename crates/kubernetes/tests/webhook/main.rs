@@ -8,13 +8,18 @@
     reason = "helpers of tests"
 )]
 
+mod api;
+mod busy;
 mod chaos;
 #[path = "../../../policy/tests/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the policies, which need more of it")]
 mod cluster;
 mod hostile;
+mod in_cluster;
 mod recorded;
+mod replicas;
 mod reviews;
+mod rows;
 mod running;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]

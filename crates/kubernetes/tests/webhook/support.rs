@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::future::IntoFuture as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use countersign_client::image::{Forms, Signing, Target, sign};
-use countersign_client::policy::{NoCluster, Source, SourceOptions};
+use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_client::services::Services;
 use countersign_client::sign::{Identity, Session};
 use countersign_client::trust::Trust;
@@ -30,7 +30,12 @@ use countersign_server::listen::Patience;
 use countersign_server::serve::Running;
 use countersign_x509::San;
 use reqwest::{Certificate, Client};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// A registry on loopback with one repository, `app`.
 pub(crate) struct Registry {
@@ -39,7 +44,13 @@ pub(crate) struct Registry {
     _folder: tempfile::TempDir,
     seen: Arc<Mutex<Vec<String>>>,
     hangs: Arc<AtomicBool>,
+    lie: Arc<Mutex<Lie>>,
+    /// Requests that are being answered, and the most there ever were.
+    load: Arc<(AtomicUsize, AtomicUsize)>,
 }
+
+/// What is answered instead, by path and headers.
+type Lie = Box<dyn FnMut(&str, &HeaderMap) -> Option<Response> + Send>;
 
 impl Registry {
     pub(crate) async fn start() -> Self {
@@ -47,25 +58,50 @@ impl Registry {
         let layout = Arc::new(Layout::create(folder.path()).unwrap());
         let (seen, hangs) = (Arc::<Mutex<Vec<String>>>::default(), Arc::<AtomicBool>::default());
         let (store, log, stuck) = (Arc::clone(&layout), Arc::clone(&seen), Arc::clone(&hangs));
-        let router = Router::new().fallback(move |method: Method, uri: Uri| {
+        let lie = Arc::new(Mutex::new(Box::new(|_: &str, _: &HeaderMap| None) as Lie));
+        let load = Arc::<(AtomicUsize, AtomicUsize)>::default();
+        let (liar, busy) = (Arc::clone(&lie), Arc::clone(&load));
+        let router = Router::new().fallback(move |method: Method, uri: Uri, headers: HeaderMap| {
             let (store, log, stuck) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&stuck));
+            let (liar, busy) = (Arc::clone(&liar), Arc::clone(&busy));
             async move {
                 log.lock().unwrap().push(format!("{method} {}", uri.path()));
                 if stuck.load(Ordering::SeqCst) {
                     std::future::pending::<()>().await;
                 }
-                served(&store, uri.path()).await.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
+                let lied = (liar.lock().unwrap())(uri.path(), &headers);
+                if let Some(lied) = lied {
+                    return lied;
+                }
+                busy.1.fetch_max(busy.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                // Whoever else is there may come in meanwhile.
+                for _ in 0..20 {
+                    tokio::task::yield_now().await;
+                }
+                let answer = served(&store, uri.path()).await;
+                busy.0.fetch_sub(1, Ordering::SeqCst);
+                answer.unwrap_or_else(|| StatusCode::NOT_FOUND.into_response())
             }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { host, layout, _folder: folder, seen, hangs }
+        Self { host, layout, _folder: folder, seen, hangs, lie, load }
     }
 
     /// From now on nothing is answered.
     pub(crate) fn hang(&self) {
         self.hangs.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on this is answered where it answers.
+    pub(crate) fn lie(&self, lie: impl FnMut(&str, &HeaderMap) -> Option<Response> + Send + 'static) {
+        *self.lie.lock().unwrap() = Box::new(lie);
+    }
+
+    /// The most requests that were answered at once.
+    pub(crate) fn most(&self) -> usize {
+        self.load.1.load(Ordering::SeqCst)
     }
 
     /// How many requests there were with this in their path, since the last time.
@@ -150,6 +186,12 @@ pub(crate) fn signed_by(name: &str, registry: &Registry, key: &KeyPair) -> Box<d
     loaded.policies.into_iter().next().unwrap()
 }
 
+/// Where answers come from, in a cluster.
+pub(crate) fn source(cluster: impl Cluster + 'static) -> Source {
+    let (registry, trust) = (RegistryOptions::default(), BTreeMap::new());
+    Source::new(SourceOptions { registry, cluster: Arc::new(cluster), trust })
+}
+
 /// A webhook that runs.
 pub(crate) struct Hook {
     pub(crate) admission: Arc<Admission>,
@@ -171,23 +213,25 @@ impl Hook {
 
     /// Whether it asks with the pull secrets of what it judges.
     pub(crate) async fn asking(secrets: bool) -> Self {
-        let source = Source::new(SourceOptions {
-            registry: RegistryOptions::default(),
-            cluster: Arc::new(NoCluster),
-            trust: BTreeMap::new(),
-        });
-        let mut admission = Admission::new(Arc::new(source), Arc::new(SystemClock));
-        if !secrets {
-            admission = admission.without_secrets();
-        }
-        Self::of(admission.exempting(["kube-system".to_owned()])).await
+        let admission = Admission::new(Arc::new(source(NoCluster)), Arc::new(SystemClock));
+        Self::of(if secrets { admission } else { admission.without_secrets() }).await
     }
 
-    /// What judges so, behind TLS.
+    /// In a cluster.
+    pub(crate) async fn in_cluster(cluster: impl Cluster + 'static) -> Self {
+        let source = Arc::new(source(cluster).in_namespace("countersign"));
+        Self::of(Admission::new(source, Arc::new(SystemClock))).await
+    }
+
+    /// That answers by this; `kube-system` is exempt.
     pub(crate) async fn of(admission: Admission) -> Self {
-        let admission = Arc::new(admission);
+        Self::kept(admission, Arc::new(Memory::default())).await
+    }
+
+    /// The same with an authority that is kept here.
+    pub(crate) async fn kept(admission: Admission, keeper: Arc<dyn Keeper>) -> Self {
+        let admission = Arc::new(admission.exempting(["kube-system".to_owned()]));
         let names = vec![San::Dns("localhost".into()), San::ip([127, 0, 0, 1].into())];
-        let keeper = Arc::new(Memory::default()) as Arc<dyn Keeper>;
         // The machine's own time: whoever connects checks by it.
         let machine = Arc::new(SystemClock);
         let certificates = Arc::new(Certificates::open(keeper, names, machine).await.unwrap());
@@ -213,6 +257,23 @@ impl Hook {
         let request = self.client().post(format!("{}{path}", self.running.url));
         let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
         (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    }
+
+    /// A connection, to say things that no client says.
+    pub(crate) async fn connect(&self) -> TlsStream<TcpStream> {
+        let mut roots = rustls::RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(self.certificates.bundle().as_bytes()) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let stream = self.plain().await;
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
+    }
+
+    /// A connection without TLS.
+    pub(crate) async fn plain(&self) -> TcpStream {
+        TcpStream::connect(self.running.url.strip_prefix("https://").unwrap()).await.unwrap()
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use countersign_attestation::predicate;
 use countersign_bundle::TrustedRoot;
 use countersign_crypto::encoding::pem_decode;
-use countersign_crypto::{HashAlgorithm, KeyType, PublicKey};
+use countersign_crypto::{HashAlgorithm, PublicKey};
 use countersign_registry::Repository;
 use url::Url;
 
@@ -112,10 +112,11 @@ impl Reader<'_> {
             demands.log = self.ctlog(ctlog, &mut found, &format!("{path}.ctlog"))?;
         }
         let (repository, pull_secrets) = source(&written.source, &format!("{path}.source"))?;
-        let forms = match written.signature_format {
-            None => Forms::default(),
-            Some(SignatureFormat::Legacy) => Forms { bundles: false, older: true },
-            Some(SignatureFormat::Bundle) => Forms { bundles: true, older: false },
+        let forms = Forms {
+            bundles: written.signature_format != Some(SignatureFormat::Legacy),
+            older: written.signature_format != Some(SignatureFormat::Bundle),
+            tag_prefix: tag_prefix(&written.source, &format!("{path}.source"))?,
+            hash: written.key.as_ref().and_then(|key| key.hash_algorithm).and_then(hash),
         };
         let attestations = attestations(&written.attestations, &format!("{path}.attestations"))?;
         let cue = attestations.iter().find_map(|said| match &said.policy {
@@ -146,13 +147,11 @@ impl Reader<'_> {
     fn key(&mut self, key: &KeyRef, path: &str) -> Result<WhoElse, ReadError> {
         let source = key_source(key, path, self.lints)?;
         if let KeySource::Pem(pem) = &source {
-            let field = |e: String| ReadError::new(format!("{path}.data"), e);
-            let key_in_pem = one_key(pem).map_err(field)?;
-            if !fits(&key_in_pem, key.hash_algorithm) {
-                return Ok(Err(other_hash(key.hash_algorithm)));
-            }
-        } else if !matches!(key.hash_algorithm, None | Some(Hash::Sha256)) {
-            return Ok(Err(other_hash(key.hash_algorithm)));
+            one_key(pem).map_err(|e: String| ReadError::new(format!("{path}.data"), e))?;
+        }
+        if key.hash_algorithm == Some(Hash::Sha224) {
+            let why = "signatures over sha224 are not verified here; sign over sha256, sha384 or sha512";
+            return Ok(Err(why.into()));
         }
         Ok(Ok((Who::Key(source), TrustSpec::default())))
     }
@@ -203,9 +202,13 @@ impl Reader<'_> {
                     .map_err(|e| ReadError::new(format!("{path}.data"), e))?;
                 Ok(Ok((who, trust)))
             }
+            KeySource::Reference(reference) if reference.starts_with("k8s://") => {
+                trust.roots_at = Some(reference);
+                Ok(Ok((who, trust)))
+            }
             KeySource::Reference(reference) => Ok(Err(format!(
-                "the certificate authority {reference} cannot be asked for; put its certificate into ca-cert.data, or \
-                 into a TrustRoot that trustRootRef names"
+                "a key service has keys and no certificates, so that {reference} is no authority; put its certificate \
+                 into ca-cert.data or a Secret that ca-cert.secretRef names"
             ))),
         }
     }
@@ -356,25 +359,14 @@ fn one_key(pem: &str) -> Result<PublicKey, String> {
     }
 }
 
-/// Whether signatures by a key are verified with this hash: each key has one of its own.
-fn fits(key: &PublicKey, hash: Option<Hash>) -> bool {
-    let own = key.key_type().default_scheme().hash();
+const fn hash(hash: Hash) -> Option<HashAlgorithm> {
     match hash {
-        None => true,
-        Some(_) if key.key_type() == KeyType::Ed25519 => true,
-        Some(Hash::Sha224) => false,
-        Some(Hash::Sha256) => own == Some(HashAlgorithm::Sha256),
-        Some(Hash::Sha384) => own == Some(HashAlgorithm::Sha384),
-        Some(Hash::Sha512) => own == Some(HashAlgorithm::Sha512),
+        // Refused before.
+        Hash::Sha224 => None,
+        Hash::Sha256 => Some(HashAlgorithm::Sha256),
+        Hash::Sha384 => Some(HashAlgorithm::Sha384),
+        Hash::Sha512 => Some(HashAlgorithm::Sha512),
     }
-}
-
-fn other_hash(hash: Option<Hash>) -> String {
-    let hash = hash.map(|hash| format!("{hash:?}").to_lowercase()).unwrap_or_default();
-    format!(
-        "signatures over {hash} by this key are not verified here: P-256 and RSA go with sha256, P-384 with sha384, P-521 \
-         with sha512; sign with one of these, and leave hashAlgorithm out"
-    )
 }
 
 fn web_address(text: &str, path: &str) -> Result<(), ReadError> {
@@ -396,16 +388,11 @@ fn source(written: &[Source], path: &str) -> Result<(Option<Repository>, Vec<Str
         }
     };
     let wrong = |field: &str, message: String| ReadError::new(format!("{path}[0].{field}"), message);
-    if source.tag_prefix.is_some() {
-        let message = "expected nothing: evidence is found by the image's digest; copy it without a prefix (countersign \
-                       copy), to a repository of its own that oci names";
-        return Err(wrong("tagPrefix", message.into()));
-    }
     let repository = match source.oci.as_str() {
         "" => None,
         oci => Some(Repository::parse(oci).map_err(|e| wrong("oci", e.to_string()))?),
     };
-    if repository.is_none() && source.signature_pull_secrets.is_empty() {
+    if repository.is_none() && source.signature_pull_secrets.is_empty() && source.tag_prefix.is_none() {
         return Err(wrong("oci", "expected a repository, found nothing".into()));
     }
     let secrets: Vec<String> =
@@ -415,6 +402,12 @@ fn source(written: &[Source], path: &str) -> Result<(Option<Repository>, Vec<Str
         return Err(wrong(&format!("signaturePullSecrets[{index}].name"), message));
     }
     Ok((repository, secrets))
+}
+
+/// What the older tags of the one source begin with.
+fn tag_prefix(written: &[Source], path: &str) -> Result<String, ReadError> {
+    let prefix = written.first().and_then(|source| source.tag_prefix.as_deref()).unwrap_or_default();
+    Forms::prefix(prefix).map_err(|error| ReadError::new(format!("{path}[0].tagPrefix"), error))
 }
 
 fn attestations(written: &[Attestation], path: &str) -> Result<Vec<Said>, ReadError> {

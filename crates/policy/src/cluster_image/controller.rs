@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::evaluate::images;
-use super::{ClusterImagePolicy, name, namespace_of};
+use super::{CONTROLLER_NAMESPACE, ClusterImagePolicy, name, namespace_of};
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::decision::{Action, Pin, PolicyName, RuleResult, Status};
@@ -13,6 +13,11 @@ use crate::request::Request;
 
 /// The label of namespaces whose objects are judged.
 const INCLUDE: &str = "policy.sigstore.dev/include";
+
+/// The name of policy-controller's ConfigMap.
+pub const CONFIG_MAP: &str = "config-policy-controller";
+/// Where it lies unless told otherwise.
+pub const CONFIG_NAMESPACE: &str = CONTROLLER_NAMESPACE;
 
 /// What happens to an image that no policy is about: `no-match-policy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,6 +31,29 @@ pub enum NoMatch {
     Allow,
 }
 
+impl NoMatch {
+    /// `deny`, `warn` or `allow`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Some(match text {
+            "deny" => Self::Deny,
+            "warn" => Self::Warn,
+            "allow" => Self::Allow,
+            _ => return None,
+        })
+    }
+
+    /// As policy-controller's ConfigMap says it; `None` if it says nothing of it.
+    ///
+    /// # Errors
+    /// In words: it says what nobody understands, which is no permission.
+    pub fn of_config_map(data: &BTreeMap<String, String>) -> Result<Option<Self>, String> {
+        let Some(text) = data.get("no-match-policy").filter(|text| !text.is_empty()) else { return Ok(None) };
+        let wrong = || format!("no-match-policy: expected deny, warn or allow, found \"{text}\"");
+        Self::parse(text).map(Some).ok_or_else(wrong)
+    }
+}
+
 /// Whose objects are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Namespaces {
@@ -34,6 +62,29 @@ pub enum Namespaces {
     Labelled,
     /// Those of all.
     All,
+}
+
+impl Namespaces {
+    /// Whether the object of a request is judged.
+    ///
+    /// # Errors
+    /// [`Stop`]: the labels of its namespace are not known. That is not "no".
+    pub fn judge(self, request: &Request, ask: &Ask<'_>) -> Result<bool, Stop> {
+        if self == Self::All {
+            return Ok(true);
+        }
+        let labels = ask.namespace_labels(namespace_of(request))?;
+        Ok(labels.get(INCLUDE).is_some_and(|value| value == "true"))
+    }
+}
+
+/// What policy-controller is set to: its ConfigMap and its webhook's selector.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Settings {
+    /// What happens to an image that no policy is about, if anybody says; else it is refused as soon as there is a policy.
+    pub no_match: Option<NoMatch>,
+    /// Whose objects are judged.
+    pub namespaces: Namespaces,
 }
 
 /// All `ClusterImagePolicy` objects of a cluster, evaluated together.
@@ -49,6 +100,16 @@ impl PolicyController {
     #[must_use]
     pub fn new(policies: Vec<ClusterImagePolicy>) -> Self {
         Self { policies, no_match: NoMatch::default(), namespaces: Namespaces::default() }
+    }
+
+    /// These policies with settings; `None` if nothing is judged by them: there are none, and nobody says what is to
+    /// happen then.
+    #[must_use]
+    pub fn with(policies: Vec<ClusterImagePolicy>, settings: Settings) -> Option<Self> {
+        let said = settings.no_match.is_some_and(|no_match| no_match != NoMatch::Allow);
+        let any = !policies.is_empty() || said;
+        let no_match = settings.no_match.unwrap_or_default();
+        any.then(|| Self::new(policies).no_match(no_match).namespaces(settings.namespaces))
     }
 
     /// The same with another answer for images that no policy is about.
@@ -92,6 +153,10 @@ impl Policy for PolicyController {
         name("policy-controller")
     }
 
+    fn names(&self) -> Vec<PolicyName> {
+        self.policies.iter().map(Policy::name).collect()
+    }
+
     fn access_for(&self, request: &Request) -> Access {
         let mut access = Access::default();
         for policy in &self.policies {
@@ -117,11 +182,8 @@ impl Policy for PolicyController {
         if images.is_empty() {
             return Ok((results, pins));
         }
-        if self.namespaces == Namespaces::Labelled {
-            let labels = ask.namespace_labels(namespace_of(request))?;
-            if labels.get(INCLUDE).is_none_or(|value| value != "true") {
-                return Ok((results, pins));
-            }
+        if !self.namespaces.judge(request, ask)? {
+            return Ok((results, pins));
         }
         for image in images {
             let mut matched = false;

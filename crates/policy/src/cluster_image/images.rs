@@ -1,16 +1,14 @@
 //! Which images and which objects a policy is about.
 
-use std::collections::BTreeMap;
-
 use countersign_registry::Reference;
-use serde_json::Value;
 
 use super::schema::{ImagePattern, MatchResource};
 use crate::kyverno::LabelSelector;
 use crate::lint::Lint;
 use crate::pattern::Glob;
 use crate::read::ReadError;
-use crate::request::Request;
+use crate::request::{Request, labels};
+use crate::spelling::{ImagePattern as Pattern, Spellings};
 
 /// The resources that a policy can name, with their groups and kinds. All of them are of version v1.
 const RESOURCES: [(&str, &str, &str); 7] = [
@@ -29,13 +27,6 @@ pub(super) struct Images {
     globs: Vec<Pattern>,
 }
 
-#[derive(Debug, Clone)]
-struct Pattern {
-    whole: Glob,
-    /// The part before the tag, for images that have a digest and no tag.
-    repository: Option<Glob>,
-}
-
 impl Images {
     /// Reads `spec.images`.
     ///
@@ -49,7 +40,6 @@ impl Images {
         let mut globs = Vec::new();
         for (index, pattern) in written.iter().enumerate() {
             let path = format!("spec.images[{index}].glob");
-            let glob = |text: &str| Glob::segments(text).map_err(|e| ReadError::new(&path, e.to_string()));
             let text = match pattern.glob.as_str() {
                 "*" => "index.docker.io/library/*",
                 "*/*" => "index.docker.io/*/*",
@@ -59,8 +49,8 @@ impl Images {
                 let message = format!("{} means {text} alone; for all images write **", pattern.glob);
                 lints.push(Lint::new(&path, "glob_of_docker_hub_alone", message));
             }
-            let repository = before_tag(text).map(&glob).transpose()?;
-            globs.push(Pattern { whole: glob(text)?, repository });
+            let read = Pattern::read(text, Glob::segments);
+            globs.push(read.map_err(|error| ReadError::new(&path, error.to_string()))?);
         }
         Ok(Self { globs })
     }
@@ -76,29 +66,13 @@ impl Images {
             (None, Some(tag)) => format!("{repository}:{tag}"),
             (None, None) => repository.to_owned(),
         };
-        let mut spellings = vec![spelled(&canonical), written.to_owned()];
-        if !strict {
-            let own = image.repository().to_string();
-            let tagged = |repository: &str| image.tag().map(|tag| format!("{repository}:{tag}"));
-            spellings.extend(tagged(&canonical).into_iter().chain(tagged(&own)));
-            spellings.push(spelled(&own));
-        }
+        let own = [spelled(&canonical), written.to_owned()];
+        let spellings = (!strict).then(|| Spellings::of(image));
         self.globs.iter().any(|pattern| {
-            spellings.iter().any(|spelling| pattern.whole.matches(spelling))
-                || !strict
-                    && image.tag().is_none()
-                    && pattern.repository.as_ref().is_some_and(|repository| {
-                        repository.matches(&canonical) || repository.matches(&image.repository().to_string())
-                    })
+            own.iter().any(|name| pattern.matches_text(name))
+                || spellings.as_ref().is_some_and(|spellings| pattern.matches(spellings))
         })
     }
-}
-
-/// The part of a pattern before its tag, if it has one.
-fn before_tag(pattern: &str) -> Option<&str> {
-    let name = pattern.rfind('/').map_or(0, |at| at + 1);
-    let at = name + pattern.get(name..)?.find(':')?;
-    pattern.get(..at).filter(|repository| !pattern.contains('@') && !repository.is_empty())
 }
 
 /// One entry of `spec.match`.
@@ -142,17 +116,9 @@ impl Resource {
 
     /// Whether the entry is about the object of a request.
     pub(super) fn matches(&self, request: &Request) -> bool {
-        let labels = || {
-            let labels = request.object.pointer("/metadata/labels").and_then(Value::as_object);
-            labels
-                .into_iter()
-                .flatten()
-                .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-                .collect::<BTreeMap<_, _>>()
-        };
         request.kind.group == self.group
             && request.kind.kind == self.kind
-            && self.selector.as_ref().is_none_or(|selector| selector.matches(&labels()))
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(&labels(&request.object)))
     }
 }
 

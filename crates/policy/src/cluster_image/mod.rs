@@ -13,6 +13,7 @@
 
 mod authority;
 mod controller;
+mod convert;
 mod cue;
 mod evaluate;
 mod images;
@@ -34,8 +35,9 @@ use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 use crate::request::Request;
 
-pub use controller::{Namespaces, NoMatch, PolicyController};
-pub use trust_root::{RemoteRepository, TrustRootObject};
+pub use controller::{CONFIG_MAP, CONFIG_NAMESPACE, Namespaces, NoMatch, PolicyController, Settings};
+pub(crate) use convert::convert;
+pub use trust_root::{Compiled, RemoteRepository, TrustRootObject};
 
 /// Where policy-controller looks for Secrets and ConfigMaps.
 const CONTROLLER_NAMESPACE: &str = "cosign-system";

@@ -6,7 +6,7 @@ use countersign_crypto::Digest;
 use countersign_registry::Reference;
 use countersign_verify::TimeSource;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::schema::{DigestRule, Which};
 use super::who::Who;
@@ -16,45 +16,15 @@ use crate::authority::Authority;
 use crate::cel::{self, Variables};
 use crate::decision::{Pin, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
+use crate::finding::{Finding, Why, predicate};
 use crate::images::ImageUse;
 use crate::judge::{Fact, What};
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::Request;
+use crate::request::{CustomObject, Request};
 
 /// The rule of `signedBy`, in results.
 const SIGNED: &str = "signedBy";
-
-/// What came of asking whether somebody signed, or says something.
-#[derive(Debug)]
-enum Finding {
-    Holds(Vec<Fact>),
-    No(Why),
-    CouldNot(CouldNot),
-    Open,
-}
-
-/// Why not: the stable code, and words.
-#[derive(Debug, Clone)]
-struct Why {
-    reason: String,
-    text: String,
-}
-
-impl Why {
-    fn new(reason: &str, text: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), text: text.into() }
-    }
-}
-
-impl From<Stop> for Finding {
-    fn from(stop: Stop) -> Self {
-        match stop {
-            Stop::Open => Self::Open,
-            Stop::CouldNot(could_not) => Self::CouldNot(could_not),
-        }
-    }
-}
 
 impl Policy for ImagePolicy {
     fn name(&self) -> PolicyName {
@@ -65,9 +35,13 @@ impl Policy for ImagePolicy {
         self.lints.clone()
     }
 
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        self.custom.kinds().map(CustomObject::Kind).collect()
+    }
+
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let mut told = Told { policy: self, results: Vec::new(), pins: Vec::new() };
-        let images = request.judged_images();
+        let images = self.custom.judged_images(request, ask.now());
         if images.as_ref().is_ok_and(Vec::is_empty) {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -82,7 +56,7 @@ impl Policy for ImagePolicy {
         }
         let mut open = false;
         match images {
-            Err(error) => told.ended(None, "", Status::Fail, "images_malformed", error.to_string()),
+            Err(error) => told.ended(None, "", Status::Fail, "images_malformed", error),
             Ok(images) => {
                 for (name, uses) in by_name(&images) {
                     open |= told.image(name, &uses, ask);
@@ -141,7 +115,10 @@ impl Told<'_> {
         let judging = Judging { image: image.at(digest), name, ask };
         let mut findings = Vec::new();
         if let Some(who) = &policy.signed_by {
-            findings.push((SIGNED, judging.who(who, &|authority| judging.signature(authority))));
+            findings.push((
+                SIGNED,
+                judging.who(who, &|authority| ask.find(&judging.image, authority, &What::Signature)),
+            ));
         }
         for said in &policy.attestations {
             let finding = judging.who(&said.by, &|authority| judging.statement(authority, said));
@@ -219,7 +196,7 @@ struct Judging<'a> {
 }
 
 impl Judging<'_> {
-    fn who(&self, who: &Who, judge: &dyn Fn(&Authority) -> Finding) -> Finding {
+    fn who(&self, who: &Who, judge: &dyn Fn(&Authority) -> Finding<Fact>) -> Finding<Fact> {
         match who {
             Who::One(authority) => judge(authority),
             Who::Several { need, of } => self.several(*need, of, judge),
@@ -227,7 +204,7 @@ impl Judging<'_> {
     }
 
     /// So many, by as many different signers: one who is two of them counts once.
-    fn several(&self, need: usize, of: &[Who], judge: &dyn Fn(&Authority) -> Finding) -> Finding {
+    fn several(&self, need: usize, of: &[Who], judge: &dyn Fn(&Authority) -> Finding<Fact>) -> Finding<Fact> {
         let (mut facts, mut choices, mut nested, mut unsure) = (Vec::new(), Vec::new(), 0, 0);
         let (mut open, mut could_not, mut why) = (false, None, None);
         let mut held = 0;
@@ -274,40 +251,10 @@ impl Judging<'_> {
         }
     }
 
-    fn signature(&self, authority: &Authority) -> Finding {
-        self.judge(authority, &What::Signature)
-    }
-
-    fn judge(&self, authority: &Authority, what: &What) -> Finding {
-        let judgement = match self.ask.judge(&self.image, authority, what) {
-            Ok(judgement) => judgement,
-            Err(stop) => return stop.into(),
-        };
-        if judgement.holds() {
-            return Finding::Holds(judgement.facts.clone());
-        }
-        let expected = match what {
-            What::Signature => "a signature".to_owned(),
-            What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
-        };
-        let mut text = format!("expected {expected} by {}", authority.name);
-        let reason = match judgement.report.verified() {
-            Err(rejection) => {
-                text.push_str(&format!(": {rejection}"));
-                rejection.reason.code()
-            }
-            Ok(_) => "internal",
-        };
-        if !judgement.passed_over.is_empty() {
-            let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
-            text.push_str(&format!(" (of other types there is {})", others.join(", ")));
-        }
-        Finding::No(Why::new(reason, text))
-    }
-
     /// Statements by somebody, with what must hold of them.
-    fn statement(&self, authority: &Authority, said: &Said) -> Finding {
-        let facts = match self.judge(authority, &What::Statement(vec![said.kind.clone()])) {
+    fn statement(&self, authority: &Authority, said: &Said) -> Finding<Fact> {
+        let what = What::Statement(vec![said.kind.clone()]);
+        let facts = match self.ask.find(&self.image, authority, &what) {
             Finding::Holds(facts) => facts,
             other => return other,
         };
@@ -440,13 +387,6 @@ impl Said {
 fn signed_at(fact: &Fact) -> Option<Timestamp> {
     let times = fact.verified.times().iter().filter(|time| time.source != TimeSource::Now);
     times.map(|time| time.time).min()
-}
-
-/// The predicate of a verified statement.
-fn predicate(fact: &Fact) -> Result<Value, String> {
-    let statement = fact.verified.statement().ok_or("expected a statement, found a signature")?;
-    let Some(predicate) = &statement.predicate else { return Ok(Value::Null) };
-    serde_json::from_str(predicate.get()).map_err(|e| format!("the predicate: {e}"))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ impl ImagePolicy {
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
         let mut lines = vec![format!("is about the images {}", self.images.in_words())];
+        lines.extend(self.custom.kinds().map(|kind| format!("also in objects of the kind {kind}")));
         lines.extend(self.scope.in_words().into_iter().map(|line| format!("only {line}")));
         let mut first = None;
         if let Some(who) = &self.signed_by {

@@ -5,6 +5,7 @@ use countersign_registry::Repository;
 use super::explain::listed;
 use crate::pattern::Glob;
 use crate::read::ReadError;
+use crate::spelling;
 
 /// The most patterns of one list.
 const MAX_PATTERNS: usize = 256;
@@ -31,9 +32,10 @@ impl Images {
 
     /// Whether an image is meant.
     pub(super) fn match_repository(&self, repository: &Repository) -> bool {
-        let (written, plain) = (repository.to_string(), plain(repository));
+        let plain = spelling::plain(repository);
         let any = |globs: &[Glob], name: &str| globs.iter().any(|glob| glob.matches(name));
-        (any(&self.of, &written) || any(&self.of, &plain)) && !any(&self.except, &plain)
+        spelling::repositories(repository).iter().any(|name| any(&self.of, name))
+            && !any(&self.except, &plain)
     }
 
     /// For people.
@@ -49,13 +51,6 @@ impl Images {
     pub(super) fn are_all(&self) -> bool {
         self.except.is_empty() && self.of.iter().any(|glob| glob.as_str() == "**")
     }
-}
-
-/// The name without what may be left out of a host: nobody leaves a policy behind by spelling it out.
-fn plain(repository: &Repository) -> String {
-    let registry = repository.registry();
-    let host = registry.strip_suffix(":443").or_else(|| registry.strip_suffix(":80")).unwrap_or(registry);
-    format!("{}/{}", host.trim_end_matches('.'), repository.path())
 }
 
 fn globs(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {

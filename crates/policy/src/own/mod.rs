@@ -32,6 +32,7 @@ use self::schema::{Attestation, CouldNotCheck, DigestRule, Object, Which};
 use self::scope::Scope;
 use self::who::{Reader, Who};
 use crate::decision::{Action, PolicyKind, PolicyName};
+use crate::kyverno::Extractors;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -48,6 +49,8 @@ const MAX_LIST: usize = 64;
 pub struct ImagePolicy {
     name: PolicyName,
     images: Images,
+    /// Where images stand in objects that are no workloads.
+    custom: Extractors,
     scope: Scope,
     signed_by: Option<Who>,
     attestations: Vec<Said>,
@@ -108,6 +111,7 @@ impl ImagePolicy {
                 name: object.metadata.name,
             },
             images: Images::read(&spec.images, &spec.except_images)?,
+            custom: Extractors::at(&spec.custom_resources, "spec.customResources")?,
             scope: Scope::read(&spec.namespaces, spec.namespace_selector, spec.object_selector)?,
             signed_by,
             attestations,
@@ -151,12 +155,19 @@ impl Said {
     }
 }
 
-/// `30d`, `12h`: days have 24 hours here.
-fn age(text: &str) -> Result<SignedDuration, String> {
+/// A time as people write it: `30d`, `12h`, `1m30s`. Days have 24 hours here.
+///
+/// # Errors
+/// In words, what was expected.
+pub fn duration(text: &str) -> Result<SignedDuration, String> {
     let wrong = || format!("expected a time such as 30d or 12h, found \"{text}\"");
     let span: Span = text.parse().map_err(|_| wrong())?;
-    let age = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
-    if age.is_positive() { Ok(age) } else { Err(wrong()) }
+    span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())
+}
+
+fn age(text: &str) -> Result<SignedDuration, String> {
+    let wrong = |age| format!("expected a time that has passed, such as 30d or 12h, found {age:#}");
+    duration(text).and_then(|age| if age.is_positive() { Ok(age) } else { Err(wrong(age)) })
 }
 
 fn check_kind(api_version: &str, kind: &str, expected: &str) -> Result<(), ReadError> {

@@ -32,6 +32,9 @@ pub(super) struct Spec {
     pub(super) images: Vec<String>,
     #[serde(default)]
     pub(super) except_images: Vec<String>,
+    /// Paths to images, by the kind of objects that are no workloads.
+    #[serde(default)]
+    pub(super) custom_resources: BTreeMap<String, Vec<String>>,
     pub(super) namespaces: Option<Vec<String>>,
     pub(super) namespace_selector: Option<LabelSelector>,
     pub(super) object_selector: Option<LabelSelector>,

@@ -1,15 +1,11 @@
 //! In which objects: by namespace and labels.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use super::explain::listed;
 use crate::ask::{Ask, Stop};
 use crate::kyverno::{LabelSelector, SelectorOperator};
 use crate::pattern::Glob;
 use crate::read::ReadError;
-use crate::request::Request;
+use crate::request::{Request, labels};
 
 /// The objects that a policy is about. All that is given must hold.
 #[derive(Debug, Clone)]
@@ -111,14 +107,4 @@ fn selected(selector: &LabelSelector) -> String {
         }
     });
     labels.chain(rest).collect::<Vec<_>>().join(" and ")
-}
-
-/// The labels of an object; what is no text is no label.
-fn labels(object: &Value) -> BTreeMap<String, String> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    labels
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect()
 }

@@ -346,3 +346,38 @@ impl Who {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_workflow_and_the_ref_each_alone_can_make_it_somebody_else() {
+        let names = |more: serde_json::Value| {
+            let mut written = json!({"repo": "acme/app"});
+            if let (Some(fields), Some(more)) = (written.as_object_mut(), more.as_object()) {
+                fields.extend(more.clone());
+            }
+            let written: SignedBy = serde_json::from_value(written).unwrap();
+            let trust = Trust::default();
+            let mut reader = Reader::new(&trust, Require::default(), None).unwrap();
+            let subject = reader.identity(&written, "who").unwrap().subject.compile().unwrap();
+            move |name: &str| subject.matches(name)
+        };
+        let release = "https://github.com/acme/app/.github/workflows/release.yml@refs/tags/v1";
+        for (more, expected) in [
+            (json!({}), true),
+            (json!({"workflow": "release.yml"}), true),
+            (json!({"workflow": "test.yml"}), false),
+            (json!({"ref": "refs/tags/*"}), true),
+            (json!({"ref": "refs/heads/*"}), false),
+            (json!({"repo": "acme/app2"}), false),
+        ] {
+            assert_eq!(names(more.clone())(release), expected, "{more}");
+        }
+        assert!(!names(json!({}))(
+            "https://github.com/acme/app-evil/.github/workflows/release.yml@refs/tags/v1"
+        ));
+    }
+}

@@ -140,6 +140,22 @@ pub(crate) fn shared(authorities: &[&Authority]) -> Result<Map<String, Value>, S
     if differs(|a, b| a.repository == b.repository) {
         return Err("signatures that lie in several repositories; make it several policies".into());
     }
+    for authority in authorities {
+        if authority.forms.hash.is_some() {
+            return Err("a hash that keys sign over other than the one that goes with them".into());
+        }
+        if !authority.forms.tag_prefix.is_empty() {
+            return Err("a prefix before the tags of signatures".into());
+        }
+        if authority.trust.roots_at.is_some() {
+            return Err(
+                "certificate authorities in a Secret; write them into trust.certificateAuthorities".into()
+            );
+        }
+        if authority.trust.logs_of.is_some() || authority.trust.timestamps_of.is_some() {
+            return Err("logs or timestamp authorities of another trust root".into());
+        }
+    }
     let trust = trust(&first.trust);
     if !trust.is_empty() {
         fields.insert("trust".into(), trust.into());

@@ -85,6 +85,7 @@ fn each_valid_document_asks_for_what_it_says() {
     let secret = "the public key k8s://cosign-system/secret-name";
     let vault = "the public key hashivault://key/path";
     let evidence = "the evidence of";
+    let certificates = "the certificates k8s://cosign-system/ca-cert-secret";
     // A name, an image that it is about, questions, lints.
     let demands: [(&str, &str, &[&str], &[&str]); 14] = [
         ("v1beta1-valid-keylessref-awskms", "images.1", &[], &["authority_cannot_be_checked"]),
@@ -94,33 +95,28 @@ fn each_valid_document_asks_for_what_it_says() {
         (
             "v1beta1-valid-policy-glob",
             "image1",
-            &[secret, vault, evidence, "the trust root"],
-            &["authority_cannot_be_checked"],
+            &[secret, vault, evidence, "the trust root", certificates],
+            &[],
         ),
         (
             "valid-policy-glob",
             "image1",
-            &[secret, vault, evidence],
-            &["authority_cannot_be_checked", "regex_matches_whole_text"],
+            &[secret, vault, evidence, certificates],
+            &["regex_matches_whole_text"],
         ),
         ("v1beta1-valid-policy", "image1", &[secret, vault, evidence], &["authority_cannot_be_checked"]),
         ("valid-policy", "image1", &[secret, vault, evidence], &["authority_cannot_be_checked"]),
         ("valid-policy-hash-algo", "image1", &[secret, vault, evidence], &["authority_cannot_be_checked"]),
-        (
-            "valid-policy-hash-algo-sha512",
-            "ghcr.io/sgtcodfish/ace:0.5",
-            &[],
-            &["authority_cannot_be_checked"],
-        ),
+        ("valid-policy-hash-algo-sha512", "ghcr.io/sgtcodfish/ace:0.5", &["the digest of"], &[]),
         (
             "valid-policy-keyless-ignore-sct",
             "image1",
-            &[secret, vault, evidence],
-            &["authority_cannot_be_checked"],
+            &[secret, vault, evidence, certificates],
+            &["regex_matches_whole_text"],
         ),
         ("valid-policy-match-resource", "image1", &[], &["authority_cannot_be_checked"]),
         ("valid-policy-match-resource-label", "image1", &[], &["authority_cannot_be_checked"]),
-        ("valid-keyless-with-source", "images.1", &[], &["authority_cannot_be_checked"]),
+        ("valid-keyless-with-source", "images.1", &[certificates, evidence], &["regex_matches_whole_text"]),
     ];
     assert_eq!(std::fs::read_dir(&folder).unwrap().count(), demands.len());
     for (name, image, questions, lints) in demands {

@@ -1,7 +1,7 @@
 //! Signatures: who must have signed, under which trust, in which form.
 
 use countersign_bundle::Bundle;
-use countersign_crypto::Signer as _;
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Scheme, Signer as _};
 use countersign_policy::{Action, Status};
 use countersign_registry::Descriptor;
 use countersign_registry::descriptor::media_type;
@@ -241,13 +241,59 @@ fn identity_parts_of_different_signatures_are_nobodys() {
 }
 
 #[test]
-fn a_hash_that_the_key_does_not_go_with_is_not_checked_and_not_passed() {
+fn a_hash_other_than_was_signed_over_is_not_passed() {
     let key = key();
     let mut cluster = Cluster::new();
     cluster.put(IMAGE);
     cluster.sign(IMAGE, By::Key(&key), &json!({}));
-    for (hash, expected) in [("sha256", Status::Pass), ("sha384", Status::Error), ("sha512", Status::Error)] {
+    for (hash, expected) in [("sha256", Status::Pass), ("sha384", Status::Fail), ("sha512", Status::Fail)] {
         let authority = with(by_key(&key), &[("/key/hashAlgorithm", json!(hash))]);
         assert_eq!(told(&cluster, &policy(json!([authority]))).1, expected, "{hash}");
     }
+}
+
+#[test]
+fn a_certificate_authority_may_lie_in_a_secret_and_what_is_away_is_not_missing() {
+    let mut cluster = signed_by_alice();
+    let own = cluster.world.root.certificate_authorities[0].certificates[0].clone();
+    let own = Certificate::from_der(&own).unwrap().to_pem();
+    cluster.world.root.certificate_authorities.clear();
+    let authority = with(alice(), &[("/keyless/ca-cert", json!({"secretRef": {"name": "ca"}}))]);
+    let policy = policy(json!([authority]));
+    assert_eq!(told(&cluster, &policy), (false, Status::Error, "not_found".into()));
+    cluster.certificates.insert("k8s://cosign-system/ca".into(), own);
+    assert!(told(&cluster, &policy).0);
+    let other = Certificate::from_der(&Cluster::new().world.root.certificate_authorities[0].certificates[0]);
+    cluster.certificates.insert("k8s://cosign-system/ca".into(), other.unwrap().to_pem());
+    assert_eq!(told(&cluster, &policy).1, Status::Fail);
+    cluster.certificates.insert("k8s://cosign-system/ca".into(), "no certificate".into());
+    assert_eq!(told(&cluster, &policy), (false, Status::Error, "unusable".into()));
+    let kms = with(alice(), &[("/keyless/ca-cert", json!({"kms": "hashivault://ca"}))]);
+    assert_eq!(told(&cluster, &crate::policy(json!([kms]))).2, "unsupported");
+}
+
+#[test]
+fn a_hash_and_a_prefix_are_demanded_where_they_are_named() {
+    let signer = KeyPair::generate(KeyType::Rsa { bits: 3072 }).unwrap();
+    let signer = signer.with_scheme(Scheme::RsaPkcs1(HashAlgorithm::Sha512)).unwrap();
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.sign_older(IMAGE, &signer, &json!({}));
+    let by = |hash: &str, prefix: Option<&str>| {
+        let mut authority = with(by_key(&signer), &[("/key/hashAlgorithm", json!(hash))]);
+        if let Some(prefix) = prefix {
+            authority["source"] = json!([{ "tagPrefix": prefix }]);
+        }
+        policy(json!([authority]))
+    };
+    assert!(told(&cluster, &by("sha512", None)).0);
+    for hash in ["sha256", "sha384"] {
+        assert_eq!(told(&cluster, &by(hash, None)).1, Status::Fail, "{hash}");
+    }
+    assert_eq!(told(&cluster, &by("sha224", None)).1, Status::Error);
+    assert!(!told(&cluster, &by("sha512", Some("release-"))).0);
+    let layer = cluster.evidence[&cluster.place(IMAGE)][0].layer.digest;
+    cluster.prefixes.insert(layer, "release-".into());
+    assert!(told(&cluster, &by("sha512", Some("release-"))).0);
+    assert!(!told(&cluster, &by("sha512", None)).0);
 }

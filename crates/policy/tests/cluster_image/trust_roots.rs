@@ -7,7 +7,7 @@ use countersign_bundle::TrustedRoot;
 use countersign_crypto::encoding::{base64_encode, pem_encode};
 use countersign_crypto::{KeyPair, KeyType, PublicKey, Signer};
 use countersign_policy::CouldNotReason;
-use countersign_policy::cluster_image::TrustRootObject;
+use countersign_policy::cluster_image::{Compiled, TrustRootObject};
 use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles, TargetFile};
 use countersign_x509::Certificate;
 use flate2::Compression;
@@ -29,7 +29,7 @@ fn object(spec: Value) -> Value {
 fn compiled(spec: Value, now: Timestamp) -> Result<TrustedRoot, String> {
     let root = TrustRootObject::read(&object(spec)).map_err(|e| e.to_string())?;
     assert_eq!(root.name(), "own");
-    root.compile(now, None).map_err(|e| e.to_string())
+    root.compile(now, None).map(|compiled| compiled.root).map_err(|e| e.to_string())
 }
 
 /// The trust root of a world, as keys and certificates in an object.
@@ -182,7 +182,11 @@ fn mirrored(root: &[u8], files: &[(String, Vec<u8>)]) -> Value {
 fn a_repository_in_an_object_is_followed_without_a_network() {
     let world = Cluster::new().world;
     let (root, files) = repository(&world.root, "2026-01-01T00:00:00Z");
-    let found = compiled(mirrored(&root, &files), at("2026-01-01T01:00:00Z")).unwrap();
+    let now = at("2026-01-01T01:00:00Z");
+    let read = TrustRootObject::read(&object(mirrored(&root, &files))).unwrap();
+    let Compiled { root: found, until } = read.compile(now, None).unwrap();
+    let until = until.expect("a repository ends");
+    assert!(until > now && read.compile(until, None).is_err(), "{until}");
     assert_eq!(
         found.certificate_authorities[0].certificates,
         world.root.certificate_authorities[0].certificates
@@ -241,10 +245,13 @@ fn a_remote_repository_is_asked_for_by_nobody_here() {
         ("https://tuf.example", "trusted_root.json")
     );
     let error = read.compile(Timestamp::UNIX_EPOCH, None).unwrap_err();
-    assert_eq!(error.reason, CouldNotReason::Unsupported);
+    assert_eq!(error.reason, CouldNotReason::Unreachable);
     assert!(error.text.contains("https://tuf.example") && error.text.contains("trustedRootJSON"), "{error}");
-    let fetched = Cluster::new().world.root;
+    let ends = at("2026-01-02T00:00:00Z");
+    let fetched = Compiled { root: Cluster::new().world.root, until: Some(ends) };
     assert_eq!(read.compile(Timestamp::UNIX_EPOCH, Some(&fetched)).as_ref(), Ok(&fetched));
+    let error = read.compile(ends, Some(&fetched)).unwrap_err();
+    assert!(error.text.contains("2026-01-02") && error.reason == CouldNotReason::Unreachable, "{error}");
     for (pointer, value) in [("/remote/mirror", json!("tuf")), ("/remote/root", json!("e30="))] {
         assert!(
             TrustRootObject::read(&object(with(spec.clone(), &[(pointer, value)]))).is_err(),

@@ -10,6 +10,7 @@
 )]
 
 mod attestations;
+mod cel;
 mod exceptions;
 mod image_validating;
 mod images;
@@ -19,6 +20,7 @@ mod past_mistakes;
 mod reading;
 mod samples;
 mod signatures;
+mod signed_otherwise;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]
 mod sigstore;

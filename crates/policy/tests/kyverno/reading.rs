@@ -1,5 +1,7 @@
 //! Reading policies: what is refused, by the path of the field; defaults; and what is told about a policy.
 
+use std::time::Duration;
+
 use countersign_policy::kyverno::ClusterPolicy;
 use countersign_policy::{Access, ObjectName, Policy as _, PolicyKind, Provider};
 use serde_json::{Value, json};
@@ -42,17 +44,17 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         (
             changed(
                 "/spec/webhookConfiguration",
-                json!({"matchConditions": [{"name": "x", "expression": "true"}]}),
+                json!({"matchConditions": [{"name": "x", "expression": "authorizer.path('/x')"}]}),
             ),
-            "spec.webhookConfiguration.matchConditions".into(),
+            "spec.webhookConfiguration.matchConditions[0].expression".into(),
         ),
         (
             changed("/spec/validationFailureActionOverrides", json!([{"action": "Audit"}])),
             "spec.validationFailureActionOverrides[0]".into(),
         ),
         (
-            changed("/spec/rules/0/celPreconditions", json!([{"name": "x", "expression": "true"}])),
-            "spec.rules[0].celPreconditions".into(),
+            changed("/spec/rules/0/celPreconditions", json!([{"name": "", "expression": "true"}])),
+            "spec.rules[0].celPreconditions[0].name".into(),
         ),
         (changed("/spec/rules/0/match", json!({})), "spec.rules[0].match".into()),
         (changed("/spec/rules/0/match", json!({"any": [{}]})), "spec.rules[0].match.any[0]".into()),
@@ -65,6 +67,8 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         (changed("/spec/rules/0/name", json!("")), "spec.rules[0].name".into()),
         (entry("imageReferences", json!([])), in_entry(".imageReferences")),
         (entry("imageReferences", json!([""])), in_entry(".imageReferences[0]")),
+        (entry("imageReferences", json!(["ghcr.io/acme/"])), in_entry(".imageReferences[0]")),
+        (entry("imageReferences", json!(["https://ghcr.io/*"])), in_entry(".imageReferences[0]")),
         (entry("skipImageReferences", json!([""])), in_entry(".skipImageReferences[0]")),
         (entry("type", json!("PGP")), in_entry(".type")),
         (entry("mutateDigests", json!(true)), in_entry(".mutateDigests")),
@@ -97,7 +101,7 @@ fn what_cannot_be_used_is_refused_with_its_path() {
         ),
         (
             attestors(
-                json!([{"entries": [{"keys": {"kms": "awskms:///x", "signatureAlgorithm": "sha512"}}]}]),
+                json!([{"entries": [{"keys": {"kms": "awskms:///x", "signatureAlgorithm": "sha224"}}]}]),
             ),
             in_entry(".attestors[0].entries[0].keys.signatureAlgorithm"),
         ),
@@ -187,7 +191,7 @@ fn what_the_api_server_writes_is_read() {
     policy["spec"]["webhookConfiguration"] = json!({"timeoutSeconds": 20});
     let read = read(&policy);
     assert_eq!(read.name().kind, PolicyKind::KyvernoClusterPolicy);
-    assert_eq!(read.timeout_seconds(), Some(20));
+    assert_eq!(read.timeout(), Some(Duration::from_secs(20)));
 }
 
 #[test]

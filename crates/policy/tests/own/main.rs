@@ -10,13 +10,19 @@
 
 mod attestations;
 mod converting;
+mod converting_others;
+mod custom;
 mod examples;
 mod exceptions;
+mod languages;
 mod reading;
+mod rows;
+mod rows_of_evidence;
 mod signatures;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]
 mod sigstore;
+mod spelling;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -3,7 +3,7 @@
 //! The evidence is made by the Sigstore in memory of the engine's own tests. Nothing here is believed by anybody: what a
 //! test puts in is verified like anything else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use countersign_attestation::dsse::{IN_TOTO_PAYLOAD_TYPE, Signature};
@@ -17,7 +17,7 @@ use countersign_policy::{
     Answer, CouldNot, CouldNotReason, Decision, Evidence, ImageData, Known, Policy, PolicySet, Question,
     Request, TrustRoot,
 };
-use countersign_registry::evidence::{Form, Found, Origin};
+use countersign_registry::evidence::{Attached, Form, Found, Origin};
 use countersign_registry::{Descriptor, Reference, descriptor::media_type};
 use countersign_verify::SIGN_PREDICATE_TYPE;
 use jiff::Timestamp;
@@ -42,6 +42,12 @@ pub(crate) struct Cluster {
     pub(crate) tags: BTreeMap<String, Digest>,
     /// Evidence by `repository@digest`.
     pub(crate) evidence: BTreeMap<String, Vec<Found>>,
+    /// Attached documents with their types, by `repository@digest`.
+    pub(crate) attached: BTreeMap<String, Vec<(String, Attached)>>,
+    /// What the tag of a piece of older evidence begins with, by the piece's digest.
+    pub(crate) prefixes: HashMap<Digest, String>,
+    /// Certificates by reference.
+    pub(crate) certificates: BTreeMap<String, String>,
     /// Manifests and configurations by `repository@digest`.
     pub(crate) images: BTreeMap<String, ImageData>,
     /// Trust roots by name; without a name it is the world's.
@@ -90,6 +96,9 @@ impl Cluster {
             world: World::new(),
             tags: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            prefixes: HashMap::new(),
+            certificates: BTreeMap::new(),
             images: BTreeMap::new(),
             roots: BTreeMap::new(),
             config_maps: BTreeMap::new(),
@@ -228,8 +237,20 @@ impl Cluster {
             Question::Digest { image, .. } => Answer::Digest(*self.tags.get(&image.to_string())?),
             Question::Evidence(of) => {
                 let all = self.evidence.get(&format!("{}@{}", of.repository, of.image));
+                let prefix = |found: &&Found| match self.prefixes.get(&found.layer.digest) {
+                    Some(prefix) => *prefix == of.tag_prefix,
+                    None => of.tag_prefix.is_empty() || found.form == Form::Bundle,
+                };
                 let found = all.into_iter().flatten().filter(|found| of.forms.contains(&found.form));
-                Answer::Evidence(Arc::new(Evidence::new(found.cloned().collect())))
+                Answer::Evidence(Arc::new(Evidence::new(found.filter(prefix).cloned().collect())))
+            }
+            Question::Attached(of) => {
+                let all = self.attached.get(&format!("{}@{}", of.repository, of.image));
+                let found = all.into_iter().flatten().filter(|(kind, _)| *kind == of.artifact_type);
+                Answer::Attached(Arc::new(found.map(|(_, document)| document.clone()).collect()))
+            }
+            Question::Certificates(reference) => {
+                Answer::Certificates(Arc::new(self.certificates.get(reference)?.clone()))
             }
             Question::Image { image, .. } => {
                 let place = format!("{}@{}", image.repository(), image.digest()?);

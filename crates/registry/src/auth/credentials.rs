@@ -1,10 +1,10 @@
-//! Where credentials come from, in order: given for a host, then the configurations.
+//! Where credentials come from, in order: given for a host, then the configurations, then clouds.
 
 use std::env;
 use std::path::PathBuf;
 
 use super::docker_config::Place;
-use super::{Credential, DockerConfig, helper};
+use super::{Cloud, Credential, DockerConfig, helper};
 use crate::RegistryError;
 use crate::reference::Repository;
 
@@ -13,6 +13,7 @@ use crate::reference::Repository;
 pub struct Credentials {
     given: Vec<(String, Credential)>,
     configs: Vec<DockerConfig>,
+    clouds: Vec<Cloud>,
 }
 
 impl Credentials {
@@ -53,6 +54,13 @@ impl Credentials {
         self
     }
 
+    /// Adds a cloud's own way to a credential for its registries. It goes after every configuration.
+    #[must_use]
+    pub fn with_cloud(mut self, cloud: Cloud) -> Self {
+        self.clouds.push(cloud);
+        self
+    }
+
     /// The credential for a repository.
     pub(crate) async fn find(&self, repository: &Repository) -> Result<Option<Credential>, RegistryError> {
         if let Some((_, credential)) = self.given.iter().find(|(host, _)| host == repository.registry()) {
@@ -67,6 +75,11 @@ impl Credentials {
                     }
                 }
                 Place::Nowhere => {}
+            }
+        }
+        for cloud in &self.clouds {
+            if let Some(credential) = cloud.credential(repository.registry()).await? {
+                return Ok(Some(credential));
             }
         }
         Ok(None)

@@ -79,6 +79,18 @@ impl DockerConfig {
         Self::build(file)
     }
 
+    /// Reads a file of the older form (`.dockercfg`), which holds nothing but the credentials.
+    ///
+    /// # Errors
+    /// As [`DockerConfig::parse`].
+    pub fn parse_old(bytes: &[u8]) -> Result<Self, RegistryError> {
+        if bytes.len() > MAX_CONFIG_LEN {
+            return Err(RegistryError::too_large("the registry credentials", "1 MiB"));
+        }
+        let auths = serde_json::from_slice(bytes).map_err(|e| unreadable(&e))?;
+        Self::build(File { auths, cred_helpers: BTreeMap::new(), creds_store: None })
+    }
+
     /// Reads a file of this form; `None` when there is none.
     ///
     /// # Errors
@@ -109,10 +121,15 @@ impl DockerConfig {
             return Self::parse(&decoded(text)?);
         }
         if let Some(text) = secret.data.get(".dockercfg") {
-            let auths = serde_json::from_slice(&decoded(text)?).map_err(|e| unreadable(&e))?;
-            return Self::build(File { auths, cred_helpers: BTreeMap::new(), creds_store: None });
+            return Self::parse_old(&decoded(text)?);
         }
         Err(RegistryError::Usage("expected a secret with .dockerconfigjson or .dockercfg".into()))
+    }
+
+    /// What is said by whom no program may be run for: credentials alone, as Kubernetes reads pull secrets.
+    #[must_use]
+    pub fn without_helpers(self) -> Self {
+        Self { helpers: BTreeMap::new(), store: None, ..self }
     }
 
     fn build(file: File) -> Result<Self, RegistryError> {
@@ -253,6 +270,15 @@ mod tests {
         let config = config(r#"{"credHelpers":{"x.azurecr.io":"acr"},"credsStore":"desktop"}"#);
         assert_eq!(find(&config, "x.azurecr.io/a"), Place::Helper("acr".into()));
         assert_eq!(find(&config, "evil.io/a"), Place::Helper("desktop".into()));
+    }
+
+    #[test]
+    fn a_pull_secret_runs_no_program() {
+        let text = r#"{"auths":{"r.example":{"auth":"YTpi"}},"credHelpers":{"x.azurecr.io":"acr"},"credsStore":"desktop"}"#;
+        let config = config(text).without_helpers();
+        assert_eq!(find(&config, "r.example/a"), Place::Here(Credential::password("a", "b")));
+        assert_eq!(find(&config, "x.azurecr.io/a"), Place::Nowhere);
+        assert_eq!(find(&config, "evil.io/a"), Place::Nowhere);
     }
 
     #[test]

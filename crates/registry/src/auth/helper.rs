@@ -30,6 +30,12 @@ struct Answer {
     secret: Zeroizing<String>,
 }
 
+/// Whether a helper can be found.
+pub(super) fn is_there(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(format!("docker-credential-{name}")).is_file())
+}
+
 /// Asks a helper for the credential of a registry; `None` when it has none.
 pub(super) async fn ask(name: &str, registry: &str) -> Result<Option<Credential>, RegistryError> {
     let wrong = |message: String| {

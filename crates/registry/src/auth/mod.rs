@@ -5,6 +5,7 @@
 //! the registry's (CVE-2020-15157 and its kind), else it is asked without.
 
 mod challenge;
+mod cloud;
 mod credentials;
 mod docker_config;
 mod helper;
@@ -15,6 +16,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 pub use challenge::{Challenge, parse_challenges};
+pub use cloud::Cloud;
 pub use credentials::Credentials;
 pub use docker_config::DockerConfig;
 pub(crate) use token::{TokenServer, Tokens, basic};

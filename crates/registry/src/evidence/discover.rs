@@ -61,7 +61,7 @@ pub async fn list(store: &dyn Store, image: &Digest, search: &Search) -> Result<
         stream::iter(places.into_iter().filter(|place| place.is_wanted(search)).map(|place| async move {
             match place {
                 Where::Referrers => referrers(store, image, search).await,
-                Where::Older(tag) => older(store, image, tag).await,
+                Where::Older(tag) => older(store, image, tag, search).await,
                 Where::Index => buildkit(store, image, search).await,
             }
         }))
@@ -207,8 +207,13 @@ fn evidence_in(kind: Kind, search: &Search) -> Option<(Form, Box<ImageManifest>)
 }
 
 /// What lies at one of cosign's older tags.
-async fn older(store: &dyn Store, image: &Digest, tag: OlderTag) -> Result<Vec<Listed>, RegistryError> {
-    let name = Name::Tag(tag.of(image));
+async fn older(
+    store: &dyn Store,
+    image: &Digest,
+    tag: OlderTag,
+    search: &Search,
+) -> Result<Vec<Listed>, RegistryError> {
+    let name = Name::Tag(tag.with_prefix(&search.tag_prefix, image)?);
     let Some(manifest) = optional(store.fetch(&name).await)? else { return Ok(Vec::new()) };
     let Kind::Image(document) = manifest.kind else {
         let what = format!("the tag {name} in {}", store.place());

@@ -4,6 +4,7 @@
 //! an empty list.
 
 mod attach;
+mod attached;
 mod discover;
 mod notary;
 
@@ -11,14 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_crypto::Digest;
 
-use crate::Descriptor;
 use crate::reference::Tag;
+use crate::{Descriptor, RegistryError};
 
 pub use attach::{
     Envelope, Material, SimpleSigned, attach_attestation, attach_bundle, attach_sbom, attach_signature,
     remove,
 };
 pub(crate) use attach::{add_layers, keeps_list};
+pub use attached::{Attached, attached};
 pub use discover::{discover, list};
 pub use notary::attach_notary;
 
@@ -111,14 +113,23 @@ impl OlderTag {
     /// The tag for an image.
     #[must_use]
     pub fn of(self, image: &Digest) -> Tag {
-        Tag::of_evidence(
-            image,
-            match self {
-                Self::Signature => ".sig",
-                Self::Attestation => ".att",
-                Self::Sbom => ".sbom",
-            },
-        )
+        Tag::of_evidence(image, self.ending())
+    }
+
+    /// The tag for an image where all tags of evidence begin with these letters.
+    ///
+    /// # Errors
+    /// [`RegistryError::Usage`]: with them it is no tag.
+    pub fn with_prefix(self, prefix: &str, image: &Digest) -> Result<Tag, RegistryError> {
+        Tag::parse(&format!("{prefix}{}", self.of(image)))
+    }
+
+    const fn ending(self) -> &'static str {
+        match self {
+            Self::Signature => ".sig",
+            Self::Attestation => ".att",
+            Self::Sbom => ".sbom",
+        }
     }
 
     /// What its layers are.
@@ -141,6 +152,8 @@ pub struct Search {
     pub origins: BTreeSet<Origin>,
     /// The types of statements; none for any. A referrer whose entry names another type is passed over unread.
     pub predicate_types: BTreeSet<String>,
+    /// What cosign's older tags begin with, for whoever copied evidence under a prefix; mostly nothing.
+    pub tag_prefix: String,
     /// The most pieces of evidence.
     pub max_count: usize,
     /// The most bytes of evidence, all pieces together.
@@ -153,6 +166,7 @@ impl Default for Search {
             forms: Form::ALL.into(),
             origins: Origin::ALL.into(),
             predicate_types: BTreeSet::new(),
+            tag_prefix: String::new(),
             max_count: 100,
             max_bytes: 128 << 20,
         }

@@ -8,6 +8,7 @@
 )]
 
 mod archives;
+mod attached;
 mod copying;
 mod docker_registry;
 mod evidence;

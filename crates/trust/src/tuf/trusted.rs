@@ -90,6 +90,13 @@ impl TrustedMetadata {
         &self.expired
     }
 
+    /// When the first of what has been accepted ends: after that, nobody can tell whether it is still the newest.
+    #[must_use]
+    pub fn ends(&self) -> Timestamp {
+        let dates = self.dates().filter_map(|(_, expires)| expires);
+        dates.min().unwrap_or(self.root.expires)
+    }
+
     /// Takes the next root: version one higher, signed by the thresholds of the old and of the new root.
     ///
     /// # Errors
@@ -261,18 +268,21 @@ impl TrustedMetadata {
 
     /// Notes every accepted role that is past its date.
     fn note_dates(&mut self) {
+        self.expired = self
+            .dates()
+            .filter(|(_, expires)| expires.is_some_and(|e| e <= self.now))
+            .map(|(role, _)| role.to_owned())
+            .collect();
+    }
+
+    /// Until when each role's metadata is good, as far as it has been accepted.
+    fn dates(&self) -> impl Iterator<Item = (&str, Option<Timestamp>)> {
         let top = [
             ("root", Some(self.root.expires)),
             ("timestamp", self.timestamp.as_ref().map(|m| m.expires)),
             ("snapshot", self.snapshot.as_ref().map(|m| m.expires)),
         ];
-        let delegated = self.targets.iter().map(|(role, m)| (role.as_str(), Some(m.expires)));
-        self.expired = top
-            .into_iter()
-            .chain(delegated)
-            .filter(|(_, expires)| expires.is_some_and(|e| e <= self.now))
-            .map(|(role, _)| role.to_owned())
-            .collect();
+        top.into_iter().chain(self.targets.iter().map(|(role, m)| (role.as_str(), Some(m.expires))))
     }
 }
 

@@ -59,6 +59,8 @@ impl<T: Transport + ?Sized> Transport for &T {
 pub struct Updater<T> {
     transport: T,
     base: String,
+    /// The folder of the targets, each segment percent-encoded.
+    targets: String,
     cache: Cache,
     initial_root: Vec<u8>,
     trusted: Option<TrustedMetadata>,
@@ -75,15 +77,36 @@ impl<T: Transport> Updater<T> {
     /// # Errors
     /// [`TufError::File`] when the directory cannot be made.
     pub fn new(transport: T, base: &str, cache_dir: &Path, initial_root: Vec<u8>) -> Result<Self, TufError> {
-        Ok(Self {
+        Ok(Self::with_cache(transport, base, Cache::open(cache_dir)?, initial_root))
+    }
+
+    /// The same, which keeps what it verifies in memory: nothing is rolled back for as long as this client lives.
+    #[must_use]
+    pub fn in_memory(transport: T, base: &str, initial_root: Vec<u8>) -> Self {
+        Self::with_cache(transport, base, Cache::memory(), initial_root)
+    }
+
+    fn with_cache(transport: T, base: &str, cache: Cache, initial_root: Vec<u8>) -> Self {
+        Self {
             transport,
             base: base.trim_end_matches('/').to_owned(),
-            cache: Cache::open(cache_dir)?,
+            targets: "targets".into(),
+            cache,
             initial_root,
             trusted: None,
             online: false,
             loaded: BTreeMap::new(),
-        })
+        }
+    }
+
+    /// The same for a repository whose targets lie in another folder than `targets/`; empty for none.
+    ///
+    /// # Errors
+    /// [`TufError::UnsafeName`].
+    pub fn targets_in(self, folder: &str) -> Result<Self, TufError> {
+        let folder = folder.trim_matches('/');
+        let targets = if folder.is_empty() { String::new() } else { pattern::target_path(folder)?.join("/") };
+        Ok(Self { targets, ..self })
     }
 
     /// The metadata verified by the last [`Updater::refresh`] or [`Updater::load_cache`].
@@ -185,7 +208,9 @@ impl<T: Transport> Updater<T> {
         {
             *last = format!("{}.{last}", info.hashes.prefix());
         }
-        let bytes = self.required(&format!("targets/{}", segments.join("/")), info.length).await?;
+        segments.insert(0, self.targets.clone());
+        segments.retain(|segment| !segment.is_empty());
+        let bytes = self.required(&segments.join("/"), info.length).await?;
         info.check(name, &bytes)?;
         self.cache.write(entry, &bytes)?;
         Ok(bytes)

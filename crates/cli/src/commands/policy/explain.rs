@@ -39,7 +39,7 @@ impl Explain {
 
 /// A policy in plain words: those of the same policy in our own language.
 fn explain(terminal: &Terminal, path: &Path, document: &Document) -> Result<(), Failure> {
-    let is_policy = load(vec![document.clone()]).is_ok_and(|loaded| !loaded.policies.is_empty());
+    let is_policy = load(vec![document.clone()]).is_ok_and(|loaded| loaded.policies().next().is_some());
     if !is_policy {
         return Ok(());
     }

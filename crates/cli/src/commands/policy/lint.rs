@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_policy::load;
+use countersign_http::text::printable;
+use countersign_policy::cluster_image::{CONFIG_MAP, NoMatch, TrustRootObject};
 use countersign_policy::own::PolicyException;
+use countersign_policy::{Document, load};
 use serde_json::{Value, json};
 
 use super::{documents, files};
@@ -38,6 +40,66 @@ struct Told {
     message: String,
 }
 
+/// What is to be known of policy-controller's settings: what is not understood in them, and what is read more strictly.
+fn of_settings(file: &str, document: &Document) -> Vec<Told> {
+    let text = |pointer: &str| document.value.pointer(pointer).and_then(Value::as_str);
+    if (document.kind.as_str(), text("/metadata/name")) != ("ConfigMap", Some(CONFIG_MAP)) {
+        return Vec::new();
+    }
+    let told = |kind, field: &str, code, message: String| Told {
+        file: file.to_owned(),
+        kind,
+        path: format!("ConfigMap {CONFIG_MAP}: data.{field}"),
+        code,
+        message,
+    };
+    let fields = document.value.get("data").and_then(Value::as_object).into_iter().flatten();
+    let data = fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect();
+    let mut all = Vec::new();
+    match NoMatch::of_config_map(&data) {
+        Err(error) => all.push(told(
+            "error",
+            "no-match-policy",
+            "unusable",
+            format!("{error}; until it is put right, images that no policy is about are refused"),
+        )),
+        Ok(Some(NoMatch::Allow)) => all.push(told(
+            "remark",
+            "no-match-policy",
+            "no_match_allows",
+            "an image that no ClusterImagePolicy is about may run, whoever made it".into(),
+        )),
+        Ok(_) => {}
+    }
+    if data.get("fail-on-empty-authorities").is_some_and(|value| value != "true") {
+        let message =
+            "a ClusterImagePolicy without authorities is refused all the same: nobody would have to sign";
+        all.push(told("remark", "fail-on-empty-authorities", "authorities_are_needed", message.into()));
+    }
+    all
+}
+
+/// What is to be known of a trust root: whether it can be used now, and whom somebody will have to ask.
+fn of_trust_root(file: &str, root: &TrustRootObject) -> Option<Told> {
+    let told = |kind, field: &str, code, message| Told {
+        file: file.to_owned(),
+        kind,
+        path: format!("TrustRoot {}: {field}", root.name()),
+        code,
+        message,
+    };
+    if let Some(remote) = root.remote() {
+        let message = format!(
+            "whoever uses it asks {}, and policies that name it could not be checked while that cannot be had; put its \
+             trusted root into trustedRootJSON to ask nobody",
+            printable(&remote.mirror)
+        );
+        return Some(told("remark", "spec.remote", "trust_root_is_fetched", message));
+    }
+    let error = root.compile(SystemClock.now(), None).err()?;
+    Some(told("error", "spec", "unusable", error.text))
+}
+
 impl Lint {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         let mut told = Vec::new();
@@ -54,7 +116,11 @@ impl Lint {
                     message: error.message,
                 })),
                 Ok(loaded) => {
-                    policies += loaded.policies.len();
+                    policies += loaded.policies().count();
+                    told.extend(loaded.resources.iter().flat_map(|document| of_settings(&file, document)));
+                    for root in &loaded.trust_roots {
+                        told.extend(of_trust_root(&file, root));
+                    }
                     let ended = |exception: &&PolicyException| exception.until() <= SystemClock.now();
                     told.extend(loaded.own_exceptions.iter().filter(ended).map(|exception| Told {
                         file: file.clone(),
@@ -63,7 +129,7 @@ impl Lint {
                         code: "exception_ended",
                         message: format!("it holds no longer, since {}; take it away", exception.until()),
                     }));
-                    for policy in &loaded.policies {
+                    for policy in loaded.policies() {
                         told.extend(policy.lints().into_iter().map(|lint| Told {
                             file: file.clone(),
                             kind: "remark",

@@ -1,9 +1,12 @@
 //! `countersign policy`: policies over images, read from files.
 
+mod cluster;
 mod convert;
 mod explain;
+
 mod lint;
 mod test;
+mod values;
 mod verify;
 mod yaml;
 
@@ -16,7 +19,7 @@ use countersign_policy::{Document, Loaded, ReadError, load, read_documents};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
-pub(super) use verify::{Roots, without_repository};
+pub(super) use verify::{Roots, fetch_trust_roots, tell_trust_troubles, without_repository};
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 16 << 20;
@@ -103,7 +106,7 @@ pub(super) fn loaded(named: &[PathBuf]) -> Result<Loaded, Failure> {
         all.extend(found);
     }
     let loaded = load(all).map_err(|errors| wrong(Path::new("policies"), &errors))?;
-    if loaded.policies.is_empty() {
+    if loaded.policies().next().is_none() {
         return Err(Failure::usage("expected at least one policy in the files, found none"));
     }
     Ok(loaded)

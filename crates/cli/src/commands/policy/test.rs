@@ -1,24 +1,23 @@
 //! `countersign policy test`: Kyverno's `kyverno-test.yaml` files as they are, over registries as they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use countersign_client::policy::{Cluster, SecretData, Source, SourceOptions, Told, decide};
+use countersign_client::policy::{Source, SourceOptions, decide};
 use countersign_clock::SystemClock;
 use countersign_http::text::printable;
 use countersign_policy::images::{ImagesError, workload_images};
-use countersign_policy::{
-    CouldNot, CouldNotReason, Decision, Document, Glob, ObjectName, PolicySet, Request, Status, from_value,
-    load,
-};
+use countersign_policy::{Decision, Document, Glob, PolicySet, Request, Status, User, from_value, load};
 use countersign_registry::Reference;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::verify::{BUDGET, Roots, without_repository};
+use super::cluster::{Files, member};
+use super::values::{Asking, Values, difference};
+use super::verify::{BUDGET, Roots, fetch_trust_roots, without_repository};
 use super::{documents, wrong};
 use crate::args::OutputArgs;
 use crate::args::registry::RegistryArgs;
@@ -72,7 +71,19 @@ struct Written {
     resources: Vec<PathBuf>,
     #[serde(default)]
     exceptions: Vec<PathBuf>,
+    /// A file of values of variables.
+    variables: Option<PathBuf>,
+    /// The same in the test itself.
+    values: Option<Values>,
+    /// A file that says who asks.
+    userinfo: Option<PathBuf>,
     results: Vec<Expected>,
+    json_payload: Option<Value>,
+    target_resources: Option<Value>,
+    param_resources: Option<Value>,
+    cluster_resources: Option<Value>,
+    checks: Option<Value>,
+    context: Option<Value>,
 }
 
 /// What is expected of a policy over resources.
@@ -88,11 +99,34 @@ struct Expected {
     resources: Vec<String>,
     namespace: Option<String>,
     kind: Option<String>,
+    #[serde(default)]
+    resource_specs: Vec<ResourceSpec>,
     #[serde(alias = "status")]
     result: Wanted,
+    /// The object as it is after images were pinned.
+    #[serde(alias = "patchedResource")]
+    patched_resources: Option<PathBuf>,
     /// The policy's own kind says it.
     #[serde(default, rename = "isImageValidatingPolicy", alias = "isImageVerificationPolicy")]
     _image_validating: Option<bool>,
+    generated_resource: Option<Value>,
+    clone_source_resource: Option<Value>,
+}
+
+/// A resource by its parts.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ResourceSpec {
+    #[serde(default, rename = "group")]
+    _group: String,
+    #[serde(default, rename = "version")]
+    _version: String,
+    kind: String,
+    #[serde(default)]
+    subresource: String,
+    #[serde(default)]
+    namespace: String,
+    name: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -100,17 +134,20 @@ struct Expected {
 enum Wanted {
     Pass,
     Fail,
+    /// A failure of a policy that is not scored.
+    Warn,
     Skip,
     Error,
 }
 
-impl From<Wanted> for Status {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
-            Wanted::Pass => Self::Pass,
-            Wanted::Fail => Self::Fail,
-            Wanted::Skip => Self::Skip,
-            Wanted::Error => Self::Error,
+impl Wanted {
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Warn => "warn",
+            Self::Skip => "skip",
+            Self::Error => "error",
         }
     }
 }
@@ -119,8 +156,8 @@ impl From<Wanted> for Status {
 struct Line {
     file: String,
     about: String,
-    expected: Status,
-    found: Status,
+    expected: &'static str,
+    found: &'static str,
     why: String,
 }
 
@@ -144,14 +181,14 @@ impl Test {
             let results: Vec<Value> = lines
                 .iter()
                 .map(|line| {
-                    json!({"file": line.file, "about": line.about, "expected": line.expected.code(),
-                        "found": line.found.code(), "message": line.why})
+                    json!({"file": line.file, "about": line.about, "expected": line.expected,
+                        "found": line.found, "message": line.why})
                 })
                 .collect();
             terminal.json("policy-test", 1, &json!({"passed": failed == 0, "results": results}))?;
         } else {
             for line in &lines {
-                let (expected, found) = (line.expected.code(), line.found.code());
+                let (expected, found) = (line.expected, line.found);
                 let about = format!("{}: {}", line.file, line.about);
                 terminal.line(&match line.expected == line.found {
                     true => format!("{} {about}: {found}", terminal.yes()),
@@ -186,41 +223,173 @@ impl Test {
                 file.display()
             )));
         }
+        written.only_about_images().map_err(|what| Failure::usage(format!("{}: {what}", file.display())))?;
         let home = file.parent().unwrap_or(Path::new("."));
-        let mut policies = Vec::new();
-        for path in written.policies.iter().chain(&written.exceptions) {
-            let path = home.join(path);
-            policies.extend(documents(&path)?.map_err(|error| wrong(&path, &[error]))?);
-        }
-        let mut loaded = load(policies).map_err(|errors| wrong(file, &errors))?;
-        let mut resources = Vec::new();
-        for path in &written.resources {
-            let path = home.join(path);
-            resources.extend(documents(&path)?.map_err(|error| wrong(&path, &[error]))?);
-        }
+        let read = |paths: &mut dyn Iterator<Item = &PathBuf>| {
+            let mut all = Vec::new();
+            for path in paths {
+                let path = home.join(path);
+                all.extend(documents(&path)?.map_err(|error| wrong(&path, &[error]))?);
+            }
+            Ok::<_, Failure>(all)
+        };
+        let policies = read(&mut written.policies.iter().chain(&written.exceptions))?;
+        let resources = read(&mut written.resources.iter())?;
+        let mut loaded = load(policies.clone()).map_err(|errors| wrong(file, &errors))?;
+        let values = match &written.variables {
+            Some(path) => object(&home.join(path))?,
+            None => written.values.unwrap_or_default(),
+        };
+        let user: User = match &written.userinfo {
+            Some(path) => object::<Asking>(&home.join(path))?.into(),
+            None => User::default(),
+        };
         let hosts = hosts(&resources)
             .map_err(|error| Failure::usage(format!("{}: a resource's images: {error}", file.display())))?;
-        let source = Source::new(SourceOptions {
-            registry: self.registry.options(hosts.iter().map(String::as_str))?,
-            cluster: Arc::new(Files::of(&resources)),
-            trust: roots.with(std::mem::take(&mut loaded.trust_roots))?,
-        });
+        let registry = self.registry.options(hosts.iter().map(String::as_str))?;
+        let (trust, objects) = (roots.named(), std::mem::take(&mut loaded.trust_roots));
+        let of_cluster = |files: Files| {
+            let (registry, trust) = (registry.clone(), trust.clone());
+            let source = Source::new(SourceOptions { registry, cluster: Arc::new(files), trust });
+            block_on(terminal, async {
+                fetch_trust_roots(terminal, &source, objects.clone()).await;
+                Ok(())
+            })?;
+            Ok::<_, Failure>(source)
+        };
+        let files = Files::of(&resources, &values);
+        let source = of_cluster(files.clone())?;
         let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
-        let policies = loaded.into_policy_set(&[anywhere]);
+        let set = loaded.into_policy_set(&[anywhere]);
         let mut lines = Vec::new();
         for (index, expected) in written.results.iter().enumerate() {
-            let meant = expected
-                .resources_of(&resources, &policies)
-                .map_err(|what| Failure::usage(format!("{}: results[{index}]: {what}", file.display())))?;
-            for resource in meant {
-                let request = Request::of_object(resource.value.clone());
+            let wrong =
+                |what: String| Failure::usage(format!("{}: results[{index}]: {what}", file.display()));
+            let patched = match &expected.patched_resources {
+                Some(path) => Some(read(&mut std::iter::once(path))?),
+                None => None,
+            };
+            for resource in expected.resources_of(&resources, &set).map_err(wrong)? {
+                let mut request = Request::of_object(resource.value.clone());
+                request.user = user.clone();
+                let (policy, rule) = (expected.policy.as_str(), expected.rule.as_deref());
+                let entries = values
+                    .put(policy, rule, member(resource, "name"), &policies, &mut request)
+                    .map_err(|what| wrong(format!("the value {what}")))?;
+                let with_entries =
+                    (!entries.is_empty()).then(|| of_cluster(files.clone().with(entries))).transpose()?;
+                let source = with_entries.as_ref().unwrap_or(&source);
                 let decision = block_on(terminal, async {
-                    Ok(decide(&policies, &request, &source, &SystemClock, BUDGET).await)
+                    Ok(decide(&set, &request, source, &SystemClock, BUDGET).await)
                 })?;
-                lines.push(expected.line(file, resource, &decision));
+                let mut line = expected.line(file, resource, &decision, is_scored(policy, &policies));
+                if let Some(patched) = &patched {
+                    line.compare(patched, resource, &decision).map_err(wrong)?;
+                }
+                lines.push(line);
             }
         }
         Ok(lines)
+    }
+}
+
+impl Written {
+    /// What other tests of Kyverno have and those of policies over images have no use for is refused, never passed over.
+    fn only_about_images(&self) -> Result<(), String> {
+        let fields = [
+            ("jsonPayload", &self.json_payload, "policies here are about objects of a cluster"),
+            ("targetResources", &self.target_resources, "nothing but images is changed here"),
+            ("paramResources", &self.param_resources, "policies over images take no parameters"),
+            (
+                "clusterResources",
+                &self.cluster_resources,
+                "put Namespaces and ConfigMaps among the resources",
+            ),
+            ("checks", &self.checks, "write what is expected under results"),
+            ("context", &self.context, "put ConfigMaps among the resources; registries are asked"),
+        ];
+        let given = |value: &Option<Value>| !matches!(value, None | Some(Value::Null));
+        if let Some((field, _, advice)) = fields.into_iter().find(|(_, value, _)| given(value)) {
+            return Err(format!("{field}: expected no such field in a test over images: {advice}"));
+        }
+        let makes = |expected: &Expected| {
+            given(&expected.generated_resource) || given(&expected.clone_source_resource)
+        };
+        match self.results.iter().position(makes) {
+            Some(index) => Err(format!(
+                "results[{index}].generatedResource: expected results over images; objects are not made here"
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The one object of a file, as this type.
+fn object<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+    let found = match documents(path)? {
+        Ok(found) => found,
+        Err(_) => untyped(path)?,
+    };
+    match found.as_slice() {
+        [document] => from_value(&document.value).map_err(|error| wrong(path, &[error])),
+        several => {
+            Err(Failure::usage(format!("{}: expected one document, found {}", path.display(), several.len())))
+        }
+    }
+}
+
+/// Whether failures of a policy count: the annotation of Kyverno's reports.
+fn is_scored(policy: &str, policies: &[Document]) -> bool {
+    let name = policy.rsplit_once('/').map_or(policy, |(_, name)| name);
+    let annotated = |document: &&Document| member(document, "name") == name;
+    let scored = |document: &Document| {
+        let annotations = document.value.pointer("/metadata/annotations");
+        annotations.and_then(|all| all.get("policies.kyverno.io/scored")).and_then(Value::as_str)
+            != Some("false")
+    };
+    policies.iter().filter(annotated).all(scored)
+}
+
+impl Line {
+    /// Compares what the object is after images were pinned.
+    fn compare(
+        &mut self,
+        patched: &[Document],
+        resource: &Document,
+        decision: &Decision,
+    ) -> Result<(), String> {
+        let is_same = |document: &&Document| {
+            document.kind == resource.kind
+                && ["name", "namespace"]
+                    .iter()
+                    .all(|field| member(document, field) == member(resource, field))
+        };
+        let expected = patched.iter().find(is_same).ok_or_else(|| {
+            format!("patchedResources: expected {}, found no such object", resource.title())
+        })?;
+        let mut found = resource.value.clone();
+        for pin in &decision.pins {
+            if let Some(image) = found.pointer_mut(&pin.pointer) {
+                *image = pin.to.clone().into();
+            }
+        }
+        let mut expected = expected.value.clone();
+        // Kyverno writes down in the object that it looked. Nobody may believe that, so it is not written here.
+        for name in ["kyverno.io/verify-images", "kyverno.io/verify-images-scoped"] {
+            if let Some(Value::Object(annotations)) = expected.pointer_mut("/metadata/annotations") {
+                annotations.remove(name);
+            }
+        }
+        if expected.pointer("/metadata/annotations").is_some_and(|all| *all == json!({}))
+            && let Some(Value::Object(metadata)) = expected.get_mut("metadata")
+        {
+            metadata.remove("annotations");
+        }
+        if let Some(text) = difference(&expected, &found, "") {
+            self.found = Wanted::Fail.code();
+            self.why = format!("the patched resource: {text}");
+        }
+        Ok(())
     }
 }
 
@@ -266,10 +435,6 @@ fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn member<'a>(document: &'a Document, name: &str) -> &'a str {
-    document.value.pointer(&format!("/metadata/{name}")).and_then(Value::as_str).unwrap_or_default()
-}
-
 impl Expected {
     /// The resources that are meant. What names none is a mistake in the test.
     fn resources_of<'a>(
@@ -281,7 +446,14 @@ impl Expected {
         if !known.contains(&self.policy) {
             return Err(format!("policy: expected one of {}, found {}", known.join(", "), self.policy));
         }
-        let names: Vec<&String> = self.resource.iter().chain(&self.resources).collect();
+        let specified = self.resource_specs.iter().map(|of| {
+            if !of.subresource.is_empty() {
+                return Err("resourceSpecs: expected whole resources, found a subresource".to_owned());
+            }
+            Ok(format!("*/{}/{}/{}", of.kind, of.namespace, of.name))
+        });
+        let specified = specified.collect::<Result<Vec<_>, _>>()?;
+        let names: Vec<&String> = self.resource.iter().chain(&self.resources).chain(&specified).collect();
         if names.is_empty() {
             return Err("resources: expected at least one name, found none".into());
         }
@@ -291,6 +463,7 @@ impl Expected {
             let (kind, namespace, plain) = match parts.as_slice() {
                 [plain] => (None, None, *plain),
                 [namespace, plain] => (None, Some(*namespace), *plain),
+                [_, kind, "", plain] => (Some(*kind), None, *plain),
                 [_, kind, namespace, plain] => (Some(*kind), Some(*namespace), *plain),
                 _ => return Err(format!("resources: expected name or namespace/name, found {name}")),
             };
@@ -312,7 +485,7 @@ impl Expected {
         Ok(meant)
     }
 
-    fn line(&self, file: &Path, resource: &Document, decision: &Decision) -> Line {
+    fn line(&self, file: &Path, resource: &Document, decision: &Decision, scored: bool) -> Line {
         let of_rule = |rule: &str| {
             self.rule.as_deref().is_none_or(|wanted| {
                 rule == wanted
@@ -339,9 +512,12 @@ impl Expected {
                 resource.kind,
                 member(resource, "name")
             ),
-            expected: self.result.into(),
+            expected: self.result.code(),
             // What a rule is not about it says nothing of, which Kyverno calls skipped.
-            found: said.map_or(Status::Skip, |result| result.status),
+            found: match said.map_or(Status::Skip, |result| result.status) {
+                Status::Fail if !scored => Wanted::Warn.code(),
+                status => status.code(),
+            },
             why: said.map_or_else(|| "the rule says nothing of it".into(), |result| result.message.clone()),
         }
     }
@@ -351,65 +527,5 @@ fn policy_name(policy: &countersign_policy::PolicyName) -> String {
     match policy.namespace.as_str() {
         "" => policy.name.clone(),
         namespace => format!("{namespace}/{}", policy.name),
-    }
-}
-
-/// What a cluster would tell, from the resources of a test.
-#[derive(Debug)]
-struct Files {
-    config_maps: BTreeMap<ObjectName, BTreeMap<String, String>>,
-    namespaces: BTreeMap<String, BTreeMap<String, String>>,
-}
-
-impl Files {
-    fn of(resources: &[Document]) -> Self {
-        let texts = |value: Option<&Value>| {
-            let fields = value.and_then(Value::as_object).into_iter().flatten();
-            fields.filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned()))).collect()
-        };
-        let mut files = Self { config_maps: BTreeMap::new(), namespaces: BTreeMap::new() };
-        for resource in resources {
-            let name = member(resource, "name").to_owned();
-            match (resource.api_version.as_str(), resource.kind.as_str()) {
-                ("v1", "Namespace") => {
-                    files.namespaces.insert(name, texts(resource.value.pointer("/metadata/labels")));
-                }
-                ("v1", "ConfigMap") => {
-                    let namespace = match member(resource, "namespace") {
-                        "" => "default",
-                        namespace => namespace,
-                    };
-                    let name = ObjectName { namespace: namespace.to_owned(), name };
-                    files.config_maps.insert(name, texts(resource.value.get("data")));
-                }
-                _ => {}
-            }
-        }
-        files
-    }
-}
-
-fn found<T: Clone + Send + 'static>(what: &str, value: Option<&T>) -> Told<'static, T> {
-    let told = value.cloned().ok_or_else(|| {
-        CouldNot::new(CouldNotReason::NotFound, format!("{what} is not among the resources of the test"))
-    });
-    Box::pin(async { told })
-}
-
-impl Cluster for Files {
-    fn config_map<'a>(&'a self, name: &'a ObjectName) -> Told<'a, BTreeMap<String, String>> {
-        found(&format!("the ConfigMap {name}"), self.config_maps.get(name))
-    }
-
-    fn namespace_labels<'a>(&'a self, name: &'a str) -> Told<'a, BTreeMap<String, String>> {
-        found(&format!("the namespace {name}"), self.namespaces.get(name))
-    }
-
-    fn secret<'a>(&'a self, name: &'a ObjectName) -> Told<'a, SecretData> {
-        found(&format!("the secret {name}"), None)
-    }
-
-    fn pull_secrets<'a>(&'a self, service_account: &'a ObjectName) -> Told<'a, Vec<ObjectName>> {
-        found(&format!("the service account {service_account}"), None)
     }
 }

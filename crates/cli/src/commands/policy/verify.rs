@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign_client::policy::{NoCluster, Source, SourceOptions, decide};
-use countersign_clock::SystemClock;
+use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{Decision, PolicySet, Request, RuleResult, Status, TrustRoot};
 use countersign_registry::Reference;
 use countersign_trust::instances::Instances;
@@ -57,7 +58,8 @@ impl Verify {
         without_repository(&self.registry)?;
         let images = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
         let mut loaded = loaded(&self.policies)?;
-        let roots = Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
+        let roots = Roots::of(&self.trust)?.named();
+        let objects = std::mem::take(&mut loaded.trust_roots);
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere =
             countersign_policy::Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
@@ -69,6 +71,7 @@ impl Verify {
         });
         let decisions = block_on(terminal, async {
             let mut all = Vec::new();
+            fetch_trust_roots(terminal, &source, objects).await;
             for name in &images {
                 all.push(self.decide(&policies, name, &source).await);
             }
@@ -130,16 +133,27 @@ impl Roots {
         Ok(Self(roots))
     }
 
-    /// These, and those of a file.
-    pub(in crate::commands) fn with(
-        &self,
-        more: BTreeMap<String, countersign_bundle::TrustedRoot>,
-    ) -> Result<BTreeMap<Option<String>, Arc<TrustRoot>>, Failure> {
-        let mut roots = self.0.clone();
-        for (name, root) in more {
-            roots.insert(Some(name), trust_root(root)?);
-        }
-        Ok(roots)
+    /// By their names.
+    pub(in crate::commands) fn named(&self) -> BTreeMap<Option<String>, Arc<TrustRoot>> {
+        self.0.clone()
+    }
+}
+
+/// Takes the trust roots of files, and fetches those that are elsewhere. What cannot be had is told; policies that name it
+/// could not be checked.
+pub(in crate::commands) async fn fetch_trust_roots(
+    terminal: &Terminal,
+    source: &Source,
+    objects: Vec<TrustRootObject>,
+) {
+    source.set_trust_objects(objects);
+    tell_trust_troubles(terminal, source).await;
+}
+
+/// Fetches the trust roots that are elsewhere, and tells which of all cannot be used.
+pub(in crate::commands) async fn tell_trust_troubles(terminal: &Terminal, source: &Source) {
+    for trouble in source.fetch_trust_roots(SystemClock.now()).await {
+        terminal.talk(&printable(&trouble.text));
     }
 }
 

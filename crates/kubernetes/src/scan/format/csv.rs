@@ -1,8 +1,9 @@
 //! CSV: a line for each image and control, passed ones too.
 
+use super::vulnerabilities;
 use crate::scan::report::Report;
 
-const HEADER: [&str; 14] = [
+const HEADER: [&str; 15] = [
     "control",
     "severity",
     "status",
@@ -17,6 +18,7 @@ const HEADER: [&str; 14] = [
     "reason",
     "message",
     "next",
+    "vulnerabilities",
 ];
 
 pub(super) fn write(report: &Report) -> String {
@@ -40,6 +42,7 @@ pub(super) fn write(report: &Report) -> String {
                     &image.reason,
                     &image.message,
                     &image.next,
+                    &vulnerabilities(image).join("; "),
                 ];
                 out.push_str(&cells.map(cell).join(","));
                 out.push('\n');

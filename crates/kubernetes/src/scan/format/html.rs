@@ -1,11 +1,11 @@
 //! HTML: one page without scripts.
 
-use super::{SECTIONS, SUMMARY, escaped, score, summary};
+use super::{SECTIONS, SUMMARY, escaped, score, summary, vulnerabilities};
 use crate::scan::report::Report;
 
 const STYLE: &str = "body{font:15px/1.4 sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}\
 th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top}th{background:#eee}\
-.failed{color:#a00}.unchecked{color:#850}code{white-space:nowrap}";
+.failed{color:#a00}.unchecked{color:#850}code{white-space:nowrap}ul{margin:.3em 0;padding-left:1.2em}";
 
 pub(super) fn write(report: &Report) -> String {
     let mut out = format!(
@@ -33,8 +33,14 @@ pub(super) fn write(report: &Report) -> String {
         out.push_str(&row("th", &["Control", "Resource", "Path", "Image", "Why", "Next"]));
         for (resource, control, image) in rows {
             let resource = resource.to_string();
-            let cells = [control.id(), &resource, &image.path, &image.image, &image.message, &image.next];
-            out.push_str(&row("td", &cells));
+            let cells =
+                [control.id(), &resource, &image.path, &image.image].map(|text| cell("td", &escaped(text)));
+            let list: String =
+                vulnerabilities(image).iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
+            let list = if list.is_empty() { list } else { format!("<ul>{list}</ul>") };
+            let why = cell("td", &format!("{}{list}", escaped(&image.message)));
+            let next = cell("td", &escaped(&image.next));
+            out.push_str(&format!("<tr>{}{why}{next}</tr>\n", cells.concat()));
         }
         out.push_str("</table>\n");
     }
@@ -42,7 +48,11 @@ pub(super) fn write(report: &Report) -> String {
     out
 }
 
-fn row(cell: &str, cells: &[&str]) -> String {
-    let cells: String = cells.iter().map(|text| format!("<{cell}>{}</{cell}>", escaped(text))).collect();
+fn row(kind: &str, cells: &[&str]) -> String {
+    let cells: String = cells.iter().map(|text| cell(kind, &escaped(text))).collect();
     format!("<tr>{cells}</tr>\n")
+}
+
+fn cell(kind: &str, markup: &str) -> String {
+    format!("<{kind}>{markup}</{kind}>")
 }

@@ -1,6 +1,6 @@
 //! JUnit: a suite for each control, a case for each image. What nobody could look at is an error, not a failure.
 
-use super::escaped;
+use super::{escaped, vulnerabilities};
 use crate::scan::report::{Report, Status};
 
 pub(super) fn write(report: &Report) -> String {
@@ -40,8 +40,10 @@ pub(super) fn write(report: &Report) -> String {
                 Status::Skipped | Status::Excepted => format!("<skipped message=\"{message}\"/>"),
                 Status::Failed | Status::Unchecked => {
                     let element = if image.status == Status::Failed { "failure" } else { "error" };
-                    let (kind, next) = (escaped(&image.reason), escaped(&image.next));
-                    format!("<{element} type=\"{kind}\" message=\"{message}\">{next}</{element}>")
+                    let mut lines = vulnerabilities(image);
+                    lines.extend((!image.next.is_empty()).then(|| format!("next: {}", image.next)));
+                    let (kind, body) = (escaped(&image.reason), escaped(&lines.join("\n")));
+                    format!("<{element} type=\"{kind}\" message=\"{message}\">{body}</{element}>")
                 }
             };
             let id = summary.id.id();

@@ -1,6 +1,6 @@
 //! Markdown: the summary, and a table of what does not hold.
 
-use super::{SECTIONS, SUMMARY, score, summary};
+use super::{SECTIONS, SUMMARY, score, summary, vulnerabilities};
 use crate::scan::report::Report;
 
 /// Below the head of a table of six columns.
@@ -21,10 +21,16 @@ pub(super) fn write(report: &Report) -> String {
         out.push_str(&format!("\n## {title}\n\n| Control | Resource | Path | Image | Why | Next |\n"));
         out.push_str(RULE);
         for (resource, control, image) in rows {
-            let cells = [&resource.to_string(), &image.path, &image.image, &image.message, &image.next];
-            let mut all = vec![control.id()];
-            all.extend(cells.iter().map(|cell| cell.as_str()));
-            out.push_str(&row(&all));
+            let mut why = vec![image.message.clone()];
+            why.extend(vulnerabilities(image).into_iter().map(|line| format!("- {line}")));
+            let why: Vec<String> = why.iter().map(|line| escaped(line)).collect();
+            let cells = [control.id(), &resource.to_string(), &image.path, &image.image].map(escaped);
+            out.push_str(&format!(
+                "| {} | {} | {} |\n",
+                cells.join(" | "),
+                why.join("<br>"),
+                escaped(&image.next)
+            ));
         }
     }
     out

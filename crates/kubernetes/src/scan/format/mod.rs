@@ -10,7 +10,12 @@ mod pretty;
 mod prometheus;
 mod sarif;
 
-use super::report::{ControlSummary, Report, Status};
+use countersign_http::text::printable;
+
+use super::report::{ControlSummary, ImageResult, Report, Status};
+
+/// How many vulnerabilities of one image are shown.
+const MAX_VULNERABILITIES: usize = 20;
 
 /// A form of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,21 @@ fn score(score: Option<f64>) -> String {
     score.map_or_else(|| "–".to_owned(), |score| format!("{score:.1} %"))
 }
 
+/// The vulnerabilities of a result, a line each; there may be very many, and JSON has them all.
+pub(crate) fn vulnerabilities(image: &ImageResult) -> Vec<String> {
+    let mut lines: Vec<String> = image
+        .vulnerabilities
+        .iter()
+        .take(MAX_VULNERABILITIES)
+        .map(|one| printable(&one.to_string()))
+        .collect();
+    let more = image.vulnerabilities.len().saturating_sub(lines.len());
+    if more > 0 {
+        lines.push(format!("and {more} more, which --format json lists"));
+    }
+    lines
+}
+
 /// What a page lists, and under which title.
 const SECTIONS: [(Status, &str); 3] =
     [(Status::Failed, "Failed"), (Status::Unchecked, "Could not be checked"), (Status::Excepted, "Excepted")];
@@ -138,16 +158,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scan::tests::{changed_sample, sample};
-
-    fn golden(name: &str, found: &str) {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::write(&path, found).unwrap();
-        }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(found, kept, "{name}; run with UPDATE_GOLDEN=1 if the change is meant");
-    }
+    use crate::scan::tests::{changed_sample, golden, sample};
 
     #[test]
     fn each_form_is_as_it_was() {

@@ -1,70 +1,76 @@
-//! The Kubernetes policy working group's reports: one for each namespace, one for what has none, as a list to apply.
+//! The Kubernetes policy working group's reports: for each namespace, and for what has none, as a list to apply.
 
 use std::collections::BTreeMap;
 
-use countersign_crypto::HashAlgorithm;
+use countersign_clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::scan::control::{Control, Severity};
-use crate::scan::report::{ImageResult, Report, Status};
-use crate::scan::resource::ResourceName;
+use crate::policy_report::{Family, Finding, MANAGER, fill, findings};
+use crate::scan::report::Report;
+
+/// The most results in one report: with more, `kubectl apply` has no room for its note of what it applied.
+const MAX_RESULTS: usize = 200;
 
 pub(super) fn write(report: &Report) -> Result<String, serde_json::Error> {
-    let mut by_namespace: BTreeMap<&str, Vec<(&ResourceName, Control, &ImageResult)>> = BTreeMap::new();
-    for result in &report.results {
-        // An image by itself is no object of a cluster.
-        for control in result.controls.iter().filter(|_| !result.resource.api_version.is_empty()) {
-            let rows = by_namespace.entry(&result.resource.namespace).or_default();
-            rows.extend(control.images.iter().map(|image| (&result.resource, control.control, image)));
-        }
+    let mut by_namespace: BTreeMap<&str, Vec<Finding>> = BTreeMap::new();
+    // An image by itself is no object of a cluster.
+    for result in report.results.iter().filter(|result| !result.resource.api_version.is_empty()) {
+        let rows = by_namespace.entry(&result.resource.namespace).or_default();
+        rows.extend(findings(result).map(|finding| finding.about(&result.resource)));
     }
-    let items: Vec<Value> =
-        by_namespace.into_iter().map(|(namespace, rows)| one(namespace, &rows, &report.time)).collect();
+    let mut items: Vec<Value> = Vec::new();
+    for (namespace, rows) in &by_namespace {
+        let parts = rows.chunks(MAX_RESULTS).zip(1..);
+        items.extend(parts.map(|(part, number)| one(namespace, number, part, &report.time)));
+    }
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": items });
     Ok(serde_json::to_string_pretty(&list)? + "\n")
 }
 
-fn one(namespace: &str, rows: &[(&ResourceName, Control, &ImageResult)], time: &str) -> Value {
-    let count =
-        |status: &[Status]| rows.iter().filter(|(_, _, image)| status.contains(&image.status)).count();
-    let mut metadata = json!({ "name": "countersign-scan", "labels": { "app.kubernetes.io/managed-by": "countersign" },
+fn one(namespace: &str, number: usize, rows: &[Finding], time: &str) -> Value {
+    let name = if number == 1 { "countersign-scan".to_owned() } else { format!("countersign-scan-{number}") };
+    let mut metadata = json!({ "name": name, "labels": { "app.kubernetes.io/managed-by": MANAGER },
         "annotations": { "countersign.dev/scanned-at": time } });
     if let Some(fields) = metadata.as_object_mut().filter(|_| !namespace.is_empty()) {
         fields.insert("namespace".into(), namespace.into());
     }
-    json!({
-        "apiVersion": "wgpolicyk8s.io/v1alpha2",
-        "kind": if namespace.is_empty() { "ClusterPolicyReport" } else { "PolicyReport" },
-        "metadata": metadata,
-        "summary": { "pass": count(&[Status::Passed]), "fail": count(&[Status::Failed]),
-            "warn": 0, "error": count(&[Status::Unchecked]), "skip": count(&[Status::Skipped, Status::Excepted]) },
-        "results": rows.iter().map(|(resource, control, image)| result(resource, *control, image)).collect::<Vec<_>>(),
-    })
+    let family = Family::PolicyReport;
+    let mut report = json!({ "apiVersion": family.api_version(), "kind": family.kind(!namespace.is_empty()),
+        "metadata": metadata });
+    // A report's time is one that was written by us.
+    fill(&mut report, rows, usize::MAX, time.parse().unwrap_or(Timestamp::UNIX_EPOCH));
+    report
 }
 
-fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Value {
-    let mut object =
-        json!({ "apiVersion": resource.api_version, "kind": resource.kind, "name": resource.name });
-    if let Some(fields) = object.as_object_mut().filter(|_| !resource.namespace.is_empty()) {
-        fields.insert("namespace".into(), resource.namespace.clone().into());
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::tests::sample;
+
+    #[test]
+    fn long_reports_are_several() {
+        let mut report = sample();
+        report.results =
+            report.results.iter().filter(|r| r.resource.name == "shop").cycle().take(201).cloned().collect();
+        let list: Value = serde_json::from_str(&write(&report).unwrap()).unwrap();
+        let sizes: Vec<_> = list["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|report| {
+                assert!(report.to_string().len() < 256 << 10);
+                (
+                    report["metadata"]["name"].as_str().unwrap(),
+                    report["results"].as_array().unwrap().len(),
+                    &report["summary"]["fail"],
+                )
+            })
+            .collect();
+        let expected =
+            [("countersign-scan", 200, 200), ("countersign-scan-2", 200, 200), ("countersign-scan-3", 2, 2)];
+        assert_eq!(sizes.len(), 3);
+        for (found, (name, results, failed)) in sizes.into_iter().zip(expected) {
+            assert_eq!(found, (name, results, &json!(failed)));
+        }
     }
-    let outcome = match image.status {
-        Status::Passed => "pass",
-        Status::Failed => "fail",
-        Status::Unchecked => "error",
-        Status::Skipped | Status::Excepted => "skip",
-    };
-    let severity = match control.severity() {
-        Severity::Low => "low",
-        Severity::Medium => "medium",
-        Severity::High => "high",
-        Severity::Critical => "critical",
-    };
-    let finding = format!("{} {resource} {} {}", control.id(), image.path, image.image);
-    json!({
-        "source": "countersign", "policy": control.id(), "rule": control.name(), "category": "Supply chain",
-        "result": outcome, "severity": severity, "scored": true, "message": image.message, "resources": [object],
-        "properties": { "path": image.path, "image": image.image, "digest": image.digest.clone().unwrap_or_default(),
-            "reason": image.reason, "resultID": HashAlgorithm::Sha256.digest(finding.as_bytes()).to_hex() },
-    })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countersign_http::text::printable;
 
-use super::score;
+use super::{score, vulnerabilities};
 use crate::scan::audit::{Audit, Usage};
 use crate::scan::report::{ControlResult, Report, ResourceResult, Status};
 
@@ -127,13 +127,14 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
                 if image.container.is_empty() { String::new() } else { format!(" ({})", image.container) };
             // Some messages name the image themselves.
             let message = image.message.strip_prefix(&format!("{}: ", image.image)).unwrap_or(&image.message);
-            details.push_str(&printable(&format!(
-                "{} {}{container}: {}: {message}",
-                control.control.id(),
-                image.path,
-                image.image,
-            )));
+            let place = format!("{}{container}", image.path);
+            let place = [place.as_str(), &image.image, message];
+            let place = place.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
+            details.push_str(&printable(&format!("{} {place}", control.control.id())));
             details.push('\n');
+            for line in vulnerabilities(image) {
+                details.push_str(&format!("       - {line}\n"));
+            }
             if !image.next.is_empty() {
                 details.push_str(&format!("       next: {}\n", printable(&image.next)));
             }

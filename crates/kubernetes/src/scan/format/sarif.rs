@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::vulnerabilities;
 use crate::scan::baseline::fingerprint;
 use crate::scan::control::{Control, Severity};
 use crate::scan::report::{ImageResult, Report, Status};
@@ -13,6 +14,7 @@ pub(super) fn write(report: &Report) -> Result<String, serde_json::Error> {
         .iter()
         .map(|control| {
             json!({ "id": control.id.id(), "name": control.name, "shortDescription": { "text": control.name },
+                "help": { "text": control.remediation },
                 "defaultConfiguration": { "level": level(control.severity) },
                 "properties": { "security-severity": format!("{}.0", control.score) } })
         })
@@ -43,6 +45,7 @@ const fn level(severity: Severity) -> &'static str {
 
 fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Value {
     let unchecked = image.status == Status::Unchecked;
+    let listed: String = vulnerabilities(image).iter().map(|line| format!("\n- {line}")).collect();
     let text = format!(
         "{resource} {} {}: {}{}{}",
         image.path,
@@ -50,8 +53,12 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         if unchecked { "could not be checked: " } else { "" },
         image.message,
         if image.next.is_empty() { String::new() } else { format!(". Next: {}", image.next) }
-    );
+    ) + &listed;
     let source = if resource.source.is_empty() { "image" } else { &resource.source };
+    let mut physical = json!({ "artifactLocation": { "uri": uri(source) } });
+    if let (Some(fields), Some(line)) = (physical.as_object_mut(), image.line) {
+        fields.insert("region".into(), json!({ "startLine": line }));
+    }
     let mut result = json!({
         "ruleId": control.id(),
         // A place at which nobody could look is no verdict on it.
@@ -59,12 +66,17 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         "level": if unchecked { "none" } else { level(control.severity()) },
         "message": { "text": text },
         "locations": [{
-            "physicalLocation": { "artifactLocation": { "uri": uri(source) }, "region": { "startLine": 1 } },
+            "physicalLocation": physical,
             "logicalLocations": [{ "fullyQualifiedName": format!("{resource}#{}", image.path), "kind": "resource" }],
         }],
         "partialFingerprints": { "finding/v1": fingerprint(resource, control, image) },
         "properties": { "reason": image.reason, "digest": image.digest },
     });
+    if let Some(properties) = result.pointer_mut("/properties").and_then(Value::as_object_mut)
+        && !image.vulnerabilities.is_empty()
+    {
+        properties.insert("vulnerabilities".into(), json!(&image.vulnerabilities[..]));
+    }
     if let Some(fields) = result.as_object_mut() {
         if image.known {
             fields.insert("baselineState".into(), "unchanged".into());

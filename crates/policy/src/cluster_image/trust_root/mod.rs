@@ -118,8 +118,17 @@ enum Form {
     Remote(RemoteRepository),
 }
 
+/// A trusted root, and until when it may be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compiled {
+    /// The trusted root.
+    pub root: TrustedRoot,
+    /// When what vouches for it ends; for ever if nothing stands between the object and the trusted root.
+    pub until: Option<Timestamp>,
+}
+
 /// A TUF repository elsewhere, which somebody has to fetch first.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RemoteRepository {
     /// Its address.
     pub mirror: String,
@@ -182,17 +191,25 @@ impl TrustRootObject {
     ///
     /// # Errors
     /// [`CouldNot`].
-    pub fn compile(&self, now: Timestamp, fetched: Option<&TrustedRoot>) -> Result<TrustedRoot, CouldNot> {
+    pub fn compile(&self, now: Timestamp, fetched: Option<&Compiled>) -> Result<Compiled, CouldNot> {
         let could_not =
             |reason, text: String| CouldNot::new(reason, format!("the TrustRoot {}: {text}", self.name));
         match (&self.form, fetched) {
-            (Form::Here(root), _) => Ok((**root).clone()),
+            (Form::Here(root), _) => Ok(Compiled { root: (**root).clone(), until: None }),
             (Form::Repository(mirror), _) => {
                 mirror.trusted_root(now).map_err(|e| could_not(CouldNotReason::Unusable, e))
             }
-            (Form::Remote(_), Some(root)) => Ok(root.clone()),
+            (Form::Remote(remote), Some(fetched)) if fetched.until.is_some_and(|until| until <= now) => {
+                let mirror = &remote.mirror;
+                let until = fetched.until.unwrap_or(now);
+                let text = format!(
+                    "what was fetched from {mirror} was good until {until}, and nothing newer was had"
+                );
+                Err(could_not(CouldNotReason::Unreachable, text))
+            }
+            (Form::Remote(_), Some(fetched)) => Ok(fetched.clone()),
             (Form::Remote(remote), None) => Err(could_not(
-                CouldNotReason::Unsupported,
+                CouldNotReason::Unreachable,
                 format!(
                     "expected the repository at {} to have been fetched; nothing is fetched while a request waits. Put its \
                      trusted root into trustedRootJSON, or the whole of it into repository.mirrorFS",

@@ -9,6 +9,8 @@ use countersign_trust::tuf::{ExpiryRule, TrustedMetadata};
 use flate2::read::MultiGzDecoder;
 use jiff::Timestamp;
 
+use super::Compiled;
+
 /// The largest repository, unpacked. Objects of a cluster are smaller than 3 MiB as they are.
 const MAX_UNPACKED: u64 = 32 << 20;
 /// The most roots that are followed.
@@ -65,12 +67,14 @@ impl Mirror {
     ///
     /// # Errors
     /// In words, what does not hold.
-    pub(super) fn trusted_root(&self, now: Timestamp) -> Result<TrustedRoot, String> {
-        let bytes = self.verified_target(now)?;
-        TrustedRoot::from_json(bytes).map_err(|e| format!("{}: {e}", self.target))
+    pub(super) fn trusted_root(&self, now: Timestamp) -> Result<Compiled, String> {
+        let (bytes, until) = self.verified_target(now)?;
+        let root = TrustedRoot::from_json(bytes).map_err(|e| format!("{}: {e}", self.target))?;
+        Ok(Compiled { root, until: Some(until) })
     }
 
-    fn verified_target(&self, now: Timestamp) -> Result<&[u8], String> {
+    /// The target, and when the first of what vouches for it ends.
+    fn verified_target(&self, now: Timestamp) -> Result<(&[u8], Timestamp), String> {
         let words = |e: countersign_trust::tuf::TufError| e.to_string();
         let mut trusted = TrustedMetadata::new(&self.root, now, ExpiryRule::Refuse).map_err(words)?;
         for _ in 0..MAX_ROOTS {
@@ -99,7 +103,7 @@ impl Mirror {
         let place = place.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
         let bytes = self.file(&place)?;
         info.check(&self.target, bytes).map_err(words)?;
-        Ok(bytes)
+        Ok((bytes, trusted.ends()))
     }
 
     fn file(&self, name: &str) -> Result<&[u8], String> {

@@ -12,8 +12,8 @@
 use std::collections::BTreeMap;
 
 use countersign_bundle::TrustedRoot;
-use countersign_crypto::PublicKey;
 use countersign_crypto::encoding::pem_decode;
+use countersign_crypto::{HashAlgorithm, PublicKey};
 use countersign_registry::Repository;
 use countersign_x509::Certificate;
 use countersign_x509::chain::{self, Purpose};
@@ -137,7 +137,6 @@ impl Reader<'_> {
             }
             return Ok(vec![Node::Set(self.set(nested, &format!("{path}.attestor"), depth + 1)?)]);
         }
-        self.algorithm(entry.signature_algorithm, path)?;
         let found = match (&entry.keys, &entry.certificates, &entry.keyless, &entry.attestor) {
             (Some(keys), None, None, None) => self.keys(keys, &format!("{path}.keys"))?,
             (None, Some(certificates), None, None) => {
@@ -155,10 +154,15 @@ impl Reader<'_> {
             "" => self.repository.clone(),
             own => Some(repository(own, &format!("{path}.repository"))?),
         };
-        let forms = match self.kind {
-            Kind::SigstoreBundle => Forms { bundles: true, older: false },
-            Kind::Cosign | Kind::Notary => Forms::default(),
-        };
+        let of_keys = entry.keys.as_ref().map(|keys| keys.signature_algorithm).unwrap_or_default();
+        let hash = hash(entry.signature_algorithm, path)?.or(hash(of_keys, &format!("{path}.keys"))?);
+        if hash.is_some() && found.iter().any(|(_, who, _)| !matches!(who, Who::Key(_))) {
+            let message =
+                "expected sha256: only a key is said to sign over another hash; leave the field out";
+            return Err(ReadError::new(format!("{path}.signatureAlgorithm"), message));
+        }
+        let older = self.kind != Kind::SigstoreBundle;
+        let forms = Forms { older, hash, ..Forms::default() };
         let authority = |(name, who, (trust, demands)): Attested| Authority {
             name,
             who,
@@ -166,17 +170,9 @@ impl Reader<'_> {
             demands,
             annotations: annotations.clone(),
             repository: repository.clone(),
-            forms,
+            forms: forms.clone(),
         };
         Ok(found.into_iter().map(|attested| Node::One(Box::new(authority(attested)))).collect())
-    }
-
-    fn algorithm(&self, algorithm: SignatureAlgorithm, path: &str) -> Result<(), ReadError> {
-        if algorithm == SignatureAlgorithm::Sha256 {
-            return Ok(());
-        }
-        let message = "expected sha256: here the key says which hashes go with it; leave the field out";
-        Err(ReadError::new(format!("{path}.signatureAlgorithm"), message))
     }
 
     fn keys(&mut self, keys: &KeysAttestor, path: &str) -> Result<Vec<Attested>, ReadError> {
@@ -186,7 +182,6 @@ impl Reader<'_> {
                 "expected certificates: signers of the Notary Project have them",
             ));
         }
-        self.algorithm(keys.signature_algorithm, path)?;
         let trust = trust(keys.rekor.as_ref(), keys.ctlog.as_ref(), "", path)?;
         let named = |source: KeySource, name: String| (name, Who::Key(source), trust.clone());
         let public_keys = keys.public_keys.trim();
@@ -378,6 +373,20 @@ impl Reader<'_> {
 
 /// What is called how, and whom else it trusts.
 type Attested = (String, Who, (TrustSpec, Demands));
+
+/// The hash that a signature is over; none for what goes with the key, which is what the API server's default means.
+fn hash(algorithm: SignatureAlgorithm, path: &str) -> Result<Option<HashAlgorithm>, ReadError> {
+    match algorithm {
+        SignatureAlgorithm::Sha256 => Ok(None),
+        SignatureAlgorithm::Sha384 => Ok(Some(HashAlgorithm::Sha384)),
+        SignatureAlgorithm::Sha512 => Ok(Some(HashAlgorithm::Sha512)),
+        SignatureAlgorithm::Sha224 => {
+            let message = "expected sha256, sha384 or sha512, found sha224, over which nothing is verified here; sign \
+                           over one of these";
+            Err(ReadError::new(format!("{path}.signatureAlgorithm"), message))
+        }
+    }
+}
 
 /// Whether two nodes are the same but for their names.
 fn same(one: &Node, other: &Node) -> bool {

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::kyverno::image_validating;
+
 /// The annotation that says for which kinds.
 const ANNOTATION: &str = "pod-policies.kyverno.io/autogen-controllers";
 /// The kinds of which the template lies at `spec.template`.
@@ -87,6 +89,9 @@ fn of_rule(rule: &Value, prefix: &str, kinds: &[&str], template: &str) -> Value 
         if let Some(block) = made.get_mut(block) {
             for_controllers(block, kinds);
         }
+    }
+    if let (Some(made), Some(written)) = (made.get_mut("celPreconditions"), rule.get("celPreconditions")) {
+        *made = image_validating::in_template(written, template);
     }
     let wrap =
         |pattern: &Value| template.rsplit('.').fold(pattern.clone(), |inner, field| json!({ field: inner }));

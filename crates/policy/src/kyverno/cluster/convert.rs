@@ -8,7 +8,7 @@ use super::entry::Entry;
 use super::schema::{
     ApplyRules, Attestation, FailureAction, FailurePolicy, Kind, Object, Rule, VerifyImages,
 };
-use crate::convert::{Converted, image_policy};
+use crate::convert::{Converted, cannot, image_policy, refused};
 use crate::kyverno::matching::{Block, Resources};
 use crate::lint::Lint;
 use crate::own::{Signers, shared};
@@ -41,10 +41,6 @@ pub(crate) fn convert(value: &Value) -> Result<Converted, ReadError> {
         all.rule(rule, &format!("spec.rules[{index}]"), entries == 1)?;
     }
     Ok(Converted { documents: all.documents, differences: all.differences })
-}
-
-fn cannot<T>(path: impl Into<String>, what: &str) -> Result<T, ReadError> {
-    Err(ReadError::new(path, format!("expected what an ImagePolicy can say, found {what}")))
 }
 
 struct Conversion<'a> {
@@ -182,18 +178,22 @@ impl Conversion<'_> {
         let entry = Entry::read(&written, &self.object.metadata.namespace, path, &mut lints)?;
         let mut references = written.image_references.clone();
         references.extend(Some(written.image.clone()).filter(|image| !image.is_empty()));
-        let mut images = Vec::new();
+        let mut wanted = Vec::new();
         for (index, pattern) in references.iter().enumerate() {
-            images.extend(self.images(pattern, &format!("{path}.imageReferences[{index}]"))?);
+            wanted.extend(images(
+                pattern,
+                &format!("{path}.imageReferences[{index}]"),
+                &mut self.differences,
+            )?);
         }
-        spec.insert("images".into(), json!(images));
+        spec.insert("images".into(), json!(wanted));
         let mut except = Vec::new();
         for (index, pattern) in written.skip_image_references.iter().enumerate() {
             let path = format!("{path}.skipImageReferences[{index}]");
             if pattern.contains(':') {
                 return cannot(path, "tags that are skipped while digests are not");
             }
-            except.extend(self.images(pattern, &path)?);
+            except.extend(images(pattern, &path, &mut self.differences)?);
         }
         if !except.is_empty() {
             spec.insert("exceptImages".into(), json!(except));
@@ -201,46 +201,6 @@ impl Conversion<'_> {
         self.signers(&entry, &written.attestations, value, path, spec)?;
         self.consequences(&written, &entry, path, spec);
         Ok(())
-    }
-
-    /// A pattern over names as patterns over repositories.
-    fn images(&mut self, pattern: &str, path: &str) -> Result<Vec<String>, ReadError> {
-        let mut name = pattern;
-        if let Some(before) = pattern.strip_suffix(":*") {
-            self.differs(path, "digests_too", "images that are named by digest alone match too");
-            name = before;
-        }
-        if name == "*" {
-            return Ok(vec!["**".into()]);
-        }
-        let (before, last) = match name.rsplit_once('/') {
-            Some(parts) => parts,
-            None => return cannot(path, "an image without its registry; write docker.io/library/…"),
-        };
-        if name.contains(['?', '@'])
-            || last.contains(':')
-            || before.split('/').skip(1).any(|part| part.contains(':'))
-        {
-            return cannot(path, "tags, digests or ? in a pattern; a policy holds for a whole repository");
-        }
-        let mut segments = Vec::new();
-        for segment in before.split('/') {
-            match segment {
-                "*" => segments.push("**"),
-                plain if !plain.contains('*') => segments.push(plain),
-                _ => return cannot(path, "a star within a segment, which crosses slashes in the original"),
-            }
-        }
-        let before = segments.join("/");
-        match (last, last.strip_suffix('*')) {
-            ("*", _) => Ok(vec![format!("{before}/**")]),
-            // The star crosses slashes.
-            (_, Some(start)) if !start.contains('*') => {
-                Ok(vec![format!("{before}/{last}"), format!("{before}/{last}/**")])
-            }
-            (plain, None) if !plain.contains('*') => Ok(vec![format!("{before}/{plain}")]),
-            _ => cannot(path, "a star within a segment, which crosses slashes in the original"),
-        }
     }
 
     fn signers(
@@ -252,11 +212,6 @@ impl Conversion<'_> {
         spec: &mut Map<String, Value>,
     ) -> Result<(), ReadError> {
         let mut everybody = Vec::new();
-        let refused = |at: String| {
-            move |what: String| {
-                ReadError::new(at, format!("expected what an ImagePolicy can say, found {what}"))
-            }
-        };
         let signed = (!entry.attestors.is_empty()).then(|| signers(&entry.attestors));
         if let Some(signed) = &signed {
             everybody.push(signed.clone());
@@ -326,6 +281,50 @@ impl Conversion<'_> {
         if webhook.or(of.failure_policy) == Some(FailurePolicy::Ignore) {
             spec.insert("couldNotCheck".into(), "admit".into());
         }
+    }
+}
+
+/// A pattern over names as patterns over repositories.
+pub(in crate::kyverno) fn images(
+    pattern: &str,
+    path: &str,
+    differences: &mut Vec<Lint>,
+) -> Result<Vec<String>, ReadError> {
+    let mut name = pattern;
+    if let Some(before) = pattern.strip_suffix(":*") {
+        differences.push(Lint::new(path, "digests_too", "images that are named by digest alone match too"));
+        name = before;
+    }
+    if name == "*" {
+        return Ok(vec!["**".into()]);
+    }
+    let (before, last) = match name.rsplit_once('/') {
+        Some(parts) => parts,
+        None => return cannot(path, "an image without its registry; write docker.io/library/…"),
+    };
+    if name.contains(['?', '@'])
+        || last.contains(':')
+        || before.split('/').skip(1).any(|part| part.contains(':'))
+    {
+        return cannot(path, "tags, digests or ? in a pattern; a policy holds for a whole repository");
+    }
+    let mut segments = Vec::new();
+    for segment in before.split('/') {
+        match segment {
+            "*" => segments.push("**"),
+            plain if !plain.contains('*') => segments.push(plain),
+            _ => return cannot(path, "a star within a segment, which crosses slashes in the original"),
+        }
+    }
+    let before = segments.join("/");
+    match (last, last.strip_suffix('*')) {
+        ("*", _) => Ok(vec![format!("{before}/**")]),
+        // The star crosses slashes.
+        (_, Some(start)) if !start.contains('*') => {
+            Ok(vec![format!("{before}/{last}"), format!("{before}/{last}/**")])
+        }
+        (plain, None) if !plain.contains('*') => Ok(vec![format!("{before}/{plain}")]),
+        _ => cannot(path, "a star within a segment, which crosses slashes in the original"),
     }
 }
 

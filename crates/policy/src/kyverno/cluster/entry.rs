@@ -8,9 +8,7 @@ use serde_json::Value;
 use super::attestors::{Reader, Set, repository};
 use super::context::{check_conditions, has_variables, substituted};
 use super::references::References;
-use super::schema::{
-    Attestation, Attestor, AttestorSet, FailureAction, Kind, RegistryCredentials, VerifyImages,
-};
+use super::schema::{Attestation, Attestor, AttestorSet, FailureAction, RegistryCredentials, VerifyImages};
 use super::schema::{KeylessAttestor, KeysAttestor};
 use crate::access::{Access, ObjectName};
 use crate::ask::Stop;
@@ -195,11 +193,6 @@ fn check_shape(entry: &VerifyImages, path: &str) -> Result<(), ReadError> {
             let message =
                 "expected who must have said it, found nobody: Kyverno would believe anybody's statement";
             return Err(ReadError::new(path, message));
-        }
-        if entry.kind == Kind::Notary {
-            let message = "expected type Cosign or SigstoreBundle: attestations under signatures of the Notary Project \
-                           are not verified here";
-            return Err(ReadError::new(format!("{path}.attestations[{index}]"), message));
         }
     }
     let has_sets = entry.attestors.iter().chain(entry.attestations.iter().flat_map(|said| &said.attestors));

@@ -1,6 +1,7 @@
 //! A policy over a request: rule by rule, image by image.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
@@ -13,20 +14,29 @@ use super::extract::Extracted;
 use super::rule::{Body, Rule};
 use super::schema::FailureAction;
 use super::validate::{Check, Verdict, holds};
-use super::verify::{Finding, Why, verify};
+use super::verify::verify;
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::decision::{Action, Pin, PolicyKind, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
+use crate::finding::{Finding, Held, Why};
 use crate::kyverno::Context;
 use crate::kyverno::matching::written;
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request};
 
 impl Policy for ClusterPolicy {
     fn name(&self) -> PolicyName {
         self.name.clone()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        self.rules.iter().flat_map(|rule| rule.extractors.kinds()).map(CustomObject::Kind).collect()
     }
 
     fn access(&self) -> Access {
@@ -41,9 +51,15 @@ impl Policy for ClusterPolicy {
         let elsewhere =
             self.name.kind == PolicyKind::KyvernoPolicy && self.name.namespace != request.namespace;
         let enabled = if request.background { self.background } else { self.admission };
-        let mut run = Run { policy: self, request, ask, results: Vec::new(), pins: Vec::new() };
+        let mut run = Run { policy: self, request, ask, results: Vec::new(), pins: Vec::new(), unsure: None };
         if elsewhere || !enabled {
             return Ok((run.results, run.pins));
+        }
+        match self.conditions.hold(request, ask) {
+            Ok(true) => {}
+            Ok(false) => return Ok((run.results, run.pins)),
+            Err(Stop::CouldNot(could_not)) => run.unsure = Some(could_not),
+            Err(Stop::Open) => return Err(Stop::Open),
         }
         let mut open = false;
         for rule in &self.rules {
@@ -69,6 +85,8 @@ struct Run<'a> {
     ask: &'a Ask<'a>,
     results: Vec<RuleResult>,
     pins: Vec<Pin>,
+    /// Why nobody can tell whether the webhook would be asked.
+    unsure: Option<CouldNot>,
 }
 
 /// What a result is about.
@@ -120,6 +138,9 @@ impl Run<'_> {
         if !changes && !matches!(rule.body, Body::Validate { .. }) || !rule.is_about(request, self.ask)? {
             return Ok(());
         }
+        if let Some(unsure) = &self.unsure {
+            return Err(unsure.clone().into());
+        }
         let object = written(request);
         let images = match rule.extractors.images(object, self.ask.now()) {
             Ok(images) => images,
@@ -143,7 +164,9 @@ impl Run<'_> {
             return Ok(());
         }
         let context = rule.names.load(context, self.ask)?;
-        if !holds(rule.preconditions.as_ref(), &context)? {
+        if !holds(rule.preconditions.as_ref(), &context)?
+            || !rule.cel_preconditions.hold(request, self.ask)?
+        {
             let about = self.about_object(rule)?;
             self.say(rule, about, Ended::new(Status::Skip, "preconditions", "the preconditions do not hold"));
             return Ok(());
@@ -299,8 +322,7 @@ impl Run<'_> {
                 Judged::ended(Status::Fail, &reason, message)
             }
             Finding::Holds(facts) => {
-                let signers: BTreeSet<&str> =
-                    facts.iter().filter_map(|fact| fact.verified.signer().identity()).collect();
+                let signers: BTreeSet<&str> = facts.iter().filter_map(Held::signer).collect();
                 let by = if signers.is_empty() { "" } else { ", signed by " };
                 let signers = signers.into_iter().collect::<Vec<_>>().join(", ");
                 Judged::Verified {

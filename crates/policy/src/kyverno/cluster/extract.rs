@@ -8,14 +8,17 @@ use serde_json::{Map, Value, json};
 
 use super::references;
 use super::schema::Extractor;
-use crate::images::{ContainerKind, ImageUse, ImagesError, MAX_IMAGES, workload_images};
+use crate::images::{ContainerKind, ImageUse, ImagesError, MAX_IMAGES, pod_spec_pointer, workload_images};
 use crate::kyverno::jmespath::{Budget, Expression};
 use crate::read::ReadError;
 use crate::request::{Operation, Request};
 
+/// What images are called together that have no name for that.
+const CUSTOM: &str = "custom";
+
 /// Extractors of a rule, by the kind of the objects they are for.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Extractors(BTreeMap<String, Vec<Prepared>>);
+pub(crate) struct Extractors(BTreeMap<String, Vec<Prepared>>);
 
 #[derive(Debug, Clone)]
 struct Prepared {
@@ -55,6 +58,46 @@ impl Extractors {
             all.insert(kind.clone(), prepared);
         }
         Ok(Self(all))
+    }
+
+    /// Those that find images at these paths, by the kind of the objects.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(crate) fn at(paths: &BTreeMap<String, Vec<String>>, path: &str) -> Result<Self, ReadError> {
+        let mut all = BTreeMap::new();
+        for (kind, paths) in paths {
+            let here = format!("{path}.{kind}");
+            if paths.is_empty() {
+                return Err(ReadError::new(
+                    here,
+                    "expected at least one path such as /spec/image, found none",
+                ));
+            }
+            let mut prepared = Vec::new();
+            for (index, written) in paths.iter().enumerate() {
+                let (way, value) =
+                    way(written, "").map_err(|e| ReadError::new(format!("{here}[{index}]"), e))?;
+                let (key, name) = (String::new(), CUSTOM.to_owned());
+                prepared.push(Prepared { path: way, value, key, name, expression: None });
+            }
+            all.insert(kind.clone(), prepared);
+        }
+        Ok(Self(all))
+    }
+
+    /// The images of a request that are to be judged: for a change only those that were not there before.
+    ///
+    /// # Errors
+    /// In words, what cannot be read.
+    pub(crate) fn judged_images(&self, request: &Request, now: Timestamp) -> Result<Vec<ImageUse>, String> {
+        let images = self.images(&request.object, now)?;
+        Ok(self.judged(&images, request, now).into_iter().map(|found| found.image).collect())
+    }
+
+    /// The kinds they are for that are no workloads.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = String> {
+        self.0.keys().filter(|kind| pod_spec_pointer(kind).is_none()).cloned()
     }
 
     /// Whether an extractor makes a name of what is written, so that what is written cannot be replaced.
@@ -101,27 +144,30 @@ impl Extracted {
 impl Prepared {
     fn read(written: &Extractor, path: &str) -> Result<Self, ReadError> {
         let wrong = |field: &str, message: String| ReadError::new(format!("{path}.{field}"), message);
-        let Some(rest) = written.path.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
-            return Err(wrong(
-                "path",
-                format!("expected a path such as /spec/steps/*, found \"{}\"", written.path),
-            ));
-        };
-        let mut fields: Vec<String> = rest.split('/').map(str::to_owned).collect();
-        let value = match written.value.as_str() {
-            "" => fields.pop().unwrap_or_default(),
-            value => value.to_owned(),
-        };
-        if value == "*" || fields.iter().any(String::is_empty) {
-            return Err(wrong("path", "expected the image's field at the end, or its name in value".into()));
-        }
+        let (fields, value) = way(&written.path, &written.value).map_err(|e| wrong("path", e))?;
         let expression = match written.jmes_path.as_str() {
             "" => None,
             text => Some(Expression::parse(text).map_err(|e| wrong("jmesPath", e.to_string()))?),
         };
-        let name = if written.name.is_empty() { "custom" } else { &written.name };
+        let name = if written.name.is_empty() { CUSTOM } else { &written.name };
         Ok(Self { path: fields, value, key: written.key.clone(), name: name.to_owned(), expression })
     }
+}
+
+/// The way to the objects that hold images, and the field of the image: the last of the path, unless it is said.
+fn way(path: &str, value: &str) -> Result<(Vec<String>, String), String> {
+    let Some(rest) = path.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
+        return Err(format!("expected a path such as /spec/steps/*, found \"{path}\""));
+    };
+    let mut fields: Vec<String> = rest.split('/').map(str::to_owned).collect();
+    let value = match value {
+        "" => fields.pop().unwrap_or_default(),
+        value => value.to_owned(),
+    };
+    if value == "*" || value.is_empty() || fields.iter().any(String::is_empty) {
+        return Err("expected the image's field at the end, or its name in value".into());
+    }
+    Ok((fields, value))
 }
 
 /// One extractor on its way through an object.

@@ -39,14 +39,19 @@ mod validate;
 mod verify;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
 pub(crate) use self::convert::convert;
+pub(super) use self::convert::images as patterns;
+pub(crate) use self::extract::Extractors;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
 use crate::access::Access;
 use crate::decision::{PolicyKind, PolicyName};
+use crate::kyverno::match_conditions::MatchConditions;
+use crate::kyverno::object::timeout;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -59,6 +64,8 @@ const MAX_RULES: usize = 256;
 #[derive(Debug)]
 pub struct ClusterPolicy {
     name: PolicyName,
+    /// Of the requests that the webhook would be asked about.
+    conditions: MatchConditions,
     rules: Vec<Rule>,
     actions: Actions,
     fail_closed: bool,
@@ -67,7 +74,8 @@ pub struct ClusterPolicy {
     background: bool,
     admission: bool,
     emit_warning: bool,
-    timeout_seconds: Option<u32>,
+    /// How long the API server is to wait for an answer, if the policy says.
+    timeout: Option<Duration>,
     /// Severity and category.
     properties: BTreeMap<String, String>,
     lints: Vec<Lint>,
@@ -83,26 +91,18 @@ impl ClusterPolicy {
         let name = name_of(&object)?;
         let spec = &object.spec;
         let webhook = spec.webhook_configuration.as_ref();
-        if webhook.is_some_and(|webhook| !webhook.match_conditions.is_empty()) {
-            let message = "expected no CEL in a policy over images: write the same with preconditions";
-            return Err(ReadError::new("spec.webhookConfiguration.matchConditions", message));
-        }
-        let timeout = webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds);
-        if let Some(found) = timeout.filter(|seconds| !(1..=30).contains(seconds)) {
-            let message = format!("expected 1 to 30 seconds, found {found}");
-            return Err(ReadError::new("spec.webhookTimeoutSeconds", message));
-        }
+        let conditions = webhook.map_or(&[][..], |webhook| webhook.match_conditions.as_slice());
+        let conditions = MatchConditions::read(conditions, "spec.webhookConfiguration.matchConditions")?;
+        let seconds = webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds);
+        let timeout_seconds = timeout(seconds, "spec.webhookTimeoutSeconds")?;
         let failure = webhook.and_then(|webhook| webhook.failure_policy).or(spec.failure_policy);
         let mut lints = Vec::new();
         let rules = rules(&object, &name, &mut lints)?;
         if spec.validation_failure_action == FailureAction::Audit {
             lints.extend(pins_under_audit(&rules));
         }
-        let properties = ["severity", "category"].into_iter().filter_map(|field| {
-            let value = object.metadata.annotations.get(&format!("policies.kyverno.io/{field}"))?;
-            Some((field.to_owned(), value.clone()))
-        });
         Ok(Self {
+            conditions,
             rules,
             actions: Actions::read(
                 &spec.validation_failure_action_overrides,
@@ -114,17 +114,11 @@ impl ClusterPolicy {
             background: spec.background,
             admission: spec.admission,
             emit_warning: spec.emit_warning,
-            timeout_seconds: timeout,
-            properties: properties.collect(),
+            timeout: timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            properties: object.metadata.properties(),
             lints,
             name,
         })
-    }
-
-    /// How long the API server is to wait for an answer, if the policy says.
-    #[must_use]
-    pub const fn timeout_seconds(&self) -> Option<u32> {
-        self.timeout_seconds
     }
 
     /// What registries may be asked with on behalf of its rules.

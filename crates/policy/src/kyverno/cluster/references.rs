@@ -11,6 +11,7 @@ use crate::kyverno::matching::globs;
 use crate::lint::Lint;
 use crate::pattern::Glob;
 use crate::read::ReadError;
+use crate::spelling::{ImagePattern, Spellings, is_short};
 
 /// What docker.io puts before short names.
 const LIBRARY: &str = "library/";
@@ -18,15 +19,8 @@ const LIBRARY: &str = "library/";
 /// Which images an entry is about.
 #[derive(Debug, Clone)]
 pub(super) struct References {
-    wanted: Vec<Wanted>,
+    wanted: Vec<ImagePattern>,
     skipped: Vec<Glob>,
-}
-
-#[derive(Debug, Clone)]
-struct Wanted {
-    whole: Glob,
-    /// The part before the tag, for images that have a digest and no tag.
-    repository: Option<Glob>,
 }
 
 impl References {
@@ -44,23 +38,13 @@ impl References {
             let message = "expected at least one pattern such as ghcr.io/acme/*, found none";
             return Err(ReadError::new(path_of("imageReferences"), message));
         }
-        let whole = globs(&texts, &path_of("imageReferences"))?;
         let mut wanted = Vec::new();
-        for (index, (text, whole)) in texts.iter().zip(whole).enumerate() {
-            let repository = match before_tag(text) {
-                None => None,
-                Some(repository) => {
-                    lints.push(Lint::new(
-                        format!("{path}.imageReferences[{index}]"),
-                        "tag_pattern_matches_digests",
-                        format!(
-                            "images of {repository} that are named by digest alone match too; Kyverno passes over them"
-                        ),
-                    ));
-                    Some(globs(&[repository.to_owned()], &path_of("imageReferences"))?.remove(0))
-                }
-            };
-            wanted.push(Wanted { whole, repository });
+        for (index, text) in texts.iter().enumerate() {
+            let path = format!("{path}.imageReferences[{index}]");
+            let pattern = ImagePattern::read(text, Glob::wildcard)
+                .map_err(|error| ReadError::new(&path, error.to_string()))?;
+            lints.extend(lints_of(text, &pattern, &path));
+            wanted.push(pattern);
         }
         Ok(Self { wanted, skipped: globs(&entry.skip_image_references, &path_of("skipImageReferences"))? })
     }
@@ -71,43 +55,40 @@ impl References {
         if self.skipped.iter().any(|pattern| pattern.matches(&canonical)) {
             return false;
         }
-        let repositories = repositories(image);
-        let mut spellings = vec![canonical];
-        for repository in &repositories {
-            let tag = image.tag().map(|tag| format!("{repository}:{tag}"));
-            let digest = image.digest().map(|digest| format!("{repository}@{digest}"));
-            if let (Some(tag), Some(digest)) = (&tag, image.digest()) {
-                spellings.push(format!("{tag}@{digest}"));
-            }
-            spellings.extend(tag.into_iter().chain(digest));
+        let spellings = Spellings::of(image);
+        self.wanted.iter().any(|wanted| wanted.matches_text(&canonical) || wanted.matches(&spellings))
+    }
+}
+
+/// What a pattern matches that it does not in Kyverno.
+fn lints_of(text: &str, pattern: &ImagePattern, path: &str) -> Vec<Lint> {
+    let mut lints = Vec::new();
+    match pattern.repository() {
+        Some(repository) if pattern.has_tag() => {
+            let message = format!(
+                "images of {repository} that are named by digest alone match too; Kyverno passes over them"
+            );
+            lints.push(Lint::new(path, "tag_pattern_matches_digests", message));
         }
-        self.wanted.iter().any(|wanted| {
-            spellings.iter().any(|spelling| wanted.whole.matches(spelling))
-                || image.tag().is_none()
-                    && wanted
-                        .repository
-                        .as_ref()
-                        .is_some_and(|pattern| repositories.iter().any(|name| pattern.matches(name)))
-        })
+        Some(repository) => {
+            let message = format!(
+                "all images of {repository} match; Kyverno, which always has a tag or digest, finds none"
+            );
+            lints.push(Lint::new(path, "pattern_without_tag", message));
+        }
+        None => {}
     }
-}
-
-/// The part of a pattern before its tag, if it has one.
-fn before_tag(pattern: &str) -> Option<&str> {
-    let name = pattern.rfind('/').map_or(0, |at| at + 1);
-    let at = name + pattern.get(name..)?.find(':')?;
-    let has_digest = pattern.contains('@');
-    pattern.get(..at).filter(|repository| !has_digest && !repository.is_empty())
-}
-
-/// The names of the image's repository: with and without what docker.io puts before short names.
-fn repositories(image: &Reference) -> Vec<String> {
-    let repository = image.repository();
-    let mut names = vec![repository.to_string()];
-    if let Some(short) = short_path(image) {
-        names.push(format!("{}/{short}", repository.registry()));
+    if pattern.as_str() != text {
+        let message =
+            format!("read as {}, as names of images are spelled; Kyverno finds none", pattern.as_str());
+        lints.push(Lint::new(path, "pattern_is_respelled", message));
     }
-    names
+    if is_short(text) {
+        let message =
+            "images of Docker Hub match by their short names too; Kyverno holds docker.io/… against it";
+        lints.push(Lint::new(path, "short_name_pattern", message));
+    }
+    lints
 }
 
 fn short_path(image: &Reference) -> Option<&str> {

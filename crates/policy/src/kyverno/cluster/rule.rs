@@ -13,6 +13,7 @@ use super::validate::Check;
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::kyverno::conditions::Conditions;
+use crate::kyverno::match_conditions::MatchConditions;
 use crate::kyverno::matching::{Matching, globs, namespace};
 use crate::kyverno::selector::LabelSelector;
 use crate::lint::Lint;
@@ -31,6 +32,7 @@ pub(super) struct Rule {
     exclude: Option<Matching>,
     pub(super) names: Names,
     pub(super) preconditions: Option<Conditions>,
+    pub(super) cel_preconditions: MatchConditions,
     pub(super) extractors: Extractors,
     pub(super) properties: BTreeMap<String, String>,
     pub(super) body: Body,
@@ -148,9 +150,11 @@ impl Rule {
         if written.name.is_empty() || written.name.len() > MAX_NAME {
             return Err(ReadError::new(at("name"), format!("expected a name of 1 to {MAX_NAME} characters")));
         }
-        if !written.cel_preconditions.is_empty() {
-            let message = "expected no CEL in a rule over images: write the same with preconditions";
-            return Err(ReadError::new(at("celPreconditions"), message));
+        let cel_preconditions = MatchConditions::read(&written.cel_preconditions, &at("celPreconditions"))?;
+        if !cel_preconditions.is_empty() {
+            let message = "the rule is about requests for which these hold; Kyverno looks at them in rules with validate.cel \
+                           alone";
+            lints.push(Lint::new(at("celPreconditions"), "cel_preconditions_hold", message));
         }
         let Some(matches) = Matching::read(&written.matches, &at("match"))? else {
             return Err(ReadError::new(at("match"), "expected any, all or resources, found nothing"));
@@ -191,6 +195,7 @@ impl Rule {
             exclude,
             names: Names::read(&written.context, namespace, &at("context"))?,
             preconditions: written.preconditions,
+            cel_preconditions,
             extractors,
             properties: written.report_properties,
             actions,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::expressions::{Place, Programs};
 use super::schema::{Attestor, Certificate, Cosign, Identity, Key, Keyless, Notary};
-use crate::authority::{Authority, IdentityRule, Who};
+use crate::access::ObjectName;
+use crate::authority::{Authority, Forms, IdentityRule, Who};
 use crate::judge;
 use crate::kyverno::cluster::shared;
 use crate::lint::Lint;
@@ -109,6 +110,25 @@ impl Attestors {
     }
 }
 
+/// The Secrets that attestors name for the registries of their signatures.
+///
+/// # Errors
+/// [`ReadError`].
+pub(super) fn pull_secrets(written: &[Attestor], namespace: &str) -> Result<Vec<ObjectName>, ReadError> {
+    let mut names = Vec::new();
+    for (index, attestor) in written.iter().enumerate() {
+        let secrets = attestor.cosign.iter().flat_map(|cosign| &cosign.source.pull_secrets);
+        for (of, secret) in secrets.enumerate() {
+            if secret.name.is_empty() {
+                let path = format!("spec.attestors[{index}].cosign.source.PullSecrets[{of}].name");
+                return Err(ReadError::new(path, "expected the name of a Secret, found nothing"));
+            }
+            names.push(ObjectName { namespace: namespace.to_owned(), name: secret.name.clone() });
+        }
+    }
+    Ok(names)
+}
+
 /// The fields that may be expressions: where, the text, the expression.
 fn texts(attestor: &mut Attestor) -> Vec<(String, &mut String, &mut String)> {
     let mut found = Vec::new();
@@ -159,19 +179,10 @@ fn authority(attestor: Attestor, namespace: &str, path: &str) -> Result<(Authori
 }
 
 fn of_cosign(cosign: &Cosign, namespace: &str, path: &str) -> Result<(Authority, Vec<Lint>), ReadError> {
-    let refused = |field: &str, message: &str| Err(ReadError::new(format!("{path}.{field}"), message));
     if cosign.tuf.is_some() {
-        return refused(
-            "tuf",
-            "expected no TUF repository: policies fetch nothing. Put its trusted_root.json under trustedRoot.value, or \
-             let the installation trust it (countersign trust) and leave the field out",
-        );
-    }
-    if !cosign.source.pull_secrets.is_empty() {
-        return refused("source.PullSecrets", "expected the Secrets under spec.credentials.secrets");
-    }
-    if !cosign.source.tag_prefix.is_empty() {
-        return refused("source.tagPrefix", "expected no prefix: signatures are found by the image's digest");
+        let message = "expected no TUF repository: policies fetch nothing. Put its trusted_root.json under \
+                       trustedRoot.value, or let the installation trust it (countersign trust) and leave the field out";
+        return Err(ReadError::new(format!("{path}.tuf"), message));
     }
     let ctlog = &cosign.ctlog;
     let logs = json!({
@@ -206,6 +217,8 @@ fn of_cosign(cosign: &Cosign, namespace: &str, path: &str) -> Result<(Authority,
         }
         _ => return Err(ReadError::new(path, "expected one of key, keyless and certificate, and only one")),
     };
+    authority.forms.tag_prefix = Forms::prefix(&cosign.source.tag_prefix)
+        .map_err(|error| ReadError::new(format!("{path}.source.tagPrefix"), error))?;
     if let Some(root) = &cosign.trusted_root {
         TrustedRoot::from_json(root.value.as_bytes()).map_err(|e| {
             ReadError::new(format!("{path}.trustedRoot"), format!("expected a trusted_root.json: {e}"))
@@ -216,14 +229,20 @@ fn of_cosign(cosign: &Cosign, namespace: &str, path: &str) -> Result<(Authority,
 }
 
 fn key_entry(key: &Key, path: &str) -> Result<Value, ReadError> {
-    if !matches!(key.hash_algorithm.as_str(), "" | "sha256") {
-        let message = "expected sha256: here the key says which hashes go with it; leave the field out";
-        return Err(ReadError::new(format!("{path}.hashAlgorithm"), message));
-    }
+    let hash = match key.hash_algorithm.as_str() {
+        "" => "sha256",
+        hash @ ("sha256" | "sha384" | "sha512") => hash,
+        other => {
+            let message = format!("expected sha256, sha384 or sha512, found {other}");
+            return Err(ReadError::new(format!("{path}.hashAlgorithm"), message));
+        }
+    };
     match (key.data.trim(), key.kms.as_str()) {
-        ("", kms) if kms.starts_with("k8s://") => Ok(json!({"publicKeys": kms})),
-        ("", kms) if !kms.is_empty() => Ok(json!({"kms": kms})),
-        (data, "") if data.starts_with("-----BEGIN") => Ok(json!({"publicKeys": data})),
+        ("", kms) if kms.starts_with("k8s://") => Ok(json!({"publicKeys": kms, "signatureAlgorithm": hash})),
+        ("", kms) if !kms.is_empty() => Ok(json!({"kms": kms, "signatureAlgorithm": hash})),
+        (data, "") if data.starts_with("-----BEGIN") => {
+            Ok(json!({"publicKeys": data, "signatureAlgorithm": hash}))
+        }
         _ => Err(ReadError::new(
             path,
             "expected one of data (PEM of a public key), kms (a reference such as awskms:///…) and expression, and only \

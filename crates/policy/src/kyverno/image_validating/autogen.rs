@@ -78,7 +78,7 @@ fn for_targets(written: &Value, targets: &[(&str, &str)], template: &str) -> Val
 }
 
 /// Paths of pods in all texts. The namespace stays that of the object.
-fn replaced(value: &Value, template: &str) -> Value {
+pub(in crate::kyverno) fn replaced(value: &Value, template: &str) -> Value {
     match value {
         Value::String(text) => {
             let text = replace(text, "spec", &format!("{template}.spec"));

@@ -1,13 +1,10 @@
 //! `matchConstraints`: which requests a policy is about.
 
-use std::collections::BTreeMap;
-
-use serde_json::Value;
-
 use super::schema::{MatchPolicy, MatchResources, OperationName, ResourceRule, Scope};
 use crate::ask::{Ask, Stop};
+use crate::kyverno::match_conditions::plural;
 use crate::read::ReadError;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request, labels};
 
 /// Checks constraints when a policy is read.
 ///
@@ -71,10 +68,32 @@ pub(super) fn matches(of: &MatchResources, request: &Request, ask: &Ask<'_>) -> 
     }
 }
 
-fn labels(object: &Value) -> BTreeMap<String, String> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
-    let texts = labels.into_iter().flatten().filter_map(|(name, value)| Some((name, value.as_str()?)));
-    texts.map(|(name, value)| (name.clone(), value.to_owned())).collect()
+/// The objects that constraints name and that are no workloads. What they name by `*` is whatever else is sent.
+pub(super) fn custom_objects(of: &MatchResources) -> Vec<CustomObject> {
+    const WORKLOADS: [&str; 9] = [
+        "pods",
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+        "replicationcontrollers",
+        "podtemplates",
+    ];
+    let mut found = Vec::new();
+    for rule in &of.resource_rules {
+        for resource in &rule.resources {
+            let plain = resource.split('/').next().unwrap_or_default();
+            if plain == "*" || WORKLOADS.contains(&plain) {
+                continue;
+            }
+            let named =
+                |group: &String| CustomObject::Resource { group: group.clone(), resource: resource.clone() };
+            found.extend(rule.api_groups.iter().map(named));
+        }
+    }
+    found
 }
 
 /// Whether a rule is about a request. `wide` rules about pods are about containers that are put into them as well.
@@ -105,18 +124,4 @@ fn resource_matches(wanted: &str, request: &Request, wide: bool) -> bool {
     let same = resource == "*" || resource == plural;
     let into_pod = wide && request.subresource == "ephemeralcontainers" && subresource.is_empty();
     same && (subresource == request.subresource || subresource == "*" || into_pod)
-}
-
-/// The name of a kind's resource, as Kubernetes forms it.
-pub(super) fn plural(kind: &str) -> String {
-    let lower = kind.to_ascii_lowercase();
-    if lower == "endpoints" {
-        lower
-    } else if lower.ends_with('s') {
-        format!("{lower}es")
-    } else if let Some(stem) = lower.strip_suffix('y') {
-        format!("{stem}ies")
-    } else {
-        format!("{lower}s")
-    }
 }

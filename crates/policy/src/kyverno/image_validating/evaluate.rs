@@ -1,6 +1,7 @@
 //! A policy over a request.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
@@ -18,11 +19,20 @@ use crate::evaluate::Policy;
 use crate::images::workload_images;
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::{Operation, Request};
+use crate::request::{CustomObject, Operation, Request};
 
 impl Policy for ImageValidatingPolicy {
     fn name(&self) -> PolicyName {
         self.name.clone()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        let constraints = self.variants.iter().map(|variant| &variant.constraints);
+        constraints.flat_map(constraints::custom_objects).collect()
     }
 
     fn access(&self) -> Access {
@@ -338,7 +348,7 @@ fn does_not_hold(check: &Check, evaluation: &Evaluation<'_>) -> Result<Ended, St
     if !images.is_empty() {
         message.push_str(&format!("; see countersign tree {}", images.join(" ")));
     }
-    let reason = misses.first().map_or("not_as_asked", |miss| miss.reason);
+    let reason = misses.first().map_or("not_as_asked", |miss| miss.reason.as_str());
     let mut ended = Ended::new(Status::Fail, reason, message);
     if !check.reason.is_empty() {
         ended.properties.push(("reason".into(), check.reason.clone()));

@@ -11,18 +11,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use countersign_registry::Reference;
 use countersign_verify::Payload;
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::constraints::plural;
 use super::expressions::FUNCTIONS;
 use super::images::{Images, is_meant, parts};
-use super::variant::Variant;
+use super::variant::{Variant, Wording};
 use crate::ask::{Ask, Stop};
-use crate::authority::{Authority, Who};
+use crate::authority::Authority;
 use crate::cel::{self, Halt, Host, Problem, Program, Value, Variables};
-use crate::judge::{Fact, What};
+use crate::finding::{Finding, Held, Why};
 use crate::kyverno::cluster::shared;
 use crate::kyverno::jmespath::Budget;
+use crate::kyverno::match_conditions::{namespace_member, seen};
 use crate::question::CouldNot;
 use crate::request::Request;
 
@@ -36,7 +35,7 @@ pub(super) struct Miss {
     /// The image.
     pub(super) image: String,
     /// The stable code.
-    pub(super) reason: &'static str,
+    pub(super) reason: String,
     /// In words.
     pub(super) text: String,
 }
@@ -146,14 +145,14 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// How many of the attestors signed an image, or made a statement of a type about it. Each counts once. What holds is
-    /// given to `then`.
+    /// How many of the attestors signed an image, or said something of it. Each counts once. What holds is given to
+    /// `then`.
     fn count(
         &self,
         image: &str,
         attestors: &Value,
-        what: &What,
-        then: &mut dyn FnMut(&[Fact]) -> Result<(), Problem>,
+        wording: Option<&Wording>,
+        then: &mut dyn FnMut(Vec<Held>),
     ) -> Result<Value, Problem> {
         let names = names(attestors)?;
         if !is_meant(self.variant, image, self).map_err(|halt| halt.problem)? {
@@ -162,17 +161,17 @@ impl<'a> Evaluation<'a> {
         let reference = Reference::parse(image).map_err(|e| e.to_string())?;
         let (mut count, mut open, mut unsure) = (0, false, None);
         for name in &names {
-            match self.judge(&reference, &self.authority(name)?, what) {
-                Ok(Ok(facts)) => {
+            match self.judge(&reference, &self.authority(name)?, wording) {
+                Finding::Holds(held) => {
                     count += 1;
-                    then(&facts)?;
+                    then(held);
                 }
-                Ok(Err((reason, text))) => {
+                Finding::No(Why { reason, text }) => {
                     let miss = Miss { image: image.to_owned(), reason, text };
                     self.found.borrow_mut().misses.push(miss);
                 }
-                Err(Stop::Open) => open = true,
-                Err(Stop::CouldNot(could_not)) => unsure = unsure.or(Some(could_not)),
+                Finding::Open => open = true,
+                Finding::CouldNot(could_not) => unsure = unsure.or(Some(could_not)),
             }
         }
         match unsure {
@@ -187,62 +186,45 @@ impl<'a> Evaluation<'a> {
         Ok(Value::Int(count))
     }
 
-    /// What holds by one attestor, or why nothing does.
-    fn judge(
-        &self,
-        image: &Reference,
-        authority: &Authority,
-        what: &What,
-    ) -> Result<Result<Vec<Fact>, (&'static str, String)>, Stop> {
-        let name = &authority.name;
-        if matches!(authority.who, Who::Notary { .. }) {
-            if *what != What::Signature {
-                let text = format!("{name}: signers of the Notary Project make no statements");
-                return Ok(Err(("no_signature", text)));
+    /// What holds by one attestor. Statements are made by signers of Sigstore, and documents signed by those of the Notary
+    /// Project.
+    fn judge(&self, image: &Reference, authority: &Authority, wording: Option<&Wording>) -> Finding<Held> {
+        let other = |what: &str| {
+            Finding::No(Why::new("other_kind_of_attestor", format!("{}: expected {what}", authority.name)))
+        };
+        match (wording, authority.is_of_notary()) {
+            (None, _) => self.ask.find_signed(image, authority),
+            (Some(Wording::Statement(kind)), false) | (Some(Wording::Document(kind)), true) => {
+                self.ask.find_said(image, authority, kind)
             }
-            let judgement = self.ask.judge_notary(image, authority)?;
-            return Ok(match judgement.report.rejection() {
-                _ if judgement.holds() => Ok(Vec::new()),
-                Some(rejection) => Err((rejection.reason.code(), format!("{name}: {rejection}"))),
-                None => Err(("internal", format!("{name}: a report without a verdict"))),
-            });
+            (Some(Wording::Statement(_)), true) => other(
+                "an attestor with cosign beside intoto; signers of the Notary Project make no statements",
+            ),
+            (Some(Wording::Document(_)), false) => other("an attestor with notary beside referrer"),
         }
-        let judgement = self.ask.judge(image, authority, what)?;
-        Ok(match judgement.report.verified() {
-            _ if judgement.holds() => Ok(judgement.facts.clone()),
-            Err(rejection) => Err((rejection.reason.code(), format!("{name}: {rejection}"))),
-            Ok(_) => Err(("internal", format!("{name}: a report that holds without a fact"))),
-        })
     }
 
-    fn statements(&self, image: &str, attestation: &str, attestors: &Value) -> Result<Value, Problem> {
-        let kind = self.attestation(attestation)?;
-        let mut newest: Option<Fact> = None;
-        let signed = |fact: &Fact| fact.verified.times().iter().map(|time| time.time).max();
-        let counted =
-            self.count(image, attestors, &What::Statement(vec![kind.to_owned()]), &mut |facts| {
-                for fact in facts {
-                    if newest.as_ref().is_none_or(|known| signed(fact) > signed(known)) {
-                        newest = Some(fact.clone());
-                    }
+    fn said(&self, image: &str, attestation: &str, attestors: &Value) -> Result<Value, Problem> {
+        let mut newest: Option<Held> = None;
+        let counted = self.count(image, attestors, Some(self.attestation(attestation)?), &mut |all| {
+            for held in all {
+                if newest.as_ref().is_none_or(|known| signed_at(&held) > signed_at(known)) {
+                    newest = Some(held);
                 }
-                Ok(())
-            })?;
-        if let Some(fact) = newest {
-            let Payload::Statement { bytes, .. } = fact.verified.value() else {
-                return Err("expected a statement, found a signature".into());
-            };
-            let json: serde_json::Value = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-            self.budget.bytes(bytes.len()).map_err(|_| Problem::TooMuch)?;
+            }
+        })?;
+        if let Some(held) = newest {
+            let json = payload(&held)?;
+            self.budget.value(&json).map_err(|_| Problem::TooMuch)?;
             let key = (image.to_owned(), attestation.to_owned());
             self.found.borrow_mut().payloads.insert(key, Value::from_json(&json));
         }
         Ok(counted)
     }
 
-    fn attestation(&self, name: &str) -> Result<&'a str, Problem> {
-        let kind = self.variant.attestations.get(name);
-        kind.map(String::as_str).ok_or_else(|| format!("there is no attestation \"{name}\"").into())
+    fn attestation(&self, name: &str) -> Result<&'a Wording, Problem> {
+        let wording = self.variant.attestations.get(name);
+        wording.ok_or_else(|| format!("there is no attestation \"{name}\"").into())
     }
 
     /// The statement that was verified last in this evaluation; never one that nobody vouches for.
@@ -270,11 +252,24 @@ impl<'a> Evaluation<'a> {
         }
         Ok(Value::from_json(&data))
     }
+}
 
-    /// What is known of the request's namespace.
-    fn namespace(&self) -> Result<Value, Problem> {
-        let labels = self.ask.namespace_labels(&self.request.namespace)?;
-        Ok(Value::from_json(&json!({"name": self.request.namespace, "labels": *labels})))
+/// When something was signed, by the latest time that is known.
+fn signed_at(held: &Held) -> Option<Timestamp> {
+    match held {
+        Held::Fact(fact) => fact.verified.times().iter().map(|time| time.time).max(),
+        Held::Document(_) => None,
+    }
+}
+
+/// What was said: the whole statement, or the document.
+fn payload(held: &Held) -> Result<serde_json::Value, String> {
+    match held {
+        Held::Document(document) => document.json(),
+        Held::Fact(fact) => match fact.verified.value() {
+            Payload::Statement { bytes, .. } => serde_json::from_slice(bytes).map_err(|e| e.to_string()),
+            _ => Err("expected a statement, found a signature".into()),
+        },
     }
 }
 
@@ -297,10 +292,10 @@ impl Host for Evaluation<'_> {
     fn call(&self, name: &str, arguments: &[Value]) -> Result<Value, Problem> {
         match (name, arguments) {
             ("verifyImageSignatures", [Value::Text(image), attestors]) => {
-                self.count(image, attestors, &What::Signature, &mut |_| Ok(()))
+                self.count(image, attestors, None, &mut drop)
             }
             ("verifyAttestationSignatures", [Value::Text(image), Value::Text(attestation), attestors]) => {
-                self.statements(image, attestation, attestors)
+                self.said(image, attestation, attestors)
             }
             ("extractPayload", [Value::Text(image), Value::Text(attestation)]) => {
                 self.payload(image, attestation)
@@ -328,41 +323,8 @@ impl Host for Evaluation<'_> {
             }
             ("attestors", name) => Err(format!("there is no attestor \"{name}\"").into()),
             ("attestations", name) => self.attestation(name).map(|_| Value::text(name)),
-            ("namespaceObject", "metadata") => self.namespace(),
-            ("namespaceObject", name) => {
-                Err(format!("only metadata is known of a namespace, not {name}").into())
-            }
+            ("namespaceObject", name) => namespace_member(name, self.request, self.ask),
             _ => return None,
         })
-    }
-}
-
-/// The request as expressions see it.
-fn seen(request: &Request, now: Timestamp) -> Variables {
-    let (kind, user) = (&request.kind, &request.user);
-    let group_version_kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
-    let resource = json!({"group": kind.group, "version": kind.version, "resource": plural(&kind.kind)});
-    let described = json!({
-        "kind": group_version_kind,
-        "resource": resource,
-        "subResource": request.subresource,
-        "requestKind": group_version_kind,
-        "requestResource": resource,
-        "requestSubResource": request.subresource,
-        "name": request.name,
-        "namespace": request.namespace,
-        "operation": request.operation.code(),
-        "userInfo": {"username": user.name, "groups": user.groups},
-        "dryRun": request.dry_run,
-    });
-    let old = request.old_object.as_ref().unwrap_or(&serde_json::Value::Null);
-    let variables = Variables::new(now)
-        .with("object", &request.object)
-        .with("oldObject", old)
-        .with("request", &described);
-    if request.namespace.is_empty() {
-        variables.with_value("namespaceObject", Value::Null)
-    } else {
-        variables
     }
 }

@@ -8,6 +8,7 @@ use super::functions::Evaluation;
 use super::variant::{Variant, Wanted};
 use crate::cel::{Halt, Problem, Value, Variables};
 use crate::images::{ContainerKind, MAX_IMAGES, workload_images};
+use crate::spelling;
 
 /// The lists that are always there.
 const LISTS: [ContainerKind; 4] =
@@ -88,7 +89,7 @@ pub(super) fn is_meant(variant: &Variant, image: &str, evaluation: &Evaluation<'
 pub(super) fn parts(image: &Reference) -> Value {
     let tag = image.tag().filter(|_| image.digest().is_none()).map(ToString::to_string).unwrap_or_default();
     let digest = image.digest().map(ToString::to_string).unwrap_or_default();
-    let registry = match image.registry() {
+    let registry = match spelling::registry(image.repository()) {
         "docker.io" => "index.docker.io",
         other => other,
     };

@@ -13,6 +13,7 @@
 //! | `functions` | the functions over images; an evaluation |
 //! | `evaluate` | a policy over a request |
 //! | `exception` | policies that do not hold for some requests |
+//! | `convert` | a policy in our own language |
 //!
 //! # Where this differs from Kyverno
 //! - `required` means that this policy verified each image it is about; in Kyverno another one may have done so.
@@ -29,6 +30,7 @@
 mod attestors;
 mod autogen;
 mod constraints;
+mod convert;
 mod evaluate;
 mod exception;
 mod expressions;
@@ -38,15 +40,19 @@ mod schema;
 mod variant;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 
+pub(super) use self::autogen::replaced as in_template;
+pub(crate) use self::convert::convert;
 pub(super) use self::exception::Excepted;
 use self::schema::{ActionName, FailurePolicy, Object, Spec};
 use self::variant::Variant;
 use crate::access::Access;
 use crate::decision::{Action, PolicyKind, PolicyName};
 use crate::kyverno::cluster::shared;
+use crate::kyverno::object::timeout;
 use crate::lint::Lint;
 use crate::read::{ReadError, from_value};
 
@@ -65,7 +71,8 @@ pub struct ImageValidatingPolicy {
     background: bool,
     admission: bool,
     access: Access,
-    timeout_seconds: Option<u32>,
+    /// How long the API server is to wait for an answer, if the policy says.
+    timeout: Option<Duration>,
     /// Severity and category.
     properties: BTreeMap<String, String>,
     lints: Vec<Lint>,
@@ -85,15 +92,13 @@ impl ImageValidatingPolicy {
             let message = format!("expected Kubernetes, found {}", spec.evaluation.mode);
             return Err(ReadError::new("spec.evaluation.mode", message));
         }
-        let timeout_seconds = spec.webhook_configuration.timeout_seconds;
-        if let Some(found) = timeout_seconds.filter(|seconds| !(1..=30).contains(seconds)) {
-            let message = format!("expected 1 to 30 seconds, found {found}");
-            return Err(ReadError::new("spec.webhookConfiguration.timeoutSeconds", message));
-        }
-        let access = match &spec.credentials {
+        let timeout_seconds =
+            timeout(spec.webhook_configuration.timeout_seconds, "spec.webhookConfiguration.timeoutSeconds")?;
+        let mut access = match &spec.credentials {
             Some(given) => shared::credentials(given, namespace, "spec.credentials")?,
             None => Access::default(),
         };
+        access.secrets.extend(attestors::pull_secrets(&spec.attestors, namespace)?);
         let (action, fail_closed) =
             (action(&spec.validation_actions)?, spec.failure_policy != Some(FailurePolicy::Ignore));
         let enabled = |of: &schema::Enabled| of.enabled.unwrap_or(true);
@@ -107,10 +112,6 @@ impl ImageValidatingPolicy {
             // What is to be said of it was said of the policy as it is written.
             variants.push(Variant::read(spec, namespace, &mut Vec::new())?);
         }
-        let properties = ["severity", "category"].into_iter().filter_map(|field| {
-            let value = object.metadata.annotations.get(&format!("policies.kyverno.io/{field}"))?;
-            Some((field.to_owned(), value.clone()))
-        });
         Ok(Self {
             variants,
             action,
@@ -118,17 +119,11 @@ impl ImageValidatingPolicy {
             background,
             admission,
             access,
-            timeout_seconds,
-            properties: properties.collect(),
+            timeout: timeout_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            properties: object.metadata.properties(),
             lints,
             name,
         })
-    }
-
-    /// How long the API server is to wait for an answer, if the policy says.
-    #[must_use]
-    pub const fn timeout_seconds(&self) -> Option<u32> {
-        self.timeout_seconds
     }
 }
 

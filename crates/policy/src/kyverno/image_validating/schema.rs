@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub(super) use crate::kyverno::match_conditions::Named;
+pub(super) use crate::kyverno::object::{FailurePolicy, Metadata};
 use crate::kyverno::selector::LabelSelector;
 
 #[derive(Debug, Deserialize)]
@@ -18,15 +20,6 @@ pub(super) struct Object {
     /// Written by Kyverno, about Kyverno.
     #[serde(default, rename = "status")]
     _status: Value,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) namespace: String,
-    #[serde(default)]
-    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -122,24 +115,10 @@ pub(super) enum Scope {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(super) enum FailurePolicy {
-    Fail,
-    Ignore,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub(super) enum ActionName {
     Deny,
     Audit,
     Warn,
-}
-
-/// A condition, a variable or an extractor.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Named {
-    pub(super) name: String,
-    pub(super) expression: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -296,13 +275,20 @@ pub(super) struct Text {
     pub(super) expression: String,
 }
 
+/// A Secret of the namespace that whoever evaluates runs in, of a namespaced policy of its own.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SecretRef {
+    pub(super) name: String,
+}
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Source {
     #[serde(default)]
     pub(super) repository: String,
     #[serde(default, rename = "PullSecrets", alias = "pullSecrets")]
-    pub(super) pull_secrets: Vec<Value>,
+    pub(super) pull_secrets: Vec<SecretRef>,
     #[serde(default)]
     pub(super) tag_prefix: String,
 }

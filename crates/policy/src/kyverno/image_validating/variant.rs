@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::attestors::Attestors;
 use super::constraints;
 use super::expressions::{Place, Programs, compile};
-use super::schema::{Attestation, ImageReference, MatchResources, Named, Spec, Validation};
+use super::schema::{Attestation, ImageReference, MatchResources, Named, Spec, Typed, Validation};
 use crate::cel::Program;
 use crate::kyverno::cluster::shared::ImagePattern;
 use crate::lint::Lint;
@@ -23,8 +23,8 @@ pub(super) struct Variant {
     pub(super) images: Vec<Wanted>,
     pub(super) extractors: Vec<(String, Program)>,
     pub(super) attestors: Attestors,
-    /// Types of statements, by name.
-    pub(super) attestations: BTreeMap<String, String>,
+    /// What is said, by name.
+    pub(super) attestations: BTreeMap<String, Wording>,
     pub(super) validations: Vec<Check>,
     pub(super) audit: Vec<(String, Program)>,
     /// The expressions of attestors.
@@ -35,6 +35,15 @@ pub(super) struct Variant {
     pub(super) must_be_pinned: bool,
     /// Whether each image must have been verified.
     pub(super) required: bool,
+}
+
+/// What must be said of an image, and in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wording {
+    /// A statement of this type.
+    Statement(String),
+    /// A document of this artifact type, attached and signed as the Notary Project does.
+    Document(String),
 }
 
 /// Which images.
@@ -162,21 +171,19 @@ fn wanted(list: &[ImageReference], lints: &mut Vec<Lint>) -> Result<Vec<Wanted>,
     list.iter().enumerate().map(&mut read).collect()
 }
 
-fn attestations(list: &[Attestation]) -> Result<BTreeMap<String, String>, ReadError> {
+fn attestations(list: &[Attestation]) -> Result<BTreeMap<String, Wording>, ReadError> {
     let mut types = BTreeMap::new();
     for (index, written) in list.iter().enumerate() {
         let path = format!("spec.attestations[{index}]");
-        let kind = match (&written.intoto, &written.referrer) {
-            (Some(intoto), None) if !intoto.kind.is_empty() => intoto.kind.as_str(),
-            (None, Some(_)) => {
-                let message = "expected intoto: documents that are only attached, under signatures of the Notary Project, \
-                               are not verified here. Attach the document as a statement (countersign attest)";
-                return Err(ReadError::new(format!("{path}.referrer"), message));
+        let wording = match (&written.intoto, &written.referrer) {
+            (Some(Typed { kind }), None) if !kind.is_empty() => {
+                let kind = countersign_attestation::predicate::type_of(kind).unwrap_or(kind);
+                Wording::Statement(kind.to_owned())
             }
-            _ => return Err(ReadError::new(path, "expected intoto with a type")),
+            (None, Some(Typed { kind })) if !kind.is_empty() => Wording::Document(kind.clone()),
+            _ => return Err(ReadError::new(path, "expected intoto or referrer with a type, and only one")),
         };
-        let kind = countersign_attestation::predicate::type_of(kind).unwrap_or(kind);
-        if written.name.is_empty() || types.insert(written.name.clone(), kind.to_owned()).is_some() {
+        if written.name.is_empty() || types.insert(written.name.clone(), wording).is_some() {
             let message = format!("expected a name of its own, found \"{}\"", written.name);
             return Err(ReadError::new(format!("{path}.name"), message));
         }

@@ -26,7 +26,7 @@ const ALL_SIGNED: &str =
     "images.containers.map(image, verifyImageSignatures(image, [attestors.who])).all(count, count > 0)";
 
 /// A policy over pods, with this attestor and these changes of its specification.
-fn policy(attestor: Value, changes: Value) -> Value {
+pub(crate) fn policy(attestor: Value, changes: Value) -> Value {
     let mut who = attestor;
     who["name"] = "who".into();
     let mut spec = json!({
@@ -71,7 +71,7 @@ fn ends(cluster: &Cluster, policy: &Value, images: &[&str]) -> (Status, String) 
     (*status, reason.clone())
 }
 
-fn passes(cluster: &Cluster, policy: &Value) -> bool {
+pub(crate) fn passes(cluster: &Cluster, policy: &Value) -> bool {
     ends(cluster, policy, &[APP]).0 == Status::Pass
 }
 
@@ -185,6 +185,22 @@ fn without_a_log_only_where_the_policy_says_so() {
     assert_ne!(ends(&cluster, &ours, &[APP]).0, Status::Pass);
     let loose = with(ours, "/spec/attestors/0/cosign", "ctlog", json!({"insecureIgnoreTlog": true}));
     assert!(passes(&cluster, &loose));
+}
+
+#[test]
+fn a_certificate_that_no_ct_log_has_counts_only_where_the_policy_says_so() {
+    let mut cluster = Cluster::new();
+    cluster.put(APP);
+    cluster.sign(APP, By::Alice, &json!({}));
+    let by = |ignored: bool| {
+        let mut who = by_alice(json!({}));
+        who["cosign"]["ctlog"] = json!({"url": "https://log0.example", "insecureIgnoreSCT": ignored});
+        policy(who, json!({}))
+    };
+    assert!(passes(&cluster, &by(false)));
+    cluster.world.root.ctlogs.clear();
+    assert!(!passes(&cluster, &by(false)));
+    assert!(passes(&cluster, &by(true)));
 }
 
 #[test]

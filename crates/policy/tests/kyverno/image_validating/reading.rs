@@ -1,5 +1,7 @@
 //! What of an `ImageValidatingPolicy` is refused when it is read, and what a reader is told.
 
+use std::time::Duration;
+
 use countersign_crypto::Signer as _;
 use countersign_policy::Policy as _;
 use countersign_policy::kyverno::ImageValidatingPolicy;
@@ -117,7 +119,7 @@ fn each_field_that_cannot_be_used_is_refused_by_its_path() {
         ),
         (
             "/spec/attestors/0/cosign/key",
-            json!({"data": pem, "hashAlgorithm": "sha512"}),
+            json!({"data": pem, "hashAlgorithm": "sha224"}),
             "spec.attestors[0].cosign.key.hashAlgorithm",
         ),
         (
@@ -127,12 +129,12 @@ fn each_field_that_cannot_be_used_is_refused_by_its_path() {
         ),
         (
             "/spec/attestors/0/cosign/source",
-            json!({"PullSecrets": [{"name": "x"}]}),
-            "spec.attestors[0].cosign.source.PullSecrets",
+            json!({"PullSecrets": [{"name": ""}]}),
+            "spec.attestors[0].cosign.source.PullSecrets[0].name",
         ),
         (
             "/spec/attestors/0/cosign/source",
-            json!({"tagPrefix": "x"}),
+            json!({"tagPrefix": "/"}),
             "spec.attestors[0].cosign.source.tagPrefix",
         ),
         (
@@ -178,11 +180,7 @@ fn each_field_that_cannot_be_used_is_refused_by_its_path() {
             "spec.attestors[0].notary",
         ),
         ("/spec/attestors/0/name", json!(""), "spec.attestors[0].name"),
-        (
-            "/spec/attestations",
-            json!([{"name": "a", "referrer": {"type": "x"}}]),
-            "spec.attestations[0].referrer",
-        ),
+        ("/spec/attestations", json!([{"name": "a", "referrer": {"type": ""}}]), "spec.attestations[0]"),
         ("/spec/attestations", json!([{"name": "a"}]), "spec.attestations[0]"),
         ("/spec/validations", json!([]), "spec.validations"),
         ("/spec/validations", json!([{"expression": "true"}]), "spec.validations"),
@@ -222,12 +220,23 @@ fn a_policy_of_a_namespace_names_secrets_of_its_own_only() {
     namespaced["metadata"]["namespace"] = "prod".into();
     let access = read(&namespaced).access();
     assert_eq!(access.secrets.iter().map(ToString::to_string).collect::<Vec<_>>(), ["prod/pull"]);
+    let pulling = with_pull_secret(&namespaced);
+    assert_eq!(
+        read(&pulling).access().secrets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["prod/evidence", "prod/pull"]
+    );
     namespaced["spec"]["credentials"]["secrets"] = json!(["other/pull"]);
     assert!(refused(&namespaced).starts_with("spec.credentials.secrets[0]: "));
     namespaced["spec"]["credentials"] = json!({"allowInsecureRegistry": true, "providers": ["amazon"]});
     assert!(read(&namespaced).access().insecure);
     namespaced["spec"]["attestors"][0]["cosign"]["key"] = json!({"kms": "k8s://other/key"});
     assert!(refused(&namespaced).starts_with("spec.attestors[0].cosign.key: "));
+}
+
+fn with_pull_secret(policy: &Value) -> Value {
+    let mut policy = policy.clone();
+    policy["spec"]["attestors"][0]["cosign"]["source"] = json!({"PullSecrets": [{"name": "evidence"}]});
+    policy
 }
 
 #[test]
@@ -247,7 +256,7 @@ fn what_is_read_more_strictly_is_told() {
         ]
     );
     let mut webhook = policy(by_key(&key()), json!({"webhookConfiguration": {"timeoutSeconds": 30}}));
-    assert_eq!(read(&webhook).timeout_seconds(), Some(30));
+    assert_eq!(read(&webhook).timeout(), Some(Duration::from_secs(30)));
     webhook["status"] = json!({"ready": true});
     assert!(read(&webhook).lints().is_empty());
 }

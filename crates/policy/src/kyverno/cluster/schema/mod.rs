@@ -11,8 +11,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::kyverno::conditions::Conditions;
+use crate::kyverno::match_conditions::Named;
 use crate::kyverno::matching::Block;
+use crate::kyverno::object::Metadata;
 use crate::kyverno::selector::LabelSelector;
+
+pub(super) use crate::kyverno::object::FailurePolicy;
 
 pub(super) use verify_images::{
     Attestation, Attestor, AttestorSet, CertificatesAttestor, Ctlog, KeylessAttestor, KeysAttestor, Kind,
@@ -30,16 +34,6 @@ pub(super) struct Object {
     /// What Kyverno's controllers write.
     #[serde(default, rename = "status")]
     pub(super) _status: serde::de::IgnoredAny,
-}
-
-/// What is read of the metadata. The rest is the API server's.
-#[derive(Debug, Deserialize)]
-pub(super) struct Metadata {
-    pub(super) name: String,
-    #[serde(default)]
-    pub(super) namespace: String,
-    #[serde(default)]
-    pub(super) annotations: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -78,12 +72,6 @@ pub(super) enum FailureAction {
     Enforce,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub(super) enum FailurePolicy {
-    Ignore,
-    Fail,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub(super) enum ApplyRules {
     #[default]
@@ -107,7 +95,7 @@ pub(super) struct WebhookConfiguration {
     pub(super) failure_policy: Option<FailurePolicy>,
     pub(super) timeout_seconds: Option<u32>,
     #[serde(default)]
-    pub(super) match_conditions: Vec<Value>,
+    pub(super) match_conditions: Vec<Named>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -124,7 +112,7 @@ pub(super) struct Rule {
     pub(super) exclude: Option<Block>,
     pub(super) preconditions: Option<Conditions>,
     #[serde(default)]
-    pub(super) cel_preconditions: Vec<Value>,
+    pub(super) cel_preconditions: Vec<Named>,
     #[serde(default)]
     pub(super) image_extractors: BTreeMap<String, Vec<Extractor>>,
     /// There is no controller here that would ask in the background, so whether its requests are skipped is the same.

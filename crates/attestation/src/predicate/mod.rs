@@ -1,10 +1,27 @@
-//! Predicates by the names which cosign gives them: their types, and what cosign makes of a file before it signs it.
+//! Predicates by the names which cosign gives them: their types, and what cosign makes of a file before it signs it; and
+//! what is in those that are read here.
+//!
+//! | module | predicate |
+//! |---|---|
+//! | [`vulnerabilities`] | vulnerability scans: cosign's, in-toto's |
+//! | [`openvex`], [`triage`] | OpenVEX, and which statement holds for a finding |
+//! | [`provenance`] | SLSA provenance v0.1, v0.2, v1 |
+//! | [`sbom`] | CycloneDX and SPDX, as far as that they are there and whole |
 
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::json::{self, JsonError};
 use crate::statement::MAX_STATEMENT_LEN;
+
+pub mod openvex;
+pub mod provenance;
+pub mod sbom;
+mod scan_result;
+pub mod triage;
+pub mod vulnerabilities;
 
 /// The names and their types.
 const NAMES: [(&str, &str); 10] = [
@@ -75,6 +92,24 @@ pub fn wrap(name: &str, text: &str, time: &str) -> Result<Box<RawValue>, JsonErr
         }
     };
     Ok(serde_json::value::to_raw_value(&wrapped)?)
+}
+
+/// Reads a predicate into its type, with the path of what is wrong.
+fn read<T: DeserializeOwned>(text: &str) -> Result<T, JsonError> {
+    json::check(text.as_bytes(), MAX_STATEMENT_LEN)?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|e| JsonError::Shape(format!("{}: {}", e.path(), e.inner())))?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+/// A time, RFC 3339. Go's zero time is what its programs write for none.
+fn time(path: &str, text: &str) -> Result<Option<Timestamp>, JsonError> {
+    let time: Timestamp = text.trim().parse().map_err(|e| {
+        JsonError::Shape(format!("{path}: expected a time (RFC 3339), found \"{text}\": {e}"))
+    })?;
+    Ok(Some(time).filter(|_| !text.trim().starts_with("0001-01-01T00:00:00")))
 }
 
 #[cfg(test)]

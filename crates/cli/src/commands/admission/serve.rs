@@ -1,23 +1,30 @@
-//! `countersign admission`: the admission webhook of Kubernetes.
+//! `countersign admission serve`: the webhook, running.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, ValueEnum};
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
-use countersign_kubernetes::api::{ApiCluster, Client, SecretKeeper, connect, follow_policies, keep_bundle};
+use countersign_kubernetes::api::{
+    ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
+    keep_configurations,
+};
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
+use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
+use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
+use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_server::listen::Patience;
 use countersign_x509::San;
 
+use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
@@ -32,30 +39,11 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign admission serve --policy policy.yaml --tls-dir tls")]
-pub(crate) struct AdmissionCommand {
-    #[command(subcommand)]
-    action: AdmissionAction,
-}
-
-#[derive(Debug, Subcommand)]
-enum AdmissionAction {
-    /// Run the webhook
-    Serve(Box<Serve>),
-}
-
-impl AdmissionCommand {
-    pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        let AdmissionAction::Serve(serve) = &self.action;
-        serve.run(terminal)
-    }
-}
-
-#[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
   countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
   countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
+  countersign admission serve --cluster --reverify 10m              what runs is verified again, and changes are told
   countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \
@@ -96,25 +84,70 @@ pub(crate) struct Serve {
     /// Namespaces in which Kyverno's exceptions hold, as a pattern; none unless given
     #[arg(long, value_name = "PATTERN")]
     exception_namespace: Vec<String>,
+    /// What to do with images that no ClusterImagePolicy is about, whatever policy-controller's ConfigMap says: with --cluster in
+    /// namespaces labelled policy.sigstore.dev/include=true, else in all
+    #[arg(long, value_enum, value_name = "WHAT")]
+    no_match_policy: Option<NoMatchName>,
+    /// The namespace of policy-controller's ConfigMap config-policy-controller, which says the same
+    #[arg(long, value_name = "NAME", default_value = CONFIG_NAMESPACE, requires = "cluster")]
+    policy_controller_namespace: String,
+    /// How many reviews are evaluated at once; more wait, and are refused when their time is over
+    #[arg(long, value_name = "COUNT", default_value_t = Limits::default().reviews)]
+    max_reviews: usize,
+    /// How much memory the bodies of all reviews may take together, in MiB; what is beyond it is refused at once
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().bytes >> 20, value_parser = mebibytes)]
+    max_review_memory: usize,
     /// The form of the log on standard error
     #[arg(long, value_enum, default_value = "text", value_name = "FORM")]
     log_format: LogFormat,
+    #[command(flatten)]
+    reverify: ReverifyArgs,
     #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
 
+/// What happens to an image that no policy is about.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NoMatchName {
+    /// It is refused
+    Deny,
+    /// Whoever asks is told
+    Warn,
+    /// It may run
+    Allow,
+}
+
+impl From<NoMatchName> for NoMatch {
+    fn from(name: NoMatchName) -> Self {
+        match name {
+            NoMatchName::Deny => Self::Deny,
+            NoMatchName::Warn => Self::Warn,
+            NoMatchName::Allow => Self::Allow,
+        }
+    }
+}
+
+fn mebibytes(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (8..=1 << 20).contains(count));
+    count.ok_or_else(|| {
+        format!("expected a number from 8, which is one review, to {}, found \"{text}\"", 1 << 20)
+    })
+}
+
 /// A webhook that is set up, but for its certificates.
 struct Parts {
     client: Option<Client>,
     admission: Arc<Admission>,
+    source: Arc<Source>,
+    events: Option<Events>,
     policies: Arc<Policies>,
     metrics: Arc<Metrics>,
 }
 
 impl Serve {
-    fn run(&self, terminal: &Terminal) -> Outcome {
+    pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         if terminal.timeout.is_some() {
             return Err(Failure::usage("--timeout is not for a server: it runs until it is told to end"));
         }
@@ -131,6 +164,7 @@ impl Serve {
     async fn serve(&self, terminal: &Terminal) -> Result<(), Failure> {
         let told = told_to_end()?;
         tokio::pin!(told);
+        let reverifying = self.reverify.read()?;
         let parts = self.parts().await?;
         let running = async {
             let certificates = Arc::new(self.certificates(&parts).await?);
@@ -138,9 +172,16 @@ impl Serve {
                 terminal.data(&certificates.bundle())?;
             }
             if let Some(client) = &parts.client {
-                tokio::spawn(keep_bundle(client.clone(), self.name.clone(), Arc::clone(&certificates)));
+                let (name, admission) = (self.name.clone(), Arc::clone(&parts.admission));
+                tokio::spawn(keep_configurations(client.clone(), name, Arc::clone(&certificates), admission));
                 tokio::spawn(follow_policies(client.clone(), Arc::clone(&parts.policies)));
+                let namespace = self.policy_controller_namespace.clone();
+                tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&parts.policies)));
+                if let Some(reverifying) = reverifying {
+                    tokio::spawn(self.reverification(client, &parts).run(reverifying));
+                }
             }
+            tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
             let options = WebhookOptions {
                 listen: self.listen,
                 admission: Arc::clone(&parts.admission),
@@ -174,20 +215,33 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.with(BTreeMap::new())?;
+        let installation = Roots::of(&self.trust)?.named();
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
-        let source = Arc::new(Source::new(SourceOptions { registry, cluster, trust }));
+        let source =
+            Source::new(SourceOptions { registry, cluster, trust }).in_namespace(self.own_namespace());
+        let source = Arc::new(source);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        let limits = Limits { bytes: self.max_review_memory << 20, reviews: self.max_reviews };
+        let admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
+        let mut admission = admission.within(limits);
         if !self.cluster {
             admission = admission.without_secrets();
         }
-        let (admission, metrics) = (Arc::new(admission), Arc::new(Metrics::default()));
+        let metrics = Arc::new(Metrics::default());
+        let mut told = None;
+        if let Some(client) = &client {
+            let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
+            metrics.add(|registry| events.counts().register(registry));
+            tokio::spawn(writer.run());
+            admission = admission.telling(Teller::new(events.clone()));
+            told = Some(events);
+        }
+        let admission = Arc::new(admission);
         let exceptions = self.exception_namespace.iter().map(|pattern| Glob::wildcard(pattern));
-        let policies = Arc::new(Policies::new(PoliciesOptions {
+        let policies = Policies::new(PoliciesOptions {
             admission: Arc::clone(&admission),
-            source,
+            source: Arc::clone(&source),
             metrics: Arc::clone(&metrics),
             installation,
             exceptions: exceptions
@@ -195,13 +249,32 @@ impl Serve {
                 .map_err(|e| Failure::usage(format!("--exception-namespace: {e}")))?,
             files: !self.policy.is_empty(),
             cluster: self.cluster,
-        }));
+        });
+        let policies = Arc::new(match self.no_match_policy {
+            None => policies,
+            Some(no_match) => policies.without_match(no_match.into()),
+        });
         if !self.policy.is_empty() {
             let texts = texts(&self.policy)?;
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
             tokio::spawn(follow_files(self.policy.clone(), texts, Arc::clone(&policies)));
         }
-        Ok(Parts { client, admission, policies, metrics })
+        Ok(Parts { client, admission, source, events: told, policies, metrics })
+    }
+
+    fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
+        let metrics = ContinuousMetrics::default();
+        parts.metrics.add(|registry| metrics.register(registry));
+        Reverification {
+            client: client.clone(),
+            admission: Arc::clone(&parts.admission),
+            source: Arc::clone(&parts.source),
+            events: parts.events.clone(),
+            metrics,
+            page: Arc::clone(&parts.metrics),
+            namespace: self.own_namespace(),
+            lease: format!("{}-reverify", self.name),
+        }
     }
 
     fn own_namespace(&self) -> String {
@@ -245,12 +318,18 @@ impl Serve {
     }
 }
 
+/// Who writes events: a pod's host name is its own.
+fn reporter(name: &str) -> Reporter {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
+}
+
 /// The files that are meant, and what is in them.
-fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
+pub(in crate::commands) fn texts(paths: &[PathBuf]) -> Result<Vec<(PathBuf, String)>, Failure> {
     files(paths)?.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
 }
 
-fn unusable(error: &FileError) -> Failure {
+pub(in crate::commands) fn unusable(error: &FileError) -> Failure {
     Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
 }
 

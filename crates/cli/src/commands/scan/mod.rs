@@ -1,4 +1,7 @@
-//! `countersign scan`: the images of manifests judged by controls. Data on standard output or in a file; the exit code tells.
+//! `countersign scan`: the images of manifests, or of what a cluster runs, judged by controls. Data on standard output or in a file; the exit code tells.
+
+mod cluster;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,17 +9,19 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use countersign_client::artifact::{read_limited, write_atomically};
-use countersign_client::policy::{NoCluster, Source, SourceOptions};
+use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_client::trust::Trust;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use countersign_kubernetes::scan::{
     Baseline, Control, Exceptions, Format, MAX_TEXT, Report, Resource, ScanOptions, Scanner, Settings,
-    Severity, Thresholds, Verdict, read_resources,
+    Severity, Thresholds, Verdict, locate, read_resources,
 };
+use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{Glob, PolicySet, TrustRoot};
 use countersign_registry::{Reference, Repository};
 
+use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::{RegistryArgs, image};
 use crate::args::services::TrustArgs;
@@ -41,7 +46,9 @@ could be looked at. Without a threshold every failure counts. docs/scanning.md t
   countersign scan deploy/                              all controls over a directory of manifests
   helm template shop | countersign scan -               a chart's output
   countersign scan control C-0237 -v deployment.yaml    one control, and what passes too
+  countersign scan cluster -n shop,prod                 what runs in a cluster, by the digests that run
   countersign scan image registry.example/shop:v1
+  countersign scan --watch --interval 5m deploy/        go on, and tell what changes
   countersign scan registries deploy/                   which registries are drawn from, and how much is unsigned
   countersign scan --format sarif -o scan.sarif --baseline last.json deploy/",
     after_help = CODES,
@@ -61,14 +68,18 @@ pub(crate) struct Scan {
 enum Action {
     Control(ControlScan),
     Image(ImageScan),
+    Cluster(Box<cluster::ClusterScan>),
+    Workload(Box<cluster::WorkloadScan>),
     Registries(RegistriesScan),
 }
 
-/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, C-0078, C-0001, C-0306, CS-0001, CS-0002, CS-0003
+/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, CS-0004 scanned not long ago, …; docs/scanning.md lists them
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
   countersign scan control C-0237 -v deployment.yaml
+  countersign scan control CS-0004,CS-0005 --controls-config controls.yaml deploy/   fresh scans, no severe vulnerabilities
+  countersign scan control C-0237 -v                    what the cluster of the current context runs
   countersign scan control C-0236,C-0078 --controls-config controls.yaml deploy/",
     after_help = CODES
 )]
@@ -76,9 +87,11 @@ struct ControlScan {
     /// The controls, with commas between them
     #[arg(value_name = "ID", value_parser = controls)]
     controls: Controls,
-    /// Files of Kubernetes objects, directories of them, or - for standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Files of Kubernetes objects, directories of them, or - for standard input; without any, what a cluster runs
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     #[command(flatten)]
     how: How,
 }
@@ -103,13 +116,15 @@ struct ImageScan {
 #[command(
     before_help = "Examples:
   countersign scan registries deploy/
-  kubectl get pods -A -o json | countersign scan registries --json -",
+  countersign scan registries --json                    what a cluster draws from",
     after_help = "Exit codes: 0 everything was looked at, 1 usage, 6 something could not be looked at."
 )]
 struct RegistriesScan {
-    /// Files of Kubernetes objects, directories of them, or - for standard input
-    #[arg(required = true, value_name = "FILE")]
+    /// Files of Kubernetes objects, directories of them, or - for standard input; without any, what a cluster runs
+    #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    cluster: ClusterArgs,
     /// One JSON document instead of tables
     #[arg(long)]
     json: bool,
@@ -123,7 +138,14 @@ struct RegistriesScan {
 #[derive(Debug, Args)]
 struct Which {
     /// Only these namespaces; objects that name none are of "default"
-    #[arg(long, value_name = "NAME", value_delimiter = ',', conflicts_with = "exclude_namespaces")]
+    #[arg(
+        short = 'n',
+        long,
+        visible_alias = "namespace",
+        value_name = "NAME",
+        value_delimiter = ',',
+        conflicts_with = "exclude_namespaces"
+    )]
     include_namespaces: Vec<String>,
     /// All but these namespaces
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
@@ -166,6 +188,8 @@ struct How {
     #[command(flatten)]
     which: Which,
     #[command(flatten)]
+    watch: watch::WatchArgs,
+    #[command(flatten)]
     trust: TrustArgs,
     #[command(flatten)]
     registry: RegistryArgs,
@@ -205,11 +229,19 @@ impl Scan {
         match &self.action {
             None if self.files.is_empty() => {
                 Err(Failure::usage("no file is named, so there is nothing to scan")
-                    .next("countersign scan --help"))
+                    .next("countersign scan FILE, or countersign scan cluster for what runs"))
             }
             None => self.how.files(terminal, &Control::ALL, &self.files),
-            Some(Action::Control(scan)) => scan.how.files(terminal, &scan.controls.0, &scan.files),
+            Some(Action::Control(scan)) if scan.files.is_empty() => {
+                scan.how.cluster(terminal, &scan.controls.0, &scan.cluster)
+            }
+            Some(Action::Control(scan)) => {
+                without_cluster(&scan.cluster)?;
+                scan.how.files(terminal, &scan.controls.0, &scan.files)
+            }
             Some(Action::Image(scan)) => scan.run(terminal),
+            Some(Action::Cluster(scan)) => scan.run(terminal),
+            Some(Action::Workload(scan)) => scan.run(terminal),
             Some(Action::Registries(scan)) => scan.run(terminal),
         }
     }
@@ -217,6 +249,7 @@ impl Scan {
 
 impl ImageScan {
     fn run(&self, terminal: &Terminal) -> Outcome {
+        self.how.watch.check_off("images by their names")?;
         let references: Vec<Reference> =
             self.images.iter().map(|text| image(text)).collect::<Result<_, _>>()?;
         let resources = self.images.iter().map(|text| text.strip_prefix("oci:").unwrap_or(text));
@@ -225,10 +258,18 @@ impl ImageScan {
     }
 }
 
+/// Refuses to be told of a cluster where files are scanned.
+fn without_cluster(cluster: &ClusterArgs) -> Result<(), Failure> {
+    match cluster.given() {
+        None => Ok(()),
+        Some(flag) => Err(Failure::usage(format!("{flag} is for a cluster, and files are named"))
+            .next("leave the files out to scan the cluster")),
+    }
+}
+
 impl RegistriesScan {
     fn run(&self, terminal: &Terminal) -> Outcome {
         self.registry.check_no_login()?;
-        let resources = self.which.read(terminal, &self.files, false)?;
         let options = ScanOptions {
             controls: vec![Control::SignatureExists],
             settings: Settings::default(),
@@ -236,8 +277,14 @@ impl RegistriesScan {
             repository: evidence(&self.registry)?,
             at_once: self.which.concurrency,
         };
-        let source = source(&self.registry, &[], Roots::new())?;
-        let report = run(terminal, &Scanner::new(options, source, Arc::new(SystemClock)), resources)?;
+        let report = if self.files.is_empty() {
+            self.of_cluster(terminal, options)?
+        } else {
+            without_cluster(&self.cluster)?;
+            let resources = self.which.read(terminal, &self.files, Keep::default())?;
+            let source = source(&self.registry, &[], Arc::new(NoCluster), Roots::new())?;
+            run(terminal, &Scanner::new(options, source, Arc::new(SystemClock)), resources)?
+        };
         let audit = report.audit.unwrap_or_default();
         if self.json {
             terminal.json("scan-registries", 1, &audit)?;
@@ -248,8 +295,18 @@ impl RegistriesScan {
     }
 }
 
+/// What is known before anything is looked at.
+struct Ready {
+    settings: Settings,
+    exceptions: Exceptions,
+    baseline: Baseline,
+}
+
 impl How {
     fn files(&self, terminal: &Terminal, controls: &[Control], files: &[PathBuf]) -> Outcome {
+        if self.watch.is_on()? {
+            return self.watch_files(terminal, controls, files);
+        }
         self.registry.check_no_login()?;
         self.scan(
             terminal,
@@ -257,7 +314,10 @@ impl How {
             self.which.read(
                 terminal,
                 files,
-                controls.contains(&Control::Policy) && !self.policies.is_empty(),
+                Keep {
+                    objects: controls.contains(&Control::Policy) && !self.policies.is_empty(),
+                    lines: self.format == Format::Sarif,
+                },
             )?,
             &[],
         )
@@ -270,6 +330,21 @@ impl How {
         resources: Vec<Resource>,
         hosts: &[&str],
     ) -> Outcome {
+        let ready = self.ready(terminal)?;
+        let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
+        let source = source(&self.registry, hosts, Arc::new(NoCluster), trust)?;
+        block_on(terminal, async {
+            policy::fetch_trust_roots(terminal, &source, objects).await;
+            Ok(())
+        })?;
+        let options = self.options(controls, &ready.settings, policies)?;
+        let scanner = Scanner::new(options, source, Arc::new(SystemClock));
+        checks_something(&scanner, controls)?;
+        let report = run(terminal, &scanner, resources)?;
+        self.end(terminal, report, &ready)
+    }
+
+    fn ready(&self, terminal: &Terminal) -> Result<Ready, Failure> {
         let settings = match &self.controls_config {
             None => Settings::default(),
             Some(path) => Settings::read(&text_of(path)?).map_err(|e| unusable(path, e))?,
@@ -287,24 +362,27 @@ impl How {
         for name in &exceptions.expired {
             terminal.talk(&format!("the exception \"{}\" is over and excepts nothing", printable(name)));
         }
-        let (policies, trust) = self.policies(&settings, controls)?;
-        let source = source(&self.registry, hosts, trust)?;
-        let options = ScanOptions {
+        Ok(Ready { settings, exceptions, baseline })
+    }
+
+    fn options(
+        &self,
+        controls: &[Control],
+        settings: &Settings,
+        policies: PolicySet,
+    ) -> Result<ScanOptions, Failure> {
+        Ok(ScanOptions {
             controls: controls.to_vec(),
-            settings,
+            settings: settings.clone(),
             policies,
             repository: evidence(&self.registry)?,
             at_once: self.which.concurrency,
-        };
-        let scanner = Scanner::new(options, source, Arc::new(SystemClock));
-        if controls.iter().all(|control| scanner.skipped().contains_key(control)) {
-            let why: Vec<String> =
-                scanner.skipped().iter().map(|(control, why)| format!("{}: {why}", control.id())).collect();
-            return Err(Failure::usage(format!("nothing would be checked; {}", why.join("; ")))
-                .next("countersign scan control --help; docs/scanning.md shows a --controls-config"));
-        }
-        let report = run(terminal, &scanner, resources)?;
-        let report = baseline.apply(exceptions.apply(report));
+        })
+    }
+
+    /// Tells what was found.
+    fn end(&self, terminal: &Terminal, report: Report, ready: &Ready) -> Outcome {
+        let report = ready.baseline.apply(ready.exceptions.apply(report));
         self.tell(terminal, &report)?;
         let thresholds =
             Thresholds { compliance: self.compliance_threshold, severity: self.severity_threshold };
@@ -331,45 +409,62 @@ impl How {
     }
 
     /// The policies, and whom to trust.
-    fn policies(&self, settings: &Settings, controls: &[Control]) -> Result<(PolicySet, Roots), Failure> {
+    fn policies(
+        &self,
+        settings: &Settings,
+        controls: &[Control],
+    ) -> Result<(PolicySet, Roots, Vec<TrustRootObject>), Failure> {
         if self.policies.is_empty() {
-            return Ok((PolicySet::default(), [(None, trust_root(self.trust(settings, controls)?)?)].into()));
+            let roots = [(None, trust_root(self.trust(settings, controls)?)?)].into();
+            return Ok((PolicySet::default(), roots, Vec::new()));
         }
+        self.may_have_policies("--policy", controls)?;
+        let mut loaded = loaded(&self.policies)?;
+        let roots = self.roots(settings, controls)?;
+        let objects = std::mem::take(&mut loaded.trust_roots);
+        // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
+        let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
+        Ok((loaded.into_policy_set(&[anywhere]), roots, objects))
+    }
+
+    /// Refuses policies that nothing would ask.
+    fn may_have_policies(&self, flag: &str, controls: &[Control]) -> Result<(), Failure> {
         if !controls.contains(&Control::Policy) {
             return Err(Failure::usage(format!(
-                "--policy is for {}, which is not asked for",
+                "{flag} is for {}, which is not asked for",
                 Control::Policy.id()
             )));
         }
-        policy::without_repository(&self.registry)?;
-        let mut loaded = loaded(&self.policies)?;
-        let mut roots = policy::Roots::of(&self.trust)?.with(std::mem::take(&mut loaded.trust_roots))?;
-        if !roots.contains_key(&None) && settings.names_signers() {
+        policy::without_repository(&self.registry)
+    }
+
+    /// The trust roots that policies may name, and the machine's own.
+    fn roots(&self, settings: &Settings, controls: &[Control]) -> Result<Roots, Failure> {
+        let mut roots = policy::Roots::of(&self.trust)?.named();
+        if !roots.contains_key(&None) && settings.names_anybody() {
             roots.insert(None, trust_root(self.trust(settings, controls)?)?);
         }
-        // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
-        let anywhere = Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
-        Ok((loaded.into_policy_set(&[anywhere]), roots))
+        Ok(roots)
     }
 
     /// Whom to trust, when somebody is named whose signature is to be verified.
     fn trust(&self, settings: &Settings, controls: &[Control]) -> Result<Trust, Failure> {
-        let verifies = [Control::SignatureVerifies, Control::Sbom, Control::Provenance];
-        if !settings.names_signers() || !controls.iter().any(|control| verifies.contains(control)) {
+        if !settings.names_anybody() || !controls.iter().any(|control| control.verifies()) {
             return Ok(Trust::nobody());
         }
-        // A key says itself whom to trust when no log is asked for.
-        let needs_none =
-            !settings.demands.log && !settings.demands.timestamp && settings.identities.is_empty();
         match self.trust.load(None) {
-            Err(failure) if needs_none && failure.code == TRUST => Ok(Trust::nobody()),
+            Err(failure) if settings.needs_no_trust_root() && failure.code == TRUST => Ok(Trust::nobody()),
             loaded => loaded,
         }
     }
 }
 
 fn run(terminal: &Terminal, scanner: &Scanner, resources: Vec<Resource>) -> Result<Report, Failure> {
-    let report = block_on(terminal, async { Ok(scanner.scan(resources).await) })?;
+    found(block_on(terminal, async { Ok(scanner.scan(resources).await) })?)
+}
+
+/// A report of something.
+fn found(report: Report) -> Result<Report, Failure> {
     if report.results.is_empty() {
         // Nothing that was looked at is not everything in order.
         return Err(Failure::usage("expected workloads with images, found none").next(
@@ -377,6 +472,16 @@ fn run(terminal: &Terminal, scanner: &Scanner, resources: Vec<Resource>) -> Resu
         ));
     }
     Ok(report)
+}
+
+fn checks_something(scanner: &Scanner, controls: &[Control]) -> Result<(), Failure> {
+    if !controls.iter().all(|control| scanner.skipped().contains_key(control)) {
+        return Ok(());
+    }
+    let why: Vec<String> =
+        scanner.skipped().iter().map(|(control, why)| format!("{}: {why}", control.id())).collect();
+    Err(Failure::usage(format!("nothing would be checked; {}", why.join("; ")))
+        .next("countersign scan control --help; docs/scanning.md shows a --controls-config"))
 }
 
 /// Trust roots by their names; the machine's own has none.
@@ -387,12 +492,13 @@ fn trust_root(trust: Trust) -> Result<Arc<TrustRoot>, Failure> {
 }
 
 /// Where answers come from.
-fn source(registry: &RegistryArgs, hosts: &[&str], trust: Roots) -> Result<Source, Failure> {
-    Ok(Source::new(SourceOptions {
-        registry: registry.options(hosts.iter().copied())?,
-        cluster: Arc::new(NoCluster),
-        trust,
-    }))
+fn source(
+    registry: &RegistryArgs,
+    hosts: &[&str],
+    cluster: Arc<dyn Cluster>,
+    trust: Roots,
+) -> Result<Source, Failure> {
+    Ok(Source::new(SourceOptions { registry: registry.options(hosts.iter().copied())?, cluster, trust }))
 }
 
 fn evidence(registry: &RegistryArgs) -> Result<Option<Repository>, Failure> {
@@ -407,20 +513,28 @@ fn unusable(path: &Path, error: impl std::fmt::Display) -> Failure {
     Failure::usage(format!("{}: {error}", path.display()))
 }
 
+/// What is kept of files beside the images in them. A cluster's objects are large.
+#[derive(Debug, Clone, Copy, Default)]
+struct Keep {
+    /// The objects, which only policies look at again.
+    objects: bool,
+    /// The lines, which only SARIF tells.
+    lines: bool,
+}
+
 impl Which {
-    /// The workloads of these files and directories, in the order of their names. Only policies look at a whole object again;
-    /// a cluster's are large.
-    fn read(&self, terminal: &Terminal, files: &[PathBuf], whole: bool) -> Result<Vec<Resource>, Failure> {
+    /// The workloads of these files and directories, in the order of their names.
+    fn read(&self, terminal: &Terminal, files: &[PathBuf], keep: Keep) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         for path in files {
             if !path.is_dir() {
-                resources.extend(read_file(path, whole)?);
+                resources.extend(read_file(path, keep)?);
                 continue;
             }
             let mut found = Vec::new();
             walk(path, 0, &mut found)?;
             for file in &found {
-                match read_file(file, whole) {
+                match read_file(file, keep) {
                     Ok(read) => resources.extend(read),
                     // Among manifests lie values of charts and the like; a file that is named itself is an error.
                     Err(failure) => terminal.talk(&format!("passed over: {}", printable(&failure.message))),
@@ -439,12 +553,15 @@ impl Which {
     }
 }
 
-fn read_file(path: &Path, whole: bool) -> Result<Vec<Resource>, Failure> {
+fn read_file(path: &Path, keep: Keep) -> Result<Vec<Resource>, Failure> {
     let text = String::from_utf8(read_limited(path, MAX_TEXT)?).map_err(|e| unusable(path, e))?;
     let source =
         if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let mut resources = read_resources(&text, &source).map_err(|e| unusable(path, e))?;
-    if !whole {
+    if keep.lines {
+        locate(&text, &mut resources);
+    }
+    if !keep.objects {
         resources.iter_mut().for_each(|resource| resource.object = None);
     }
     Ok(resources)

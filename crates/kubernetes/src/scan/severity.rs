@@ -1,0 +1,232 @@
+//! Vulnerabilities at or above a severity, after VEX by somebody trusted.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use countersign_attestation::predicate::openvex::{self, OpenVex, Statement};
+use countersign_attestation::predicate::triage::{Image, latest};
+use countersign_attestation::predicate::vulnerabilities::Finding;
+use countersign_http::text::printable;
+use countersign_policy::{Ask, Fact, Stop};
+use jiff::Timestamp;
+
+use super::look::{Look, Outcome, There};
+use super::statements::{believable, predicate, signed_at, signer};
+use super::vulnerability::{Vex, Vulnerability};
+
+/// How many vulnerabilities a result lists; those that count come first, then the worst.
+const MAX_VULNERABILITIES: usize = 500;
+/// How many things of one kind one message names.
+const MAX_NAMED: usize = 5;
+
+/// A document that somebody trusted signed.
+struct Voice {
+    document: OpenVex,
+    signer: String,
+}
+
+impl Voice {
+    fn read(fact: &Fact, now: Timestamp) -> Result<Self, String> {
+        let (_, text) = predicate(fact)?;
+        let mut document = OpenVex::from_json(text).map_err(|e| e.to_string())?;
+        // A time that cannot be believed would be the last word for as long as it lies ahead.
+        let stated =
+            document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
+        believable(stated, signed_at(fact), now)?;
+        document.id = printable(&document.id);
+        Ok(Self { document, signer: signer(fact) })
+    }
+}
+
+/// What VEX there is.
+struct Voices {
+    voices: Vec<Voice>,
+    /// What is told of it, whatever comes out.
+    notes: Vec<String>,
+}
+
+impl Look {
+    /// Whether a vulnerability counts that is as severe as the settings say.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub(super) fn severe(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+        let scans = self.scans(ask)?;
+        let counting = self.counting(&scans.usable);
+        if counting.is_empty() {
+            let unclear = scans.usable.first().and_then(|scan| scan.scan.findings.as_ref().err());
+            return Ok(match unclear {
+                Some(why) => Outcome::fail(
+                    "unreadable_scan",
+                    format!(
+                        "nobody knows its vulnerabilities: what its scan found cannot be told: {}",
+                        printable(why)
+                    ),
+                ),
+                None => scans.none(),
+            });
+        }
+        let found = || counting.iter().filter_map(|scan| scan.scan.findings.as_ref().ok()).flatten();
+        let mut severe: BTreeMap<(&str, &str, &str), &Finding> = BTreeMap::new();
+        for finding in found().filter(|finding| self.counts(finding)) {
+            let key = (finding.id.as_str(), finding.package.name.as_str(), finding.package.version.as_str());
+            let kept = severe.entry(key).or_insert(finding);
+            if finding.severity > kept.severity {
+                *kept = finding;
+            }
+        }
+        let by: Vec<String> =
+            counting.iter().map(|scan| format!("{} at {}", scan.scanner(), scan.at)).collect();
+        let least = self.settings.least_severity.name();
+        let scanned = format!("scanned by {}", by.join(" and "));
+        if severe.is_empty() {
+            let text = format!("no vulnerability of severity {least} or above, {scanned}{}", scans.beside());
+            return Ok(Outcome::pass(text));
+        }
+        let voices = self.voices(there, ask)?;
+        let repository = self.image.repository().to_string();
+        let vex = Index::of(Image { digest: &self.digest, repository: &repository }, &voices);
+        let listed = triaged(severe.into_values(), &vex);
+        let counted: Vec<&Vulnerability> = listed.iter().filter(|one| one.counts).collect();
+        let cleared = listed.len() - counted.len();
+        let mut text = if counted.is_empty() {
+            format!("no vulnerability of severity {least} or above that counts, {scanned}")
+        } else {
+            let named: Vec<String> = counted.iter().take(MAX_NAMED).map(|one| one.id.clone()).collect();
+            let more = counted.len().saturating_sub(MAX_NAMED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let count = counted.len();
+            format!("{count} of severity {least} or above: {}{more}; {scanned}", named.join(", "))
+        };
+        if cleared > 0 {
+            text.push_str(&format!("; {cleared} cleared by VEX"));
+        }
+        for note in voices.notes.iter().chain(&vex.unmatched(found())) {
+            text.push_str(&format!(". {note}"));
+        }
+        text.push_str(&scans.beside());
+        let mut outcome =
+            if counted.is_empty() { Outcome::pass(text) } else { Outcome::fail("vulnerable", text) };
+        outcome.vulnerabilities = listed.into_iter().take(MAX_VULNERABILITIES).collect::<Arc<[_]>>();
+        Ok(outcome)
+    }
+
+    /// Whether a finding is severe enough. One of which nobody says how bad it is may be of any severity.
+    fn counts(&self, finding: &Finding) -> bool {
+        finding
+            .severity
+            .map_or(self.settings.unknown_severity, |severity| severity >= self.settings.least_severity)
+    }
+
+    fn voices(&self, there: &There, ask: &Ask<'_>) -> Result<Voices, Stop> {
+        let trusted =
+            self.statements(&self.settings.vex_signers(), &openvex::TYPES.map(str::to_owned), ask)?;
+        let (mut voices, mut notes) = (Vec::new(), Vec::new());
+        for fact in &trusted.facts {
+            match Voice::read(fact, ask.now()) {
+                Ok(voice) => voices.push(voice),
+                Err(why) => {
+                    notes.push(format!("VEX signed by {} is not applied: {}", signer(fact), printable(&why)))
+                }
+            }
+        }
+        let known: HashSet<_> = trusted.facts.iter().map(|fact| fact.evidence).collect();
+        let strangers = there
+            .statements()
+            .filter(|(kind, digest)| openvex::TYPES.contains(kind) && !known.contains(*digest))
+            .count();
+        if strangers > 0 {
+            notes.push(format!(
+                "{strangers} VEX {} by nobody who is trusted, and not applied",
+                if strangers == 1 { "document is" } else { "documents are" }
+            ));
+        }
+        Ok(Voices { voices, notes })
+    }
+}
+
+/// Statements by the vulnerabilities they name, in capital letters: a document may have very many.
+struct Index<'a> {
+    image: Image<'a>,
+    by_name: HashMap<String, Vec<(&'a Statement, &'a Voice)>>,
+}
+
+impl<'a> Index<'a> {
+    fn of(image: Image<'a>, voices: &'a Voices) -> Self {
+        let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
+        for voice in &voices.voices {
+            for statement in &voice.document.statements {
+                for name in &statement.vulnerability {
+                    by_name.entry(name.to_ascii_uppercase()).or_default().push((statement, voice));
+                }
+            }
+        }
+        Self { image, by_name }
+    }
+
+    /// The statements about a finding.
+    fn about(&self, finding: &Finding) -> Vec<(&'a Statement, &'a Voice)> {
+        let names = std::iter::once(&finding.id).chain(&finding.aliases);
+        let named = names.filter_map(|name| self.by_name.get(&name.to_ascii_uppercase())).flatten();
+        named.filter(|(statement, _)| statement.is_of(&self.image, finding)).copied().collect()
+    }
+
+    /// What is to be told of statements that are about none of these findings.
+    fn unmatched<'f>(&self, findings: impl Iterator<Item = &'f Finding>) -> Option<String> {
+        let matched: HashSet<*const Statement> = findings
+            .flat_map(|finding| self.about(finding))
+            .map(|(statement, _)| std::ptr::from_ref(statement))
+            .collect();
+        let mut unmatched: BTreeMap<*const Statement, (&Statement, &Voice)> = BTreeMap::new();
+        for (statement, voice) in self.by_name.values().flatten() {
+            if !matched.contains(&std::ptr::from_ref(*statement)) {
+                unmatched.insert(std::ptr::from_ref(*statement), (statement, voice));
+            }
+        }
+        let why = |(statement, voice): &(&Statement, &Voice)| {
+            let name = printable(statement.vulnerability.first().map_or("", String::as_str));
+            let why = if statement.is_about(&self.image) {
+                "no scan found that there"
+            } else {
+                "it names another product than this image"
+            };
+            format!("{name} {} in {}: {why}", statement.status.code(), voice.document.id)
+        };
+        let mut told: Vec<String> = unmatched.values().map(why).collect();
+        told.sort();
+        let count = told.len();
+        told.truncate(MAX_NAMED);
+        let more = count.saturating_sub(told.len());
+        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+        (count > 0).then(|| format!("VEX that matches nothing found here: {}{more}", told.join("; ")))
+    }
+}
+
+/// The findings with what VEX says of each: those that count first, and of these the worst.
+fn triaged<'f>(findings: impl Iterator<Item = &'f Finding>, vex: &Index<'_>) -> Vec<Vulnerability> {
+    let mut listed: Vec<_> = findings
+        .map(|finding| (vulnerability(finding, latest(vex.about(finding))), finding.severity))
+        .collect();
+    // Of which nobody says how bad it is may be the worst.
+    listed.sort_by_key(|(one, severity)| (!one.counts, severity.is_some(), std::cmp::Reverse(*severity)));
+    listed.into_iter().map(|(one, _)| one).collect()
+}
+
+fn vulnerability(finding: &Finding, held: Option<(&Statement, &Voice)>) -> Vulnerability {
+    let vex = held.map(|(statement, voice)| Vex {
+        status: statement.status.code(),
+        because: printable(statement.justification.as_ref().unwrap_or(&statement.words)),
+        document: voice.document.id.clone(),
+        signer: voice.signer.clone(),
+        time: statement.time.to_string(),
+    });
+    Vulnerability {
+        id: printable(&finding.id),
+        package: printable(&finding.package.name),
+        version: printable(&finding.package.version),
+        severity: finding.severity.map_or("unknown", |severity| severity.name()),
+        fixed: finding.fixed.iter().map(|version| printable(version)).collect(),
+        counts: !held.is_some_and(|(statement, _)| statement.status.clears()),
+        vex,
+    }
+}
