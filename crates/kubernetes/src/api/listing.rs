@@ -30,7 +30,6 @@ pub struct Listing {
 impl Listing {
     /// Lists all workloads. A kind that could not be listed is a resource too, at which nobody could look. What is listed
     /// waits until it is taken.
-    #[must_use]
     pub fn start(self, client: Client) -> impl Stream<Item = Resource> {
         let (given, mut taken) = mpsc::channel(WAITING);
         tokio::spawn(async move {

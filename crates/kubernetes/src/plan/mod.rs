@@ -175,7 +175,7 @@ impl Plan {
         }
     }
 
-    fn add(&mut self, name: ResourceName, made_by: Option<String>, results: Vec<RuleResult>) {
+    fn add(&mut self, name: &ResourceName, made_by: Option<&String>, results: Vec<RuleResult>) {
         let mut worst: BTreeMap<String, Option<Effect>> = BTreeMap::new();
         for result in &results {
             let own = worst.entry(result.policy.to_string()).or_default();
@@ -189,7 +189,7 @@ impl Plan {
         }
         for result in results {
             if let Some(effect) = Effect::of(&result) {
-                self.findings.push(finding(&name, made_by.as_ref(), effect, result));
+                self.findings.push(finding(name, made_by, effect, result));
             }
         }
     }
@@ -267,7 +267,7 @@ pub async fn plan(admission: &Admission, client: Client, options: PlanOptions) -
                 plan.exempt += 1;
                 plan.exempt_namespaces.insert(namespace);
             }
-            Judged::Results(name, made_by, results) => plan.add(name, made_by, results),
+            Judged::Results(name, made_by, results) => plan.add(&name, made_by.as_ref(), results),
         }
     }
     Some(plan)

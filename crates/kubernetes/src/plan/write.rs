@@ -10,8 +10,11 @@ use super::{Counts, Effect, Finding, Plan};
 /// The longest message in a table, in characters.
 const LONGEST: usize = 300;
 
-/// The columns of counts, with their heads.
-const COLUMNS: [(&str, fn(&Counts) -> usize); 6] = [
+/// A head, and what stands below it.
+type Column = (&'static str, fn(&Counts) -> usize);
+
+/// The columns of counts.
+const COLUMNS: [Column; 6] = [
     ("judged", |counts| counts.workloads),
     ("denied", |counts| counts.denied),
     ("denied, not checked", |counts| counts.denied_unchecked),
@@ -231,24 +234,24 @@ mod tests {
         plan.exempt_namespaces.insert("kube-system".into());
         let (deny, warn) = (Action::Deny, Action::Warn);
         plan.add(
-            name("Deployment", "prod"),
+            &name("Deployment", "prod"),
             None,
             vec![
                 result("acme", Status::Fail, deny, "no_signature"),
                 result("tells", Status::Fail, warn, "no_signature"),
             ],
         );
-        plan.add(name("CronJob", "prod"), None, vec![result("acme", Status::Pass, deny, "passed")]);
+        plan.add(&name("CronJob", "prod"), None, vec![result("acme", Status::Pass, deny, "passed")]);
         plan.add(
-            name("Pod", "dev"),
-            Some("ReplicaSet/shop-1".into()),
+            &name("Pod", "dev"),
+            Some(&"ReplicaSet/shop-1".to_owned()),
             vec![
                 result("acme", Status::Error, deny, "unreachable"),
                 result("tells", Status::Error, warn, "unreachable"),
             ],
         );
         plan.add(
-            name("StatefulSet", "dev"),
+            &name("StatefulSet", "dev"),
             None,
             vec![result("looks", Status::Fail, Action::Audit, "no_signature")],
         );
@@ -266,7 +269,7 @@ mod tests {
     fn what_is_not_known_is_neither_good_nor_bad() {
         let only = |status, action| {
             let mut plan = Plan::default();
-            plan.add(name("Pod", "dev"), None, vec![result("acme", status, action, "any")]);
+            plan.add(&name("Pod", "dev"), None, vec![result("acme", status, action, "any")]);
             plan.verdict()
         };
         assert_eq!(only(Status::Pass, Action::Deny), Verdict::Good);
