@@ -128,7 +128,7 @@ commands! {
         "Write an image with all its evidence to a directory, for a machine without network";
     "load" Load(commands::copy::Load),
         "Bring an image with all its evidence from a directory or an archive into a registry";
-    "scan" Scan(commands::scan::Scan),
+    "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";

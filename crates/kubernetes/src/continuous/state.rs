@@ -100,7 +100,7 @@ impl State {
         let checked = |key: &Key| worst.contains_key(key);
         let dropped: Vec<Key> = self.0.keys().filter(|key| !checked(key)).cloned().collect();
         for key in dropped {
-            changes.extend(self.drop_check(key, at, "it is no longer checked"));
+            changes.extend(self.drop_check(&key, at, "it is no longer checked"));
         }
         for (key, image) in &worst {
             changes.extend(self.check(key, image, at));
@@ -136,11 +136,11 @@ impl State {
     /// The workload is gone. Only what stood badly is news.
     pub(super) fn end(mut self, at: At) -> Vec<Change> {
         let keys: Vec<Key> = self.0.keys().cloned().collect();
-        keys.into_iter().filter_map(|key| self.drop_check(key, at, "the workload is gone")).collect()
+        keys.iter().filter_map(|key| self.drop_check(key, at, "the workload is gone")).collect()
     }
 
-    fn drop_check(&mut self, key: Key, at: At, why: &str) -> Option<Change> {
-        let check = self.0.remove(&key)?;
+    fn drop_check(&mut self, key: &Key, at: At, why: &str) -> Option<Change> {
+        let check = self.0.remove(key)?;
         let was = check.told.filter(|told| matches!(told, Standing::Failed | Standing::Unchecked))?;
         let change = key.change(Some(was), Standing::Gone, at.time);
         Some(Change { reason: "gone".into(), message: why.into(), ..change })

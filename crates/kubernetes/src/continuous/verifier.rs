@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use countersign_clock::Clock;
 use futures_util::FutureExt as _;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -63,6 +63,13 @@ impl Rechecker {
     /// Everything, now. Askings that come before the first was heard are one.
     pub fn all(&self) {
         self.0.notify_one();
+    }
+
+    /// Everything, each time that this tells of a change; until nobody can tell any more.
+    pub async fn follow(self, mut changes: watch::Receiver<u64>) {
+        while changes.changed().await.is_ok() {
+            self.all();
+        }
     }
 }
 

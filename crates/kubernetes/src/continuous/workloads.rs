@@ -211,9 +211,9 @@ impl Workloads {
             News::Gone(origin, name) => self.leave(&member(&origin, &name), &mut happened),
             News::Read(origin) => {
                 let (reading, prefix) = (self.reading(&origin), format!("{}\0", origin.0));
-                let old =
-                    |(key, (_, seen)): &(&Box<str>, &(Id, u64))| key.starts_with(&prefix) && *seen < reading;
-                let left: Vec<_> = self.members.iter().filter(old).map(|(key, _)| key.clone()).collect();
+                let is_old = |key: &str, seen: u64| key.starts_with(&prefix) && seen < reading;
+                let old = self.members.iter().filter(|(key, (_, seen))| is_old(key, *seen));
+                let left: Vec<Box<str>> = old.map(|(key, _)| key.clone()).collect();
                 left.iter().for_each(|key| self.leave(key, &mut happened));
             }
         }

@@ -5,6 +5,7 @@ mod cluster;
 #[path = "../../../registry/tests/it/images.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
+mod policies;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;

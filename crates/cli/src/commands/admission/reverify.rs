@@ -93,7 +93,8 @@ impl Reverification {
         tokio::spawn(candidate.run(leads));
         let sinks = Arc::new(Sinks::start(sinks, &self.metrics));
         let rechecker = Rechecker::default();
-        tokio::spawn(follow(self.admission.changes(), rechecker.clone()));
+        // Other policies, other verdicts.
+        tokio::spawn(rechecker.clone().follow(self.admission.changes()));
         let options = ScanOptions {
             controls: vec![Control::Policy],
             settings: Settings::default(),
@@ -150,13 +151,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.0.active(false);
         tracing::info!("this replica does not verify what runs any more");
-    }
-}
-
-/// Other policies, other verdicts.
-async fn follow(mut changes: watch::Receiver<u64>, rechecker: Rechecker) {
-    while changes.changed().await.is_ok() {
-        rechecker.all();
     }
 }
 
