@@ -174,6 +174,8 @@ mod tests {
                 message: "expected, found".into(),
                 next: "countersign tree r.example/a:1".into(),
                 known: false,
+                line: None,
+                vulnerabilities: std::sync::Arc::default(),
             };
             ControlResult::new(*control, vec![image])
         });
