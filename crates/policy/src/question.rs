@@ -77,6 +77,20 @@ pub struct AttachedQuestion {
     pub access: Arc<Access>,
 }
 
+impl EvidenceQuestion {
+    /// Whether the answer to another question holds all that this one asks for.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        let types = other.predicate_types.is_empty()
+            || (!self.predicate_types.is_empty() && self.predicate_types.is_subset(&other.predicate_types));
+        types
+            && self.image == other.image
+            && self.forms.is_subset(&other.forms)
+            && self.repository == other.repository
+            && self.access == other.access
+    }
+}
+
 /// An answer. Its kind is that of the question.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -120,6 +134,12 @@ impl Evidence {
             );
         }
         Self { id: sha256(&all), found }
+    }
+
+    /// Those of some forms.
+    #[must_use]
+    pub fn of_forms(&self, forms: &BTreeSet<Form>) -> Self {
+        Self::new(self.found.iter().filter(|piece| forms.contains(&piece.form)).cloned().collect())
     }
 
     /// The pieces.
@@ -287,5 +307,47 @@ impl fmt::Display for Question {
             Self::ConfigMap(name) => write!(f, "the ConfigMap {name}"),
             Self::Namespace(name) => write!(f, "the namespace {name}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use countersign_crypto::HashAlgorithm;
+
+    use super::*;
+
+    #[test]
+    fn a_question_is_within_a_wider_one_and_each_part_alone_can_differ() {
+        let question = |forms: &[Form], types: &[&str]| EvidenceQuestion {
+            image: HashAlgorithm::Sha256.digest(b"image"),
+            repository: Repository::parse("r.example/app").unwrap(),
+            forms: forms.iter().copied().collect(),
+            predicate_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+            access: Arc::default(),
+        };
+        let narrow = question(&[Form::Bundle], &["a"]);
+        for wide in [
+            question(&[Form::Bundle], &["a"]),
+            question(&[Form::Bundle, Form::Notary], &["a", "b"]),
+            question(&[Form::Bundle, Form::Notary], &[]),
+        ] {
+            assert!(narrow.is_within(&wide), "{wide:?}");
+        }
+        let other_image =
+            EvidenceQuestion { image: HashAlgorithm::Sha256.digest(b"other"), ..narrow.clone() };
+        let elsewhere =
+            EvidenceQuestion { repository: Repository::parse("r.example/api").unwrap(), ..narrow.clone() };
+        let insecure = Access { insecure: true, ..Access::default() };
+        let otherwise = EvidenceQuestion { access: Arc::new(insecure), ..narrow.clone() };
+        for other in [
+            question(&[Form::Notary], &["a"]),
+            question(&[Form::Bundle], &["b"]),
+            other_image,
+            elsewhere,
+            otherwise,
+        ] {
+            assert!(!narrow.is_within(&other), "{other:?}");
+        }
+        assert!(!question(&[Form::Bundle], &[]).is_within(&narrow), "of any type");
     }
 }

@@ -37,7 +37,7 @@ struct Answers<'a> {
 
 impl Known for Answers<'_> {
     fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
-        self.answers.answer(question)
+        self.answers.answer(question).or_else(|| self.within_another(question))
     }
 
     fn memo(&self) -> Option<&Memo> {
@@ -46,6 +46,20 @@ impl Known for Answers<'_> {
 
     fn revocations(&self) -> Result<Vec<Arc<Revocations>>, CouldNot> {
         self.revocations.clone()
+    }
+}
+
+impl Answers<'_> {
+    /// The evidence that stands in the answer to a wider question: what is known is not asked for again. Where that one has
+    /// no answer, this one may have.
+    fn within_another(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        let Question::Evidence(of) = question else { return None };
+        self.answers.iter().find_map(|(other, answer)| match (other, answer) {
+            (Question::Evidence(other), Ok(Answer::Evidence(found))) if of.is_within(other) => {
+                Some(Ok(Answer::Evidence(Arc::new(found.of_forms(&of.forms)))))
+            }
+            _ => None,
+        })
     }
 }
 

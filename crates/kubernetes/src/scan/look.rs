@@ -201,7 +201,24 @@ impl Look {
                 Form::Buildkit,
             ]);
         }
+        if !forms.is_empty() {
+            // What is verified stands in the same answer, so that nothing is asked for twice.
+            if needs(&[Control::SignatureVerifies]) {
+                forms.extend([Form::Bundle, Form::CosignSignature]);
+                forms.extend(self.settings.notary.is_some().then_some(Form::Notary));
+            }
+            if self
+                .controls
+                .iter()
+                .any(|control| control.verifies() && *control != Control::SignatureVerifies)
+            {
+                forms.extend([Form::Bundle, Form::CosignAttestation, Form::InToto]);
+            }
+        }
         let evidence = (!forms.is_empty()).then(|| self.present(forms, ask));
+        if let Some(Err(Stop::Open)) = evidence {
+            return Err(Stop::Open);
+        }
         let mut open = false;
         let mut outcomes = BTreeMap::new();
         for control in &self.controls {

@@ -270,6 +270,26 @@ impl Policy for Refuses {
 }
 
 #[tokio::test]
+async fn what_one_control_has_read_no_other_asks_for_again() {
+    let bench = Bench::start().await;
+    let key = key();
+    let target = bench.put("v1", "v1").await;
+    bench.sign(&target, &key, BUNDLE).await;
+    let requests = async |controls: &[Control]| {
+        bench.fake.seen();
+        let report = scanner(controls, &[&key], PolicySet::default()).scan(pod(&[&bench.image("v1")])).await;
+        (bench.fake.seen().len(), report)
+    };
+    let (alone, _) = requests(&[Control::SignatureExists]).await;
+    let (both, report) = requests(&[Control::SignatureExists, Control::SignatureVerifies]).await;
+    assert_eq!(both, alone);
+    assert_eq!(report.resources.passed, 1);
+    let (all, _) = requests(&Control::ALL).await;
+    let (statements, _) = requests(&[Control::SignatureExists, Control::Sbom]).await;
+    assert_eq!(all, statements, "however many controls read statements");
+}
+
+#[tokio::test]
 async fn a_policy_that_refuses_fails_its_control_at_the_image() {
     let policies = PolicySet::new(vec![Box::new(Refuses("r.example/b:1".into()))]);
     let scanner = scanner(&[Control::Policy], &[], policies);
