@@ -53,7 +53,7 @@ pub(super) struct Rule {
 impl Rule {
     pub(super) fn policies(&self) -> PolicySet {
         let text: Vec<String> = self.documents.iter().map(Value::to_string).collect();
-        PolicySet::new(load(read_documents(&text.join("\n---\n")).unwrap()).unwrap().policies)
+        load(read_documents(&text.join("\n---\n")).unwrap()).unwrap().into_policy_set(&[])
     }
 }
 
