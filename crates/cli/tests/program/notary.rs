@@ -197,7 +197,7 @@ fn a_certificate_that_is_revoked_signs_for_nobody() {
     let listed = ["--revocations", "bad.json", "--revocation-key", "soc.pub"];
     home.good(&[&own[..], &["--identity", "O=somebody, CN=else"]].concat());
     assert_eq!(verify(&home, &listed).0, 0);
-    home.good(&[&own[..], &["--certificate", "chain.pem"]].concat());
+    home.good(&[&own[..], &["--certificate", "root.pem"]].concat());
     let (code, out) = verify(&home, &listed);
     assert_eq!(code, 2, "{out}");
     assert!(out.contains("revoked") && out.contains("leaked"), "{out}");
