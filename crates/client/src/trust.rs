@@ -15,7 +15,7 @@ use countersign_trust::tuf::{Transport, TransportError};
 use countersign_verify::revocation::{RevocationAuthority, Revocations};
 use countersign_x509::Certificate;
 use countersign_x509::timestamp::Authority;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use url::{Host, Url};
 
 use crate::ClientError;
@@ -256,18 +256,22 @@ fn none() -> ClientError {
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Fetches the revocation list of the instance that is meant, when there is one to be had and the kept one is older than
-/// a minute. When nobody answers, the kept one goes on, and what is to be told about that is given.
+/// this. When nobody answers, the kept one goes on, and what is to be told about that is given.
 ///
 /// # Errors
 /// [`ClientError::Trust`] when what is served does not count: an older list than the kept one, or one that nobody signed
 /// who may.
-pub async fn refresh_revocations(from: &TrustFrom, now: Timestamp) -> Result<Option<String>, ClientError> {
+pub async fn refresh_revocations(
+    from: &TrustFrom,
+    fresh_for: SignedDuration,
+    now: Timestamp,
+) -> Result<Option<String>, ClientError> {
     if from.trusted_root.is_some() || from.trust_config.is_some() {
         return Ok(None);
     }
     // That there is no instance, or not the one that is meant, is told by whoever needs it.
     let Ok(instance) = find_instance(from.instance.as_deref()) else { return Ok(None) };
-    if !instance.revocations_due(now)? {
+    if !instance.revocations_due(now, fresh_for)? {
         return Ok(None);
     }
     // Whoever trusts the address of an instance has said how it is reached; and the list is signed.

@@ -136,19 +136,24 @@ impl RevocationLists {
         }
     }
 
-    /// Takes a list from somewhere, if it counts and is newer; what does not count is told once. True when it is the one
-    /// that holds from now on.
-    pub async fn offer(&self, from: &str, bytes: &[u8]) -> bool {
-        match self.take(from, bytes).await {
-            Ok(changed) => {
-                self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(from);
-                changed
-            }
-            Err(error) => {
-                self.tell(from, &error.to_string());
-                false
-            }
+    /// Takes a list from somewhere, if it counts and is newer. True when it is the one that holds from now on.
+    ///
+    /// # Errors
+    /// [`NotTaken`]: it does not count. That is told in the log, once.
+    pub async fn offer(&self, from: &str, bytes: &[u8]) -> Result<bool, NotTaken> {
+        let taken = self.take(from, bytes).await;
+        match &taken {
+            Ok(_) => drop(self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(from)),
+            Err(error) => self.tell(from, &error.to_string()),
         }
+        taken
+    }
+
+    /// Tells that nothing can be taken from somewhere, and gives what was told.
+    pub(crate) fn refuse(&self, from: String, detail: String) -> NotTaken {
+        let error = NotTaken { from, detail };
+        self.tell(&error.from, &error.to_string());
+        error
     }
 
     /// Tells once that a place has no list that counts.
@@ -160,12 +165,15 @@ impl RevocationLists {
         self.options.metrics.revocations_refused();
     }
 
-    /// Looks at a place once.
-    pub async fn look(&self, place: &Place) {
+    /// Looks at a place once. True when its list is the one that holds from now on.
+    ///
+    /// # Errors
+    /// As [`RevocationLists::offer`], and when it cannot be read.
+    pub async fn look(&self, place: &Place) -> Result<bool, NotTaken> {
         let from = place.to_string();
         match place.read().await {
-            Ok(bytes) => drop(self.offer(&from, &bytes).await),
-            Err(error) => self.tell(&from, &format!("{error}; the last good list goes on holding")),
+            Ok(bytes) => self.offer(&from, &bytes).await,
+            Err(error) => Err(self.refuse(from, error)),
         }
     }
 
@@ -175,7 +183,7 @@ impl RevocationLists {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            self.look(&place).await;
+            drop(self.look(&place).await);
         }
     }
 

@@ -21,8 +21,10 @@ use crate::tuf::{Transport, TransportError};
 pub const REVOCATION_AUTHORITY: &str = "revocation_authority.json";
 /// The list, as a path below an instance's address and as a file.
 pub const REVOCATIONS: &str = "revocations.json";
-/// How old a list may be before it is fetched anew, where the network may be used.
+/// How old a list may be before it is fetched anew by who looks once, where the network may be used.
 pub const FRESH_FOR: SignedDuration = SignedDuration::from_secs(60);
+/// The same for who goes on looking: it is fetched, read and obeyed within [`FRESH_FOR`].
+pub const FOLLOWED_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 impl Instance {
     /// Who may revoke for this instance; `None` when it says nothing about it, as instances made before do.
@@ -54,19 +56,18 @@ impl Instance {
         self.description.url.as_deref().map(url_of)
     }
 
-    /// Whether the list should be fetched anew: there is one to be had, and the kept one is older than
-    /// [`FRESH_FOR`].
+    /// Whether the list should be fetched anew: there is one to be had, and the kept one is older than this.
     ///
     /// # Errors
     /// As [`Instance::revocation_authority`].
-    pub fn revocations_due(&self, now: Timestamp) -> Result<bool, InstanceError> {
+    pub fn revocations_due(&self, now: Timestamp, fresh_for: SignedDuration) -> Result<bool, InstanceError> {
         if self.description.url.is_none() || self.revocation_authority()?.is_none() {
             return Ok(false);
         }
         let checked = self.description.revocations_checked.as_deref().and_then(|text| text.parse().ok());
         let age = checked.map(|checked: Timestamp| now.duration_since(checked));
         // A time in the future says nothing.
-        Ok(age.is_none_or(|age| age >= FRESH_FOR || age.is_negative()))
+        Ok(age.is_none_or(|age| age >= fresh_for || age.is_negative()))
     }
 
     fn open(

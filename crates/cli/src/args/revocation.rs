@@ -2,20 +2,31 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use countersign_client::artifact::read_limited;
+use countersign_client::policy::Source;
 use countersign_client::verify::material;
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
+use countersign_http::text::printable;
+use countersign_http::{Http, HttpOptions, parse_url};
 use countersign_keys::{KeyRef, load_public_key};
+use countersign_kubernetes::api::{Client, look_at_revocations};
+use countersign_kubernetes::certificate::Memory;
+use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
+use countersign_kubernetes::webhook::Metrics;
 use countersign_trust::instances::{InstanceError, Instances};
 use countersign_trust::revocations::remember;
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{MAX_SIGNED_LIST, RevocationAuthority, Revocations, Text, open};
 
 use crate::args::services::TrustArgs;
-use crate::failure::{Failure, TRUST};
+use crate::failure::{Failure, NETWORK, TRUST};
 use crate::out::say;
+
+/// How long an address of a list may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Arguments about what was revoked.
 #[derive(Debug, Clone, Default, Args)]
@@ -62,17 +73,37 @@ impl RevocationArgs {
         Ok(material(&trust.load(None)?)?)
     }
 
+    /// Who may revoke and where lists come from, these included: what is named, else what the instance that is meant has.
+    pub(crate) fn followed(
+        &self,
+        trust: &TrustArgs,
+        mut places: Vec<Place>,
+    ) -> Result<Option<Followed>, Failure> {
+        places.extend(self.revocations.iter().cloned().map(Place::File));
+        let authority = match self.authority()? {
+            Some(authority) => authority,
+            // What is named by hand takes the place of what the instance has.
+            None => match trust.revocations_of()? {
+                Some(own) => {
+                    places.push(Place::File(own.kept));
+                    places.extend(own.url.as_deref().map(address).transpose()?);
+                    own.authority
+                }
+                None if places.is_empty() => return Ok(None),
+                None => return Err(nobody("a revocation list is named")),
+            },
+        };
+        let material = Self::material(&authority, trust)?;
+        Ok(Some(Followed { authority, material, places }))
+    }
+
     /// The lists of the files. Lists by identities are checked with the trust root that is meant.
     pub(crate) fn load(&self, trust: &TrustArgs) -> Result<Vec<Arc<Revocations>>, Failure> {
         let authority = match (self.authority()?, self.revocations.is_empty()) {
             (Some(authority), false) => authority,
             (None, true) => return Ok(Vec::new()),
             (None, false) => {
-                return Err(Failure::usage(
-                    "--revocations names a list, and nobody is named who may sign one; a list that vouches for itself \
-                     says nothing",
-                )
-                .next("add --revocation-key KEY, or --revocation-identity NAME --revocation-issuer URL"));
+                return Err(nobody("--revocations names a list"));
             }
             (Some(_), true) => {
                 return Err(Failure::usage(
@@ -83,6 +114,71 @@ impl RevocationArgs {
         let material = Self::material(&authority, trust)?;
         let now = SystemClock.now();
         self.revocations.iter().map(|path| read(path, &authority, &material, now).map(Arc::new)).collect()
+    }
+}
+
+fn nobody(named: &str) -> Failure {
+    Failure::usage(format!(
+        "{named}, and nobody is named who may sign one; a list that vouches for itself says nothing"
+    ))
+    .next("add --revocation-key KEY, or --revocation-identity NAME --revocation-issuer URL")
+}
+
+/// An address of a list. The list is signed: who carries it is of no account.
+pub(crate) fn address(text: &str) -> Result<Place, Failure> {
+    let options = HttpOptions { allow_plain_http: true, timeout: PATIENCE, ..HttpOptions::default() };
+    Ok(Place::Address(Box::new((parse_url(text)?, Http::new(options)))))
+}
+
+/// Who may revoke, and where lists come from.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) authority: RevocationAuthority,
+    pub(crate) material: TrustMaterial,
+    pub(crate) places: Vec<Place>,
+}
+
+impl Followed {
+    /// Obeys the lists of a cluster once, as the webhook does: of them and of those in files the highest holds. What does
+    /// not count there is told; with none that counts, nothing can be checked.
+    pub(crate) async fn once(self, client: &Client, source: &Arc<Source>) -> Result<(), Failure> {
+        let Self { authority, material, places } = self;
+        let lists = RevocationLists::new(RevocationOptions {
+            authority: authority.clone(),
+            material,
+            keeper: Arc::<Memory>::default(),
+            source: Arc::clone(source),
+            metrics: Arc::<Metrics>::default(),
+            clock: Arc::new(SystemClock),
+        });
+        // What an instance serves was fetched and kept a moment ago.
+        for place in places.iter().filter(|place| matches!(place, Place::File(_))) {
+            lists.look(place).await.map_err(|e| Failure::new(TRUST, e.to_string()))?;
+        }
+        let refused = look_at_revocations(client, &lists).await;
+        for refused in refused.map_err(|e| Failure::new(NETWORK, e.to_string()))? {
+            say(&printable(&refused.to_string()));
+        }
+        match lists.current().await {
+            Some(held) => keep_in_mind(held.from(), &authority, &held),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Remembers the number of a list, and refuses one that is older than what was seen.
+fn keep_in_mind(name: &str, authority: &RevocationAuthority, list: &Revocations) -> Result<(), Failure> {
+    match Instances::for_user() {
+        Ok(instances) => {
+            remember(&instances, authority, list).map_err(|e| Failure::new(TRUST, format!("{name}: {e}")))
+        }
+        Err(InstanceError::NoHome) => {
+            say(&format!(
+                "{name}: there is no directory to remember its number in, so an older list is not noticed"
+            ));
+            Ok(())
+        }
+        Err(e) => Err(Failure::new(TRUST, format!("{name}: {e}"))),
     }
 }
 
@@ -97,14 +193,6 @@ fn read(
     let bytes = read_limited(path, MAX_SIGNED_LIST + 1)?;
     let failed = |e: &dyn std::fmt::Display| Failure::new(TRUST, format!("{name}: {e}"));
     let list = open(&bytes, authority, material, &name, now).map_err(|e| failed(&e))?;
-    match Instances::for_user() {
-        Ok(instances) => remember(&instances, authority, &list).map_err(|e| failed(&e))?,
-        Err(InstanceError::NoHome) => {
-            say(&format!(
-                "{name}: there is no directory to remember its number in, so an older list is not noticed"
-            ));
-        }
-        Err(e) => return Err(failed(&e)),
-    }
+    keep_in_mind(&name, authority, &list)?;
     Ok(list)
 }

@@ -9,6 +9,7 @@ use countersign_client::services::Services;
 use countersign_client::trust::{RevocationsOf, Trust, TrustFrom, refresh_revocations, revocations_of};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::{Http, HttpOptions, parse_url};
+use countersign_trust::revocations::{FOLLOWED_FOR, FRESH_FOR};
 use url::Url;
 
 use crate::failure::Failure;
@@ -56,11 +57,17 @@ impl TrustArgs {
     /// Fetches what the instance that is meant has revoked, when the kept list is older than a minute. Nobody is asked for
     /// a trust root in a file, nor for an instance that revokes nothing.
     pub(crate) fn refresh_revocations(&self, terminal: &Terminal) -> Result<(), Failure> {
-        let refresh = async { Ok(refresh_revocations(&self.from(None), SystemClock.now()).await?) };
+        let refresh =
+            async { Ok(refresh_revocations(&self.from(None), FRESH_FOR, SystemClock.now()).await?) };
         if let Some(told) = block_on(terminal, refresh)? {
             say(&told);
         }
         Ok(())
+    }
+
+    /// The same for who goes on, again and again; gives what is to be told while nobody answers.
+    pub(crate) async fn follow_revocations(&self) -> Result<Option<String>, Failure> {
+        Ok(refresh_revocations(&self.from(None), FOLLOWED_FOR, SystemClock.now()).await?)
     }
 }
 

@@ -49,6 +49,8 @@ pub enum Reason {
     CouldNotCheck,
     /// What did not hold, or could not be checked, holds again.
     ImageVerified,
+    /// A revocation list does not count: nobody signed it who may, or it is an older one.
+    RevocationListRefused,
 }
 
 impl Reason {
@@ -59,12 +61,13 @@ impl Reason {
             Self::PolicyViolation => "PolicyViolation",
             Self::CouldNotCheck => "CouldNotCheck",
             Self::ImageVerified => "ImageVerified",
+            Self::RevocationListRefused => "RevocationListRefused",
         }
     }
 
     const fn kind(self) -> &'static str {
         match self {
-            Self::PolicyViolation | Self::CouldNotCheck => "Warning",
+            Self::PolicyViolation | Self::CouldNotCheck | Self::RevocationListRefused => "Warning",
             Self::ImageVerified => "Normal",
         }
     }
@@ -73,7 +76,7 @@ impl Reason {
 /// What was done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Doing {
-    /// A request was refused.
+    /// A request was refused, or what somebody put into the cluster.
     Refused,
     /// A request was admitted, and whoever asked was told.
     Warned,

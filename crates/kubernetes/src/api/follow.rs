@@ -62,14 +62,26 @@ pub async fn follow_policies(client: Client, policies: Arc<Policies>) {
 /// [`ApiError`]: a kind that cannot be read may hold policies, so there is no list without it.
 pub async fn read_policies(client: &Client) -> Result<Vec<Document>, ApiError> {
     let mut documents = Vec::new();
-    for (group, kind) in FOLLOWED {
-        let unread =
-            |trouble: Trouble| ApiError(format!("the policies of the kind {kind} ({group}): {trouble}"));
-        if let Some(resource) = resource(client, (group, kind)).await.map_err(unread)? {
-            documents.extend(list(client, &resource).await.map_err(unread)?.into_values());
-        }
+    for kind in FOLLOWED {
+        documents.extend(read(client, kind, "policies").await?.into_values());
     }
     Ok(documents)
+}
+
+/// The objects of a kind as they are now; none while the API server has no such kind.
+///
+/// # Errors
+/// [`ApiError`], which calls them by this name.
+pub(super) async fn read(
+    client: &Client,
+    (group, kind): (&str, &str),
+    called: &str,
+) -> Result<Objects, ApiError> {
+    let unread = |trouble: Trouble| ApiError(format!("the {called} of the kind {kind} ({group}): {trouble}"));
+    match resource(client, (group, kind)).await.map_err(unread)? {
+        Some(resource) => list(client, &resource).await.map_err(unread),
+        None => Ok(Objects::new()),
+    }
 }
 
 async fn list(client: &Client, resource: &ApiResource) -> Result<Objects, Trouble> {

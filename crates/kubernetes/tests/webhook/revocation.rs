@@ -83,25 +83,25 @@ async fn a_new_list_is_obeyed_by_the_next_review_although_the_image_was_judged_a
     let bench = Bench::new().await;
     let without = bench.refused().await.unwrap();
     assert!(without.contains("a revocation list is to be obeyed and there is none yet"), "{without}");
-    assert!(bench.lists.offer("the cluster", &bench.sealed(1, &[])).await);
+    assert_eq!(bench.lists.offer("the cluster", &bench.sealed(1, &[])).await, Ok(true));
     assert_eq!(bench.refused().await, None);
-    assert!(bench.lists.offer("the cluster", &bench.sealed(2, &[&bench.signer])).await);
+    assert_eq!(bench.lists.offer("the cluster", &bench.sealed(2, &[&bench.signer])).await, Ok(true));
     let refused = bench.refused().await.unwrap();
     for part in ["revoked", "leaked", "by soc", "entry 1 of list 2"] {
         assert!(refused.contains(part), "{part}: {refused}");
     }
-    assert!(bench.lists.offer("the cluster", &bench.sealed(3, &[])).await, "undone");
+    assert_eq!(bench.lists.offer("the cluster", &bench.sealed(3, &[])).await, Ok(true), "undone");
     assert_eq!(bench.refused().await, None);
 }
 
 #[tokio::test]
 async fn what_does_not_count_is_told_and_the_last_good_list_goes_on() {
     let bench = Bench::new().await;
-    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await;
+    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await.unwrap();
     let other = key();
     let forged = seal(&bench.list(6, &[]), &*other).unwrap();
     for wrong in [b"{}".to_vec(), forged, bench.sealed(4, &[]), bench.sealed(5, &[])] {
-        assert!(!bench.lists.offer("the cluster", &wrong).await);
+        assert!(bench.lists.offer("the cluster", &wrong).await.is_err());
         assert!(bench.refused().await.unwrap().contains("revoked"));
     }
     let (_, page) = bench.hook.get("/metrics").await;
@@ -115,12 +115,12 @@ async fn what_does_not_count_is_told_and_the_last_good_list_goes_on() {
 #[tokio::test]
 async fn a_restart_forgets_neither_what_is_revoked_nor_the_highest_number() {
     let bench = Bench::new().await;
-    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await;
+    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await.unwrap();
     let again = lists(&bench.hook, &bench.soc, &bench.keeper);
     assert!(bench.refused().await.unwrap().contains("none yet"));
     again.restore().await.unwrap();
     assert!(bench.refused().await.unwrap().contains("revoked"));
-    assert!(!again.offer("the cluster", &bench.sealed(4, &[])).await, "an old object was put back");
+    assert!(again.offer("the cluster", &bench.sealed(4, &[])).await.is_err(), "an old object was put back");
     assert!(bench.refused().await.unwrap().contains("revoked"));
     // Somebody else may revoke now: the record says nothing, and that is told.
     let others = lists(&bench.hook, &key(), &bench.keeper);
@@ -133,7 +133,7 @@ async fn a_list_that_has_expired_is_could_not_check_and_never_revoked_or_good() 
     let mut list = bench.list(1, &[]);
     list.issued_at = now().checked_sub(jiff::SignedDuration::from_hours(2)).unwrap();
     list.expires = now().checked_sub(jiff::SignedDuration::from_hours(1)).unwrap();
-    bench.lists.offer("the cluster", &seal(&list, &*bench.soc).unwrap()).await;
+    bench.lists.offer("the cluster", &seal(&list, &*bench.soc).unwrap()).await.unwrap();
     let refused = bench.refused().await.unwrap();
     assert!(refused.contains("has expired") && refused.contains("nobody knows what is revoked"), "{refused}");
 }

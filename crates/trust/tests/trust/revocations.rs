@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::common::{BASE, Files, at};
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_trust::instances::{FetchedRoot, InstanceError, Instances};
-use countersign_trust::revocations::{REVOCATION_AUTHORITY, REVOCATIONS, remember};
+use countersign_trust::revocations::{FRESH_FOR, REVOCATION_AUTHORITY, REVOCATIONS, remember};
 use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles, TargetFile};
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{RevocationAuthority, RevocationList, open, seal};
@@ -122,7 +122,7 @@ async fn the_list_is_due_after_a_minute_and_when_the_clock_went_back() {
     let instance = publisher.instances().get("prod").unwrap();
     let due = |seconds| {
         let later = now().checked_add(SignedDuration::from_secs(seconds)).unwrap();
-        instance.revocations_due(later).unwrap()
+        instance.revocations_due(later, FRESH_FOR).unwrap()
     };
     assert_eq!([due(0), due(59), due(60), due(-1)], [false, false, true, true]);
 }

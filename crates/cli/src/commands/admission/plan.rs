@@ -18,7 +18,7 @@ use crate::args::number;
 use crate::args::registry::RegistryArgs;
 use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
-use crate::commands::policy::{Roots, tell_trust_troubles, without_repository};
+use crate::commands::policy::{Roots, tell_trust_troubles, without_repository, without_revocations};
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
 use crate::out::{Terminal, block_on};
 
@@ -84,7 +84,14 @@ impl Plan {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         without_repository(&self.registry)?;
         self.trust.refresh_revocations(terminal)?;
-        let installation = Roots::of(&self.trust)?.named();
+        let mut installation = Roots::of(&self.trust)?.named();
+        let followed = match self.cluster.cluster_policies {
+            true => self.revocation.followed(&self.trust, Vec::new())?,
+            false => None,
+        };
+        if followed.is_some() {
+            installation = without_revocations(installation);
+        }
         let texts = texts(&self.policy)?;
         let planned = block_on(terminal, async {
             let client = self.cluster.client().await?;
@@ -93,7 +100,10 @@ impl Plan {
                 cluster: Arc::new(ApiCluster::new(client.clone())),
                 trust: installation.clone(),
             }));
-            source.set_revocations(Ok(self.revocation.load(&self.trust)?));
+            match followed {
+                Some(followed) => followed.once(&client, &source).await?,
+                None => source.set_revocations(Ok(self.revocation.load(&self.trust)?)),
+            }
             let clock: Arc<dyn Clock> = Arc::new(SystemClock);
             let mut admission = Admission::new(Arc::clone(&source), clock).exempting(self.exempt());
             if self.cluster.no_pull_secrets {

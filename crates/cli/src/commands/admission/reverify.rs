@@ -56,6 +56,8 @@ pub(super) struct Reverification {
     pub(super) source: Arc<Source>,
     /// At the workloads.
     pub(super) events: Option<Events>,
+    /// Tells when something else is revoked.
+    pub(super) revocations: Option<watch::Receiver<u64>>,
     pub(super) metrics: Metrics,
     /// Shows what becomes of reports.
     pub(super) page: Arc<Page>,
@@ -93,8 +95,11 @@ impl Reverification {
         tokio::spawn(candidate.run(leads));
         let sinks = Arc::new(Sinks::start(sinks, &self.metrics));
         let rechecker = Rechecker::default();
-        // Other policies, other verdicts.
+        // Other policies or revocations, other verdicts.
         tokio::spawn(rechecker.clone().follow(self.admission.changes()));
+        if let Some(revocations) = self.revocations {
+            tokio::spawn(rechecker.clone().follow(revocations));
+        }
         let options = ScanOptions {
             controls: vec![Control::Policy],
             settings: Settings::default(),

@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
-use countersign_http::{Http, HttpOptions, parse_url};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
     ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
@@ -18,28 +17,27 @@ use countersign_kubernetes::certificate::{CertificateError, Certificates, Direct
 use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
+use countersign_kubernetes::revocation::{RevocationLists, RevocationOptions};
 use countersign_kubernetes::telling::Teller;
-use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_server::listen::Patience;
 use countersign_x509::San;
+use tokio::sync::watch;
 
 use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::registry::RegistryArgs;
-use crate::args::revocation::RevocationArgs;
+use crate::args::revocation::{Followed, RevocationArgs, address};
 use crate::args::services::TrustArgs;
 use crate::commands::init::server_failure;
-use crate::commands::policy::{Roots, files, text_of, without_repository};
+use crate::commands::policy::{Roots, files, text_of, without_repository, without_revocations};
 use crate::commands::serve::{LogFormat, log_to_stderr, run_until_told, server_runtime, told_to_end};
 use crate::failure::{Failure, INTERNAL, NETWORK, Outcome};
 use crate::out::Terminal;
 
 /// How often files of policies are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
-/// How long an address of a revocation list may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// The names under which the webhook keeps what must survive a restart.
 const AUTHORITY_KEY: &str = "ca.pem";
 const LIST_KEY: &str = "revocations.json";
@@ -185,6 +183,7 @@ impl Serve {
             if self.print_ca_bundle {
                 terminal.data(&certificates.bundle())?;
             }
+            let revocations = self.revocations(&parts).await?;
             if let Some(client) = &parts.client {
                 let (name, admission) = (self.name.clone(), Arc::clone(&parts.admission));
                 tokio::spawn(keep_configurations(client.clone(), name, Arc::clone(&certificates), admission));
@@ -192,11 +191,10 @@ impl Serve {
                 let namespace = self.policy_controller_namespace.clone();
                 tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&parts.policies)));
                 if let Some(reverifying) = reverifying {
-                    tokio::spawn(self.reverification(client, &parts).run(reverifying));
+                    tokio::spawn(self.reverification(client, &parts, revocations).run(reverifying));
                 }
             }
             tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
-            self.revocations(&parts).await?;
             let options = WebhookOptions {
                 listen: self.listen,
                 admission: Arc::clone(&parts.admission),
@@ -230,7 +228,7 @@ impl Serve {
             }
         };
         without_repository(&self.registry)?;
-        let installation = Roots::of(&self.trust)?.without_revocations().named();
+        let installation = without_revocations(Roots::of(&self.trust)?.named());
         let trust = installation.clone();
         let registry = self.registry.options_for_any()?;
         let source =
@@ -277,7 +275,12 @@ impl Serve {
         Ok(Parts { client, admission, source, events: told, policies, metrics })
     }
 
-    fn reverification(&self, client: &Client, parts: &Parts) -> Reverification {
+    fn reverification(
+        &self,
+        client: &Client,
+        parts: &Parts,
+        revocations: Option<watch::Receiver<u64>>,
+    ) -> Reverification {
         let metrics = ContinuousMetrics::default();
         parts.metrics.add(|registry| metrics.register(registry));
         Reverification {
@@ -285,6 +288,7 @@ impl Serve {
             admission: Arc::clone(&parts.admission),
             source: Arc::clone(&parts.source),
             events: parts.events.clone(),
+            revocations,
             metrics,
             page: Arc::clone(&parts.metrics),
             namespace: self.own_namespace(),
@@ -292,32 +296,17 @@ impl Serve {
         }
     }
 
-    /// Follows what is revoked, where somebody is named who may say so, and from then on until the end.
-    async fn revocations(&self, parts: &Parts) -> Result<(), Failure> {
-        let mut places = self.places()?;
-        let authority = match self.revocation.authority()? {
-            Some(authority) => Some(authority),
-            // What is named by hand takes the place of what the instance has.
-            None => match self.trust.revocations_of()? {
-                Some(own) => {
-                    places.push(Place::File(own.kept));
-                    places.extend(own.url.as_deref().map(address).transpose()?);
-                    Some(own.authority)
-                }
-                None => None,
-            },
-        };
-        let Some(authority) = authority else {
-            if !places.is_empty() {
-                return Err(Failure::usage(
-                    "a revocation list is named, and nobody who may sign one; a list that vouches for itself says nothing",
-                )
-                .next("add --revocation-key KEY, or --revocation-identity NAME --revocation-issuer URL"));
-            }
+    /// Follows what is revoked, where somebody is named who may say so, and from then on until the end. Gives who tells when
+    /// that changes.
+    async fn revocations(&self, parts: &Parts) -> Result<Option<watch::Receiver<u64>>, Failure> {
+        let named = self.revocation_url.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
+        let Some(Followed { authority, material, places }) = self.revocation.followed(&self.trust, named)?
+        else {
             if let Some(client) = &parts.client {
-                tokio::spawn(follow_revocations(client.clone(), Err(Arc::clone(&parts.metrics))));
+                let nobody = Err(Arc::clone(&parts.metrics));
+                tokio::spawn(follow_revocations(client.clone(), nobody, parts.events.clone()));
             }
-            return Ok(());
+            return Ok(None);
         };
         if places.is_empty() && parts.client.is_none() {
             return Err(Failure::usage(
@@ -325,8 +314,8 @@ impl Serve {
             ));
         }
         let lists = Arc::new(RevocationLists::new(RevocationOptions {
-            material: RevocationArgs::material(&authority, &self.trust)?,
             authority,
+            material,
             keeper: self.keeper(parts, "revocations", LIST_KEY),
             source: Arc::clone(&parts.source),
             metrics: Arc::clone(&parts.metrics),
@@ -336,23 +325,15 @@ impl Serve {
             lists.tell("the webhook's own record", &error.to_string());
         }
         for place in places {
-            // Before the first review.
-            lists.look(&place).await;
+            // Before the first review. What is wrong with it is told in the log.
+            drop(lists.look(&place).await);
             tokio::spawn(Arc::clone(&lists).follow(place));
         }
         if let Some(client) = &parts.client {
-            tokio::spawn(follow_revocations(client.clone(), Ok(lists)));
+            let lists = Ok(Arc::clone(&lists));
+            tokio::spawn(follow_revocations(client.clone(), lists, parts.events.clone()));
         }
-        Ok(())
-    }
-
-    /// Where lists come from, but for the cluster.
-    fn places(&self) -> Result<Vec<Place>, Failure> {
-        let mut places: Vec<Place> = self.revocation.revocations.iter().cloned().map(Place::File).collect();
-        for text in &self.revocation_url {
-            places.push(address(text)?);
-        }
-        Ok(places)
+        Ok(Some(lists.changes()))
     }
 
     fn own_namespace(&self) -> String {
@@ -405,12 +386,6 @@ impl Serve {
 fn reporter(name: &str) -> Reporter {
     let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
     Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
-}
-
-/// An address of a list. The list is signed: who carries it is of no account.
-fn address(text: &str) -> Result<Place, Failure> {
-    let options = HttpOptions { allow_plain_http: true, timeout: PATIENCE, ..HttpOptions::default() };
-    Ok(Place::Address(Box::new((parse_url(text)?, Http::new(options)))))
 }
 
 /// The files that are meant, and what is in them.

@@ -20,7 +20,7 @@ use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
 pub(super) use verify::{
-    Roots, fetch_trust_roots, tell_trust_troubles, trust_root, without_repository,
+    Roots, fetch_trust_roots, tell_trust_troubles, trust_root, without_repository, without_revocations,
 };
 
 /// The largest file, in bytes.

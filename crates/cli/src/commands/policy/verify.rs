@@ -139,18 +139,20 @@ impl Roots {
         Ok(Self(roots))
     }
 
-    /// The same for who follows by himself what is revoked: the lists of a moment ago would go on holding for ever.
-    pub(in crate::commands) fn without_revocations(mut self) -> Self {
-        for root in self.0.values_mut() {
-            *root = Arc::new(TrustRoot::clone(root).revoking(Vec::new()));
-        }
-        self
-    }
-
     /// By their names.
     pub(in crate::commands) fn named(&self) -> BTreeMap<Option<String>, Arc<TrustRoot>> {
         self.0.clone()
     }
+}
+
+/// Trust roots for who follows by himself what is revoked: the lists of a moment ago would go on holding for ever.
+pub(in crate::commands) fn without_revocations(
+    mut roots: BTreeMap<Option<String>, Arc<TrustRoot>>,
+) -> BTreeMap<Option<String>, Arc<TrustRoot>> {
+    for root in roots.values_mut() {
+        *root = Arc::new(TrustRoot::clone(root).revoking(Vec::new()));
+    }
+    roots
 }
 
 /// Takes the trust roots of files, and fetches those that are elsewhere. What cannot be had is told; policies that name it

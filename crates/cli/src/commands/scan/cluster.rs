@@ -178,16 +178,27 @@ impl How {
     ) -> Outcome {
         self.registry.check_no_login()?;
         let ready = self.ready(terminal)?;
+        let mut followed = None;
         let (policies, trust, objects) = if cluster.cluster_policies {
             self.may_have_policies("--cluster-policies", controls)?;
-            (PolicySet::default(), self.roots(&ready.settings, controls)?, Vec::new())
+            followed = self.revocation.followed(&self.trust, Vec::new())?;
+            let roots = self.roots(&ready.settings, controls)?;
+            let roots = if followed.is_some() { policy::without_revocations(roots) } else { roots };
+            (PolicySet::default(), roots, Vec::new())
         } else {
             self.policies(&ready.settings, controls)?
         };
         let report = block_on(terminal, async {
             let live = Live { client: cluster.client().await?, secrets: !cluster.no_pull_secrets };
             let options = self.options(controls, &ready.settings, policies)?;
-            let source = Arc::new(self.source(&[], live.cluster(), trust.clone())?);
+            let source = match followed {
+                Some(followed) => {
+                    let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
+                    followed.once(&live.client, &source).await?;
+                    source
+                }
+                None => Arc::new(self.source(&[], live.cluster(), trust.clone())?),
+            };
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
                 let policies = self.of_cluster(cluster, &live.client, Arc::clone(&source), trust).await?;

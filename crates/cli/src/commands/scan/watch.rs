@@ -30,7 +30,7 @@ use crate::out::{Color, Terminal, parse_duration};
 
 /// How often each workload is verified, unless the person says otherwise.
 const INTERVAL: Duration = Duration::from_secs(600);
-/// How often it is looked whether policies, exceptions and settings are others.
+/// How often it is looked whether policies, exceptions, settings and revocation lists are others.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long alerts may still be sent at the end.
 const LAST_ALERTS: Duration = Duration::from_secs(5);
@@ -248,16 +248,27 @@ impl How {
         Ok((Scanner::new(options, source, Arc::new(SystemClock)), ready))
     }
 
-    /// What policies, exceptions, settings and baseline say; nothing while they cannot be read.
+    /// What policies, exceptions, settings, baseline and revocation lists say; nothing while they cannot be read.
     fn texts(&self) -> Result<Vec<(PathBuf, String)>, Failure> {
         let mut paths = files(&self.policies)?;
+        paths.extend(self.revocation.revocations.iter().cloned());
+        paths.extend(self.trust.revocations_of()?.map(|own| own.kept).filter(|kept| kept.exists()));
         paths
             .extend([&self.exceptions, &self.controls_config, &self.baseline].into_iter().flatten().cloned());
         paths.into_iter().map(|path| text_of(&path).map(|text| (path, text))).collect()
     }
 
-    /// Judges by other policies, exceptions and settings when they change, and by other trust at each interval. While
-    /// something is wrong in them, what held before goes on.
+    /// Keeps what the instance revokes, and tells when that is in the way which was not.
+    async fn follow_revocations(&self, told: &mut Option<String>) {
+        let trouble = self.trust.follow_revocations().await.unwrap_or_else(|failure| Some(failure.message));
+        if let Some(error) = trouble.as_ref().filter(|error| told.as_ref() != Some(error)) {
+            tracing::error!(error, "what the instance revokes cannot be had; what was kept holds on");
+        }
+        *told = trouble;
+    }
+
+    /// Judges by other policies, exceptions, settings and revocation lists when they change, and by other trust at each
+    /// interval. While something is wrong in them, what held before goes on.
     async fn follow(
         &self,
         controls: &[Control],
@@ -266,11 +277,12 @@ impl How {
         rechecker: &Rechecker,
     ) {
         let mut known = self.texts().ok();
-        let mut told = None;
+        let (mut told, mut told_of_instance) = (None, None);
         let mut since = tokio::time::Instant::now();
         let mut tick = tokio::time::interval(LOOK_AGAIN);
         loop {
             tick.tick().await;
+            self.follow_revocations(&mut told_of_instance).await;
             let texts = tokio::task::block_in_place(|| self.texts());
             let changed = texts.as_ref().is_ok_and(|texts| Some(texts) != known.as_ref());
             // Exceptions end by themselves, and trust roots are renewed.
