@@ -229,6 +229,71 @@ async fn the_policies_of_the_cluster_decide_over_what_runs_and_over_what_tags_na
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_revocation_lists_of_the_cluster_are_obeyed_and_the_highest_holds() {
+    let bench = Bench::new().await;
+    for (kind, plural) in [("ImagePolicy", "imagepolicies"), ("RevocationList", "revocationlists")] {
+        bench.server.serve("countersign.dev/v1alpha1", kind, plural);
+    }
+    bench.server.put("imagepolicies", bench.policy("acme", "deny"));
+    bench.deploy("shop", "prod", "signed", &bench.signed);
+    bench.home.good(&["generate-key-pair", "--output-key-prefix", "soc"]);
+    let place = ["--list", "bad.json", "--sign-with", "soc.key"];
+    let revoke = |what: &[&str]| {
+        bench.home.good(&[&["revoke"], what, &place, &["--reason", "leaked", "--by", "soc"]].concat());
+    };
+    // As `kubectl apply` would put it there.
+    let apply = |name: &str| {
+        let object = ["revoke", "list", "--kubernetes", "--name", name];
+        let object = bench.home.good(&[&object[..], &place].concat());
+        bench.server.put("revocationlists", serde_json::from_str(&object).unwrap());
+    };
+    let scanned: &[&str] = &["scan", "control", "CS-0003"];
+    let one: &[&str] =
+        &["scan", "workload", "Deployment/shop", "-n", "prod", "--severity-threshold", "critical"];
+    let planned: &[&str] = &["admission", "plan"];
+    let by = ["--cluster-policies", "--trusted-root", "trust.json", "--revocation-key", "soc.pub"];
+    let obeyed = |command: &[&str], more: &[&str]| bench.run(command, &[&by[..], more].concat());
+
+    let (code, out, err) = obeyed(scanned, &[]);
+    assert!(code == 6 && out.contains("there is none yet"), "{code} {out} {err}");
+    revoke(&["--key", "soc.pub"]);
+    apply("a1");
+    assert_eq!(obeyed(scanned, &[]).0, 0, "another key");
+    assert_eq!(obeyed(planned, &[]).0, 0);
+    std::fs::copy(bench.home.path("bad.json"), bench.home.path("first.json")).unwrap();
+    revoke(&["--key", "cosign.pub"]);
+    apply("a2");
+    for command in [scanned, one, planned] {
+        let (code, out, err) = obeyed(command, &[]);
+        assert!(out.contains("entry 2 of list 2 of RevocationList a2"), "{command:?}: {code} {out} {err}");
+        assert!(code == 2 || command == one, "{command:?}: {code}");
+        let (_, out, _) = bench.run(command, &by[..3]);
+        assert!(!out.contains("revoked"), "nobody may revoke: {out}");
+    }
+    // A list that is named counts with them: by its number.
+    assert_eq!(obeyed(scanned, &["--revocations", "bad.json"]).0, 2);
+    let (code, _, err) = obeyed(scanned, &["--revocations", "none.json"]);
+    assert!(code == 5 && err.contains("none.json"), "{err}");
+    revoke(&["undo", "2"]);
+    apply("a3");
+    assert_eq!(obeyed(scanned, &[]).0, 0, "undone");
+    assert_eq!(obeyed(planned, &["--revocations", "first.json"]).0, 0, "an older one says nothing");
+    // What does not count is told.
+    let forged = json!({ "metadata": { "name": "b" }, "spec": { "list": "{}" } });
+    bench.server.put("revocationlists", forged);
+    let (code, _, err) = obeyed(scanned, &[]);
+    assert!(code == 0 && err.contains("the revocation list of RevocationList b: "), "{code} {err}");
+    // What was seen in the cluster is remembered outside of it.
+    let file = ["scan", "control", "C-0237", "--revocation-key", "soc.pub", "--revocations", "first.json"];
+    bench.write("pod.yaml", "{kind: Pod, spec: {containers: [{name: a, image: r.example/a}]}}");
+    let (code, _, err) = bench.home.text(&[&file[..], &["pod.yaml"]].concat());
+    assert!(code == 5 && err.contains("expected number 3 or more, found 1"), "{code} {err}");
+    bench.server.forbid("revocationlists");
+    let (code, _, err) = obeyed(scanned, &[]);
+    assert!(code == 6 && err.contains("revocation lists") && err.contains("forbidden"), "{code} {err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_tells_what_would_be_denied_and_why() {
     let bench = Bench::new().await;
     bench

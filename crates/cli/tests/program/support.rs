@@ -42,6 +42,14 @@ impl Home {
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     }
 
+    /// A minute passes for the revocation list of the instance `dev`.
+    pub(crate) fn forget_when_revocations_were_checked(&self) {
+        let path = self.path(".config/countersign/instances/dev/instance.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("revocations_checked"));
+        std::fs::write(path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    }
+
     pub(crate) fn good(&self, arguments: &[&str]) -> String {
         let (code, out, err) = self.text(arguments);
         assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::images;
 use crate::registry::{Fake, answer};
-use crate::support::Home;
+use crate::support::{Home, Instance};
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -32,7 +32,20 @@ fn lines(from: impl Read + Send + 'static) -> Receiver<String> {
 impl Watch {
     fn start(home: &Home, arguments: &[&str]) -> Self {
         let all = [&["scan", "control", "C-0237", "--watch", "--interval", "1s"][..], arguments].concat();
-        let mut command = home.command(&all);
+        Self::of(home, &all)
+    }
+
+    /// That verifies the signatures in the directory `deploy`, once in an hour unless something else is to be obeyed.
+    fn verifying(home: &Home, trusted: &Value, arguments: &[&str]) -> Self {
+        let config =
+            json!({"settings": {"postureControlInputs": trusted, "countersign": {"transparencyLog": false}}});
+        std::fs::write(home.path("controls.json"), config.to_string()).unwrap();
+        let all = ["scan", "control", "C-0236", "--watch", "--interval", "1h", "--format", "json", "deploy"];
+        Self::of(home, &[&all[..], &["--controls-config", "controls.json"], arguments].concat())
+    }
+
+    fn of(home: &Home, arguments: &[&str]) -> Self {
+        let mut command = home.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Self { child, out, err }
@@ -142,6 +155,56 @@ async fn files_and_exceptions_are_read_again() {
     assert_eq!(watch.change(), ("bad".into(), "passed".into(), "failed".into()));
     std::fs::remove_file(home.path("deploy/bad.json")).unwrap();
     assert_eq!(watch.change(), ("bad".into(), "failed".into(), "gone".into()));
+    assert_eq!(watch.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_in_a_file_is_obeyed_as_soon_as_it_is_another_one() {
+    let (_fake, home) = bench().await;
+    home.good(&["generate-key-pair", "--output-key-prefix", "soc"]);
+    let place = ["--list", "bad.json", "--sign-with", "soc.key", "--reason", "leaked", "--by", "soc"];
+    let revoke = |what: &[&str]| home.good(&[&["revoke"], what, &place].concat());
+    revoke(&["--key", "soc.pub"]);
+    std::fs::copy(home.path("bad.json"), home.path("first.json")).unwrap();
+    let key = std::fs::read_to_string(home.path("cosign.pub")).unwrap();
+    let trusted = json!({"trustedCosignPublicKeys": [key]});
+    let watch =
+        Watch::verifying(&home, &trusted, &["--revocations", "bad.json", "--revocation-key", "soc.pub"]);
+    revoke(&["--key", "cosign.pub"]);
+    let (name, _, is) = watch.change();
+    assert_eq!((name, is), ("web".into(), "failed".into()));
+    revoke(&["undo", "2"]);
+    assert_eq!(watch.change(), ("web".into(), "failed".into(), "passed".into()));
+    // An old one that is put back is told, and what held before goes on.
+    std::fs::copy(home.path("first.json"), home.path("bad.json")).unwrap();
+    let said = watch.err.recv_timeout(PATIENCE).unwrap();
+    assert!(said.contains("expected number 3 or more, found 1"), "{said}");
+    assert_eq!(watch.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_instance_revokes_is_obeyed_long_before_the_next_turn() {
+    let (fake, home) = bench().await;
+    let instance = Instance::start(&home);
+    home.good(&["trust", "add", &instance.url, "--name", "dev", "--yes"]);
+    images::image(&fake.app(), "keyless", "keyless").await;
+    let image = format!("{}/app:keyless", fake.host);
+    home.good(&["sign", &image, "--identity-token", &instance.token()]);
+    std::fs::write(home.path("deploy/web.json"), deployment("web", &image)).unwrap();
+    let issuer = format!("{}/development-identity-provider", instance.url.trim_end_matches('/'));
+    let watch = Watch::verifying(
+        &home,
+        &json!({"trustedIdentities": [{"subject": "alice@example.com", "issuer": issuer}]}),
+        &[],
+    );
+    let place = ["--dir", "instance", "--reason", "stolen", "--by", "bob"];
+    home.good(&[&["revoke", "--identity", "alice@example.com"][..], &place].concat());
+    home.forget_when_revocations_were_checked();
+    let (name, _, is) = watch.change();
+    assert_eq!((name, is), ("web".into(), "failed".into()));
+    home.good(&[&["revoke", "undo", "1"][..], &place].concat());
+    home.forget_when_revocations_were_checked();
+    assert_eq!(watch.change(), ("web".into(), "failed".into(), "passed".into()));
     assert_eq!(watch.stop(), Some(0));
 }
 

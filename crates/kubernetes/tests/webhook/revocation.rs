@@ -6,9 +6,16 @@ use countersign_clock::{Clock as _, Timestamp};
 use countersign_crypto::encoding::hex_encode;
 use countersign_crypto::{KeyPair, Signer as _};
 use countersign_kubernetes::certificate::{Keeper, Memory};
+use countersign_kubernetes::continuous::sink::Sending;
+use countersign_kubernetes::continuous::{
+    AdmissionJudge, Alert, Metrics, News, Options, Origin, Rechecker, Sink, Sinks, Standing, Verifier,
+};
 use countersign_kubernetes::revocation::{RevocationLists, RevocationOptions};
+use countersign_kubernetes::scan::{Control, Resource, ScanOptions, Scanner, Settings};
+use countersign_policy::PolicySet;
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{Entry, Revocation, RevocationAuthority, RevocationList, Target, seal};
+use tokio::sync::mpsc;
 
 use crate::support::{Hook, Registry, key, pod, review, signed_by};
 
@@ -136,4 +143,61 @@ async fn a_list_that_has_expired_is_could_not_check_and_never_revoked_or_good() 
     bench.lists.offer("the cluster", &seal(&list, &*bench.soc).unwrap()).await.unwrap();
     let refused = bench.refused().await.unwrap();
     assert!(refused.contains("has expired") && refused.contains("nobody knows what is revoked"), "{refused}");
+}
+
+/// Hands alerts on.
+#[derive(Debug)]
+struct Seen(mpsc::UnboundedSender<Arc<Alert>>);
+
+impl Sink for Seen {
+    fn name(&self) -> &'static str {
+        "seen"
+    }
+
+    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a> {
+        Box::pin(async move {
+            alerts.iter().for_each(|alert| self.0.send(Arc::clone(alert)).unwrap());
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_runs_is_verified_again_as_soon_as_another_list_holds() {
+    let bench = Bench::new().await;
+    bench.lists.offer("the cluster", &bench.sealed(1, &[])).await.unwrap();
+    let options = ScanOptions {
+        controls: vec![Control::Policy],
+        settings: Settings::default(),
+        policies: PolicySet::default(),
+        repository: None,
+        at_once: 1,
+    };
+    let clock = Arc::new(countersign_clock::SystemClock);
+    let scanner = Scanner::new(options, Arc::clone(&bench.hook.source), clock.clone());
+    let judge = Arc::new(AdmissionJudge::new(Arc::clone(&bench.hook.admission), scanner));
+    let (to, mut alerts) = mpsc::unbounded_channel();
+    let metrics = Metrics::default();
+    let sinks = Arc::new(Sinks::start(vec![Arc::new(Seen(to))], &metrics));
+    let rechecker = Rechecker::default();
+    tokio::spawn(rechecker.clone().follow(bench.lists.changes()));
+    // Its turn comes in ten minutes, which nobody waits for here.
+    let verifier = Verifier::new(Options::default(), judge, sinks, metrics.clone(), clock);
+    let (news, telling) = mpsc::channel(4);
+    tokio::spawn(verifier.rechecked_by(rechecker).run(telling));
+    let running = Resource::of(pod(&[&bench.image]), "cluster").unwrap();
+    news.send(News::There(Origin::from("pods"), Box::new(running))).await.unwrap();
+    while !metrics.page().contains("countersign_continuous_workloads{status=\"passed\"} 1") {
+        tokio::task::yield_now().await;
+    }
+    let mut told = async || {
+        let alert = alerts.recv().await.unwrap();
+        assert_eq!((alert.workload.name.as_str(), alert.changes.len()), ("app", 1));
+        (alert.changes[0].is, alert.changes[0].message.clone())
+    };
+    bench.lists.offer("the cluster", &bench.sealed(2, &[&bench.signer])).await.unwrap();
+    let (is, why) = told().await;
+    assert!(is == Standing::Failed && why.contains("entry 1 of list 2"), "{is:?} {why}");
+    bench.lists.offer("the cluster", &bench.sealed(3, &[])).await.unwrap();
+    assert_eq!(told().await.0, Standing::Passed, "undone");
 }

@@ -10,4 +10,5 @@
 mod api_server;
 mod events;
 mod reports;
+mod revocations;
 mod telling;
