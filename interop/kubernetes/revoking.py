@@ -24,6 +24,7 @@ def rows(table: Table, scene: Scene):
     try:
         table.row("revocation", "admission", "a signer who is revoked is refused within a minute, and what runs is told",
                   lambda: revoked(scene, alerts))
+        table.row("revocation", "kubectl", "a scan and a plan of the cluster obey the same list", lambda: looked(scene))
         table.row("revocation", "admission", "an older list that is put back is not obeyed, and told at the object",
                   lambda: put_back(scene, first))
         table.row("revocation", "admission", "what is undone is admitted again within a minute", lambda: undone(scene))
@@ -74,6 +75,17 @@ def revoked(scene: Scene, alerts) -> str:
     return f"after {after:.1f} s"
 
 
+def looked(scene: Scene):
+    by = ["--cluster-policies", "-n", "default", "--trusted-root", scene.instance.trusted_root]
+    obeying = [*by, "--revocation-key", scene.instance.data / "keys" / "revocation.pub"]
+    for command in [["scan", "control", "CS-0003"], ["admission", "plan"]]:
+        told = scene.run(*command, *obeying, code=2).stdout
+        if REASON not in told:
+            raise Fail(f"expected {REASON} from {command}, found {told}")
+        # Nobody is named who may revoke.
+        scene.run(*command, *by)
+
+
 def put_back(scene: Scene, older: str) -> str:
     refused = count(scene)
     scene.cluster.done("apply", "-f", "-", given=older)
@@ -88,6 +100,10 @@ def put_back(scene: Scene, older: str) -> str:
         raise Fail(f"{REFUSED} stayed {refused}")
     if REASON not in tried(scene):
         raise Fail("the older list is obeyed")
+    told = scene.run("scan", "control", "CS-0003", "--cluster-policies", "--trusted-root", scene.instance.trusted_root,
+                     "--revocation-key", scene.instance.data / "keys" / "revocation.pub", code=5).stderr
+    if "an older revocation list" not in told:
+        raise Fail(f"expected a scan to remember what it saw, found {told}")
     return note[:160]
 
 
