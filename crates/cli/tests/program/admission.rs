@@ -305,8 +305,8 @@ async fn revocation_lists_of_files_and_addresses_are_obeyed_as_they_are_now() {
 
     let serve = ["admission", "serve", "--policy", "policies", "--listen", "127.0.0.1:0"];
     for (wrong, part) in [
-        (&["--revocations", "bad.json"][..], "nobody who may sign one"),
-        (&["--revocation-url", "http://localhost/x"], "nobody who may sign one"),
+        (&["--revocations", "bad.json"][..], "nobody is named who may sign one"),
+        (&["--revocation-url", "http://localhost/x"], "nobody is named who may sign one"),
         (&key, "no list is named"),
     ] {
         let (code, _, err) = home.text(&[&serve[..], wrong].concat());

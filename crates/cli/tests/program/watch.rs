@@ -37,9 +37,7 @@ impl Watch {
 
     /// That verifies the signatures in the directory `deploy`, once in an hour unless something else is to be obeyed.
     fn verifying(home: &Home, trusted: &Value, arguments: &[&str]) -> Self {
-        let config =
-            json!({"settings": {"postureControlInputs": trusted, "countersign": {"transparencyLog": false}}});
-        std::fs::write(home.path("controls.json"), config.to_string()).unwrap();
+        std::fs::write(home.path("controls.json"), json!({"settings": trusted}).to_string()).unwrap();
         let all = ["scan", "control", "C-0236", "--watch", "--interval", "1h", "--format", "json", "deploy"];
         Self::of(home, &[&all[..], &["--controls-config", "controls.json"], arguments].concat())
     }
@@ -53,7 +51,10 @@ impl Watch {
 
     /// The next change: the workload, what was, what is.
     fn change(&self) -> (String, Value, Value) {
-        let line = self.out.recv_timeout(PATIENCE).unwrap();
+        let line = self
+            .out
+            .recv_timeout(PATIENCE)
+            .unwrap_or_else(|_| panic!("{:?}", self.err.try_iter().collect::<Vec<_>>()));
         let alert: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(alert["changes"].as_array().unwrap().len(), 1, "{line}");
         let change = &alert["changes"][0];
@@ -167,7 +168,8 @@ async fn a_list_in_a_file_is_obeyed_as_soon_as_it_is_another_one() {
     revoke(&["--key", "soc.pub"]);
     std::fs::copy(home.path("bad.json"), home.path("first.json")).unwrap();
     let key = std::fs::read_to_string(home.path("cosign.pub")).unwrap();
-    let trusted = json!({"trustedCosignPublicKeys": [key]});
+    let trusted = json!({"postureControlInputs": {"trustedCosignPublicKeys": [key]},
+        "countersign": {"transparencyLog": false}});
     let watch =
         Watch::verifying(&home, &trusted, &["--revocations", "bad.json", "--revocation-key", "soc.pub"]);
     revoke(&["--key", "cosign.pub"]);
@@ -194,7 +196,7 @@ async fn what_the_instance_revokes_is_obeyed_long_before_the_next_turn() {
     let issuer = format!("{}/development-identity-provider", instance.url.trim_end_matches('/'));
     let watch = Watch::verifying(
         &home,
-        &json!({"trustedIdentities": [{"subject": "alice@example.com", "issuer": issuer}]}),
+        &json!({"countersign": {"trustedIdentities": [{"subject": "alice@example.com", "issuer": issuer}]}}),
         &[],
     );
     let place = ["--dir", "instance", "--reason", "stolen", "--by", "bob"];
