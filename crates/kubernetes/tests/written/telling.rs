@@ -111,7 +111,7 @@ async fn a_refusal_is_told_at_the_policy_alone_before_the_object_is_there() {
 async fn pods_of_a_controller_are_told_at_the_controller_and_once() {
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "app", "uid": "u-set", "controller": true}]);
     let metadata = json!({"name": "", "generateName": "app-", "ownerReferences": owner});
-    let refused = || (Face::Mutate, review("CREATE", metadata.clone(), false));
+    let refused = || (Face::Mutate, review("CREATE", &metadata, false));
     let found = told(vec![Says("known", Status::Error, Action::Deny)], &[refused(), refused()]).await;
     let mut found: Vec<_> =
         found.iter().map(|event| (summary(event), event["series"]["count"].as_i64())).collect();
