@@ -93,7 +93,7 @@ fn every_command_that_a_text_mentions_is_there() {
             let Some(words) = span.strip_prefix("countersign ") else { continue };
             let mut command = &cli;
             for word in words.split_whitespace() {
-                if !command.has_subcommands() {
+                if !command.has_subcommands() || word.starts_with('-') {
                     break;
                 }
                 command =

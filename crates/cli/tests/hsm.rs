@@ -311,6 +311,7 @@ async fn r21_an_instance_with_all_keys_on_a_token_acknowledges_nothing_without_i
         ("ca-root-key", "ca-root"),
         ("tsa-root-key", "tsa-root"),
         ("tuf-root-key", "tuf-root"),
+        ("revocation-key", "revocation"),
     ];
     let directory = instance(&hsm, &all);
     for part in ["keys", "keys/offline"] {

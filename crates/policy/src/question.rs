@@ -85,6 +85,7 @@ impl EvidenceQuestion {
             || (!self.predicate_types.is_empty() && self.predicate_types.is_subset(&other.predicate_types));
         types
             && self.image == other.image
+            && self.tag_prefix == other.tag_prefix
             && self.forms.is_subset(&other.forms)
             && self.repository == other.repository
             && self.access == other.access
@@ -322,6 +323,7 @@ mod tests {
             image: HashAlgorithm::Sha256.digest(b"image"),
             repository: Repository::parse("r.example/app").unwrap(),
             forms: forms.iter().copied().collect(),
+            tag_prefix: String::new(),
             predicate_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
             access: Arc::default(),
         };
@@ -339,7 +341,9 @@ mod tests {
             EvidenceQuestion { repository: Repository::parse("r.example/api").unwrap(), ..narrow.clone() };
         let insecure = Access { insecure: true, ..Access::default() };
         let otherwise = EvidenceQuestion { access: Arc::new(insecure), ..narrow.clone() };
+        let prefixed = EvidenceQuestion { tag_prefix: "dev-".into(), ..narrow.clone() };
         for other in [
+            prefixed,
             question(&[Form::Notary], &["a"]),
             question(&[Form::Bundle], &["b"]),
             other_image,

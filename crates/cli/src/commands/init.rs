@@ -99,6 +99,9 @@ pub(crate) struct InstanceKeyArgs {
     /// The key of TUF's root, for rotations
     #[arg(long, value_name = "REFERENCE")]
     tuf_root_key: Option<String>,
+    /// The key that signs revocation lists
+    #[arg(long, value_name = "REFERENCE")]
+    revocation_key: Option<String>,
 }
 
 impl InstanceKeyArgs {
@@ -112,6 +115,7 @@ impl InstanceKeyArgs {
             (InstanceKey::CaRoot, &self.ca_root_key),
             (InstanceKey::TsaRoot, &self.tsa_root_key),
             (InstanceKey::TufRoot, &self.tuf_root_key),
+            (InstanceKey::Revocation, &self.revocation_key),
         ];
         let named = given.into_iter().filter_map(|(key, text)| Some((key, text.as_deref()?)));
         named.map(|(key, text)| Ok((key, KeyRef::parse(text)?))).collect()

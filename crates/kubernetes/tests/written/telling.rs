@@ -79,7 +79,7 @@ async fn told(policies: Vec<Says>, reviews: &[(Face, Value)]) -> Vec<Value> {
     server.objects("/apis/events.k8s.io/v1/")
 }
 
-fn review(operation: &str, metadata: Value, dry_run: bool) -> Value {
+fn review(operation: &str, metadata: &Value, dry_run: bool) -> Value {
     let pod = |image: &str| {
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata,
             "spec": {"containers": [{"name": "c", "image": image}]}})
@@ -99,7 +99,7 @@ const NOTE: &str = "r.example/app:1 is not signed (ImagePolicy known)";
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_is_told_at_the_policy_alone_before_the_object_is_there() {
-    let refused = (Face::Mutate, review("CREATE", json!({"name": "app"}), false));
+    let refused = (Face::Mutate, review("CREATE", &json!({"name": "app"}), false));
     let found = told(vec![Says("known", Status::Fail, Action::Deny)], &[refused]).await;
     assert_eq!(found.len(), 1);
     let note = format!("Pod shop/app: {NOTE}");
@@ -111,7 +111,7 @@ async fn a_refusal_is_told_at_the_policy_alone_before_the_object_is_there() {
 async fn pods_of_a_controller_are_told_at_the_controller_and_once() {
     let owner = json!([{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "app", "uid": "u-set", "controller": true}]);
     let metadata = json!({"name": "", "generateName": "app-", "ownerReferences": owner});
-    let refused = || (Face::Mutate, review("CREATE", metadata.clone(), false));
+    let refused = || (Face::Mutate, review("CREATE", &metadata, false));
     let found = told(vec![Says("known", Status::Error, Action::Deny)], &[refused(), refused()]).await;
     let mut found: Vec<_> =
         found.iter().map(|event| (summary(event), event["series"]["count"].as_i64())).collect();
@@ -128,7 +128,7 @@ async fn pods_of_a_controller_are_told_at_the_controller_and_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_change_is_told_at_the_object_and_a_warning_once_for_both_faces() {
-    let change = review("UPDATE", json!({"name": "app", "namespace": "shop", "uid": "u-pod"}), false);
+    let change = review("UPDATE", &json!({"name": "app", "namespace": "shop", "uid": "u-pod"}), false);
     let both = [(Face::Mutate, change.clone()), (Face::Validate, change)];
     let found = told(vec![Says("in-a-file", Status::Fail, Action::Warn)], &both).await;
     let note = format!("a change of Pod shop/app: {}", NOTE.replace("known", "in-a-file"));
@@ -141,10 +141,10 @@ async fn a_change_is_told_at_the_object_and_a_warning_once_for_both_faces() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_tried_or_admitted_or_audited_makes_no_event() {
-    let tried = (Face::Mutate, review("CREATE", json!({"name": "app"}), true));
+    let tried = (Face::Mutate, review("CREATE", &json!({"name": "app"}), true));
     assert!(told(vec![Says("known", Status::Fail, Action::Deny)], &[tried]).await.is_empty());
     for says in [Says("known", Status::Pass, Action::Deny), Says("known", Status::Fail, Action::Audit)] {
-        let real = (Face::Validate, review("CREATE", json!({"name": "app"}), false));
+        let real = (Face::Validate, review("CREATE", &json!({"name": "app"}), false));
         assert!(told(vec![says], &[real]).await.is_empty());
     }
 }

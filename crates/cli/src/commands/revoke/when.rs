@@ -41,7 +41,9 @@ fn read(text: &str, sign: i32) -> Result<When, String> {
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(When::Fixed(time));
     }
-    if let Ok(day) = text.parse::<Date>()
+    // A day alone: with a time behind it, it would need a zone.
+    if text.len() == "2026-11-26".len()
+        && let Ok(day) = text.parse::<Date>()
         && let Ok(midnight) = day.to_zoned(TimeZone::UTC)
     {
         return Ok(When::Fixed(midnight.timestamp()));
