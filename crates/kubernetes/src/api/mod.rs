@@ -11,9 +11,9 @@ mod listing;
 mod object;
 mod pace;
 mod reports;
+mod revocations;
 mod watch;
 mod workloads;
-mod revocations;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -34,9 +34,9 @@ pub use listing::Listing;
 pub use object::ObjectRef;
 use pace::Complaints;
 pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
+pub use revocations::follow_revocations;
 pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
-pub use revocations::follow_revocations;
 
 /// How long an API server may take to answer. A watch is silent for longer.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -19,8 +19,8 @@ mod in_cluster;
 mod recorded;
 mod replicas;
 mod reviews;
-mod rows;
 mod revocation;
+mod rows;
 mod running;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]

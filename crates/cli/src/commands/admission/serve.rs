@@ -18,8 +18,8 @@ use countersign_kubernetes::certificate::{CertificateError, Certificates, Direct
 use countersign_kubernetes::continuous::Metrics as ContinuousMetrics;
 use countersign_kubernetes::load::Limits;
 use countersign_kubernetes::policies::{FileError, Policies, PoliciesOptions};
-use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
+use countersign_kubernetes::telling::Teller;
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::Glob;
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};

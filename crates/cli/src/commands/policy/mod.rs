@@ -19,9 +19,7 @@ use countersign_policy::{Document, Loaded, ReadError, load, read_documents};
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
 
-pub(super) use verify::{
-    Roots, fetch_trust_roots, tell_trust_troubles, trust_root, without_repository,
-};
+pub(super) use verify::{Roots, fetch_trust_roots, tell_trust_troubles, trust_root, without_repository};
 
 /// The largest file, in bytes.
 const MAX_FILE: usize = 16 << 20;
