@@ -137,6 +137,16 @@ const fn status(status: Status) -> &'static str {
     }
 }
 
+/// The same at a glance.
+const fn mark(status: Status) -> &'static str {
+    match status {
+        Status::Passed => "✓",
+        Status::Failed => "✗",
+        Status::Unchecked => "?",
+        Status::Excepted | Status::Skipped => "–",
+    }
+}
+
 /// What is said of each image, under its place. What several controls say alike is said once.
 #[derive(Default)]
 struct Details {
@@ -144,6 +154,7 @@ struct Details {
 }
 
 struct Said {
+    status: Status,
     controls: Vec<&'static str>,
     lines: Vec<String>,
 }
@@ -165,10 +176,10 @@ impl Details {
             self.places.len() - 1
         });
         let Some((_, said)) = self.places.get_mut(index) else { return };
-        match said.iter_mut().find(|said| said.lines == lines) {
+        match said.iter_mut().find(|said| said.status == image.status && said.lines == lines) {
             Some(same) if same.controls.contains(&control.id()) => {}
             Some(same) => same.controls.push(control.id()),
-            None => said.push(Said { controls: vec![control.id()], lines }),
+            None => said.push(Said { status: image.status, controls: vec![control.id()], lines }),
         }
     }
 
@@ -176,8 +187,9 @@ impl Details {
         let mut out = String::new();
         for (place, said) in &self.places {
             out.push_str(&format!("{place}\n"));
-            for Said { controls, lines } in said {
-                out.push_str(&format!("  {}: {}\n", controls.join(", "), lines.join("\n      ")));
+            for Said { status, controls, lines } in said {
+                let (controls, lines) = (controls.join(", "), lines.join("\n      "));
+                out.push_str(&format!("  {} {controls}: {lines}\n", mark(*status)));
             }
         }
         out
