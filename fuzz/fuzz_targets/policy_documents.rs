@@ -10,8 +10,9 @@ fuzz_target!(|text: &str| {
         let _ = convert(document);
     }
     if let Ok(loaded) = load(documents) {
-        for policy in &loaded.policies {
+        for policy in loaded.policies() {
             let _ = (policy.name().to_string(), policy.lints());
         }
+        let _ = loaded.into_policy_set(&[]);
     }
 });

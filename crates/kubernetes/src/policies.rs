@@ -193,16 +193,13 @@ fn load_all(documents: impl Iterator<Item = Document>, namespaces: Namespaces) -
     let mut errors = Vec::new();
     for document in documents {
         match load(vec![document.clone()]) {
-            Ok(loaded) => {
-                all.policies.extend(loaded.policies);
-                all.cluster_image.extend(loaded.cluster_image);
-                all.exceptions.extend(loaded.exceptions);
-                all.own_exceptions.extend(loaded.own_exceptions);
-                all.trust_roots.extend(loaded.trust_roots);
-            }
+            Ok(loaded) => all.extend(loaded),
             Err(wrong) => {
-                all.policies
-                    .extend(wrong.first().and_then(|error| Unreadable::of(&document, error, namespaces)));
+                if let Some(policy) =
+                    wrong.first().and_then(|error| Unreadable::of(&document, error, namespaces))
+                {
+                    all.push(policy);
+                }
                 errors.extend(wrong);
             }
         }

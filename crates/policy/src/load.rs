@@ -196,13 +196,14 @@ fn policy<P: Policy + 'static>(read: Result<P, ReadError>) -> Result<Object, Rea
     Ok(Object::Policy(Box::new(read?)))
 }
 
-/// What is in a file of policies.
+/// What is in a file of policies. The policies themselves are taken out together, as a set: those of one language alone would
+/// leave others out without a word.
 #[derive(Debug, Default)]
 pub struct Loaded {
     /// The policies of languages in which each stands for itself.
-    pub policies: Vec<Box<dyn Policy>>,
+    policies: Vec<Box<dyn Policy>>,
     /// policy-controller's policies, which hold together.
-    pub cluster_image: Vec<ClusterImagePolicy>,
+    cluster_image: Vec<ClusterImagePolicy>,
     /// Kyverno's exceptions.
     pub exceptions: Vec<kyverno::PolicyException>,
     /// Countersign's own exceptions.
@@ -218,6 +219,22 @@ impl Loaded {
     pub fn policies(&self) -> impl Iterator<Item = &dyn Policy> {
         let together = self.cluster_image.iter().map(|policy| policy as &dyn Policy);
         self.policies.iter().map(|policy| &**policy).chain(together)
+    }
+
+    /// Adds what is in another file.
+    pub fn extend(&mut self, other: Self) {
+        let Self { policies, cluster_image, exceptions, own_exceptions, trust_roots, resources } = other;
+        self.policies.extend(policies);
+        self.cluster_image.extend(cluster_image);
+        self.exceptions.extend(exceptions);
+        self.own_exceptions.extend(own_exceptions);
+        self.trust_roots.extend(trust_roots);
+        self.resources.extend(resources);
+    }
+
+    /// Adds a policy that stands for itself.
+    pub fn push(&mut self, policy: Box<dyn Policy>) {
+        self.policies.push(policy);
     }
 
     /// The policies with the exceptions that may be made: our own, and Kyverno's of namespaces that match one of these.

@@ -115,7 +115,7 @@ fn unknown(wanted: u8, others: &BTreeSet<String>, there: &There) -> Outcome {
     let builder = claimed.iter().next().map_or_else(|| "URI".to_owned(), |name| printable(name));
     let text = format!(
         "expected build level {wanted} or above, found 0: {why}. If that builder is trusted with this signer, add to \
-         provenance.roots: {{builder: \"{builder}\", signer: {{subject: …, issuer: …}}, level: …}}"
+         provenance.roots: {{builder: \"{builder}\", signer: {{subject: …, issuer: …}} or {{key: …}}, level: …}}"
     );
     Outcome::fail("unknown_builder", text)
 }

@@ -25,6 +25,7 @@ use super::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 use super::resource::{Placed, Resource};
 use super::running::{forms_of, is_image};
 use super::settings::Settings;
+use super::severity::VULNERABLE;
 
 /// The longest time that is spent on one image, or on the policies over one resource.
 const BUDGET: Duration = Duration::from_secs(120);
@@ -500,19 +501,25 @@ impl Image {
         }
         result.digest = self.digest.map(|digest| digest.to_string());
         if matches!(result.status, Status::Failed | Status::Unchecked) {
-            result.next = self.next(control, result.status, placed);
+            result.next = self.next(control, &result, placed);
         }
         result
     }
 
     /// The next command or step.
-    fn next(&self, control: Control, status: Status, placed: &Placed) -> String {
+    fn next(&self, control: Control, result: &ImageResult, placed: &Placed) -> String {
         let Ok(reference) = &self.reference else {
             return format!("write the name of an image at {}", placed.path);
         };
         let image =
             self.digest.map_or_else(|| reference.to_string(), |digest| reference.at(digest).to_string());
-        match (control, status) {
+        let scan = || {
+            format!(
+                "scan it (trivy image --format cosign-vuln -o scan.json {image}), then countersign attest --type vuln \
+                 --predicate scan.json {image}"
+            )
+        };
+        match (control, result.status) {
             (Control::ForbiddenRegistries | Control::AllowedRegistries, _) => {
                 format!("countersign copy {image} REGISTRY/REPOSITORY, then name that at {}", placed.path)
             }
@@ -523,10 +530,9 @@ impl Image {
             (Control::Provenance, _) => {
                 format!("countersign attest --type slsaprovenance1 --predicate FILE {image}")
             }
-            (Control::ScanFresh, _) => format!(
-                "scan it (trivy image --format cosign-vuln -o scan.json {image}), then countersign attest --type vuln \
-                 --predicate scan.json {image}"
-            ),
+            (Control::ScanFresh, _) => scan(),
+            // Before anything is mended, somebody has to know what is broken.
+            (Control::Vulnerabilities, _) if result.reason != VULNERABLE => scan(),
             (Control::Vulnerabilities, _) => format!(
                 "build it anew with what is fixed; or have somebody trusted say that it does no harm: countersign attest \
                  --type openvex --predicate FILE {image}"

@@ -19,6 +19,9 @@ const MAX_VULNERABILITIES: usize = 500;
 /// How many things of one kind one message names.
 const MAX_NAMED: usize = 5;
 
+/// The reason of an image with vulnerabilities that count.
+pub(super) const VULNERABLE: &str = "vulnerable";
+
 /// A document that somebody trusted signed.
 struct Voice {
     document: OpenVex,
@@ -106,7 +109,7 @@ impl Look {
         }
         text.push_str(&scans.beside());
         let mut outcome =
-            if counted.is_empty() { Outcome::pass(text) } else { Outcome::fail("vulnerable", text) };
+            if counted.is_empty() { Outcome::pass(text) } else { Outcome::fail(VULNERABLE, text) };
         outcome.vulnerabilities = listed.into_iter().take(MAX_VULNERABILITIES).collect::<Arc<[_]>>();
         Ok(outcome)
     }

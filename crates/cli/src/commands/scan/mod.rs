@@ -1,6 +1,7 @@
 //! `countersign scan`: the images of manifests, or of what a cluster runs, judged by controls. Data on standard output or in a file; the exit code tells.
 
 mod cluster;
+mod controls;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{Glob, PolicySet, TrustRoot};
 use countersign_registry::{Reference, Repository};
 
+use self::controls::{Controls, controls, listed};
 use crate::args::cluster::ClusterArgs;
 use crate::args::number;
 use crate::args::registry::{RegistryArgs, image};
@@ -74,7 +76,7 @@ enum Action {
     Registries(RegistriesScan),
 }
 
-/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, CS-0004 scanned not long ago, …; docs/scanning.md lists them
+/// Check one control, or several: C-0237 signature exists, C-0236 it verifies, CS-0004 scanned not long ago, …; `countersign scan control --help` lists them
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
@@ -86,7 +88,7 @@ enum Action {
 )]
 struct ControlScan {
     /// The controls, with commas between them
-    #[arg(value_name = "ID", value_parser = controls)]
+    #[arg(value_name = "ID", value_parser = controls, long_help = listed())]
     controls: Controls,
     /// Files of Kubernetes objects, directories of them, or - for standard input; without any, what a cluster runs
     #[arg(value_name = "FILE")]
@@ -196,18 +198,6 @@ struct How {
     revocation: RevocationArgs,
     #[command(flatten)]
     registry: RegistryArgs,
-}
-
-/// Several controls in one argument.
-#[derive(Debug, Clone)]
-struct Controls(Vec<Control>);
-
-fn controls(text: &str) -> Result<Controls, String> {
-    let known = Control::ALL.map(Control::id).join(", ");
-    let control = |id: &str| {
-        Control::parse(id).ok_or_else(|| format!("there is no control \"{id}\"; there are {known}"))
-    };
-    text.split(',').map(control).collect::<Result<_, _>>().map(Controls)
 }
 
 fn format(text: &str) -> Result<Format, String> {
@@ -534,6 +524,10 @@ impl Which {
     fn read(&self, terminal: &Terminal, files: &[PathBuf], keep: Keep) -> Result<Vec<Resource>, Failure> {
         let mut resources = Vec::new();
         for path in files {
+            if path != Path::new("-") && !path.exists() {
+                let message = "expected a file or a directory of Kubernetes objects, found nothing";
+                return Err(unusable(path, message).next("countersign scan --help"));
+            }
             if !path.is_dir() {
                 resources.extend(read_file(path, keep)?);
                 continue;

@@ -5,7 +5,7 @@ use crate::scan::report::Report;
 
 const STYLE: &str = "body{font:15px/1.4 sans-serif;margin:2em}table{border-collapse:collapse;margin:1em 0}\
 th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left;vertical-align:top}th{background:#eee}\
-.failed{color:#a00}.unchecked{color:#850}code{white-space:nowrap}ul{margin:.3em 0;padding-left:1.2em}";
+.failed{color:#a00}.unchecked{color:#850}ul{margin:.3em 0;padding-left:1.2em}";
 
 pub(super) fn write(report: &Report) -> String {
     let mut out = format!(

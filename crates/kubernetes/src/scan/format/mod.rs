@@ -173,7 +173,7 @@ mod tests {
         let evil = "\"><script>x</script>&'|`\n\u{1b}[31m,=cmd()";
         let report = changed_sample(|resource, image| {
             resource.name = evil.into();
-            image.message = evil.into();
+            image.message = format!("{evil}{}", image.message);
             image.container = evil.into();
         });
         for format in Format::ALL {

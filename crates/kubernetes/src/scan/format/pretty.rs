@@ -6,7 +6,8 @@ use countersign_http::text::printable;
 
 use super::{score, vulnerabilities};
 use crate::scan::audit::{Audit, Usage};
-use crate::scan::report::{ControlResult, Report, ResourceResult, Status};
+use crate::scan::control::Control;
+use crate::scan::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 
 /// The line above a resource.
 const RULE: &str = "################################################################################";
@@ -107,7 +108,7 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
     ));
     let shown =
         |control: &&ControlResult| verbose || matches!(control.status, Status::Failed | Status::Unchecked);
-    let (mut rows, mut details) = (Vec::new(), String::new());
+    let (mut rows, mut details) = (Vec::new(), Details::default());
     for control in result.controls.iter().filter(shown) {
         for image in &control.images {
             if !verbose && !matches!(image.status, Status::Failed | Status::Unchecked) {
@@ -116,34 +117,83 @@ fn resource(result: &ResourceResult, verbose: bool) -> String {
             rows.push(vec![
                 control.control.severity().name().to_owned(),
                 format!("{} {}", control.control.id(), control.control.name()),
-                if image.known {
-                    format!("{}, known", image.status.code())
-                } else {
-                    image.status.code().to_owned()
-                },
+                format!("{}{}", status(image.status), if image.known { ", known" } else { "" }),
                 printable(&image.path),
             ]);
-            let container =
-                if image.container.is_empty() { String::new() } else { format!(" ({})", image.container) };
-            // Some messages name the image themselves.
-            let message = image.message.strip_prefix(&format!("{}: ", image.image)).unwrap_or(&image.message);
-            let place = format!("{}{container}", image.path);
-            let place = [place.as_str(), &image.image, message];
-            let place = place.iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>().join(": ");
-            details.push_str(&printable(&format!("{} {place}", control.control.id())));
-            details.push('\n');
-            for line in vulnerabilities(image) {
-                details.push_str(&format!("       - {line}\n"));
-            }
-            if !image.next.is_empty() {
-                details.push_str(&format!("       next: {}\n", printable(&image.next)));
-            }
+            details.add(control.control, image);
         }
     }
     out.push_str(&table(&["Severity", "Control name", "Status", "Path to fix"], &rows));
-    out.push_str(&details);
+    out.push_str(&details.written());
     out.push('\n');
     out
+}
+
+/// What became of an image, as the summary calls it.
+const fn status(status: Status) -> &'static str {
+    match status {
+        Status::Unchecked => "not checked",
+        status => status.code(),
+    }
+}
+
+/// The same at a glance.
+const fn mark(status: Status) -> &'static str {
+    match status {
+        Status::Passed => "✓",
+        Status::Failed => "✗",
+        Status::Unchecked => "?",
+        Status::Excepted | Status::Skipped => "–",
+    }
+}
+
+/// What is said of each image, under its place. What several controls say alike is said once.
+#[derive(Default)]
+struct Details {
+    places: Vec<(String, Vec<Said>)>,
+}
+
+struct Said {
+    status: Status,
+    controls: Vec<&'static str>,
+    lines: Vec<String>,
+}
+
+impl Details {
+    fn add(&mut self, control: Control, image: &ImageResult) {
+        let container =
+            if image.container.is_empty() { String::new() } else { format!(" ({})", image.container) };
+        let place = [format!("{}{container}", image.path), image.image.clone()];
+        let place: Vec<String> = place.into_iter().filter(|part| !part.is_empty()).collect();
+        let place = if place.is_empty() { "the object".to_owned() } else { printable(&place.join(": ")) };
+        // Some messages name the image themselves.
+        let message = image.message.strip_prefix(&format!("{}: ", image.image)).unwrap_or(&image.message);
+        let mut lines = vec![printable(message)];
+        lines.extend(vulnerabilities(image).into_iter().map(|line| format!("- {line}")));
+        lines.extend((!image.next.is_empty()).then(|| format!("next: {}", printable(&image.next))));
+        let index = self.places.iter().position(|(known, _)| *known == place).unwrap_or_else(|| {
+            self.places.push((place, Vec::new()));
+            self.places.len() - 1
+        });
+        let Some((_, said)) = self.places.get_mut(index) else { return };
+        match said.iter_mut().find(|said| said.status == image.status && said.lines == lines) {
+            Some(same) if same.controls.contains(&control.id()) => {}
+            Some(same) => same.controls.push(control.id()),
+            None => said.push(Said { status: image.status, controls: vec![control.id()], lines }),
+        }
+    }
+
+    fn written(&self) -> String {
+        let mut out = String::new();
+        for (place, said) in &self.places {
+            out.push_str(&format!("{place}\n"));
+            for Said { status, controls, lines } in said {
+                let (controls, lines) = (controls.join(", "), lines.join("\n      "));
+                out.push_str(&format!("  {} {controls}: {lines}\n", mark(*status)));
+            }
+        }
+        out
+    }
 }
 
 /// A table with a frame, as wide as what stands in it.
