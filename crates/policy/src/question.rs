@@ -87,6 +87,7 @@ impl EvidenceQuestion {
             && self.image == other.image
             && self.forms.is_subset(&other.forms)
             && self.repository == other.repository
+            && self.tag_prefix == other.tag_prefix
             && self.access == other.access
     }
 }
@@ -118,14 +119,17 @@ pub enum Answer {
 /// The evidence beside an image, unverified. An empty list means that the registry was asked and has none.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    found: Vec<Found>,
+    found: Box<[Found]>,
     id: [u8; 32],
 }
 
 impl Evidence {
-    /// These pieces.
+    /// These pieces. A bundle is whole by itself: what is noted beside it is not kept.
     #[must_use]
-    pub fn new(found: Vec<Found>) -> Self {
+    pub fn new(mut found: Vec<Found>) -> Self {
+        for bundle in found.iter_mut().filter(|piece| piece.form == Form::Bundle) {
+            bundle.annotations = BTreeMap::new();
+        }
         let mut all = Vec::new();
         for piece in &found {
             // The annotations of cosign's older forms hold what is signed and by whom.
@@ -133,7 +137,7 @@ impl Evidence {
                 format!("{:?}\n{}\n{:?}\n", piece.form, piece.layer.digest, piece.annotations).into_bytes(),
             );
         }
-        Self { id: sha256(&all), found }
+        Self { id: sha256(&all), found: found.into() }
     }
 
     /// Those of some forms.
@@ -144,7 +148,7 @@ impl Evidence {
 
     /// The pieces.
     #[must_use]
-    pub fn found(&self) -> &[Found] {
+    pub const fn found(&self) -> &[Found] {
         &self.found
     }
 
@@ -323,6 +327,7 @@ mod tests {
             repository: Repository::parse("r.example/app").unwrap(),
             forms: forms.iter().copied().collect(),
             predicate_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+            tag_prefix: String::new(),
             access: Arc::default(),
         };
         let narrow = question(&[Form::Bundle], &["a"]);
@@ -337,6 +342,7 @@ mod tests {
             EvidenceQuestion { image: HashAlgorithm::Sha256.digest(b"other"), ..narrow.clone() };
         let elsewhere =
             EvidenceQuestion { repository: Repository::parse("r.example/api").unwrap(), ..narrow.clone() };
+        let prefixed = EvidenceQuestion { tag_prefix: "release-".into(), ..narrow.clone() };
         let insecure = Access { insecure: true, ..Access::default() };
         let otherwise = EvidenceQuestion { access: Arc::new(insecure), ..narrow.clone() };
         for other in [
@@ -344,6 +350,7 @@ mod tests {
             question(&[Form::Bundle], &["b"]),
             other_image,
             elsewhere,
+            prefixed,
             otherwise,
         ] {
             assert!(!narrow.is_within(&other), "{other:?}");
