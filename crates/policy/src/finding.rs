@@ -143,8 +143,8 @@ impl Ask<'_> {
         if judgement.holds() {
             return Finding::Holds(judgement.facts.clone());
         }
-        let Err(rejection) = judgement.report.verified() else {
-            return Finding::No(Why::new("internal", "a report that holds without a fact"));
+        let Some(rejection) = judgement.rejection() else {
+            return Finding::No(Why::new("internal", "a judgement with neither a fact nor a refusal"));
         };
         let kind = match what {
             What::Signature => "a signature".to_owned(),

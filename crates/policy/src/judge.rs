@@ -8,8 +8,8 @@ use countersign_crypto::{Digest, PublicKey};
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Reference, Repository};
 use countersign_verify::{
-    Identities, Identity, Keys, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE, SigningKey,
-    Subject, Verified, nearest, verify,
+    Identities, Identity, Keys, Rejection, Report, Requirements, RequirementsBuilder, SIGN_PREDICATE_TYPE,
+    SigningKey, Subject, Verified, nearest, verify,
 };
 use countersign_x509::Certificate;
 use jiff::Timestamp;
@@ -48,8 +48,8 @@ pub struct Judgement {
     pub image: Digest,
     /// What holds. None means no.
     pub facts: Vec<Fact>,
-    /// The report that tells most: of what holds, else of what came nearest, else that there is no signature.
-    pub report: Report,
+    /// Where nothing holds, the report of what came nearest, or that there is no signature.
+    pub refusal: Option<Report>,
     /// The types of statements that lie there and were not asked for. Nobody vouches for these.
     pub passed_over: BTreeSet<String>,
 }
@@ -59,6 +59,11 @@ impl Judgement {
     #[must_use]
     pub fn holds(&self) -> bool {
         !self.facts.is_empty()
+    }
+
+    /// Why nothing holds.
+    pub(crate) fn rejection(&self) -> Option<&Rejection> {
+        self.refusal.as_ref()?.verified().err()
     }
 }
 
@@ -124,7 +129,7 @@ impl Ask<'_> {
                     image: of.digest,
                     evidence: *evidence.id(),
                     trust: material.base_id,
-                    authority: of.authority.clone(),
+                    authority: memo.shared(of.authority),
                     what: of.what.clone(),
                 };
                 memo.judgement(key, self.now(), judge)
@@ -264,16 +269,22 @@ fn judge(
         };
         judged.push((piece, report));
     }
-    let report =
-        nearest(judged.iter().map(|(_, report)| report)).cloned().unwrap_or_else(Report::no_signature);
-    let facts = judged
-        .into_iter()
-        .filter_map(|(piece, report)| {
-            let verified = Arc::new(report.into_verified().ok()?);
-            Some(Fact { verified, evidence: piece.layer.digest })
-        })
-        .collect();
-    Judgement { image: of.digest, facts, report, passed_over }
+    let (mut facts, mut refused) = (Vec::new(), Vec::new());
+    for (piece, report) in judged {
+        if report.verified().is_err() {
+            refused.push(report);
+        } else if let Ok(verified) = report.into_verified() {
+            facts.push(Fact { verified: Arc::new(verified), evidence: piece.layer.digest });
+        }
+    }
+    facts.shrink_to_fit();
+    let refusal = refusal(&facts, &refused);
+    Judgement { image: of.digest, facts, refusal, passed_over }
+}
+
+/// What came nearest of what was refused, where nothing holds.
+fn refusal<'r>(facts: &[Fact], refused: impl IntoIterator<Item = &'r Report>) -> Option<Report> {
+    facts.is_empty().then(|| nearest(refused).cloned().unwrap_or_else(Report::no_signature))
 }
 
 /// Whether two pieces are the same. A bundle is whole by itself; of the older forms several signers sign the same payload,
@@ -289,8 +300,7 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
     if let [only] = judgements {
         return only.clone();
     }
-    let mut all =
-        Judgement { image, facts: Vec::new(), report: Report::no_signature(), passed_over: BTreeSet::new() };
+    let mut all = Judgement { image, facts: Vec::new(), refusal: None, passed_over: BTreeSet::new() };
     for judgement in judgements {
         for fact in &judgement.facts {
             if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
@@ -299,9 +309,7 @@ fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
         }
         all.passed_over.extend(judgement.passed_over.iter().cloned());
     }
-    if let Some(report) = nearest(judgements.iter().map(|judgement| &judgement.report)) {
-        all.report = report.clone();
-    }
+    all.refusal = refusal(&all.facts, judgements.iter().filter_map(|judgement| judgement.refusal.as_ref()));
     Arc::new(all)
 }
 

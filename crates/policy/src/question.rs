@@ -88,6 +88,7 @@ impl EvidenceQuestion {
             && self.tag_prefix == other.tag_prefix
             && self.forms.is_subset(&other.forms)
             && self.repository == other.repository
+            && self.tag_prefix == other.tag_prefix
             && self.access == other.access
     }
 }
@@ -119,14 +120,17 @@ pub enum Answer {
 /// The evidence beside an image, unverified. An empty list means that the registry was asked and has none.
 #[derive(Debug, Clone)]
 pub struct Evidence {
-    found: Vec<Found>,
+    found: Box<[Found]>,
     id: [u8; 32],
 }
 
 impl Evidence {
-    /// These pieces.
+    /// These pieces. A bundle is whole by itself: what is noted beside it is not kept.
     #[must_use]
-    pub fn new(found: Vec<Found>) -> Self {
+    pub fn new(mut found: Vec<Found>) -> Self {
+        for bundle in found.iter_mut().filter(|piece| piece.form == Form::Bundle) {
+            bundle.annotations = BTreeMap::new();
+        }
         let mut all = Vec::new();
         for piece in &found {
             // The annotations of cosign's older forms hold what is signed and by whom.
@@ -134,7 +138,7 @@ impl Evidence {
                 format!("{:?}\n{}\n{:?}\n", piece.form, piece.layer.digest, piece.annotations).into_bytes(),
             );
         }
-        Self { id: sha256(&all), found }
+        Self { id: sha256(&all), found: found.into() }
     }
 
     /// Those of some forms.
@@ -145,7 +149,7 @@ impl Evidence {
 
     /// The pieces.
     #[must_use]
-    pub fn found(&self) -> &[Found] {
+    pub const fn found(&self) -> &[Found] {
         &self.found
     }
 
@@ -325,6 +329,7 @@ mod tests {
             forms: forms.iter().copied().collect(),
             tag_prefix: String::new(),
             predicate_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
+            tag_prefix: String::new(),
             access: Arc::default(),
         };
         let narrow = question(&[Form::Bundle], &["a"]);
@@ -339,6 +344,7 @@ mod tests {
             EvidenceQuestion { image: HashAlgorithm::Sha256.digest(b"other"), ..narrow.clone() };
         let elsewhere =
             EvidenceQuestion { repository: Repository::parse("r.example/api").unwrap(), ..narrow.clone() };
+        let prefixed = EvidenceQuestion { tag_prefix: "release-".into(), ..narrow.clone() };
         let insecure = Access { insecure: true, ..Access::default() };
         let otherwise = EvidenceQuestion { access: Arc::new(insecure), ..narrow.clone() };
         let prefixed = EvidenceQuestion { tag_prefix: "dev-".into(), ..narrow.clone() };
@@ -348,6 +354,7 @@ mod tests {
             question(&[Form::Bundle], &["b"]),
             other_image,
             elsewhere,
+            prefixed,
             otherwise,
         ] {
             assert!(!narrow.is_within(&other), "{other:?}");

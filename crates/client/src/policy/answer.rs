@@ -27,8 +27,8 @@ use super::trust_objects::{TrustObjects, TrustTrouble};
 const MAX_CONFIG: u64 = 8 << 20;
 /// The most answers that are kept.
 const ANSWERS: usize = 50_000;
-/// How many judgements are kept.
-const JUDGEMENTS: usize = 20_000;
+/// How many judgements are kept. One more costs a signature's verification each time, and no request.
+const JUDGEMENTS: usize = 5_000;
 
 /// Where answers come from.
 #[derive(Debug)]

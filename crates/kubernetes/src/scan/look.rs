@@ -260,7 +260,7 @@ impl Look {
     /// Whether one whom the settings name signed: with Sigstore, or with the Notary Project's tools.
     fn verifies(&self, ask: &Ask<'_>) -> Result<Outcome, Stop> {
         let mut stopped = None;
-        let mut nearest = None;
+        let mut refused = Vec::new();
         let mut note = |stop: Stop| match stop {
             // An open question goes before one that has no answer: it may be the one that holds.
             Stop::Open => stopped = Some(Stop::Open),
@@ -270,12 +270,7 @@ impl Look {
             match ask.judge(&self.image, &self.authority(who, index), &What::Signature) {
                 Ok(judgement) => match judgement.facts.first() {
                     Some(fact) => return Ok(Outcome::pass(format!("signed by {}", signer(fact)))),
-                    None => {
-                        nearest = Some(nearest.map_or_else(
-                            || judgement.report.clone(),
-                            |kept| closest(kept, &judgement.report),
-                        ))
-                    }
+                    None => refused.extend(judgement.refusal.clone()),
                 },
                 Err(stop) => note(stop),
             }
@@ -293,8 +288,7 @@ impl Look {
         if let Some(stop) = stopped {
             return Err(stop);
         }
-        let rejection =
-            nearest.as_ref().and_then(|report: &countersign_verify::Report| report.verified().err());
+        let rejection = countersign_verify::nearest(&refused).and_then(|report| report.verified().err());
         let mut why: Vec<String> = Vec::new();
         why.extend(rejection.map(|rejection| {
             format!("expected {}, found {}", printable(&rejection.expected), printable(&rejection.found))
@@ -337,14 +331,6 @@ impl Look {
             ),
         })
     }
-}
-
-/// The report that tells more.
-fn closest(
-    kept: countersign_verify::Report,
-    other: &countersign_verify::Report,
-) -> countersign_verify::Report {
-    countersign_verify::nearest([&kept, other]).cloned().unwrap_or(kept)
 }
 
 /// Why a signature of the Notary Project does not hold.

@@ -57,7 +57,7 @@ impl Look {
     pub(super) fn statements(&self, who: &[Who], types: &[String], ask: &Ask<'_>) -> Result<Trusted, Stop> {
         let what = What::Statement(types.to_vec());
         let mut stopped = None;
-        let (mut facts, mut reports): (Vec<Fact>, Vec<Report>) = (Vec::new(), Vec::new());
+        let (mut facts, mut refused): (Vec<Fact>, Vec<Report>) = (Vec::new(), Vec::new());
         for (index, who) in who.iter().enumerate() {
             match ask.judge(&self.image, &self.authority(who.clone(), index), &what) {
                 Ok(judgement) => {
@@ -66,7 +66,7 @@ impl Look {
                             facts.push(fact.clone());
                         }
                     }
-                    reports.push(judgement.report.clone());
+                    refused.extend(judgement.refusal.clone());
                 }
                 // An open question goes before one without an answer.
                 Err(Stop::Open) => stopped = Some(Stop::Open),
@@ -75,7 +75,10 @@ impl Look {
         }
         match stopped {
             Some(stop) => Err(stop),
-            None => Ok(Trusted { facts, nearest: nearest(&reports).cloned() }),
+            None => {
+                let nearest = nearest(&refused).filter(|_| facts.is_empty()).cloned();
+                Ok(Trusted { facts, nearest })
+            }
         }
     }
 }

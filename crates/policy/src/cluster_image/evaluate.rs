@@ -365,9 +365,9 @@ fn refusal(judgement: &crate::judge::Judgement, kind: &str) -> Option<Found> {
     if judgement.holds() {
         return None;
     }
-    let (reason, mut text) = match judgement.report.verified() {
-        Err(rejection) => (rejection.reason.code(), format!("expected {kind}: {rejection}")),
-        Ok(_) => ("internal", "a report that holds without a fact".to_owned()),
+    let (reason, mut text) = match judgement.rejection() {
+        Some(rejection) => (rejection.reason.code(), format!("expected {kind}: {rejection}")),
+        None => ("internal", "a judgement with neither a fact nor a refusal".to_owned()),
     };
     if !judgement.passed_over.is_empty() {
         let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
