@@ -28,7 +28,7 @@ const MAX_CONFIG: u64 = 8 << 20;
 /// The most answers that are kept.
 const ANSWERS: usize = 50_000;
 /// How many judgements are kept. One more costs a signature's verification each time, and no request.
-const JUDGEMENTS: usize = 5_000;
+const JUDGEMENTS: usize = 2_000;
 
 /// Where answers come from.
 #[derive(Debug)]
