@@ -88,7 +88,6 @@ impl EvidenceQuestion {
             && self.tag_prefix == other.tag_prefix
             && self.forms.is_subset(&other.forms)
             && self.repository == other.repository
-            && self.tag_prefix == other.tag_prefix
             && self.access == other.access
     }
 }
@@ -327,7 +326,6 @@ mod tests {
             image: HashAlgorithm::Sha256.digest(b"image"),
             repository: Repository::parse("r.example/app").unwrap(),
             forms: forms.iter().copied().collect(),
-            tag_prefix: String::new(),
             predicate_types: types.iter().map(|kind| (*kind).to_owned()).collect(),
             tag_prefix: String::new(),
             access: Arc::default(),
@@ -347,9 +345,7 @@ mod tests {
         let prefixed = EvidenceQuestion { tag_prefix: "release-".into(), ..narrow.clone() };
         let insecure = Access { insecure: true, ..Access::default() };
         let otherwise = EvidenceQuestion { access: Arc::new(insecure), ..narrow.clone() };
-        let prefixed = EvidenceQuestion { tag_prefix: "dev-".into(), ..narrow.clone() };
         for other in [
-            prefixed,
             question(&[Form::Notary], &["a"]),
             question(&[Form::Bundle], &["b"]),
             other_image,
