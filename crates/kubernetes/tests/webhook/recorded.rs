@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use countersign_crypto::encoding::{base64_decode, hex_encode};
 use countersign_crypto::{KeyPair, Signer as _};
-use countersign_policy::{Policy, load, read_documents};
+use countersign_policy::Policy;
+use countersign_policy::kyverno::ClusterPolicy;
 use serde_json::{Value, json};
 
 use crate::support::{Hook, Registry, Reviewed, key, signed_by};
@@ -42,7 +43,7 @@ fn over_tasks(registry: &Registry, key: &KeyPair) -> Box<dyn Policy> {
             "imageExtractors": {"Task": [{"path": "/spec/steps/*", "value": "image", "key": "name"}]},
             "verifyImages": [{"imageReferences": [format!("{}/*", registry.host)],
                 "attestors": [{"entries": [entry]}]}]}]}});
-    load(read_documents(&document.to_string()).unwrap()).unwrap().policies.remove(0)
+    Box::new(ClusterPolicy::read(&document).unwrap())
 }
 
 /// An answer without what differs in each run, and without the audit log's copy of it.

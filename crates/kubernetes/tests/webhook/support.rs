@@ -21,7 +21,8 @@ use countersign_http::{Http, HttpOptions};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::certificate::{Certificates, Keeper, Memory};
 use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
-use countersign_policy::{Policy, PolicySet, load, read_documents};
+use countersign_policy::own::ImagePolicy;
+use countersign_policy::{Policy, PolicySet};
 use countersign_registry::descriptor::media_type;
 use countersign_registry::{
     Content, Descriptor, Layout, Manifest, Name, Reference, RegistryOptions, Store as _, Tag,
@@ -182,8 +183,7 @@ pub(crate) fn signed_by(name: &str, registry: &Registry, key: &KeyPair) -> Box<d
         "metadata": {"name": name},
         "spec": {"images": [format!("{}/**", registry.host)], "signedBy": {"key": key.public_key().to_pem()},
             "require": {"transparencyLog": false, "ctLog": false}}});
-    let loaded = load(read_documents(&document.to_string()).unwrap()).unwrap();
-    loaded.policies.into_iter().next().unwrap()
+    Box::new(ImagePolicy::read(&document).unwrap())
 }
 
 /// Where answers come from, in a cluster.
