@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(data) else { return };
     let Ok(object) = TrustRootObject::read(&value) else { return };
-    let Ok(root) = object.compile(Timestamp::UNIX_EPOCH, None) else { return };
-    let json = root.to_json().expect("what was read can be written");
+    let Ok(compiled) = object.compile(Timestamp::UNIX_EPOCH, None) else { return };
+    let json = compiled.root.to_json().expect("what was read can be written");
     assert!(TrustedRoot::from_json(&json).is_ok());
 });

@@ -49,7 +49,7 @@ fn read(text: &str, sign: i32) -> Result<When, String> {
         return Ok(When::Fixed(midnight.timestamp()));
     }
     let length = match text.strip_suffix('d').and_then(|days| days.parse::<i64>().ok()) {
-        Some(days) => days.checked_mul(24).map(SignedDuration::from_hours),
+        Some(days) => days.checked_mul(24 * 3600).map(SignedDuration::from_secs),
         None => parse_duration(text).ok().and_then(|length| SignedDuration::try_from(length).ok()),
     };
     match length.and_then(|length| length.checked_mul(sign)) {

@@ -81,7 +81,7 @@ enum Action {
 #[command(
     before_help = "Examples:
   countersign scan control C-0237 -v deployment.yaml
-  countersign scan control CS-0005 --controls-config controls.yaml deploy/   no severe vulnerabilities
+  countersign scan control CS-0005 --controls-config controls.yaml deploy/   by your settings
   countersign scan control C-0237 -v                    what the cluster of the current context runs
   countersign scan control C-0236,C-0078 --controls-config controls.yaml deploy/",
     after_help = CODES
