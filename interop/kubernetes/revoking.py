@@ -82,8 +82,10 @@ def looked(scene: Scene):
         told = scene.run(*command, *obeying, code=2).stdout
         if REASON not in told:
             raise Fail(f"expected {REASON} from {command}, found {told}")
-        # Nobody is named who may revoke.
-        scene.run(*command, *by)
+        # Nobody is named who may revoke. What else there is in the namespace is of no account here.
+        told = scene.run(*command, *by, code=None).stdout
+        if REASON in told:
+            raise Fail(f"expected nothing of {REASON} from {command}, found {told}")
 
 
 def put_back(scene: Scene, older: str) -> str:

@@ -33,11 +33,11 @@ class Scene:
             self.repository.put_image(tag.encode(), tag)
 
     def run(self, *arguments, code=0):
-        """Runs the program; the exit code has to be this one."""
+        """Runs the program; the exit code has to be this one, if any is named."""
         done = subprocess.run(
             [str(self.binary), *map(str, arguments)], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
             env={**os.environ, "NO_COLOR": "1", "HOME": str(self.home), "KUBECONFIG": str(self.cluster.kubeconfig)})
-        if done.returncode != code:
+        if code is not None and done.returncode != code:
             raise Fail(f"countersign {' '.join(map(str, arguments))}: exit code {done.returncode}\n"
                        f"{done.stdout}{done.stderr}")
         return done

@@ -40,7 +40,7 @@ enum Form {
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign admission plan --cluster-policies                   by the policies that are in the cluster
+  countersign admission plan --cluster-policies                   by the cluster's own policies
   countersign admission plan --policy policies/                   by some that are not there yet
   countersign admission plan --policy new.yaml -n shop -n prod --format markdown > plan.md",
     after_help = "Each workload is judged as if it were made anew now, by the webhook's own rules: tags as the registry names them now, the pull \

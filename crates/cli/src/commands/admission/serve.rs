@@ -49,7 +49,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
     before_help = "Examples:
   countersign admission serve --policy policy.yaml --trusted-root trusted_root.json
   countersign admission serve --cluster --listen 0.0.0.0:8443      in a pod, by its policies
-  countersign admission serve --cluster --reverify 10m              what runs is verified again, and changes are told
+  countersign admission serve --cluster --reverify 10m              what runs is verified again
   countersign admission serve --policy policies/ --tls-dir tls --print-ca-bundle",
     after_help = "Reviews are answered at /mutate and /validate; /healthz, /readyz and /metrics are for operators. Namespaces that are \
 exempt are never judged, so that the cluster can be repaired: kube-system and the webhook's own, unless --exempt-namespace \

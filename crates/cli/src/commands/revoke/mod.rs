@@ -22,10 +22,10 @@ use when::{ahead, past};
     subcommand_negates_reqs = true,
     before_help = "Examples:
   countersign revoke --identity alice@example.com --since 2h --reason 'laptop stolen' --dry-run
-  countersign revoke --identity alice@example.com --since 2026-11-26T01:00:00Z --reason 'laptop stolen'
+  countersign revoke --identity alice@example.com --since 2026-11-26T01:00:00Z --reason stolen
   countersign revoke --key release.pub --reason 'key leaked' --dir /srv/countersign
   countersign revoke --digest sha256:9f86… --reason 'malware in it'
-  countersign revoke --builder-regexp 'https://ci\\.example/.*' --since 1h --reason 'builder taken over'
+  countersign revoke --builder-regexp 'https://ci\\.example/.*' --since 1h --reason 'taken over'
   countersign revoke undo 3 --reason 'it was found again'
   countersign revoke list                                  what is revoked now
   countersign revoke --list bad.json --sign-with soc.key --digest sha256:9f86… --reason malware",
@@ -196,7 +196,7 @@ impl Undo {
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign revoke renew
-  countersign revoke renew --number 12       after an old list was put back: above what clients have seen")]
+  countersign revoke renew --number 12       after an old list was put back: above what was seen")]
 struct Renew {
     /// The new number, at least
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]

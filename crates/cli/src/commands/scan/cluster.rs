@@ -23,7 +23,7 @@ use crate::out::{Terminal, block_on};
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
-  countersign scan cluster                                  all controls over the cluster of the current context
+  countersign scan cluster                                  all controls, over the current context
   countersign scan cluster -n shop,prod --context staging
   countersign scan cluster --cluster-policies --format policyreport | kubectl apply -f -
   countersign scan cluster --watch --alert-file changes.jsonl   go on, and tell what changes

@@ -49,10 +49,10 @@ could be looked at. Without a threshold every failure counts. docs/scanning.md t
   countersign scan deploy/                              all controls over a directory of manifests
   helm template shop | countersign scan -               a chart's output
   countersign scan control C-0237 -v deployment.yaml    one control, and what passes too
-  countersign scan cluster -n shop,prod                 what runs in a cluster, by the digests that run
+  countersign scan cluster -n shop,prod                 what runs in a cluster
   countersign scan image registry.example/shop:v1
   countersign scan --watch --interval 5m deploy/        go on, and tell what changes
-  countersign scan registries deploy/                   which registries are drawn from, and how much is unsigned
+  countersign scan registries deploy/                   which registries are drawn from
   countersign scan --format sarif -o scan.sarif --baseline last.json deploy/",
     after_help = CODES,
     args_conflicts_with_subcommands = true
