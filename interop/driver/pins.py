@@ -33,6 +33,8 @@ TRANSIT = {
 # Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
 GO_PINNED = {
     "notation": "github.com/notaryproject/notation/cmd/notation",
+    # Writes bills of materials.
+    "syft": "github.com/anchore/syft/cmd/syft",
     "slsa-verifier": "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier",
 }
 
