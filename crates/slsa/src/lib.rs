@@ -7,6 +7,8 @@
 //!
 //! The crate does no I/O: what files, registries, logs and git say comes in as verified statements and plain data.
 
+mod git;
 pub mod roots;
 
+pub use git::{Source, branch_reference, is_version, same_repository, tag_reference};
 pub use roots::{Roots, RootsError, TrustedBuilders};

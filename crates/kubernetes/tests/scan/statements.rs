@@ -6,10 +6,11 @@ use countersign_attestation::predicate::vulnerabilities::Severity;
 use countersign_client::image::Target;
 use countersign_crypto::KeyPair;
 use countersign_kubernetes::scan::{
-    Control, Format, ImageResult, ProvenanceRoot, ProvenanceTable, Settings, Status,
+    Control, Format, ImageResult, ProvenanceTable, Settings, Status,
 };
-use countersign_policy::{Pattern, PolicySet, Who};
+use countersign_policy::{KeySource, PolicySet, Who};
 use countersign_registry::evidence::attach_sbom;
+use countersign_slsa::Roots;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -294,10 +295,10 @@ async fn the_level_comes_from_signer_and_builder_together() {
     let target = bench.put("v1", "v1").await;
     bench.say(&target, &key, PROVENANCE, &built("https://acme.example/builder"), BUNDLE).await;
     bench.put("none", "none").await;
-    let root = |key: &Arc<KeyPair>, builder: &str, level| ProvenanceRoot {
-        builder: Pattern::Exact(builder.into()),
-        who: Who::Key(named(key)),
-        level,
+    let root = |key: &Arc<KeyPair>, builder: &str, level: u8| {
+        let KeySource::Pem(pem) = named(key) else { panic!("a key in the settings") };
+        let root = json!([{ "builder": builder, "signer": { "key": pem }, "level": level }]);
+        Roots::read(&root.to_string()).unwrap().all.remove(0)
     };
     let own = root(&key, "https://acme.example/builder", 2);
     for (tag, level, roots, expected) in [

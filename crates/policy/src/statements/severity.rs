@@ -5,27 +5,48 @@ use std::sync::Arc;
 
 use countersign_attestation::predicate::openvex::{self, OpenVex, Statement};
 use countersign_attestation::predicate::triage::{Image, latest};
-use countersign_attestation::predicate::vulnerabilities::Finding;
+use countersign_attestation::predicate::vulnerabilities::{Finding, Severity};
+use countersign_crypto::Digest;
 use countersign_http::text::printable;
-use countersign_policy::{Ask, Fact, Stop};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::look::{Look, Outcome, There};
-use super::statements::{believable, predicate, signed_at, signer};
+use super::newest::{believable, signed_at};
 use super::vulnerability::{Vex, Vulnerability};
+use super::{ScanRule, Target, Verdict, deciding, predicate, signer};
+use crate::ask::{Ask, Stop};
+use crate::authority::Authority;
+use crate::judge::Fact;
 
 /// How many vulnerabilities a result lists; those that count come first, then the worst.
 const MAX_VULNERABILITIES: usize = 500;
+/// How many mended versions one vulnerability lists.
+const MAX_FIXED: usize = 20;
+/// How many characters of a signer's words are kept.
+const MAX_WORDS: usize = 512;
 /// How many things of one kind one message names.
 const MAX_NAMED: usize = 5;
 
 /// The reason of an image with vulnerabilities that count.
-pub(super) const VULNERABLE: &str = "vulnerable";
+pub const VULNERABLE: &str = "vulnerable";
+
+/// Which vulnerabilities there may be.
+#[derive(Debug, Clone)]
+pub struct SeverityRule {
+    /// The least severity that is a no.
+    pub least: Severity,
+    /// Whether one counts of which nobody says how bad it is.
+    pub unknown: bool,
+    /// Whose VEX is applied.
+    pub vex: Vec<Authority>,
+    /// How old a document may be that is applied.
+    pub vex_max_age: Option<SignedDuration>,
+}
 
 /// A document that somebody trusted signed.
 struct Voice {
     document: OpenVex,
     signer: String,
+    fact: Fact,
 }
 
 impl Voice {
@@ -37,7 +58,7 @@ impl Voice {
             document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
         believable(stated, signed_at(fact), now)?;
         document.id = printable(&document.id);
-        Ok(Self { document, signer: signer(fact) })
+        Ok(Self { document, signer: signer(fact), fact: fact.clone() })
     }
 }
 
@@ -48,30 +69,53 @@ struct Voices {
     notes: Vec<String>,
 }
 
-impl Look {
-    /// Whether a vulnerability counts that is as severe as the settings say.
+impl ScanRule {
+    /// Whether a fresh scan finds no vulnerability that counts, by what VEX leaves. `there` are the signed statements that
+    /// are known to lie beside it, whoever signed them: for the message alone.
     ///
     /// # Errors
     /// [`Stop`].
-    pub(super) fn severe(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
-        let scans = self.scans(ask)?;
+    pub fn fresh_and_below(
+        &self,
+        severity: &SeverityRule,
+        target: &Target,
+        ask: &Ask<'_>,
+    ) -> Result<Verdict, Stop> {
+        let fresh = self.fresh(target, ask)?;
+        if fresh.holds { self.below(severity, target, &[], ask) } else { Ok(fresh) }
+    }
+
+    /// Whether the scans that count find no vulnerability as severe as the rule says, by what VEX leaves. `there` are the
+    /// signed statements that are known to lie beside it, whoever signed them: for the message alone.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn below(
+        &self,
+        rule: &SeverityRule,
+        target: &Target,
+        there: &[(&str, &Digest)],
+        ask: &Ask<'_>,
+    ) -> Result<Verdict, Stop> {
+        let scans = self.scans(target, ask)?;
+        if let Some(verdict) = scans.superseded() {
+            return Ok(verdict);
+        }
         let counting = self.counting(&scans.usable);
         if counting.is_empty() {
-            let unclear = scans.usable.first().and_then(|scan| scan.scan.findings.as_ref().err());
-            return Ok(match unclear {
-                Some(why) => Outcome::fail(
-                    "unreadable_scan",
-                    format!(
-                        "nobody knows its vulnerabilities: what its scan found cannot be told: {}",
-                        printable(why)
-                    ),
-                ),
-                None => scans.none(),
-            });
+            return Ok(scans.none());
+        }
+        let scanned_by = deciding(counting.iter().map(|scan| &scan.fact));
+        if let Some(why) = counting.iter().find_map(|scan| scan.scan.findings.as_ref().err()) {
+            let text = format!(
+                "nobody knows its vulnerabilities: what its scan found cannot be told: {}",
+                printable(why)
+            );
+            return Ok(Verdict::fail("unreadable_scan", text, scanned_by));
         }
         let found = || counting.iter().filter_map(|scan| scan.scan.findings.as_ref().ok()).flatten();
         let mut severe: BTreeMap<(&str, &str, &str), &Finding> = BTreeMap::new();
-        for finding in found().filter(|finding| self.counts(finding)) {
+        for finding in found().filter(|finding| rule.counts(finding)) {
             let key = (finding.id.as_str(), finding.package.name.as_str(), finding.package.version.as_str());
             let kept = severe.entry(key).or_insert(finding);
             if finding.severity > kept.severity {
@@ -80,15 +124,15 @@ impl Look {
         }
         let by: Vec<String> =
             counting.iter().map(|scan| format!("{} at {}", scan.scanner(), scan.at)).collect();
-        let least = self.settings.least_severity.name();
+        let least = rule.least.name();
         let scanned = format!("scanned by {}", by.join(" and "));
         if severe.is_empty() {
             let text = format!("no vulnerability of severity {least} or above, {scanned}{}", scans.beside());
-            return Ok(Outcome::pass(text));
+            return Ok(Verdict::pass(text, scanned_by));
         }
-        let voices = self.voices(there, ask)?;
-        let repository = self.image.repository().to_string();
-        let vex = Index::of(Image { digest: &self.digest, repository: &repository }, &voices);
+        let voices = rule.voices(target, there, ask)?;
+        let repository = target.repository().map(ToString::to_string).unwrap_or_default();
+        let vex = Index::of(Image { digest: target.digest(), repository: &repository }, &voices);
         let listed = triaged(severe.into_values(), &vex);
         let counted: Vec<&Vulnerability> = listed.iter().filter(|one| one.counts).collect();
         let cleared = listed.len() - counted.len();
@@ -108,25 +152,42 @@ impl Look {
             text.push_str(&format!(". {note}"));
         }
         text.push_str(&scans.beside());
-        let mut outcome =
-            if counted.is_empty() { Outcome::pass(text) } else { Outcome::fail(VULNERABLE, text) };
-        outcome.vulnerabilities = listed.into_iter().take(MAX_VULNERABILITIES).collect::<Arc<[_]>>();
-        Ok(outcome)
+        let mut decided_by = scanned_by;
+        if cleared > 0 {
+            decided_by.extend(deciding(voices.voices.iter().map(|voice| &voice.fact)));
+        }
+        let mut verdict = if counted.is_empty() {
+            Verdict::pass(text, decided_by)
+        } else {
+            Verdict::fail(VULNERABLE, text, decided_by)
+        };
+        verdict.vulnerabilities = listed.into_iter().take(MAX_VULNERABILITIES).collect::<Arc<[_]>>();
+        Ok(verdict)
     }
+}
 
+impl SeverityRule {
     /// Whether a finding is severe enough. One of which nobody says how bad it is may be of any severity.
     fn counts(&self, finding: &Finding) -> bool {
-        finding
-            .severity
-            .map_or(self.settings.unknown_severity, |severity| severity >= self.settings.least_severity)
+        finding.severity.map_or(self.unknown, |severity| severity >= self.least)
     }
 
-    fn voices(&self, there: &There, ask: &Ask<'_>) -> Result<Voices, Stop> {
-        let trusted =
-            self.statements(&self.settings.vex_signers(), &openvex::TYPES.map(str::to_owned), ask)?;
+    /// A document that is applied.
+    fn voice(&self, fact: &Fact, now: Timestamp) -> Result<Voice, String> {
+        if let Some(max_age) = self.vex_max_age {
+            let at = signed_at(fact).ok_or("no log and no timestamp authority says when it was signed")?;
+            if now.duration_since(at) > max_age {
+                return Err(format!("expected one not older than {max_age:#}, found one of {at}"));
+            }
+        }
+        Voice::read(fact, now)
+    }
+
+    fn voices(&self, target: &Target, there: &[(&str, &Digest)], ask: &Ask<'_>) -> Result<Voices, Stop> {
+        let trusted = ask.statements(target, &self.vex, &openvex::TYPES.map(str::to_owned))?;
         let (mut voices, mut notes) = (Vec::new(), Vec::new());
         for fact in &trusted.facts {
-            match Voice::read(fact, ask.now()) {
+            match self.voice(fact, ask.now()) {
                 Ok(voice) => voices.push(voice),
                 Err(why) => {
                     notes.push(format!("VEX signed by {} is not applied: {}", signer(fact), printable(&why)))
@@ -135,8 +196,8 @@ impl Look {
         }
         let known: HashSet<_> = trusted.facts.iter().map(|fact| fact.evidence).collect();
         let strangers = there
-            .statements()
-            .filter(|(kind, digest)| openvex::TYPES.contains(kind) && !known.contains(*digest))
+            .iter()
+            .filter(|(kind, digest)| openvex::TYPES.contains(kind) && !known.contains(digest))
             .count();
         if strangers > 0 {
             notes.push(format!(
@@ -215,10 +276,18 @@ fn triaged<'f>(findings: impl Iterator<Item = &'f Finding>, vex: &Index<'_>) -> 
     listed.into_iter().map(|(one, _)| one).collect()
 }
 
+/// The beginning of what a signer says: results and reports repeat it for each object.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(MAX_WORDS) {
+        None => printable(text),
+        Some((end, _)) => format!("{}…", printable(text.get(..end).unwrap_or_default())),
+    }
+}
+
 fn vulnerability(finding: &Finding, held: Option<(&Statement, &Voice)>) -> Vulnerability {
     let vex = held.map(|(statement, voice)| Vex {
         status: statement.status.code(),
-        because: printable(statement.justification.as_ref().unwrap_or(&statement.words)),
+        because: shortened(statement.justification.as_ref().unwrap_or(&statement.words)),
         document: voice.document.id.clone(),
         signer: voice.signer.clone(),
         time: statement.time.to_string(),
@@ -228,7 +297,7 @@ fn vulnerability(finding: &Finding, held: Option<(&Statement, &Voice)>) -> Vulne
         package: printable(&finding.package.name),
         version: printable(&finding.package.version),
         severity: finding.severity.map_or("unknown", |severity| severity.name()),
-        fixed: finding.fixed.iter().map(|version| printable(version)).collect(),
+        fixed: finding.fixed.iter().take(MAX_FIXED).map(|version| shortened(version)).collect(),
         counts: !held.is_some_and(|(statement, _)| statement.status.clears()),
         vex,
     }
