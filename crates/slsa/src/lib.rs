@@ -8,6 +8,7 @@
 //! | [`build`], [`git`] | what provenance says of a build, by its type; repositories and refs | build types of the builders |
 //! | [`expect`] | what is expected of a build | SLSA v1.2, "verifying artifacts" |
 //! | [`Verifier`] | all of them together: a report | the same |
+//! | [`summary`] | summaries of verification (VSA), verified and written | SLSA v1.2, "verification summary attestation" |
 //! | [`npm`] | what npm's registry says of a package | npm/attestation |
 //!
 //! The crate does no I/O: what files, registries, logs and git say comes in as verified statements and plain data.
@@ -20,12 +21,13 @@ pub mod npm;
 mod package;
 mod report;
 pub mod roots;
+pub mod summary;
 mod verify;
 pub mod wire;
 
 pub use build::Facts;
 pub use expect::{Expectations, ExpectationsError, Package};
 pub use git::Source;
-pub use report::{Attempt, Build, Check, CheckName, Refusal, Report};
+pub use report::{Attempt, Build, Check, CheckName, Refusal, Report, Verdict};
 pub use roots::{Roots, RootsError, TrustedBuilders};
 pub use verify::Verifier;

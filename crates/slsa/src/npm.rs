@@ -138,7 +138,7 @@ pub fn verify_publish(
             }
             Ok(key) => {
                 let engine = verify(subject, &by_fingerprint(bundle, key), material, &requirements(key)?, now);
-                let build = engine.verified().ok().and_then(|verified| content(verified, &wanted, &mut out));
+                let build = engine.verified().ok().and_then(|verified| content(verified, piece, &wanted, &mut out));
                 Attempt::new(piece.place.clone(), Some(engine), out, build)
             }
         };
@@ -164,7 +164,7 @@ fn by_fingerprint(bundle: &Bundle, key: &Key) -> Bundle {
     bundle
 }
 
-fn content(verified: &Verified, wanted: &Package, out: &mut Recorder) -> Option<Build> {
+fn content(verified: &Verified, piece: &Piece, wanted: &Package, out: &mut Recorder) -> Option<Build> {
     let Payload::Statement { statement, bytes, subject } = verified.value() else { return None };
     out.pass(CheckName::Evidence, "a publish attestation of this artifact", signer_in_words(verified.signer()));
     let named = statement.subjects.get(*subject).map_or("", |subject| subject.name.as_str());
@@ -182,6 +182,7 @@ fn content(verified: &Verified, wanted: &Package, out: &mut Recorder) -> Option<
         _ => out.fail(CheckName::Provenance, Reason::ProvenanceMalformed, "name and version that were published", "none"),
     }
     (!out.failed()).then(|| Build {
+        document: piece.document.clone(),
         verified: verified.clone(),
         statement_digest: HashAlgorithm::Sha256.digest(bytes),
         provenance: None,

@@ -7,6 +7,7 @@ use countersign_crypto::Digest;
 use countersign_verify::{Outcome, Reason, Report as Engine, Verified};
 
 use crate::Facts;
+use crate::wire::Document;
 
 countersign_verify::check_names! {
     /// Whether the document holds something that can be verified.
@@ -37,6 +38,16 @@ countersign_verify::check_names! {
     Parameters = "parameters";
     /// The package and its version.
     Package = "package";
+    /// That a verification summary is about what is asked about.
+    Subject = "subject";
+    /// Who verified.
+    Verifier = "verifier";
+    /// What was verified, by its address.
+    Resource = "resource";
+    /// How verification came out.
+    Result = "result";
+    /// The levels and properties that were verified.
+    Levels = "levels";
 }
 
 /// One line of a report.
@@ -76,6 +87,8 @@ pub struct Build {
     pub verified: Verified,
     /// The digest (SHA-256) of the signed statement: which one it is.
     pub statement_digest: Digest,
+    /// The document it was in.
+    pub document: Option<Document>,
     /// How it was built; `None` for a statement of who uploaded it.
     pub provenance: Option<Provenance>,
     /// What the provenance says by its type of build.
@@ -124,30 +137,42 @@ pub(crate) fn signer_in_words(signer: &countersign_verify::Signer) -> String {
     }
 }
 
+/// What verification can come to.
+pub trait Verdict {
+    /// What the higher of two is chosen by.
+    fn height(&self) -> u8;
+}
+
+impl Verdict for Build {
+    fn height(&self) -> u8 {
+        self.level
+    }
+}
+
 /// One statement and what came of it.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct Attempt<T = Build> {
     /// Where the statement was.
     pub place: String,
     /// What the engine says; `None` for what could not be read.
     pub engine: Option<Engine>,
     /// The checks of the content, in their order.
     pub checks: Vec<Check>,
-    verdict: Result<Box<Build>, Refusal>,
+    verdict: Result<Box<T>, Refusal>,
 }
 
-impl Attempt {
+impl<T: Verdict> Attempt<T> {
     /// Ends an attempt. Without a failed check, verification must hand over what was built.
     pub(crate) fn new(
         place: String,
         engine: Option<Engine>,
         recorder: Recorder,
-        build: Option<Build>,
+        found: Option<T>,
     ) -> Self {
         let failed = recorder.0.iter().find(|check| check.outcome == Outcome::Failed);
         let refused = engine.as_ref().and_then(|engine| engine.verified().err());
-        let verdict = match (refused, failed, build) {
-            (None, None, Some(build)) if engine.is_some() => Ok(Box::new(build)),
+        let verdict = match (refused, failed, found) {
+            (None, None, Some(found)) if engine.is_some() => Ok(Box::new(found)),
             (Some(rejection), ..) => Err(Refusal {
                 reason: rejection.reason,
                 check: rejection.check.code(),
@@ -170,11 +195,11 @@ impl Attempt {
         Self { place, engine, checks: recorder.0, verdict }
     }
 
-    /// What was built.
+    /// What was verified.
     ///
     /// # Errors
     /// [`Refusal`].
-    pub fn build(&self) -> Result<&Build, &Refusal> {
+    pub fn verified(&self) -> Result<&T, &Refusal> {
         self.verdict.as_deref()
     }
 
@@ -191,41 +216,41 @@ impl Attempt {
 
 /// All statements, and the verdict.
 #[derive(Debug)]
-pub struct Report {
-    attempts: Vec<Attempt>,
+pub struct Report<T = Build> {
+    attempts: Vec<Attempt<T>>,
 }
 
-impl Report {
-    pub(crate) fn new(attempts: Vec<Attempt>) -> Self {
+impl<T: Verdict> Report<T> {
+    pub(crate) fn new(attempts: Vec<Attempt<T>>) -> Self {
         Self { attempts }
     }
 
     /// The statements that were looked at, in the order in which they were found.
     #[must_use]
-    pub fn attempts(&self) -> &[Attempt] {
+    pub fn attempts(&self) -> &[Attempt<T>] {
         &self.attempts
     }
 
     /// The attempt that decides: of those that hold the one of the highest level, else the one that came nearest; `None`
     /// when there was nothing to look at.
     #[must_use]
-    pub fn deciding(&self) -> Option<&Attempt> {
-        let level = |attempt: &&Attempt| attempt.build().map(|build| build.level).ok();
-        let best = self.attempts.iter().filter(|a| a.build().is_ok()).rev().max_by_key(level);
+    pub fn deciding(&self) -> Option<&Attempt<T>> {
+        let height = |attempt: &&Attempt<T>| attempt.verified().map(Verdict::height).ok();
+        let best = self.attempts.iter().filter(|a| a.verified().is_ok()).rev().max_by_key(height);
         best.or_else(|| self.attempts.iter().rev().max_by_key(|attempt| attempt.rank()))
     }
 
-    /// What was built, by the statement that decides.
+    /// What was verified, by the statement that decides.
     ///
     /// # Errors
     /// [`Refusal`]; without any statement that there is no signature.
-    pub fn build(&self) -> Result<&Build, Refusal> {
+    pub fn verified(&self) -> Result<&T, Refusal> {
         match self.deciding() {
-            Some(attempt) => attempt.build().map_err(Clone::clone),
+            Some(attempt) => attempt.verified().map_err(Clone::clone),
             None => Err(Refusal {
                 reason: Reason::NoSignature,
                 check: CheckName::Document.code(),
-                expected: "signed provenance".into(),
+                expected: "a signed statement".into(),
                 found: "none".into(),
             }),
         }
@@ -234,7 +259,7 @@ impl Report {
     /// 0 when it holds, else [`Reason::exit_code`] of the refusal.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        self.build().map_or_else(|refusal| refusal.reason.exit_code(), |_| 0)
+        self.verified().map_or_else(|refusal| refusal.reason.exit_code(), |_| 0)
     }
 }
 

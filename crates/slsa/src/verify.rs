@@ -102,7 +102,7 @@ impl<'a> Verifier<'a> {
             Err(_) => None,
             Ok(verified) => {
                 out.pass(CheckName::Evidence, "a statement about this artifact, signed by somebody known", signer_in_words(verified.signer()));
-                self.content(verified, &mut out)
+                self.content(verified, piece, &mut out)
             }
         };
         Attempt::new(place, Some(engine), out, build)
@@ -127,7 +127,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// The checks of what is said. The signature, the subject and the type hold.
-    fn content(&self, verified: &Verified, out: &mut Recorder) -> Option<Build> {
+    fn content(&self, verified: &Verified, piece: &Piece, out: &mut Recorder) -> Option<Build> {
         let Payload::Statement { statement, bytes, subject } = verified.value() else {
             out.fail(CheckName::Provenance, Reason::ProvenanceMalformed, "a statement", "another thing that was signed");
             return None;
@@ -168,6 +168,7 @@ impl<'a> Verifier<'a> {
         package::check(self.expectations.package.as_ref(), named, statement.subjects.len(), is_publish, out);
         (!out.failed()).then(|| Build {
             statement_digest: HashAlgorithm::Sha256.digest(bytes),
+            document: piece.document.clone(),
             verified: verified.clone(),
             provenance,
             facts,

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use countersign_attestation::JsonError;
 use countersign_attestation::json::{self, Bounded};
 use countersign_bundle::{Bundle, BundleError};
+use countersign_crypto::{Digest, HashAlgorithm};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -25,9 +26,20 @@ pub const MAX_DOCUMENT_LEN: usize = 32 * 1024 * 1024;
 /// The most pieces read from one document.
 pub const MAX_PIECES: usize = 256;
 
+/// A document with statements: where it was, and which bytes it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// A file's name, or an address.
+    pub uri: String,
+    /// The digest of all of it.
+    pub digest: Digest,
+}
+
 /// One signed statement of a document, or why it cannot be read.
 #[derive(Debug, Clone)]
 pub struct Piece {
+    /// The document, when whoever read it said which it is.
+    pub document: Option<Document>,
     /// Where in the document: a line, a member; empty for the whole of it.
     pub place: String,
     /// What is there, unverified.
@@ -68,6 +80,20 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Piece>, BundleError> {
     Ok(pieces)
 }
 
+/// Reads a document that is called so. What is wrong with the whole of it becomes its only piece, so that another document
+/// beside it can still be enough.
+#[must_use]
+pub fn read_named(uri: &str, bytes: &[u8]) -> Vec<Piece> {
+    let document = Document { uri: uri.to_owned(), digest: HashAlgorithm::Sha256.digest(bytes) };
+    let broken = |error| vec![Piece { document: None, place: String::new(), bundle: Err(error) }];
+    let mut pieces = read(bytes).unwrap_or_else(broken);
+    for piece in &mut pieces {
+        piece.place = beside(uri, &piece.place);
+        piece.document = Some(document.clone());
+    }
+    pieces
+}
+
 fn shape(text: impl Into<String>) -> BundleError {
     BundleError::Shape(text.into())
 }
@@ -76,7 +102,7 @@ fn push(pieces: &mut Vec<Piece>, place: String, bundle: Result<Bundle, BundleErr
     if pieces.len() == MAX_PIECES {
         return Err(shape(format!("more than {MAX_PIECES} statements in one document")));
     }
-    pieces.push(Piece { place, bundle });
+    pieces.push(Piece { document: None, place, bundle });
     Ok(())
 }
 
@@ -160,7 +186,10 @@ fn summarised(text: &str, place: &str, pieces: &mut Vec<Piece>) -> Result<(), Bu
 }
 
 fn beside(place: &str, member: &str) -> String {
-    if place.is_empty() { member.to_owned() } else { format!("{place}, {member}") }
+    match (place, member) {
+        ("", only) | (only, "") => only.to_owned(),
+        _ => format!("{place}, {member}"),
+    }
 }
 
 #[cfg(test)]
