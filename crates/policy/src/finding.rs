@@ -150,26 +150,26 @@ impl Ask<'_> {
 
 /// What a judgement comes to.
 fn found(judged: Result<Arc<Judgement>, Stop>, authority: &Authority, what: &What) -> Finding<Fact> {
-        let judgement = match judged {
-            Err(stop) => return stop.into(),
-            Ok(judgement) => judgement,
-        };
-        if judgement.holds() {
-            return Finding::Holds(judgement.facts.clone());
-        }
-        let Some(rejection) = judgement.rejection() else {
-            return Finding::No(Why::new("internal", "a judgement with neither a fact nor a refusal"));
-        };
-        let kind = match what {
-            What::Signature => "a signature".to_owned(),
-            What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
-        };
-        let mut text = format!("expected {kind} by {}: {rejection}", authority.name);
-        if !judgement.passed_over.is_empty() {
-            let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
-            text.push_str(&format!(" (of other types there is {})", others.join(", ")));
-        }
-        Finding::No(Why::new(rejection.reason.code(), text))
+    let judgement = match judged {
+        Err(stop) => return stop.into(),
+        Ok(judgement) => judgement,
+    };
+    if judgement.holds() {
+        return Finding::Holds(judgement.facts.clone());
+    }
+    let Some(rejection) = judgement.rejection() else {
+        return Finding::No(Why::new("internal", "a judgement with neither a fact nor a refusal"));
+    };
+    let kind = match what {
+        What::Signature => "a signature".to_owned(),
+        What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
+    };
+    let mut text = format!("expected {kind} by {}: {rejection}", authority.name);
+    if !judgement.passed_over.is_empty() {
+        let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
+        text.push_str(&format!(" (of other types there is {})", others.join(", ")));
+    }
+    Finding::No(Why::new(rejection.reason.code(), text))
 }
 
 /// The predicate of a verified statement.

@@ -402,6 +402,7 @@ impl Look {
         let rule = BillRule {
             by: self.authorities(self.settings.signers()),
             types: types.into_iter().map(str::to_owned).collect(),
+            ntia: false,
             max_age: None,
         };
         rule.judge(&self.target(), ask).map(Into::into)

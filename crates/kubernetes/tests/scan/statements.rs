@@ -5,9 +5,7 @@ use std::sync::Arc;
 use countersign_attestation::predicate::vulnerabilities::Severity;
 use countersign_client::image::Target;
 use countersign_crypto::KeyPair;
-use countersign_kubernetes::scan::{
-    Control, Format, ImageResult, ProvenanceTable, Settings, Status,
-};
+use countersign_kubernetes::scan::{Control, Format, ImageResult, ProvenanceTable, Settings, Status};
 use countersign_policy::{KeySource, PolicySet, Who};
 use countersign_registry::evidence::attach_sbom;
 use countersign_slsa::Roots;

@@ -369,11 +369,7 @@ fn assign<'a>(
 
 impl Said {
     /// The statements that are as they must be, or why not.
-    fn of_facts(
-        &self,
-        facts: &[Fact],
-        judging: &Judging<'_>,
-    ) -> Result<Vec<Fact>, Why> {
+    fn of_facts(&self, facts: &[Fact], judging: &Judging<'_>) -> Result<Vec<Fact>, Why> {
         let now = judging.ask.now();
         let mut aged: Vec<(Option<Timestamp>, &Fact)> =
             facts.iter().map(|fact| (signed_at(fact), fact)).collect();
@@ -419,12 +415,7 @@ impl Said {
     }
 
     /// The first condition that does not hold of a statement, in words.
-    fn condition_not_met(
-        &self,
-        fact: &Fact,
-        at: Option<Timestamp>,
-        judging: &Judging<'_>,
-    ) -> Option<String> {
+    fn condition_not_met(&self, fact: &Fact, at: Option<Timestamp>, judging: &Judging<'_>) -> Option<String> {
         if self.conditions.is_empty() {
             return None;
         }

@@ -85,7 +85,9 @@ fn names(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
     let read = |(index, pattern): (usize, &String)| {
         let path = format!("{path}[{index}]");
         if pattern.is_empty() || pattern.contains(['/', '\\']) {
-            let message = format!("expected the name of a file such as *.whl, without directories, found \"{pattern}\"");
+            let message = format!(
+                "expected the name of a file such as *.whl, without directories, found \"{pattern}\""
+            );
             return Err(ReadError::new(path, message));
         }
         Glob::wildcard(pattern).map_err(|e| ReadError::new(path, e.to_string()))

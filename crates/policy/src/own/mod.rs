@@ -110,7 +110,9 @@ impl ImagePolicy {
                            have to sign";
             return Err(ReadError::new("spec", message));
         }
-        if let Some(said) = attestations.iter().find(|said| typed.iter().any(|typed| typed.rule() == said.rule)) {
+        if let Some(said) =
+            attestations.iter().find(|said| typed.iter().any(|typed| typed.rule() == said.rule))
+        {
             let message = format!("expected another name than that of the field {}", said.rule);
             return Err(ReadError::new("spec.attestations", message));
         }

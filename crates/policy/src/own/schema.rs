@@ -115,6 +115,8 @@ pub(super) struct ProvenanceSpec {
     pub(super) tag: Option<String>,
     pub(super) versioned_tag: Option<String>,
     pub(super) build_type: Option<String>,
+    #[serde(default)]
+    pub(super) parameters: Vec<String>,
     pub(super) not_older_than: Option<String>,
 }
 
@@ -124,6 +126,8 @@ pub(super) struct ProvenanceSpec {
 pub(super) struct SbomSpec {
     pub(super) signed_by: SignedBy,
     pub(super) formats: Option<Vec<BillFormat>>,
+    #[serde(default)]
+    pub(super) ntia: bool,
     pub(super) not_older_than: Option<String>,
 }
 

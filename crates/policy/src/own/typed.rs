@@ -109,7 +109,10 @@ impl Typed {
         match self {
             Self::Provenance(rule) => {
                 let age = older(rule.max_age);
-                lines.push(format!("it must be built at level {} or above, by provenance{age} of", rule.level));
+                lines.push(format!(
+                    "it must be built at level {} or above, by provenance{age} of",
+                    rule.level
+                ));
                 for root in &rule.roots {
                     let own = if root.self_hosted { ", also on machines of one's own" } else { "" };
                     lines.push(format!(
@@ -125,6 +128,9 @@ impl Typed {
                 let formats = formats.map(BillFormat::name).collect::<Vec<_>>().join(" or ");
                 lines.push(format!("there must be a bill of materials in {formats}{age}, by"));
                 names(&rule.by, lines);
+                if rule.ntia {
+                    lines.push("  with the minimum elements of the NTIA".into());
+                }
             }
             Self::Scan(rule, severity) => {
                 let scanners = match rule.scanners.as_slice() {
@@ -172,7 +178,7 @@ fn names(by: &[Authority], lines: &mut Vec<String>) {
 }
 
 fn origin(origin: &Origin, lines: &mut Vec<String>) {
-    let Origin { repository, branch, tag, versioned_tag, build_type } = origin;
+    let Origin { repository, branch, tag, versioned_tag, build_type, parameters } = origin;
     for (what, wanted) in [
         ("from the source", repository),
         ("at the branch", branch),
@@ -182,14 +188,21 @@ fn origin(origin: &Origin, lines: &mut Vec<String>) {
     ] {
         lines.extend(wanted.iter().map(|wanted| format!("  {what} {wanted}")));
     }
+    if !parameters.is_empty() {
+        lines.push(format!("  with any value of the external parameters {}", parameters.join(", ")));
+    }
 }
 
 fn below(severity: &SeverityRule, lines: &mut Vec<String>) {
     let unknown = if severity.unknown { ", and none of which nobody says how bad it is" } else { "" };
-    lines.push(format!("  which finds no vulnerability of severity {} or above{unknown}", severity.least.name()));
+    lines.push(format!(
+        "  which finds no vulnerability of severity {} or above{unknown}",
+        severity.least.name()
+    ));
     if !severity.vex.is_empty() {
         let age = older(severity.vex_max_age);
-        let by = severity.vex.iter().map(|authority| authority.name.as_str()).collect::<Vec<_>>().join(" or ");
+        let by =
+            severity.vex.iter().map(|authority| authority.name.as_str()).collect::<Vec<_>>().join(" or ");
         lines.push(format!("  but for those that VEX{age} by {by} clears"));
     }
 }
@@ -243,7 +256,8 @@ fn provenance(written: &ProvenanceSpec, reader: &mut Reader<'_>) -> Result<Level
         roots.extend(reader.root(&root, &format!("{PATH}.{}", root.from))?);
     }
     if roots.iter().all(|root| root.level < written.level) {
-        let message = format!("expected a builder of level {} or above, found none: nothing could pass", written.level);
+        let message =
+            format!("expected a builder of level {} or above, found none: nothing could pass", written.level);
         return Err(ReadError::new(format!("{PATH}.roots"), message));
     }
     for (field, text) in [
@@ -262,11 +276,12 @@ fn provenance(written: &ProvenanceSpec, reader: &mut Reader<'_>) -> Result<Level
     if let Some(source) = &written.source
         && countersign_slsa::Source::parse(source).is_none_or(|source| source.reference.is_some())
     {
-        let message = format!("expected a repository such as https://github.com/acme/app, found \"{source}\"");
+        let message =
+            format!("expected a repository such as https://github.com/acme/app, found \"{source}\"");
         return Err(ReadError::new(format!("{PATH}.source"), message));
     }
     if let Some(version) = &written.versioned_tag {
-        countersign_slsa::is_version("refs/tags/v0.0.0", version)
+        countersign_slsa::git::is_version("refs/tags/v0.0.0", version)
             .map_err(|e| ReadError::new(format!("{PATH}.versionedTag"), e))?;
     }
     Ok(LevelRule {
@@ -278,6 +293,7 @@ fn provenance(written: &ProvenanceSpec, reader: &mut Reader<'_>) -> Result<Level
             tag: written.tag.clone(),
             versioned_tag: written.versioned_tag.clone(),
             build_type: written.build_type.clone(),
+            parameters: written.parameters.clone(),
         },
         max_age: max_age(written.not_older_than.as_deref(), "spec.provenance.notOlderThan")?,
     })
@@ -293,14 +309,12 @@ fn bill(written: &SbomSpec, reader: &mut Reader<'_>) -> Result<BillRule, ReadErr
     Ok(BillRule {
         by: reader.any_of(&written.signed_by, "spec.sbom.signedBy")?,
         types: BillRule::types(has(BillFormat::Spdx), has(BillFormat::CycloneDx)),
+        ntia: written.ntia,
         max_age: max_age(written.not_older_than.as_deref(), "spec.sbom.notOlderThan")?,
     })
 }
 
-fn scan(
-    written: &ScanSpec,
-    reader: &mut Reader<'_>,
-) -> Result<(ScanRule, Option<SeverityRule>), ReadError> {
+fn scan(written: &ScanSpec, reader: &mut Reader<'_>) -> Result<(ScanRule, Option<SeverityRule>), ReadError> {
     const PATH: &str = "spec.scan";
     if written.scanners.as_ref().is_some_and(Vec::is_empty) {
         let message = "expected at least one scanner, found none; leave it out to mean any";
@@ -318,7 +332,8 @@ fn scan(
     };
     let Some(severity) = &written.severity_below else {
         if written.vex.is_some() || written.unknown_severity.is_some() {
-            let message = "expected severityBelow beside vex and unknownSeverity, which say nothing without it";
+            let message =
+                "expected severityBelow beside vex and unknownSeverity, which say nothing without it";
             return Err(ReadError::new(PATH, message));
         }
         return Ok((rule, None));

@@ -96,7 +96,8 @@ impl<'a> Reader<'a> {
         }
         let who = self.who(written, path)?;
         flat(who).ok_or_else(|| {
-            let message = "expected one signer or anyOf; where several must say the same, write a policy for each";
+            let message =
+                "expected one signer or anyOf; where several must say the same, write a policy for each";
             ReadError::new(path, message)
         })
     }

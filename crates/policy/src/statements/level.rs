@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_attestation::predicate::provenance::{self, Provenance};
 use countersign_http::text::printable;
+use countersign_slsa::Facts;
+use countersign_slsa::git::{branch_reference, is_version, same_repository, tag_reference};
 use countersign_slsa::roots::{self, Builder, Text};
-use countersign_slsa::{Source, branch_reference, is_version, same_repository, tag_reference};
 use countersign_verify::Signer;
 use jiff::SignedDuration;
 
@@ -18,6 +19,8 @@ use crate::pattern::Pattern;
 
 /// How many builders one message names.
 const MAX_NAMED: usize = 3;
+/// What forges call their own machines.
+const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
 
 /// The highest level that is believed of a builder when somebody signs for it.
 #[derive(Debug, Clone)]
@@ -51,7 +54,9 @@ impl Who {
             Text::Expression(text) => Pattern::Regex(text.clone()),
         };
         match signer {
-            roots::Signer::Key(text) if text.contains("-----BEGIN") => Self::Key(KeySource::Pem(text.clone())),
+            roots::Signer::Key(text) if text.contains("-----BEGIN") => {
+                Self::Key(KeySource::Pem(text.clone()))
+            }
             roots::Signer::Key(text) => Self::Key(KeySource::Reference(text.clone())),
             roots::Signer::Identity { subject, issuer } => Self::Identities(vec![IdentityRule {
                 subject: pattern(subject),
@@ -75,6 +80,8 @@ pub struct Origin {
     pub versioned_tag: Option<String>,
     /// The type of the build.
     pub build_type: Option<String>,
+    /// External parameters which the type of build does not have by what is known of it, and which are fine all the same.
+    pub parameters: Vec<String>,
 }
 
 impl Origin {
@@ -82,34 +89,44 @@ impl Origin {
     ///
     /// # Errors
     /// In words, what was expected and what it says.
-    pub fn check(&self, provenance: &Provenance) -> Result<(), String> {
-        let source = provenance.source.as_ref().map(|source| source.uri.as_str());
-        let found = || source.map_or_else(|| "none".to_owned(), printable);
-        if let Some(wanted) = &self.repository
-            && !source.is_some_and(|source| same_repository(wanted, source))
-        {
-            return Err(format!("expected the source {wanted}, found {}", found()));
+    pub fn check(&self, provenance: &Provenance, facts: &Facts) -> Result<(), String> {
+        if *self == Self::default() {
+            return Ok(());
         }
-        let reference = source.and_then(Source::parse).and_then(|source| source.reference);
-        let reference = reference.as_deref();
+        let said = |text: &Option<String>| text.as_deref().map_or_else(|| "none".to_owned(), printable);
+        if let Some(wanted) = &self.repository
+            && !facts.repository.as_ref().is_some_and(|found| same_repository(wanted, found))
+        {
+            return Err(format!("expected the source {wanted}, found {}", said(&facts.repository)));
+        }
         let branch = self.branch.as_deref().map(branch_reference);
         let tag = self.tag.as_deref().map(tag_reference);
-        for wanted in [branch, tag].into_iter().flatten() {
-            if reference != Some(wanted.as_str()) {
-                return Err(format!("expected the source at {wanted}, found {}", found()));
+        for (wanted, found) in [(branch, &facts.branch), (tag, &facts.reference)] {
+            if wanted.is_some() && wanted != *found {
+                return Err(format!("expected the source at {}, found {}", said(&wanted), said(found)));
             }
         }
         if let Some(wanted) = &self.versioned_tag
-            && !reference.is_some_and(|reference| is_version(reference, wanted) == Ok(true))
+            && !facts.reference.as_ref().is_some_and(|found| is_version(found, wanted) == Ok(true))
         {
-            return Err(format!("expected the source at a tag of the version {wanted}, found {}", found()));
+            let found = said(&facts.reference);
+            return Err(format!("expected the source at a tag of the version {wanted}, found {found}"));
         }
-        match &self.build_type {
-            Some(wanted) if *wanted != provenance.build_type => {
-                let found = printable(&provenance.build_type);
-                Err(format!("expected a build of the type {wanted}, found {found}"))
-            }
-            _ => Ok(()),
+        let found = printable(&provenance.build_type);
+        if let Some(wanted) = self.build_type.as_ref().filter(|wanted| **wanted != provenance.build_type) {
+            return Err(format!("expected a build of the type {wanted}, found {found}"));
+        }
+        let unknown = |name: &&String| !self.parameters.contains(name);
+        if let Some(name) = facts.unknown_parameters.iter().find(unknown) {
+            let name = printable(name);
+            return Err(format!(
+                "expected external parameters that are known of builds of the type {found}, found {name}; name it in \
+                 parameters if it may be chosen freely"
+            ));
+        }
+        match &facts.contradiction {
+            Some(contradiction) => Err(format!("it contradicts itself: {}", printable(contradiction))),
+            None => Ok(()),
         }
     }
 }
@@ -172,9 +189,7 @@ impl LevelRule {
             // Somebody else's provenance might be of a higher level.
             (_, Some(stop)) => Err(stop),
             (Some(best), None) => Ok(best),
-            (None, None) => {
-                Ok(failed.unwrap_or_else(|| unknown(self.level, &others, &claimed())))
-            }
+            (None, None) => Ok(failed.unwrap_or_else(|| unknown(self.level, &others, &claimed()))),
         }
     }
 
@@ -237,26 +252,32 @@ impl LevelRule {
         })?;
         let builder = printable(&read.builder.id);
         let by_whom = fact.verified.signer();
+        let facts = Facts::of(&read);
+        let self_hosted = is_self_hosted(by_whom, &facts);
         let of = |root: &&Root| {
             root.by.who == by.who
                 && root.builder.matches(&read.builder.id, by_whom.identity())
-                && (root.self_hosted || !is_self_hosted(by_whom))
+                && (root.self_hosted || !self_hosted)
         };
         let level = self.roots.iter().filter(of).map(|root| root.level).max();
         let level = level.ok_or_else(|| {
             format!("{} signed for the builder {builder}, and no entry names the two together", signer(fact))
         })?;
-        let origin = self.origin.check(&read);
+        let origin = self.origin.check(&read, &facts);
         let source =
             read.source.map_or_else(String::new, |source| format!(", from {}", printable(&source.uri)));
         Ok(Built { level, builder, source, origin, fact })
     }
 }
 
-/// Whether the forge says in the certificate that the machine was somebody's own.
-fn is_self_hosted(signer: &Signer) -> bool {
-    let Signer::Certificate(certificate) = signer else { return false };
-    certificate.fulcio().get_by_name("runnerEnvironment") == Some("self-hosted")
+/// Whether the forge or the builder says that the machine was somebody's own.
+fn is_self_hosted(signer: &Signer, facts: &Facts) -> bool {
+    let vouched = match signer {
+        Signer::Certificate(certificate) => certificate.fulcio().get_by_name("runnerEnvironment"),
+        _ => None,
+    };
+    let said = vouched.into_iter().chain(facts.runner.as_deref());
+    said.into_iter().any(|runner| !HOSTED.contains(&runner))
 }
 
 /// What holds goes before what does not, and the higher level before the lower.
@@ -273,8 +294,9 @@ enum Refused {
 /// Level 0, and how to come by another.
 fn unknown(wanted: u8, others: &BTreeSet<String>, claimed: &BTreeSet<String>) -> Verdict {
     if others.is_empty() && claimed.is_empty() {
-        let text =
-            format!("expected build level {wanted} or above, found 0: there is no provenance of it by a signer of the roots");
+        let text = format!(
+            "expected build level {wanted} or above, found 0: there is no provenance of it by a signer of the roots"
+        );
         return Verdict::fail("no_provenance", text, Vec::new());
     }
     let why = if others.is_empty() {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use countersign_verify::TimeSource;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Trusted, Verdict, deciding, signer};
@@ -15,7 +14,7 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 /// machine's own clock says nothing of it.
 #[must_use]
 pub fn signed_at(fact: &Fact) -> Option<Timestamp> {
-    let times = fact.verified.times().iter().filter(|time| time.source != TimeSource::Now);
+    let times = fact.verified.times().iter().filter(|time| time.source.is_vouched());
     times.map(|time| time.time).min()
 }
 
@@ -78,13 +77,11 @@ impl Trusted {
         }
         let text = match newest.iter().filter_map(|fact| signed_at(fact)).max() {
             Some(at) => {
-                format!(
-                    "expected {what} not older than {max_age:#}, found the newest of {at}; make it anew"
-                )
+                format!("expected {what} not older than {max_age:#}, found the newest of {at}; make it anew")
             }
-            None => format!(
-                "{what}: expected a time of signing from a timestamp authority or a log, found none"
-            ),
+            None => {
+                format!("{what}: expected a time of signing from a timestamp authority or a log, found none")
+            }
         };
         let reason = if text.contains("not older") { "too_old" } else { "signing_time_unknown" };
         Err(Verdict::fail(reason, text, deciding(newest)))

@@ -87,7 +87,8 @@ impl Scans {
     pub(super) fn none(&self) -> Verdict {
         if self.useless.is_empty() && !self.others.is_empty() {
             let others = self.others.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            let text = format!("expected a scan by one of the scanners that are named, found only by {others}");
+            let text =
+                format!("expected a scan by one of the scanners that are named, found only by {others}");
             return Verdict::fail("other_scanner", text, Vec::new());
         }
         if self.useless.is_empty() {
@@ -143,10 +144,8 @@ impl ScanRule {
             match Scan::read(fact, self, ask.now()) {
                 Ok(scan) if self.is_of(&scan) => usable.push(scan),
                 Ok(scan) => drop(others.insert(scan.scanner())),
-                Err(why) => useless.push((
-                    fact.clone(),
-                    format!("one signed by {}: {}", signer(fact), printable(&why)),
-                )),
+                Err(why) => useless
+                    .push((fact.clone(), format!("one signed by {}: {}", signer(fact), printable(&why)))),
             }
         }
         usable.sort_by_key(|scan| std::cmp::Reverse((scan.since(), scan.at)));
@@ -185,13 +184,13 @@ impl ScanRule {
         }
         if let Some(limit) = self.database_max_age {
             let updated = newest.scan.scanner.database_updated;
-            let old = updated.is_none_or(|updated| {
-                updated > newest.at || now.duration_since(updated) > limit
-            });
+            let old =
+                updated.is_none_or(|updated| updated > newest.at || now.duration_since(updated) > limit);
             if old {
                 let age = updated.map_or_else(|| "no word of it".to_owned(), |at| format!("one of {at}"));
-                let text =
-                    format!("expected a database of vulnerabilities not older than {limit:#}, found {age} in the scan {found}");
+                let text = format!(
+                    "expected a database of vulnerabilities not older than {limit:#}, found {age} in the scan {found}"
+                );
                 return Verdict::fail("database_too_old", text, by);
             }
         }

@@ -1,10 +1,10 @@
 //! Vulnerabilities at or above a severity, after VEX by somebody trusted.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use countersign_attestation::predicate::openvex::{self, OpenVex, Statement};
-use countersign_attestation::predicate::triage::{Image, latest};
+use countersign_attestation::predicate::openvex::{self, OpenVex};
+use countersign_attestation::predicate::triage::{Held, Image, Triage, Unmatched};
 use countersign_attestation::predicate::vulnerabilities::{Finding, Severity};
 use countersign_crypto::Digest;
 use countersign_http::text::printable;
@@ -42,31 +42,26 @@ pub struct SeverityRule {
     pub vex_max_age: Option<SignedDuration>,
 }
 
-/// A document that somebody trusted signed.
-struct Voice {
-    document: OpenVex,
-    signer: String,
-    fact: Fact,
-}
-
-impl Voice {
-    fn read(fact: &Fact, now: Timestamp) -> Result<Self, String> {
-        let (_, text) = predicate(fact)?;
-        let mut document = OpenVex::from_json(text).map_err(|e| e.to_string())?;
-        // A time that cannot be believed would be the last word for as long as it lies ahead.
-        let stated =
-            document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
-        believable(stated, signed_at(fact), now)?;
-        document.id = printable(&document.id);
-        Ok(Self { document, signer: signer(fact), fact: fact.clone() })
-    }
-}
-
 /// What VEX there is.
+#[derive(Default)]
 struct Voices {
-    voices: Vec<Voice>,
+    /// The documents that are applied.
+    documents: Vec<OpenVex>,
+    /// The statements that they are in, in the same order.
+    facts: Vec<Fact>,
     /// What is told of it, whatever comes out.
     notes: Vec<String>,
+}
+
+/// A document of which the times can be believed.
+fn read(fact: &Fact, now: Timestamp) -> Result<OpenVex, String> {
+    let (_, text) = predicate(fact)?;
+    let mut document = OpenVex::from_json(text).map_err(|e| e.to_string())?;
+    // A time that cannot be believed would be the last word for as long as it lies ahead.
+    let stated = document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
+    believable(stated, signed_at(fact), now)?;
+    document.id = printable(&document.id);
+    Ok(document)
 }
 
 impl ScanRule {
@@ -132,8 +127,9 @@ impl ScanRule {
         }
         let voices = rule.voices(target, there, ask)?;
         let repository = target.repository().map(ToString::to_string).unwrap_or_default();
-        let vex = Index::of(Image { digest: target.digest(), repository: &repository }, &voices);
-        let listed = triaged(severe.into_values(), &vex);
+        let image = Image { digest: target.digest(), repository: &repository };
+        let vex = Triage::of(image, &[], &voices.documents);
+        let listed = triaged(severe.into_values(), &vex, &voices);
         let counted: Vec<&Vulnerability> = listed.iter().filter(|one| one.counts).collect();
         let cleared = listed.len() - counted.len();
         let mut text = if counted.is_empty() {
@@ -148,13 +144,13 @@ impl ScanRule {
         if cleared > 0 {
             text.push_str(&format!("; {cleared} cleared by VEX"));
         }
-        for note in voices.notes.iter().chain(&vex.unmatched(found())) {
+        for note in voices.notes.iter().chain(&unmatched(&vex, &voices, found())) {
             text.push_str(&format!(". {note}"));
         }
         text.push_str(&scans.beside());
         let mut decided_by = scanned_by;
         if cleared > 0 {
-            decided_by.extend(deciding(voices.voices.iter().map(|voice| &voice.fact)));
+            decided_by.extend(deciding(&voices.facts));
         }
         let mut verdict = if counted.is_empty() {
             Verdict::pass(text, decided_by)
@@ -173,25 +169,30 @@ impl SeverityRule {
     }
 
     /// A document that is applied.
-    fn voice(&self, fact: &Fact, now: Timestamp) -> Result<Voice, String> {
+    fn voice(&self, fact: &Fact, now: Timestamp) -> Result<OpenVex, String> {
         if let Some(max_age) = self.vex_max_age {
             let at = signed_at(fact).ok_or("no log and no timestamp authority says when it was signed")?;
             if now.duration_since(at) > max_age {
                 return Err(format!("expected one not older than {max_age:#}, found one of {at}"));
             }
         }
-        Voice::read(fact, now)
+        read(fact, now)
     }
 
     fn voices(&self, target: &Target, there: &[(&str, &Digest)], ask: &Ask<'_>) -> Result<Voices, Stop> {
         let trusted = ask.statements(target, &self.vex, &openvex::TYPES.map(str::to_owned))?;
-        let (mut voices, mut notes) = (Vec::new(), Vec::new());
+        let mut voices = Voices::default();
         for fact in &trusted.facts {
             match self.voice(fact, ask.now()) {
-                Ok(voice) => voices.push(voice),
-                Err(why) => {
-                    notes.push(format!("VEX signed by {} is not applied: {}", signer(fact), printable(&why)))
+                Ok(document) => {
+                    voices.documents.push(document);
+                    voices.facts.push(fact.clone());
                 }
+                Err(why) => voices.notes.push(format!(
+                    "VEX signed by {} is not applied: {}",
+                    signer(fact),
+                    printable(&why)
+                )),
             }
         }
         let known: HashSet<_> = trusted.facts.iter().map(|fact| fact.evidence).collect();
@@ -200,76 +201,49 @@ impl SeverityRule {
             .filter(|(kind, digest)| openvex::TYPES.contains(kind) && !known.contains(digest))
             .count();
         if strangers > 0 {
-            notes.push(format!(
+            voices.notes.push(format!(
                 "{strangers} VEX {} by nobody who is trusted, and not applied",
                 if strangers == 1 { "document is" } else { "documents are" }
             ));
         }
-        Ok(Voices { voices, notes })
+        Ok(voices)
     }
 }
 
-/// Statements by the vulnerabilities they name, in capital letters: a document may have very many.
-struct Index<'a> {
-    image: Image<'a>,
-    by_name: HashMap<String, Vec<(&'a Statement, &'a Voice)>>,
-}
-
-impl<'a> Index<'a> {
-    fn of(image: Image<'a>, voices: &'a Voices) -> Self {
-        let mut by_name: HashMap<String, Vec<_>> = HashMap::new();
-        for voice in &voices.voices {
-            for statement in &voice.document.statements {
-                for name in &statement.vulnerability {
-                    by_name.entry(name.to_ascii_uppercase()).or_default().push((statement, voice));
-                }
-            }
-        }
-        Self { image, by_name }
-    }
-
-    /// The statements about a finding.
-    fn about(&self, finding: &Finding) -> Vec<(&'a Statement, &'a Voice)> {
-        let names = std::iter::once(&finding.id).chain(&finding.aliases);
-        let named = names.filter_map(|name| self.by_name.get(&name.to_ascii_uppercase())).flatten();
-        named.filter(|(statement, _)| statement.is_of(&self.image, finding)).copied().collect()
-    }
-
-    /// What is to be told of statements that are about none of these findings.
-    fn unmatched<'f>(&self, findings: impl Iterator<Item = &'f Finding>) -> Option<String> {
-        let matched: HashSet<*const Statement> = findings
-            .flat_map(|finding| self.about(finding))
-            .map(|(statement, _)| std::ptr::from_ref(statement))
-            .collect();
-        let mut unmatched: BTreeMap<*const Statement, (&Statement, &Voice)> = BTreeMap::new();
-        for (statement, voice) in self.by_name.values().flatten() {
-            if !matched.contains(&std::ptr::from_ref(*statement)) {
-                unmatched.insert(std::ptr::from_ref(*statement), (statement, voice));
-            }
-        }
-        let why = |(statement, voice): &(&Statement, &Voice)| {
-            let name = printable(statement.vulnerability.first().map_or("", String::as_str));
-            let why = if statement.is_about(&self.image) {
-                "no scan found that there"
-            } else {
-                "it names another product than this image"
-            };
-            format!("{name} {} in {}: {why}", statement.status.code(), voice.document.id)
+/// What is to be told of statements that are about none of these findings.
+fn unmatched<'f>(
+    vex: &Triage<'_>,
+    voices: &Voices,
+    findings: impl Iterator<Item = &'f Finding>,
+) -> Option<String> {
+    let why = |one: &Unmatched<'_>| {
+        let name = printable(one.statement.vulnerability.first().map_or("", String::as_str));
+        let why = if one.is_about {
+            "no scan found that there"
+        } else {
+            "it names another product than this image"
         };
-        let mut told: Vec<String> = unmatched.values().map(why).collect();
-        told.sort();
-        let count = told.len();
-        told.truncate(MAX_NAMED);
-        let more = count.saturating_sub(told.len());
-        let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-        (count > 0).then(|| format!("VEX that matches nothing found here: {}{more}", told.join("; ")))
-    }
+        let document = voices.documents.get(one.document).map_or("", |document| document.id.as_str());
+        format!("{name} {} in {document}: {why}", one.statement.status.code())
+    };
+    let findings: Vec<Finding> = findings.cloned().collect();
+    let mut told: Vec<String> = vex.unmatched(&findings).iter().map(why).collect();
+    told.sort();
+    let count = told.len();
+    told.truncate(MAX_NAMED);
+    let more = count.saturating_sub(told.len());
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    (count > 0).then(|| format!("VEX that matches nothing found here: {}{more}", told.join("; ")))
 }
 
 /// The findings with what VEX says of each: those that count first, and of these the worst.
-fn triaged<'f>(findings: impl Iterator<Item = &'f Finding>, vex: &Index<'_>) -> Vec<Vulnerability> {
+fn triaged<'f>(
+    findings: impl Iterator<Item = &'f Finding>,
+    vex: &Triage<'_>,
+    voices: &Voices,
+) -> Vec<Vulnerability> {
     let mut listed: Vec<_> = findings
-        .map(|finding| (vulnerability(finding, latest(vex.about(finding))), finding.severity))
+        .map(|finding| (vulnerability(finding, vex.held(finding), voices), finding.severity))
         .collect();
     // Of which nobody says how bad it is may be the worst.
     listed.sort_by_key(|(one, severity)| (!one.counts, severity.is_some(), std::cmp::Reverse(*severity)));
@@ -284,12 +258,14 @@ fn shortened(text: &str) -> String {
     }
 }
 
-fn vulnerability(finding: &Finding, held: Option<(&Statement, &Voice)>) -> Vulnerability {
-    let vex = held.map(|(statement, voice)| Vex {
+fn vulnerability(finding: &Finding, held: Option<Held<'_>>, voices: &Voices) -> Vulnerability {
+    let by = |held: &Held<'_>| voices.documents.get(held.document).zip(voices.facts.get(held.document));
+    let said = held.and_then(|held| Some((held.statement, by(&held)?)));
+    let vex = said.map(|(statement, (document, fact))| Vex {
         status: statement.status.code(),
         because: shortened(statement.justification.as_ref().unwrap_or(&statement.words)),
-        document: voice.document.id.clone(),
-        signer: voice.signer.clone(),
+        document: document.id.clone(),
+        signer: signer(fact),
         time: statement.time.to_string(),
     });
     Vulnerability {
@@ -298,7 +274,7 @@ fn vulnerability(finding: &Finding, held: Option<(&Statement, &Voice)>) -> Vulne
         version: printable(&finding.package.version),
         severity: finding.severity.map_or("unknown", |severity| severity.name()),
         fixed: finding.fixed.iter().take(MAX_FIXED).map(|version| shortened(version)).collect(),
-        counts: !held.is_some_and(|(statement, _)| statement.status.clears()),
+        counts: !said.is_some_and(|(statement, _)| statement.status.clears()),
         vex,
     }
 }

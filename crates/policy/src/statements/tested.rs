@@ -48,14 +48,12 @@ impl TestRule {
         }
         let missing = self.passed.iter().find(|glob| !passed.iter().any(|name| glob.matches(name)));
         if let Some(missing) = missing {
-            let text = format!("expected a test that matches {} to have passed, found none", missing.as_str());
+            let text =
+                format!("expected a test that matches {} to have passed, found none", missing.as_str());
             return Ok(Verdict::fail("test_missing", text, deciding(current)));
         }
         let by: BTreeSet<String> = current.iter().map(|fact| signer(fact)).collect();
-        let text = format!(
-            "tests passed, signed by {}",
-            by.into_iter().collect::<Vec<_>>().join(" and ")
-        );
+        let text = format!("tests passed, signed by {}", by.into_iter().collect::<Vec<_>>().join(" and "));
         Ok(Verdict::pass(text, deciding(current)))
     }
 }
@@ -75,9 +73,11 @@ fn results(fact: &Fact) -> Result<Vec<String>, (&'static str, String)> {
         return Ok(read.passed_tests);
     }
     let told = [&read.failed_tests, &read.warned_tests];
-    let names: Vec<String> =
-        told.into_iter().flatten().take(MAX_NAMED).map(|name| printable(name)).collect();
+    let names: Vec<String> = told.into_iter().flatten().take(MAX_NAMED).map(|name| printable(name)).collect();
     let which = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
     let found = if read.result == TestVerdict::Failed { "failed" } else { "warned" };
-    Err(("tests_failed", format!("expected tests that passed, found that they {found}{which}, signed by {by}")))
+    Err((
+        "tests_failed",
+        format!("expected tests that passed, found that they {found}{which}, signed by {by}"),
+    ))
 }

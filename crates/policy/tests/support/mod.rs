@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) tags: BTreeMap<String, Digest>,
     /// Evidence by `repository@digest`.
     pub(crate) evidence: BTreeMap<String, Vec<Found>>,
+    /// Evidence of files by their digests.
+    pub(crate) files: BTreeMap<String, Vec<Found>>,
     /// Attached documents with their types, by `repository@digest`.
     pub(crate) attached: BTreeMap<String, Vec<(String, Attached)>>,
     /// What the tag of a piece of older evidence begins with, by the piece's digest.
@@ -96,6 +98,7 @@ impl Cluster {
             world: World::new(),
             tags: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            files: BTreeMap::new(),
             attached: BTreeMap::new(),
             prefixes: HashMap::new(),
             certificates: BTreeMap::new(),
@@ -156,6 +159,16 @@ impl Cluster {
         let bytes = self.bundle(by, statement, stamped).to_json().unwrap();
         let layer = Descriptor::of(media_type::BUNDLE, &bytes);
         self.add(image, Form::Bundle, layer, BTreeMap::new(), bytes);
+    }
+
+    /// Says something of a file, whose evidence lies in no registry.
+    pub(crate) fn say_of_file(&mut self, file: Digest, by: By<'_>, statement: &Value) {
+        let bytes = self.bundle(by, statement, true).to_json().unwrap();
+        let layer = Descriptor::of(media_type::BUNDLE, &bytes);
+        let manifest = layer.clone();
+        let (form, origin) = (Form::Bundle, Origin::ReferrersApi);
+        let found = Found { form, origin, manifest, layer, annotations: BTreeMap::new(), bytes };
+        self.files.entry(file.to_string()).or_default().push(found);
     }
 
     /// Adds a piece of evidence.
@@ -243,6 +256,9 @@ impl Cluster {
                 };
                 let found = all.into_iter().flatten().filter(|found| of.forms.contains(&found.form));
                 Answer::Evidence(Arc::new(Evidence::new(found.filter(prefix).cloned().collect())))
+            }
+            Question::OfFile(digest) => {
+                Answer::Evidence(Arc::new(Evidence::new(self.files.get(&digest.to_string())?.clone())))
             }
             Question::Attached(of) => {
                 let all = self.attached.get(&format!("{}@{}", of.repository, of.image));
