@@ -1,6 +1,7 @@
 //! Signing with the trust services, and checking what they answer.
 
 pub mod artifact;
+pub mod directory;
 mod error;
 pub mod fulcio;
 pub mod image;

@@ -321,6 +321,40 @@ async fn the_level_comes_from_signer_and_builder_together() {
 }
 
 #[tokio::test]
+async fn policies_over_what_is_known_are_the_same_judgements() {
+    let bench = Bench::start().await;
+    let (key, stranger) = (key(), key());
+    let KeySource::Pem(pem) = named(&key) else { panic!("a key in the settings") };
+    let signer = json!({ "key": pem });
+    let builder = "https://acme.example/builder";
+    let policy = json!({ "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": { "name": "known" }, "spec": {
+        "images": ["**"], "require": { "transparencyLog": false },
+        "provenance": { "level": 2, "roots": [{ "builder": builder, "signer": signer, "level": 2 }] },
+        "tests": { "signedBy": signer } } });
+    let built = json!({ "buildDefinition": { "buildType": "https://acme.example/make", "externalParameters": {} },
+        "runDetails": { "builder": { "id": builder } } });
+    let tested = json!({ "result": "PASSED", "configuration": [{ "uri": "ci.yml" }] });
+    let tests = "https://in-toto.io/attestation/test-result/v0.1";
+    for (tag, of_tests, expected) in [
+        ("v1", Some(&key), Status::Passed),
+        ("other", Some(&stranger), Status::Failed),
+        ("none", None, Status::Failed),
+    ] {
+        let target = bench.put(tag, tag).await;
+        bench.say(&target, &key, PROVENANCE, &built, BUNDLE).await;
+        if let Some(by) = of_tests {
+            bench.say(&target, by, tests, &tested, OLDER).await;
+        }
+        let read = countersign_policy::own::ImagePolicy::read(&policy).unwrap();
+        let set = PolicySet::new(vec![Box::new(read)]);
+        let report =
+            scanner_with(&[Control::Policy], trusting(&[&key]), set).scan(pod(&[&bench.image(tag)])).await;
+        let worst = found(&report).iter().max_by_key(|said| said.status).unwrap();
+        assert_eq!(worst.status, expected, "{tag}: {}", worst.message);
+    }
+}
+
+#[tokio::test]
 async fn a_signature_of_the_notary_project_verifies_by_certificate_and_name() {
     let bench = Bench::start().await;
     let noted = bench.put("notary", "notary").await;

@@ -64,6 +64,9 @@ impl Typed {
         if let Some(written) = &spec.review {
             rules.push(Self::Review(review(written, reader)?));
         }
+        if !rules.is_empty() {
+            reader.remark_on_time();
+        }
         Ok(rules)
     }
 

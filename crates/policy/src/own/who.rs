@@ -79,6 +79,15 @@ impl<'a> Reader<'a> {
         self.node(written, path, 0)
     }
 
+    /// Remarks that the newest statement cannot be told where nobody need vouch for a time.
+    pub(super) fn remark_on_time(&mut self) {
+        if !self.demands.log && !self.demands.timestamp {
+            let message = "nobody need vouch for when a statement was signed: of those without a time each counts, not the newest, and \
+                           a scan without one does not; require timestamp or transparencyLog";
+            self.lints.push(Lint::new("spec.require", "no_trusted_time", message));
+        }
+    }
+
     /// Somebody of several, each of whom is enough: rules over statements ask all of them.
     ///
     /// # Errors

@@ -2,15 +2,15 @@
 //! each statement alone, can make the answer no.
 
 use countersign_bundle::Bundle;
-use countersign_policy::Status;
+use countersign_policy::{Answer, CouldNot, Known, Memo, PolicySet, Question, Request, Status};
 use countersign_registry::Descriptor;
 use countersign_registry::descriptor::media_type;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::sigstore::T;
-use crate::support::{By, Cluster, key, statement};
-use crate::{IMAGE, alice, answer, decide, holder, policy, with};
+use crate::support::{By, Cluster, key, pod, statement};
+use crate::{IMAGE, alice, answer, decide, holder, policy, read, reasons, with};
 
 pub(crate) const PROVENANCE: &str = "https://slsa.dev/provenance/v1";
 pub(crate) const SBOM: &str = "https://cyclonedx.org/bom";
@@ -396,4 +396,30 @@ fn what_could_not_be_checked_is_no_answer_about_the_statement() {
             .all(|result| result.status == Status::Error && result.reason == "unreachable")
     );
     assert!(!decision.admits());
+}
+
+/// A cluster whose judgements are kept, as the webhook keeps them.
+struct Kept<'a>(&'a Cluster, Memo);
+
+impl Known for Kept<'_> {
+    fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        self.0.answer(question)
+    }
+
+    fn memo(&self) -> Option<&Memo> {
+        Some(&self.1)
+    }
+}
+
+#[test]
+fn ages_are_judged_anew_over_judgements_that_are_kept() {
+    let cluster = image(&all());
+    let set = PolicySet::new(vec![Box::new(read(&everything("scan", json!({"notOlderThan": "3630s"}))))]);
+    let kept = Kept(&cluster, Memo::new(100));
+    let at = |seconds: i64| {
+        let now = Timestamp::from_second(T + 3500 + seconds).unwrap();
+        let decision = set.evaluate(&Request::of_object(pod(&[IMAGE])), &kept, now).unwrap();
+        reasons(&decision).join(" ")
+    };
+    assert_eq!([at(0), at(10), at(11), at(20)], ["", "", "scan_too_old", "scan_too_old"]);
 }
