@@ -18,7 +18,6 @@ use jiff::Timestamp;
 
 use super::artifacts::Subject;
 use super::{MAX_FILE, files};
-use crate::args::services::TrustArgs;
 use crate::commands::sign::SigningArgs;
 use crate::failure::Failure;
 use crate::out::Terminal;
