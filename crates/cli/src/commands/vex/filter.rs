@@ -26,7 +26,7 @@ use crate::out::{Terminal, counted, say};
 use crate::view::checklist;
 
 /// How far clocks may be apart.
-const CLOCKS: SignedDuration = SignedDuration::from_secs(60);
+const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 
 fn severity(text: &str) -> Result<Severity, String> {
     let known = || Severity::ALL.map(Severity::name).join(", ");
