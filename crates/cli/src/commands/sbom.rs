@@ -172,11 +172,10 @@ impl Check {
         }
         let passed = wrong.is_empty() && missing.is_empty();
         if self.output.is_json() {
-            let mut document = described(&sbom, &missing);
-            document["passed"] = passed.into();
-            document["signed"] = (!self.unsigned).into();
-            document["wrong"] = wrong.into();
-            terminal.json("sbom-check", 1, &document)?;
+            let document = described(&sbom, &missing);
+            let checked =
+                json!({ "passed": passed, "signed": !self.unsigned, "wrong": wrong, "sbom": document });
+            terminal.json("sbom-check", 1, &checked)?;
         } else {
             show(terminal, &sbom)?;
             for why in &wrong {

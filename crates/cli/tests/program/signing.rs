@@ -525,8 +525,9 @@ async fn every_line_of_the_page_on_images_runs() {
     for name in ["cosign.key", "cosign.pub"] {
         std::fs::remove_file(home.path(name)).unwrap();
     }
-    for name in ["sbom.spdx.json", "provenance.json"] {
-        std::fs::write(home.path(name), r#"{"ok":true}"#).unwrap();
+    for (name, text) in [("sbom.spdx.json", r#"{"spdxVersion":"SPDX-2.3"}"#), ("provenance.json", PROVENANCE)]
+    {
+        std::fs::write(home.path(name), text).unwrap();
     }
     std::fs::write(home.path("pod.yaml"), format!("spec:\n  containers:\n  - image: {}\n", bench.image))
         .unwrap();
