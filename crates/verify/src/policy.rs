@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE};
+use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, is_in_toto};
 use countersign_attestation::statement;
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::Content;

@@ -31,8 +31,11 @@ pub struct Kind {
     /// The names for `--type`, each with the type that it stands for.
     pub names: &'static [(&'static str, &'static str)],
     /// Whether a text is such a predicate; `None` for what may be anything.
-    read: Option<fn(&str, &str) -> Result<(), JsonError>>,
+    read: Option<Reader>,
 }
+
+/// Reads a text as predicate of a type, and keeps nothing of it.
+type Reader = fn(&str, &str) -> Result<(), JsonError>;
 
 /// All of them.
 pub const KINDS: &[Kind] = &[

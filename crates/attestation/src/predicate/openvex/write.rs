@@ -71,8 +71,9 @@ pub fn image_purl(repository: &str, digest: &Digest) -> Purl {
 /// # Errors
 /// [`JsonError`]: what a reader or [`super::check`] would refuse.
 pub fn create(author: &Author, statements: &[NewStatement]) -> Result<String, JsonError> {
-    let statements = statements.iter().map(|statement| statement.members(author.time)).collect();
-    document(author, statements)
+    let statements: Vec<Value> =
+        statements.iter().map(|statement| statement.members(author.time).into()).collect();
+    document(author, &statements)
 }
 
 /// One document of several. Each statement keeps its own time, or the one that it had from its document, so that the later
@@ -107,7 +108,7 @@ pub fn merge(author: &Author, documents: &[(&str, &str)]) -> Result<String, Json
             }
         }
     }
-    document(author, all.into_values().collect())
+    document(author, &all.into_values().collect::<Vec<_>>())
 }
 
 /// A statement of an older version in the words of the newest: names become objects.
@@ -144,12 +145,12 @@ struct Document<'a> {
     statements: &'a [Value],
 }
 
-fn document(author: &Author, statements: Vec<Value>) -> Result<String, JsonError> {
+fn document(author: &Author, statements: &[Value]) -> Result<String, JsonError> {
     if author.name.trim().is_empty() {
         return Err(JsonError::Shape("author: expected a name, found none".into()));
     }
     let context = CONTEXTS.first().copied().unwrap_or_default();
-    let id = if author.id.is_empty() { id_of(author, &statements) } else { author.id.clone() };
+    let id = if author.id.is_empty() { id_of(author, statements) } else { author.id.clone() };
     let document = Document {
         context,
         id: &id,
@@ -157,7 +158,7 @@ fn document(author: &Author, statements: Vec<Value>) -> Result<String, JsonError
         role: &author.role,
         timestamp: author.time.to_string(),
         version: 1,
-        statements: &statements,
+        statements,
     };
     let mut text = serde_json::to_string_pretty(&document)?;
     text.push('\n');
@@ -172,41 +173,47 @@ fn id_of(author: &Author, statements: &[Value]) -> String {
 }
 
 impl NewStatement {
-    fn members(&self, time: Timestamp) -> Value {
-        let mut vulnerability = json!({ "name": self.vulnerability });
+    fn members(&self, time: Timestamp) -> Map<String, Value> {
+        let mut vulnerability = object([("name", self.vulnerability.clone().into())]);
         if !self.aliases.is_empty() {
-            vulnerability["aliases"] = self.aliases.clone().into();
+            vulnerability.insert("aliases".to_owned(), self.aliases.clone().into());
         }
-        let mut statement = json!({ "vulnerability": vulnerability, "status": self.status.code(), "timestamp": time.to_string() });
-        let named =
-            |purl: &Purl| json!({ "@id": purl.to_string(), "identifiers": { "purl": purl.to_string() } });
-        let parts: Vec<Value> = self.parts.iter().map(named).collect();
-        let products: Vec<Value> = self
-            .products
-            .iter()
-            .map(|purl| {
-                let mut product = named(purl);
-                if !parts.is_empty() {
-                    product["subcomponents"] = parts.clone().into();
-                }
-                product
-            })
-            .collect();
+        let mut statement = object([
+            ("vulnerability", vulnerability.into()),
+            ("status", self.status.code().into()),
+            ("timestamp", time.to_string().into()),
+        ]);
+        let parts: Vec<Value> = self.parts.iter().map(|purl| named(purl).into()).collect();
+        let product = |purl: &Purl| -> Value {
+            let mut product = named(purl);
+            if !parts.is_empty() {
+                product.insert("subcomponents".to_owned(), parts.clone().into());
+            }
+            product.into()
+        };
+        let products: Vec<Value> = self.products.iter().map(product).collect();
         if !products.is_empty() {
-            statement["products"] = products.into();
+            statement.insert("products".to_owned(), products.into());
         }
         let texts = [
             ("justification", &self.justification),
             ("impact_statement", &self.impact),
             ("action_statement", &self.action),
         ];
-        for (name, text) in texts {
-            if !text.is_empty() {
-                statement[name] = text.clone().into();
-            }
-        }
+        let said = texts.into_iter().filter(|(_, text)| !text.is_empty());
+        statement.extend(said.map(|(name, text)| (name.to_owned(), text.clone().into())));
         statement
     }
+}
+
+fn object<const N: usize>(members: [(&str, Value); N]) -> Map<String, Value> {
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// A product or a part by its package URL.
+fn named(purl: &Purl) -> Map<String, Value> {
+    let text = purl.to_string();
+    object([("@id", text.clone().into()), ("identifiers", object([("purl", text.into())]).into())])
 }
 
 #[cfg(test)]
