@@ -1,0 +1,8 @@
+//! Verification of provenance and summaries, against a Sigstore of one's own: what holds, and that each thing that does not
+//! is the reason for which it is refused.
+
+mod builds;
+mod forms;
+mod rows;
+mod summaries;
+mod world;
