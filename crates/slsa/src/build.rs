@@ -157,15 +157,15 @@ impl Facts {
             Kind::Workflow => facts.take_workflow(provenance),
             Kind::Environment => facts.take_run(&provenance.environment),
             Kind::Run => facts.take_run(&provenance.internal_parameters),
-            Kind::CloudBuild => facts.take_substitutions(&provenance.parameters["substitutions"]),
+            Kind::CloudBuild => facts.take_substitutions(member(&provenance.parameters, "substitutions")),
             Kind::CloudBuildV1 => {
-                facts.take_substitutions(&provenance.internal_parameters["systemSubstitutions"])
+                facts.take_substitutions(member(&provenance.internal_parameters, "systemSubstitutions"))
             }
             Kind::Sourced => {
-                let named = &provenance.parameters["source"];
+                let named = member(&provenance.parameters, "source");
                 facts.take_reference(text(named, "ref"));
                 facts.commit = facts.commit.take().or_else(|| commit(named));
-                facts.inputs = inputs(&provenance.parameters["inputs"]);
+                facts.inputs = inputs(member(&provenance.parameters, "inputs"));
             }
             Kind::FirstRepository => {}
         }
@@ -199,13 +199,14 @@ impl Facts {
 
     fn take_workflow(&mut self, provenance: &Provenance) {
         let (workflow, github) =
-            (&provenance.parameters["workflow"], &provenance.internal_parameters["github"]);
+            (member(&provenance.parameters, "workflow"), member(&provenance.internal_parameters, "github"));
         self.take_reference(text(workflow, "ref"));
         self.trigger = text(github, "event_name");
         self.repository_id = text(github, "repository_id");
         self.owner_id = text(github, "repository_owner_id");
         self.runner = text(github, "runner_environment");
-        self.inputs = inputs(&provenance.parameters["inputs"]).or_else(|| inputs(&workflow["inputs"]));
+        self.inputs =
+            inputs(member(&provenance.parameters, "inputs")).or_else(|| inputs(member(workflow, "inputs")));
     }
 
     /// The run of a workflow as GitHub's variables tell it, in either case.
@@ -234,20 +235,20 @@ impl Facts {
         } else {
             self.take_reference(reference.clone());
         }
-        let payload =
-            [&run["GITHUB_EVENT_PAYLOAD"], &run["github_event_payload"]].into_iter().find(|v| !v.is_null());
+        let payload = [member(run, "GITHUB_EVENT_PAYLOAD"), member(run, "github_event_payload")]
+            .into_iter()
+            .find(|v| !v.is_null());
         let Some(payload) = payload else { return };
         let below = match self.trigger.as_deref() {
             Some("push") => text(payload, "base_ref"),
-            Some("release") => {
-                text(&payload["release"], "target_commitish").map(|branch| format!("refs/heads/{branch}"))
-            }
+            Some("release") => text(member(payload, "release"), "target_commitish")
+                .map(|branch| format!("refs/heads/{branch}")),
             _ => None,
         };
         self.branch =
             below.filter(|_| reference.is_some_and(|reference| reference.starts_with("refs/tags/")));
         if self.trigger.as_deref() == Some("workflow_dispatch") {
-            self.inputs = Some(inputs(&payload["inputs"]).unwrap_or_default());
+            self.inputs = Some(inputs(member(payload, "inputs")).unwrap_or_default());
         }
     }
 
@@ -311,6 +312,11 @@ fn names(parameters: &Value, known: &[&str]) -> Vec<String> {
     }
 }
 
+/// A member; null for one that is not there.
+fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
 fn text(value: &Value, name: &str) -> Option<String> {
     match value.get(name)? {
         Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
@@ -320,7 +326,7 @@ fn text(value: &Value, name: &str) -> Option<String> {
 }
 
 fn commit(source: &Value) -> Option<String> {
-    ["gitCommit", "sha1"].iter().find_map(|name| text(&source["digest"], name))
+    ["gitCommit", "sha1"].iter().find_map(|name| text(member(source, "digest"), name))
 }
 
 /// Inputs as texts, as a form on a web page gives them.

@@ -54,6 +54,15 @@ pub enum Package {
     Python(String),
 }
 
+impl Package {
+    /// Reads a package URL of npm; a version may be in it.
+    #[must_use]
+    pub fn npm(purl: &str) -> Option<Self> {
+        let (name, version) = crate::package::npm(purl)?;
+        Some(Self::Npm { name, version })
+    }
+}
+
 impl Expectations {
     /// Whether they can be held against anything.
     ///
