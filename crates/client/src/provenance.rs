@@ -92,14 +92,17 @@ pub async fn of_image(place: Place<'_>, max_count: usize) -> Result<OfImage, Cli
         max_count,
         ..Search::of([Form::Bundle, Form::InToto, Form::CosignAttestation])
     };
-    let found = discover(place.evidence, &digest, &search).await.map_err(|e: RegistryError| ClientError::from(e))?;
+    let found =
+        discover(place.evidence, &digest, &search).await.map_err(|e: RegistryError| ClientError::from(e))?;
     let mut seen = HashSet::new();
     let mut pieces = Vec::new();
     for one in found {
         let Some(bundle) = bundle_of(&one) else { continue };
-        let other = bundle.as_ref().ok().and_then(|bundle| bundle.content.envelope()).is_some_and(|envelope| {
-            Statement::from_json(&envelope.payload).is_ok_and(|statement| !is_provenance(&statement.predicate_type))
-        });
+        let other =
+            bundle.as_ref().ok().and_then(|bundle| bundle.content.envelope()).is_some_and(|envelope| {
+                Statement::from_json(&envelope.payload)
+                    .is_ok_and(|statement| !is_provenance(&statement.predicate_type))
+            });
         if other || !seen.insert((one.layer.digest, one.annotations)) {
             continue;
         }
@@ -124,7 +127,9 @@ mod tests {
         let artifact = folder.path().join("shop.tar");
         std::fs::write(&artifact, "x").unwrap();
         assert_eq!(beside(&artifact).unwrap_err().exit_code(), 3);
-        for name in ["shop.tar.intoto.jsonl", "shop.tar.build.slsa", "multiple.intoto.jsonl", "other.intoto.jsonl"] {
+        for name in
+            ["shop.tar.intoto.jsonl", "shop.tar.build.slsa", "multiple.intoto.jsonl", "other.intoto.jsonl"]
+        {
             std::fs::write(folder.path().join(name), "{}\n").unwrap();
         }
         let found = beside(&artifact).unwrap();

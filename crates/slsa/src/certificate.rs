@@ -8,6 +8,7 @@ use countersign_x509::{Certificate, FulcioExtensions};
 use crate::Facts;
 use crate::git::{Source, same_repository};
 use crate::report::{CheckName, Recorder};
+use crate::roots::GITHUB;
 
 /// What a machine of the platform is called.
 pub(crate) const HOSTED: &str = "github-hosted";
@@ -45,6 +46,12 @@ pub(crate) fn check(
     if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
         let expected = format!("one {what} in the certificate");
         return out.fail(CheckName::Agreement, Reason::Contradiction, expected, format!("{one} and {other}"));
+    }
+    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
+    // nobody but whoever ran the build.
+    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
+        let expected = "a certificate that names the repository";
+        return out.fail(CheckName::Agreement, Reason::ExtensionMismatch, expected, "one that names none");
     }
     let compared = compared(said, provenance, facts);
     let differing = compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written));

@@ -87,7 +87,8 @@ impl IdentityArgs {
 
     /// Whether anybody is named at all.
     pub(crate) fn is_given(&self) -> bool {
-        let lists = [&self.identities, &self.identity_patterns, &self.issuers, &self.issuer_patterns, &self.repo];
+        let lists =
+            [&self.identities, &self.identity_patterns, &self.issuers, &self.issuer_patterns, &self.repo];
         let others = [&self.gitlab, &self.email, &self.spiffe, &self.key];
         lists.into_iter().chain(others).any(|list| !list.is_empty()) || !self.workflow().is_empty()
     }

@@ -19,8 +19,8 @@ use countersign_crypto::PublicKey;
 use countersign_verify::{Identity, Matcher, RequirementsError, Signer as Signed};
 use countersign_x509::Certificate;
 
-pub(crate) use profile::PYPI_PUBLISH;
 pub use profile::{DEFAULT_PROFILES, PROFILES};
+pub(crate) use profile::{GITHUB, PYPI_PUBLISH};
 
 /// The highest level of the build track.
 pub const MAX_LEVEL: u8 = 3;

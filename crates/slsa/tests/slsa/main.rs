@@ -4,6 +4,7 @@
 
 mod builds;
 mod forms;
+mod real;
 mod rows;
 mod summaries;
 mod world;

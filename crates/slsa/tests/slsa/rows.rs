@@ -231,6 +231,20 @@ fn certificate_and_provenance_must_agree() {
 }
 
 #[test]
+fn a_certificate_that_names_no_repository_vouches_for_none() {
+    let world = World::new();
+    let bare = saying(WORKFLOW, |said| {
+        *said = countersign_x509::FulcioExtensions { issuer_v2: Some(GITHUB.into()), ..Default::default() };
+    });
+    let why = world.reason(
+        &bare,
+        &github("https://github.com/actions/runner/github-hosted"),
+        &Expectations::default(),
+    );
+    assert_eq!(why, Some(Reason::ExtensionMismatch));
+}
+
+#[test]
 fn a_machine_of_ones_own_counts_only_where_the_root_says_so() {
     let world = World::new();
     let own = || saying(WORKFLOW, |said| said.runner_environment = Some("self-hosted".into()));

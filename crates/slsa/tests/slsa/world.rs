@@ -286,7 +286,8 @@ pub(crate) fn subject(name: &str) -> Value {
     json!({ "name": name, "digest": { "sha256": short.to_hex(), "sha512": long.to_hex() } })
 }
 
-pub(crate) fn statement(kind: &str, predicate: Value) -> Value {
+pub(crate) fn statement(kind: &str, predicate: impl Into<Value>) -> Value {
+    let predicate = predicate.into();
     json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [subject("shop.tar")], "predicateType": kind, "predicate": predicate })
 }
 

@@ -62,7 +62,9 @@ pub(super) fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, Str
     for text in texts {
         let (name, value) = pair(text).map_err(|e| Failure::usage(format!("{flag}: {e}")))?;
         if all.insert(name.clone(), value).is_some() {
-            return Err(Failure::usage(format!("{flag}: {name} is given twice; one of them would not be checked")));
+            return Err(Failure::usage(format!(
+                "{flag}: {name} is given twice; one of them would not be checked"
+            )));
         }
     }
     Ok(all)

@@ -63,7 +63,8 @@ pub(super) fn builders(file: Option<&Path>) -> Result<TrustedBuilders, Failure> 
         return Roots::public().ready(none).map_err(|e| Failure::internal(e.to_string()));
     };
     let wrong = |e: &dyn std::fmt::Display| Failure::new(TRUST, format!("{}: {e}", file.display()));
-    let text = String::from_utf8(read_limited(file, MAX_ROOTS_LEN)?).map_err(|_| wrong(&"expected UTF-8 text"))?;
+    let text =
+        String::from_utf8(read_limited(file, MAX_ROOTS_LEN)?).map_err(|_| wrong(&"expected UTF-8 text"))?;
     let key = |text: &str| {
         // A key beside the roots is found wherever the command is run.
         let reference = match KeyRef::parse(text).map_err(|e| e.to_string())? {
@@ -150,7 +151,9 @@ impl Prepared {
                 }
             }
             (Artifact::Digest(_), []) => {
-                return Err(Failure::usage("a digest says nothing about where its provenance is: give --provenance"));
+                return Err(Failure::usage(
+                    "a digest says nothing about where its provenance is: give --provenance",
+                ));
             }
             (_, files) => provenance::read(files)?,
         };

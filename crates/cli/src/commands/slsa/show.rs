@@ -43,12 +43,18 @@ const fn next(reason: Reason) -> &'static str {
         Reason::BuilderUntrusted => {
             "if this signer speaks for this builder, write the two into a file for --roots, with the level (docs/slsa.md)"
         }
-        Reason::Contradiction => "do not use it, and tell whoever published it: somebody put the parts together by hand",
+        Reason::Contradiction => {
+            "do not use it, and tell whoever published it: somebody put the parts together by hand"
+        }
         Reason::SourceMismatch | Reason::RefMismatch => {
             "compare with what the project publishes; a build of a fork or of another branch is another program"
         }
-        Reason::ParameterUnknown => "find out what it does to the build, then accept it with --parameter NAME=VALUE",
-        Reason::SelfHosted => "whoever keeps that machine can change the build; trust it by name with selfHosted in --roots",
+        Reason::ParameterUnknown => {
+            "find out what it does to the build, then accept it with --parameter NAME=VALUE"
+        }
+        Reason::SelfHosted => {
+            "whoever keeps that machine can change the build; trust it by name with selfHosted in --roots"
+        }
         Reason::LevelTooLow => "ask for a build by a builder of that level",
         other => meaning(other).1,
     }
@@ -114,7 +120,8 @@ pub(super) fn checklist<T: Verdict>(
 /// What is known of a build.
 pub(super) fn build_facts(build: &Build, list: &mut Checklist<'_>) -> String {
     let facts = &build.facts;
-    for (name, found) in [("source", &facts.repository), ("ref", &facts.reference), ("commit", &facts.commit)] {
+    for (name, found) in [("source", &facts.repository), ("ref", &facts.reference), ("commit", &facts.commit)]
+    {
         if let Some(found) = found {
             list.fact(name, found);
         }

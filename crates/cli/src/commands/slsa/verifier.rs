@@ -164,7 +164,10 @@ impl VerifyArtifact {
             end(terminal, &what, &report, self.source.print_provenance)?;
             let Ok(Build { builder: found, .. }) = report.verified() else { continue };
             if builder.get_or_insert_with(|| found.clone()) != found {
-                return Err(Failure::new(USAGE, format!("expected one builder for all of them, found {found} too")));
+                return Err(Failure::new(
+                    USAGE,
+                    format!("expected one builder for all of them, found {found} too"),
+                ));
             }
         }
         Ok(0)
@@ -202,8 +205,10 @@ impl VerifyImage {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         let reference = image(&self.image)?;
         let Some(digest) = reference.digest().copied() else {
-            return Err(Failure::usage(format!("expected the image by its digest, found {reference}, which can be moved"))
-                .next("write NAME@sha256:…; what a tag names is shown by: countersign tree IMAGE"));
+            return Err(Failure::usage(format!(
+                "expected the image by its digest, found {reference}, which can be moved"
+            ))
+            .next("write NAME@sha256:…; what a tag names is shown by: countersign tree IMAGE"));
         };
         let prepared = self.own.prepare(terminal, self.source.expectations(self.builder_id.as_ref())?)?;
         let what = format!("image {reference}");

@@ -61,7 +61,13 @@ impl Verify {
             if self.output.is_json() {
                 documents.push(super::show::json(&judged.title, &judged.report, build_json));
             } else {
-                terminal.data(&checklist(terminal, &judged.title, &judged.report, self.explain, build_facts))?;
+                terminal.data(&checklist(
+                    terminal,
+                    &judged.title,
+                    &judged.report,
+                    self.explain,
+                    build_facts,
+                ))?;
             }
         }
         if self.output.is_json() {

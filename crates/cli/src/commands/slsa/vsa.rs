@@ -19,7 +19,7 @@ use crate::args::identity::IdentityArgs;
 use crate::args::services::TrustArgs;
 use crate::checklist::Checklist;
 use crate::failure::{Failure, Outcome, USAGE};
-use crate::out::Terminal;
+use crate::out::{Terminal, say};
 
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
@@ -99,9 +99,13 @@ impl VerifyVsa {
                 if self.print_attestation {
                     print_payload(terminal, summary.payload())?;
                 }
+                say("Verifying VSA: PASSED\n");
                 Ok(0)
             }
-            Err(refusal) => Err(Failure::new(USAGE, refusal.to_string())),
+            Err(refusal) => {
+                say(&format!("Verifying VSA: FAILED: {}\n", printable(&refusal.to_string())));
+                Err(Failure::new(USAGE, refusal.to_string()))
+            }
         }
     }
 
@@ -113,7 +117,9 @@ impl VerifyVsa {
             });
         };
         if self.identity.is_given() {
-            return Err(Failure::usage("both --public-key-path and others are named who may have signed; one would not be checked"));
+            return Err(Failure::usage(
+                "both --public-key-path and others are named who may have signed; one would not be checked",
+            ));
         }
         Ok(Signers::Keys(vec![load_public_key(&KeyRef::File(path.clone()))?]))
     }
@@ -130,7 +136,10 @@ impl VerifyVsa {
             return Ok(());
         }
         let found = if found.is_empty() { "none".to_owned() } else { printable(&found.join(", ")) };
-        Err(Failure::new(USAGE, format!("--public-key-id: expected a signature by \"{wanted}\", found {found}")))
+        Err(Failure::new(
+            USAGE,
+            format!("--public-key-id: expected a signature by \"{wanted}\", found {found}"),
+        ))
     }
 }
 
