@@ -152,6 +152,8 @@ commands! {
         "Read a transparency log and check its proofs";
     "notary" Notary(commands::notary::NotaryCommand),
         "Sign, verify and look at signatures of the Notary Project (notation)";
+    "slsa" Slsa(commands::slsa::SlsaCommand),
+        "Verify how and from what something was built, at which SLSA level; read and sign summaries of that";
     "policy" Policy(commands::policy::PolicyCommand),
         "Read, check and explain policies over images, of every language that clusters have";
     "sign-blob" SignBlob(commands::cosign_sign::SignBlob),
