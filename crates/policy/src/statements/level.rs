@@ -107,7 +107,7 @@ impl Origin {
             }
         }
         if let Some(wanted) = &self.versioned_tag
-            && !facts.reference.as_ref().is_some_and(|found| is_version(found, wanted) == Ok(true))
+            && facts.reference.as_ref().is_none_or(|found| is_version(found, wanted) != Ok(true))
         {
             let found = said(&facts.reference);
             return Err(format!("expected the source at a tag of the version {wanted}, found {found}"));

@@ -29,7 +29,7 @@ pub(super) fn signer_key(fact: &Fact) -> Vec<u8> {
 
 /// Of each signer and kind the newest statement. Where nobody vouches for a time, nobody can tell whether it is the newest,
 /// and it counts beside the newest; so do two of one time.
-pub fn newest<'f, K: Ord>(facts: &'f [Fact], kind: impl Fn(&Fact) -> K) -> Vec<&'f Fact> {
+pub fn newest<K: Ord>(facts: &[Fact], kind: impl Fn(&Fact) -> K) -> Vec<&Fact> {
     let mut last: BTreeMap<(Vec<u8>, K), Timestamp> = BTreeMap::new();
     for fact in facts {
         if let Some(at) = signed_at(fact) {
@@ -75,15 +75,16 @@ impl Trusted {
         if !kept.is_empty() {
             return Ok(kept);
         }
-        let text = match newest.iter().filter_map(|fact| signed_at(fact)).max() {
-            Some(at) => {
-                format!("expected {what} not older than {max_age:#}, found the newest of {at}; make it anew")
-            }
-            None => {
-                format!("{what}: expected a time of signing from a timestamp authority or a log, found none")
-            }
+        let (reason, text) = match newest.iter().filter_map(|fact| signed_at(fact)).max() {
+            Some(at) => (
+                "too_old",
+                format!("expected {what} not older than {max_age:#}, found the newest of {at}; make it anew"),
+            ),
+            None => (
+                "signing_time_unknown",
+                format!("{what}: expected a time of signing from a timestamp authority or a log, found none"),
+            ),
         };
-        let reason = if text.contains("not older") { "too_old" } else { "signing_time_unknown" };
         Err(Verdict::fail(reason, text, deciding(newest)))
     }
 }

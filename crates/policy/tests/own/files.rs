@@ -2,6 +2,9 @@
 
 use countersign_policy::own::PolicyException;
 use countersign_policy::{Artifact, Decision, PolicySet, Request};
+use countersign_registry::Descriptor;
+use countersign_registry::descriptor::media_type;
+use countersign_registry::evidence::{Form, Found, Origin};
 use serde_json::{Value, json};
 
 use crate::known::{PROVENANCE, built};
@@ -12,7 +15,11 @@ use crate::{IMAGE, alice, policy, read, reasons, with};
 fn of_file(name: &str, kind: &str, predicate: &Value, by: By<'_>) -> (Cluster, Artifact) {
     let mut cluster = Cluster::new();
     let digest = digest_of(name);
-    cluster.say_of_file(digest, by, &statement(&digest, kind, predicate, &json!({})));
+    let bytes = cluster.bundle(by, &statement(&digest, kind, predicate, &json!({})), true).to_json().unwrap();
+    let layer = Descriptor::of(media_type::BUNDLE, &bytes);
+    let (form, origin, manifest) = (Form::Bundle, Origin::ReferrersApi, layer.clone());
+    let found = Found { form, origin, manifest, layer, annotations: Default::default(), bytes };
+    cluster.files.insert(digest.to_string(), vec![found]);
     (cluster, Artifact { name: name.to_owned(), digest })
 }
 

@@ -161,16 +161,6 @@ impl Cluster {
         self.add(image, Form::Bundle, layer, BTreeMap::new(), bytes);
     }
 
-    /// Says something of a file, whose evidence lies in no registry.
-    pub(crate) fn say_of_file(&mut self, file: Digest, by: By<'_>, statement: &Value) {
-        let bytes = self.bundle(by, statement, true).to_json().unwrap();
-        let layer = Descriptor::of(media_type::BUNDLE, &bytes);
-        let manifest = layer.clone();
-        let (form, origin) = (Form::Bundle, Origin::ReferrersApi);
-        let found = Found { form, origin, manifest, layer, annotations: BTreeMap::new(), bytes };
-        self.files.entry(file.to_string()).or_default().push(found);
-    }
-
     /// Adds a piece of evidence.
     pub(crate) fn add(
         &mut self,
@@ -186,7 +176,7 @@ impl Cluster {
         self.evidence.entry(place).or_default().push(found);
     }
 
-    fn bundle(&mut self, by: By<'_>, statement: &Value, stamped: bool) -> Bundle {
+    pub(crate) fn bundle(&mut self, by: By<'_>, statement: &Value, stamped: bool) -> Bundle {
         let payload = serde_json::to_vec(statement).unwrap();
         let before = match by {
             By::Alice => None,

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use countersign_bundle::{Bundle, MAX_BUNDLE_LEN};
-use countersign_client::artifact::{bundle_path, find_bundle, hash_file, read_limited};
+use countersign_bundle::Bundle;
+use countersign_client::artifact::{bundle_path, hash_file, read_limited};
+use countersign_client::provenance;
 use countersign_crypto::HashAlgorithm;
 use countersign_policy::{Artifact, Evidence, Request};
 use countersign_registry::descriptor::media_type;
 use countersign_registry::evidence::{Form, Found, Origin};
 use countersign_registry::{Descriptor, Reference};
-use countersign_slsa::wire;
+use countersign_slsa::wire::{self, MAX_DOCUMENT_LEN};
 use serde_json::json;
 
 use crate::args::registry::Named;
@@ -39,7 +40,8 @@ impl Subject {
     pub(super) fn read(text: &str) -> Result<Self, Failure> {
         let path = match Named::read(text)? {
             Named::Image(image) => return Ok(Self::Image(*image)),
-            Named::File(path) => PathBuf::from(path),
+            // A slash behind a directory would put what lies beside it into it.
+            Named::File(path) => Path::new(&path).components().as_path().to_owned(),
         };
         let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|_| path.exists()) else {
             return Err(Failure::usage(format!(
@@ -111,16 +113,17 @@ fn files_with_bundles(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
     Ok(all)
 }
 
+/// What lies beside a file under the names that makers of statements give it, and a list of bundles.
 fn beside(path: &Path) -> Vec<PathBuf> {
     let mut lines = bundle_path(path).into_os_string();
     lines.push("l");
     let lines = PathBuf::from(lines);
-    find_bundle(path).into_iter().chain(lines.is_file().then_some(lines)).collect()
+    provenance::beside(path).into_iter().flatten().chain(lines.is_file().then_some(lines)).collect()
 }
 
 /// The bundles in a file: one, or one in each line, or in one of the other forms in which they circulate.
 fn bundles(path: &Path) -> Result<Vec<Vec<u8>>, Failure> {
-    let bytes = read_limited(path, MAX_BUNDLE_LEN)?;
+    let bytes = read_limited(path, MAX_DOCUMENT_LEN)?;
     if Bundle::from_json(&bytes).is_ok() {
         return Ok(vec![bytes]);
     }
