@@ -31,6 +31,7 @@ mod revocation;
 mod rotation;
 mod scan;
 mod signing;
+mod slsa;
 mod support;
 mod tools;
 mod watch;

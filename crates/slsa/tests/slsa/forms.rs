@@ -167,6 +167,16 @@ fn pypi_says_who_uploaded_and_no_level() {
     assert_eq!(judge(&two, Some(0)), Some(Reason::PackageMismatch));
     let more = with(publish(FILE), "/predicate", json!({ "level": 3 }));
     assert_eq!(judge(&more, Some(0)), Some(Reason::ProvenanceMalformed));
+    // Whatever a root says of it, and though its signer is known: it is no provenance.
+    let who = format!("signer: {{subject: '{WORKFLOW}', issuer: '{GITHUB}'}}");
+    for roots in [
+        format!("[{{builder: 'https://docs.pypi.org/attestations/publish/v1', {who}, level: 3}}]"),
+        format!("[{{builder: 'https://b.example', {who}, level: 3}}]"),
+    ] {
+        let bundle = world.sign(&workflow(WORKFLOW), &publish(FILE));
+        let report = world.judge(&[bundle], &world.roots(&roots), &expecting(Some(1)));
+        assert!(report.verified().is_err(), "{roots}");
+    }
 }
 
 /// npm's two statements, and the keys that its registry has.
