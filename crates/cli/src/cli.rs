@@ -130,6 +130,10 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    "vex" Vex(commands::vex::VexCommand),
+        "Say whether a vulnerability touches a product, and take out of a scan what does not";
+    "sbom" Sbom(commands::sbom::SbomCommand),
+        "Look at bills of materials, and check that one is about an artifact and says enough";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),

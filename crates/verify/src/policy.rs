@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE};
+use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, is_in_toto};
 use countersign_attestation::statement;
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::Content;
@@ -94,17 +94,6 @@ pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
     let predicate: Value = serde_json::from_str(statement.predicate.as_deref()?.get()).ok()?;
     let id = predicate.pointer("/runDetails/builder/id").or_else(|| predicate.pointer("/builder/id"))?;
     id.as_str().map(str::to_owned)
-}
-
-/// Whether a payload type is that of statements: the usual one, or `application/vnd.in-toto.NAME+json` of in-toto v1.2, whose
-/// name says nothing of what is in it.
-fn is_in_toto(payload_type: &str) -> bool {
-    let named =
-        payload_type.strip_prefix("application/vnd.in-toto.").and_then(|rest| rest.strip_suffix("+json"));
-    let plain = |name: &str| {
-        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-    };
-    payload_type == IN_TOTO_PAYLOAD_TYPE || named.is_some_and(plain)
 }
 
 /// Reads the statement out of the envelope that was verified.

@@ -323,7 +323,7 @@ pub(crate) fn github(builder: &str) -> Value {
 pub(crate) fn own(builder: &str) -> Value {
     statement(
         V1,
-        json!({ "buildDefinition": { "buildType": "https://countersign.dev/buildtypes/local-sandbox/v1",
+        json!({ "buildDefinition": { "buildType": "https://countersign.dev/buildtypes/recipe/v1",
             "externalParameters": { "source": { "uri": format!("git+{SHOP}"), "ref": "refs/tags/v1.2.3" }, "configPath": "build.toml" },
             "resolvedDependencies": [{ "uri": format!("git+{SHOP}"), "digest": { "gitCommit": COMMIT } }] },
         "runDetails": { "builder": { "id": builder } } }),
