@@ -55,6 +55,20 @@ fn chainloop_3397_an_envelope_with_neither_certificate_nor_known_key_is_nobodys(
 }
 
 #[test]
+fn ampel_1_3_9_a_statement_that_nobody_signed_is_no_evidence() {
+    let world = World::new();
+    let text = generic().to_string();
+    let bare = format!(
+        "{text}\n{{\"payload\":\"{}\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[]}}",
+        base64_encode(text.as_bytes())
+    );
+    let pieces = wire::read(bare.as_bytes()).unwrap();
+    assert_eq!(pieces.len(), 2);
+    let report = world.judge_pieces(&pieces, &public(), &Expectations { level: Some(0), ..unlogged() });
+    assert_eq!(reason(&report), Some(Reason::BundleMalformed));
+}
+
+#[test]
 fn of_several_lines_one_that_holds_is_enough() {
     let world = World::new();
     let roots = world.roots("[{builder: https://b.example, signer: {key: own}, level: 2, unlogged: true}]");

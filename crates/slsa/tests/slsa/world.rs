@@ -218,7 +218,12 @@ impl World {
 
     /// A signed statement with its log entry and a timestamp.
     pub(crate) fn sign(&self, who: &Who, statement: &Value) -> Bundle {
-        let envelope = self.envelope(statement.to_string().as_bytes());
+        self.sign_text(who, &statement.to_string())
+    }
+
+    /// The same of any text.
+    pub(crate) fn sign_text(&self, who: &Who, text: &str) -> Bundle {
+        let envelope = self.envelope(text.as_bytes());
         let content = match who {
             Who::Workflow(name, said) => KeyMaterial::Certificate(self.certificate(name, said)),
             Who::Key => KeyMaterial::PublicKeyHint(String::new()),
