@@ -1,7 +1,7 @@
 //! A report of the engine, for people and as JSON.
 
 use countersign_crypto::encoding;
-use countersign_verify::{Check, CheckName, Outcome, Reason, Report};
+use countersign_verify::{Check, CheckName, Outcome, Reason, Rejection, Report};
 use serde_json::{Value, json};
 
 use crate::checklist::Checklist;
@@ -121,7 +121,7 @@ pub(crate) const fn meaning(reason: Reason) -> (&'static str, &'static str) {
 /// The checklist, the verdict in its last line.
 pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, explain: bool) -> String {
     let mut list = Checklist::new(terminal, title);
-    engine_checks(&mut list, report, explain);
+    engine_checks(&mut list, report.checks(), report.verified().err(), explain);
     match report.verified() {
         Ok(verified) => {
             let signer = verified.signer();
@@ -151,11 +151,16 @@ pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, expla
 }
 
 /// The engine's checks, a line each.
-pub(crate) fn engine_checks(list: &mut Checklist<'_>, report: &Report, explain: bool) {
-    for check in report.checks() {
+pub(crate) fn engine_checks(
+    list: &mut Checklist<'_>,
+    checks: &[Check],
+    rejection: Option<&Rejection>,
+    explain: bool,
+) {
+    for check in checks {
         push_check(list, check, explain);
         // Of the first failure, which decides, this is said at the end, where it is looked for.
-        let decides = report.verified().is_err_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
+        let decides = rejection.is_some_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
         if check.outcome == Outcome::Failed && !decides && (explain || check.consequence_of.is_none()) {
             list.detail("why", &why(check));
         }

@@ -30,7 +30,10 @@ enum Kind {
 }
 
 /// The types of builds that are read: URI, how, and the names of their external parameters.
-const TYPES: [(&str, Kind, &[&str]); 21] = [
+const TYPES: [(&str, Kind, &[&str]); 24] = [
+    ("https://countersign.dev/buildtypes/recipe/v1", Kind::Sourced, &["source", "configPath"]),
+    ("https://countersign.dev/buildtypes/ci/v1", Kind::Sourced, &["source", "entryPoint", "parameters"]),
+    ("https://countersign.dev/buildtypes/command/v1", Kind::Sourced, &["source", "command"]),
     ("https://actions.github.io/buildtypes/workflow/v1", Kind::Workflow, &["workflow", "inputs", "vars"]),
     (
         "https://slsa-framework.github.io/github-actions-buildtypes/workflow/v1",
@@ -69,10 +72,6 @@ const TYPES: [(&str, Kind, &[&str]); 21] = [
     ("https://witness.dev/slsa-build@v0.1", Kind::FirstRepository, &["command"]),
     ("https://witness.testifysec.com/slsa-build@v0.1", Kind::FirstRepository, &["command"]),
 ];
-
-/// Types of builds of this project.
-const OWN: &str = "https://countersign.dev/buildtypes/";
-const OWN_PARAMETERS: &[&str] = &["source", "configPath", "entryPoint", "workflow", "inputs"];
 
 /// What the generator wrote among the parameters before it had an environment.
 const OLDER: &[&str] =
@@ -136,10 +135,9 @@ impl Facts {
         let known = TYPES.iter().find(|(uri, ..)| *uri == provenance.build_type);
         let (kind, parameters) = match known {
             Some((_, kind, parameters)) => (*kind, *parameters),
-            None if provenance.build_type.starts_with(OWN) => (Kind::Sourced, OWN_PARAMETERS),
             None => (Kind::Sourced, &[][..]),
         };
-        let is_known_type = known.is_some() || provenance.build_type.starts_with(OWN);
+        let is_known_type = known.is_some();
         let mut facts = Self { is_known_type, ..Self::default() };
         facts.unknown_parameters = names(&provenance.parameters, parameters);
         let source = match kind {
@@ -165,7 +163,7 @@ impl Facts {
                 let named = member(&provenance.parameters, "source");
                 facts.take_reference(text(named, "ref"));
                 facts.commit = facts.commit.take().or_else(|| commit(named));
-                facts.inputs = inputs(member(&provenance.parameters, "inputs"));
+                facts.inputs = inputs(member(&provenance.parameters, "parameters"));
             }
             Kind::FirstRepository => {}
         }

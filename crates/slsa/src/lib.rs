@@ -28,6 +28,6 @@ pub mod wire;
 pub use build::Facts;
 pub use expect::{Expectations, ExpectationsError, Package};
 pub use git::Source;
-pub use report::{Attempt, Build, Check, CheckName, Refusal, Report, Verdict};
+pub use report::{Attempt, Build, Check, CheckName, Refusal, Report, Signed, Verdict};
 pub use roots::{Roots, RootsError, TrustedBuilders};
 pub use verify::Verifier;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::expect::Package;
-use crate::report::{Attempt, Build, CheckName, Recorder, Report, signer_in_words};
+use crate::report::{Attempt, Build, CheckName, Recorder, Report, Signed, signer_in_words};
 use crate::wire::Piece;
 use crate::{Facts, package};
 
@@ -139,11 +139,11 @@ pub fn verify_publish(
                 Attempt::new(piece.place.clone(), None, out, None)
             }
             Ok(key) => {
-                let engine =
-                    verify(subject, &by_fingerprint(bundle, key), material, &requirements(key)?, now);
-                let build =
-                    engine.verified().ok().and_then(|verified| content(verified, piece, &wanted, &mut out));
-                Attempt::new(piece.place.clone(), Some(engine), out, build)
+                let bundle = by_fingerprint(bundle, key);
+                let (signed, verified) =
+                    Signed::of(verify(subject, &bundle, material, &requirements(key)?, now));
+                let build = verified.and_then(|verified| content(verified, piece, &wanted, &mut out));
+                Attempt::new(piece.place.clone(), Some(signed), out, build)
             }
         };
         attempts.push(attempt);
@@ -168,7 +168,7 @@ fn by_fingerprint(bundle: &Bundle, key: &Key) -> Bundle {
     bundle
 }
 
-fn content(verified: &Verified, piece: &Piece, wanted: &Package, out: &mut Recorder) -> Option<Build> {
+fn content(verified: Verified, piece: &Piece, wanted: &Package, out: &mut Recorder) -> Option<Build> {
     let Payload::Statement { statement, bytes, subject } = verified.value() else { return None };
     out.pass(
         CheckName::Evidence,
@@ -196,16 +196,21 @@ fn content(verified: &Verified, piece: &Piece, wanted: &Package, out: &mut Recor
             "none",
         ),
     }
-    (!out.failed()).then(|| Build {
+    if out.failed() {
+        return None;
+    }
+    let statement_digest = HashAlgorithm::Sha256.digest(bytes);
+    let is_logged = !verified.entries().is_empty();
+    Some(Build {
         document: piece.document.clone(),
-        verified: verified.clone(),
-        statement_digest: HashAlgorithm::Sha256.digest(bytes),
+        verified,
+        statement_digest,
         provenance: None,
         facts: Facts::default(),
         builder: PUBLISH.into(),
         level: 0,
         root: None,
-        is_logged: !verified.entries().is_empty(),
+        is_logged,
         notes: Vec::new(),
     })
 }

@@ -4,7 +4,7 @@
 use countersign_attestation::Statement;
 use countersign_attestation::predicate::provenance::Provenance;
 use countersign_crypto::Digest;
-use countersign_verify::{Outcome, Reason, Report as Engine, Verified};
+use countersign_verify::{Check as EngineCheck, Outcome, Reason, Rejection, Report as Engine, Verified};
 
 use crate::Facts;
 use crate::wire::Document;
@@ -149,13 +149,33 @@ impl Verdict for Build {
     }
 }
 
+/// What the engine says of a signature: its checks, and why it refused.
+#[derive(Debug)]
+pub struct Signed {
+    /// The checks in their order.
+    pub checks: Vec<EngineCheck>,
+    /// The first that failed; `None` when the signature holds.
+    pub rejection: Option<Rejection>,
+}
+
+impl Signed {
+    /// Takes a report of the engine apart: a large statement is moved on and not copied.
+    pub(crate) fn of(engine: Engine) -> (Self, Option<Verified>) {
+        let checks = engine.checks().to_vec();
+        match engine.into_verified() {
+            Ok(verified) => (Self { checks, rejection: None }, Some(verified)),
+            Err(rejection) => (Self { checks, rejection: Some(rejection) }, None),
+        }
+    }
+}
+
 /// One statement and what came of it.
 #[derive(Debug)]
 pub struct Attempt<T = Build> {
     /// Where the statement was.
     pub place: String,
-    /// What the engine says; `None` for what could not be read.
-    pub engine: Option<Engine>,
+    /// What the engine says of the signature; `None` for what could not be read.
+    pub signed: Option<Signed>,
     /// The checks of the content, in their order.
     pub checks: Vec<Check>,
     verdict: Result<Box<T>, Refusal>,
@@ -163,11 +183,11 @@ pub struct Attempt<T = Build> {
 
 impl<T: Verdict> Attempt<T> {
     /// Ends an attempt. Without a failed check, verification must hand over what was built.
-    pub(crate) fn new(place: String, engine: Option<Engine>, recorder: Recorder, found: Option<T>) -> Self {
+    pub(crate) fn new(place: String, signed: Option<Signed>, recorder: Recorder, found: Option<T>) -> Self {
         let failed = recorder.0.iter().find(|check| check.outcome == Outcome::Failed);
-        let refused = engine.as_ref().and_then(|engine| engine.verified().err());
+        let refused = signed.as_ref().and_then(|signed| signed.rejection.as_ref());
         let verdict = match (refused, failed, found) {
-            (None, None, Some(found)) if engine.is_some() => Ok(Box::new(found)),
+            (None, None, Some(found)) if signed.is_some() => Ok(Box::new(found)),
             (Some(rejection), ..) => Err(Refusal {
                 reason: rejection.reason,
                 check: rejection.check.code(),
@@ -187,7 +207,7 @@ impl<T: Verdict> Attempt<T> {
                 found: "one that did not".into(),
             }),
         };
-        Self { place, engine, checks: recorder.0, verdict }
+        Self { place, signed, checks: recorder.0, verdict }
     }
 
     /// What was verified.
@@ -200,10 +220,10 @@ impl<T: Verdict> Attempt<T> {
 
     /// How far it came: an attempt whose signature holds tells more than one whose does not.
     fn rank(&self) -> (bool, usize) {
-        let signed = self.engine.as_ref().is_some_and(|engine| engine.verified().is_ok());
+        let signed = self.signed.as_ref().is_some_and(|signed| signed.rejection.is_none());
         let passed = self.checks.iter().filter(|check| check.outcome == Outcome::Passed).count();
-        let of_engine = self.engine.as_ref().map_or(0, |engine| {
-            engine.checks().iter().filter(|check| check.outcome == Outcome::Passed).count()
+        let of_engine = self.signed.as_ref().map_or(0, |signed| {
+            signed.checks.iter().filter(|check| check.outcome == Outcome::Passed).count()
         });
         (signed, passed + of_engine)
     }

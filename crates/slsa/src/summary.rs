@@ -16,7 +16,7 @@ use countersign_verify::{
 };
 use jiff::Timestamp;
 
-use crate::report::{Attempt, Build, CheckName, Recorder, Report, Verdict, signer_in_words};
+use crate::report::{Attempt, Build, CheckName, Recorder, Report, Signed, Verdict, signer_in_words};
 use crate::wire::Piece;
 
 /// The payload type of summaries since in-toto v1.2, beside the usual one.
@@ -121,8 +121,9 @@ pub fn verify_summary(
                 let payload = bundle.content.envelope().map_or(&[][..], |envelope| &envelope.payload);
                 let requirements = requirements(&bundle, signers, expected)?;
                 let engine = verify(&Subject::from_bytes(payload), &bundle, material, &requirements, now);
-                let found = engine.verified().ok().and_then(|verified| content(verified, expected, &mut out));
-                Attempt::new(place, Some(engine), out, found)
+                let (signed, verified) = Signed::of(engine);
+                let found = verified.and_then(|verified| content(verified, expected, &mut out));
+                Attempt::new(place, Some(signed), out, found)
             }
         });
     }
@@ -188,7 +189,7 @@ fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
     bundle
 }
 
-fn content(verified: &Verified, expected: &Expected, out: &mut Recorder) -> Option<Summary> {
+fn content(verified: Verified, expected: &Expected, out: &mut Recorder) -> Option<Summary> {
     let Payload::Document { bytes } = verified.value() else { return None };
     out.pass(CheckName::Evidence, "a statement by somebody who may sign", signer_in_words(verified.signer()));
     let statement = match Statement::from_json(bytes) {
@@ -243,7 +244,7 @@ fn content(verified: &Verified, expected: &Expected, out: &mut Recorder) -> Opti
     let found = if passed { "PASSED" } else { "FAILED" };
     out.settle(CheckName::Result, passed, Reason::SummaryFailed, "PASSED", found);
     check_levels(&vsa, &expected.levels, out);
-    (!out.failed()).then(|| Summary { vsa, verified: verified.clone() })
+    (!out.failed()).then(|| Summary { vsa, verified })
 }
 
 /// All digests are of one subject: two subjects are two artifacts.

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use crate::certificate::{self, HOSTED, Vouched};
 use crate::expect::{Expectations, is_builder};
 use crate::git::{branch_reference, is_version, same_repository, tag_reference};
-use crate::report::{Attempt, Build, CheckName, Recorder, Report, signer_in_words};
+use crate::report::{Attempt, Build, CheckName, Recorder, Report, Signed, signer_in_words};
 use crate::roots::{PYPI_PUBLISH, Root, TrustedBuilders};
 use crate::wire::Piece;
 use crate::{Facts, package};
@@ -98,10 +98,10 @@ impl<'a> Verifier<'a> {
         let Some(requirements) = self.requirements(bundle, &mut out) else {
             return Attempt::new(place, None, out, None);
         };
-        let engine = verify(subject, bundle, self.material, requirements, now);
-        let build = match engine.verified() {
-            Err(_) => None,
-            Ok(verified) => {
+        let (signed, verified) = Signed::of(verify(subject, bundle, self.material, requirements, now));
+        let build = match verified {
+            None => None,
+            Some(verified) => {
                 out.pass(
                     CheckName::Evidence,
                     "a statement about this artifact, signed by somebody known",
@@ -110,7 +110,7 @@ impl<'a> Verifier<'a> {
                 self.content(verified, piece, &mut out)
             }
         };
-        Attempt::new(place, Some(engine), out, build)
+        Attempt::new(place, Some(signed), out, build)
     }
 
     /// What the engine is asked for: keys or identities, whichever this is signed with. Without a log entry where one may be
@@ -132,7 +132,7 @@ impl<'a> Verifier<'a> {
     }
 
     /// The checks of what is said. The signature, the subject and the type hold.
-    fn content(&self, verified: &Verified, piece: &Piece, out: &mut Recorder) -> Option<Build> {
+    fn content(&self, verified: Verified, piece: &Piece, out: &mut Recorder) -> Option<Build> {
         let Payload::Statement { statement, bytes, subject } = verified.value() else {
             out.fail(
                 CheckName::Provenance,
@@ -160,7 +160,7 @@ impl<'a> Verifier<'a> {
         };
         let self_hosted =
             [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| runner != HOSTED);
-        let trusted = Trusted { builder: &builder, is_logged, self_hosted };
+        let trusted = Trusted { builder: &builder, is_provenance: !is_publish, is_logged, self_hosted };
         let (level, root) = self.trust(verified.signer(), &trusted, out)?;
         self.check_log(is_logged, root, out);
         self.check_runner(&vouched, &facts, &builder, root, out);
@@ -183,10 +183,14 @@ impl<'a> Verifier<'a> {
         self.check_parameters(provenance.as_ref(), &facts, out);
         let named = statement.subjects.get(*subject).map_or("", |subject| subject.name.as_str());
         package::check(self.expectations.package.as_ref(), named, statement.subjects.len(), is_publish, out);
-        (!out.failed()).then(|| Build {
-            statement_digest: HashAlgorithm::Sha256.digest(bytes),
+        if out.failed() {
+            return None;
+        }
+        let statement_digest = HashAlgorithm::Sha256.digest(bytes);
+        Some(Build {
+            statement_digest,
             document: piece.document.clone(),
-            verified: verified.clone(),
+            verified,
             provenance,
             facts,
             builder,
@@ -263,11 +267,9 @@ impl<'a> Verifier<'a> {
             highest(&mut named.iter().copied().filter(suits)).or_else(|| highest(&mut named.iter().copied()));
         let known = self.builders.of_signer(signer).next().is_some();
         let (level, root) = match best {
-            Some(root) => (root.level, Some(root)),
+            Some(root) => (if of.is_provenance { root.level } else { 0 }, Some(root)),
             // "Defaulting to level 1", as the specification has it, for who asks for no more.
-            None if known && self.expectations.level.is_some_and(|level| level <= 1) && !of.self_hosted => {
-                (1, None)
-            }
+            None if known && of.is_provenance && !of.self_hosted && self.takes_level_1() => (1, None),
             None => {
                 let expected = "signer and builder to stand in the roots of trust together";
                 let found = format!("{} signed for the builder {}", signer_in_words(signer), of.builder);
@@ -285,6 +287,11 @@ impl<'a> Verifier<'a> {
         let (expected, found) = (format!("build level {wanted} or above"), format!("build level {level}"));
         out.settle(CheckName::Level, level >= wanted, Reason::LevelTooLow, expected, found);
         Some((level, root))
+    }
+
+    /// Whether whoever asks takes the default of the specification for a builder that stands in no root.
+    fn takes_level_1(&self) -> bool {
+        self.expectations.level.is_some_and(|level| level <= 1)
     }
 
     fn check_log(&self, is_logged: bool, root: Option<&Root>, out: &mut Recorder) {
@@ -441,6 +448,8 @@ impl<'a> Verifier<'a> {
 /// What the roots are asked about.
 struct Trusted<'b> {
     builder: &'b str,
+    /// Whether it is provenance at all: what is none has no level, whatever a root says.
+    is_provenance: bool,
     is_logged: bool,
     self_hosted: bool,
 }

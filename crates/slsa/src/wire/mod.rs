@@ -12,10 +12,8 @@
 mod envelope;
 mod pep740;
 
-use std::collections::BTreeMap;
-
 use countersign_attestation::JsonError;
-use countersign_attestation::json::{self, Bounded};
+use countersign_attestation::json::{self, Bounded, UniqueMap};
 use countersign_bundle::{Bundle, BundleError};
 use countersign_crypto::{Digest, HashAlgorithm};
 use serde::Deserialize;
@@ -110,13 +108,16 @@ fn push(
     Ok(())
 }
 
-/// The members of an object, each still text.
-type Members<'a> = BTreeMap<String, &'a RawValue>;
+/// The most members of one object.
+const MAX_MEMBERS: usize = 64;
+/// The members of an object, each still text and each there once.
+type Members<'a> = UniqueMap<&'a RawValue, MAX_MEMBERS>;
 
 /// Takes one JSON value apart by what its members say it is.
 fn value(text: &str, place: &str, pieces: &mut Vec<Piece>) -> Result<(), BundleError> {
-    let Ok(members) = serde_json::from_str::<Members<'_>>(text) else {
-        return push(pieces, place.to_owned(), Err(shape("expected an object")));
+    let members = match of_json::<Members<'_>>(text) {
+        Ok(members) => members.0,
+        Err(error) => return push(pieces, place.to_owned(), Err(error)),
     };
     let has = |name: &str| members.contains_key(name);
     if has("mediaType") || has("media_type") {
@@ -236,9 +237,14 @@ mod tests {
         ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
-        for text in
-            ["{}", "null", "{\"attestations\": 1}", "{\"provenance_summary\": null}", "{\"mediaType\": 1}"]
-        {
+        for text in [
+            "{}",
+            "null",
+            "{\"attestations\": 1}",
+            "{\"provenance_summary\": null}",
+            "{\"mediaType\": 1}",
+            "{\"attestations\": [], \"attestations\": []}",
+        ] {
             let pieces = read(text.as_bytes()).unwrap();
             assert!(pieces.iter().all(|piece| piece.bundle.is_err()), "{text}");
         }

@@ -55,6 +55,20 @@ fn chainloop_3397_an_envelope_with_neither_certificate_nor_known_key_is_nobodys(
 }
 
 #[test]
+fn ampel_1_3_9_a_statement_that_nobody_signed_is_no_evidence() {
+    let world = World::new();
+    let text = generic().to_string();
+    let bare = format!(
+        "{text}\n{{\"payload\":\"{}\",\"payloadType\":\"application/vnd.in-toto+json\",\"signatures\":[]}}",
+        base64_encode(text.as_bytes())
+    );
+    let pieces = wire::read(bare.as_bytes()).unwrap();
+    assert_eq!(pieces.len(), 2);
+    let report = world.judge_pieces(&pieces, &public(), &Expectations { level: Some(0), ..unlogged() });
+    assert_eq!(reason(&report), Some(Reason::BundleMalformed));
+}
+
+#[test]
 fn of_several_lines_one_that_holds_is_enough() {
     let world = World::new();
     let roots = world.roots("[{builder: https://b.example, signer: {key: own}, level: 2, unlogged: true}]");
@@ -167,6 +181,16 @@ fn pypi_says_who_uploaded_and_no_level() {
     assert_eq!(judge(&two, Some(0)), Some(Reason::PackageMismatch));
     let more = with(publish(FILE), "/predicate", json!({ "level": 3 }));
     assert_eq!(judge(&more, Some(0)), Some(Reason::ProvenanceMalformed));
+    // Whatever a root says of it, and though its signer is known: it is no provenance.
+    let who = format!("signer: {{subject: '{WORKFLOW}', issuer: '{GITHUB}'}}");
+    for roots in [
+        format!("[{{builder: 'https://docs.pypi.org/attestations/publish/v1', {who}, level: 3}}]"),
+        format!("[{{builder: 'https://b.example', {who}, level: 3}}]"),
+    ] {
+        let bundle = world.sign(&workflow(WORKFLOW), &publish(FILE));
+        let report = world.judge(&[bundle], &world.roots(&roots), &expecting(Some(1)));
+        assert!(report.verified().is_err(), "{roots}");
+    }
 }
 
 /// npm's two statements, and the keys that its registry has.

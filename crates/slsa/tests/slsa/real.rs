@@ -17,7 +17,7 @@ fn suite() -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("skipped: ../shared/testdata is not there");
+    println!("skipped: ../shared/testdata is not there");
     None
 }
 
@@ -47,8 +47,8 @@ fn valid_signatures_of_a_beacon_are_not_those_of_the_builders_they_name() {
         ("rekor2-dsse-happy-path", Reason::ProvenanceMalformed),
     ] {
         let Some(report) = judge(name) else { return };
-        let signed = report.deciding().unwrap().engine.as_ref().unwrap();
-        assert!(signed.verified().is_ok(), "{name}: the signature itself holds");
+        let signed = report.deciding().unwrap().signed.as_ref().unwrap();
+        assert_eq!(signed.rejection, None, "{name}: the signature itself holds");
         assert_eq!(reason(&report), Some(why), "{name}");
     }
 }
@@ -57,15 +57,11 @@ fn valid_signatures_of_a_beacon_are_not_those_of_the_builders_they_name() {
 fn what_the_suite_has_broken_stays_broken() {
     for (name, why) in [
         ("dsse-mismatch-sig_fail", Reason::EntrySignatureMismatch),
-        ("dsse-mismatch-envelope_fail", Reason::EntryDigestMismatch),
-        ("intoto-log-entry-mismatch_fail", Reason::EntryDigestMismatch),
+        ("dsse-mismatch-envelope_fail", Reason::EntrySignatureMismatch),
+        ("intoto-log-entry-mismatch_fail", Reason::LogEntryMalformed),
         ("intoto-missing-inclusion-proof_fail", Reason::BundleMalformed),
     ] {
         let Some(report) = judge(name) else { return };
-        let found = reason(&report);
-        assert!(found.is_some(), "{name}");
-        if name.starts_with("dsse-mismatch-sig") || name.contains("missing") {
-            assert_eq!(found, Some(why), "{name}");
-        }
+        assert_eq!(reason(&report), Some(why), "{name}");
     }
 }

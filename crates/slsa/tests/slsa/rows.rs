@@ -32,6 +32,32 @@ fn v07_predicates_of_another_shape_are_refused() {
 }
 
 #[test]
+fn v11_a_payload_that_is_no_json_or_says_a_thing_twice_is_refused() {
+    let world = World::new();
+    let good = github(WORKFLOW).to_string();
+    let judge = |text: &str| {
+        let bundle = world.sign_text(&workflow(WORKFLOW), text);
+        reason(&world.judge(&[bundle], &public(), &from_shop()))
+    };
+    assert_eq!(judge(&good), None);
+    for text in
+        ["", "null", "[]", "{", "\"text\"", &good[..good.len() - 1], &format!("{good}x"), &"[".repeat(500)]
+    {
+        assert_eq!(judge(text), Some(Reason::StatementMalformed), "{text}");
+    }
+    for (one, twice) in [
+        (r#""externalParameters":{"#, r#""externalParameters":{"workflow":{},"#),
+        (r#""builder":{"#, r#""builder":{"id":"https://evil.example","#),
+        (r#""buildDefinition":{"#, r#""buildDefinition":{"buildType":"https://evil.example","#),
+        (r#""workflow":{"#, r#""workflow":{"repository":"https://github.com/evil/shop","#),
+        (r#""digest":{"gitCommit":"#, r#""digest":{"gitCommit":"aa","gitCommit":"#),
+    ] {
+        assert!(good.contains(one), "{one}");
+        assert_eq!(judge(&good.replace(one, twice)), Some(Reason::ProvenanceMalformed), "{twice}");
+    }
+}
+
+#[test]
 fn v08_no_subject_is_about_nothing() {
     let world = World::new();
     for subjects in

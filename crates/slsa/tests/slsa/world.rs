@@ -218,7 +218,12 @@ impl World {
 
     /// A signed statement with its log entry and a timestamp.
     pub(crate) fn sign(&self, who: &Who, statement: &Value) -> Bundle {
-        let envelope = self.envelope(statement.to_string().as_bytes());
+        self.sign_text(who, &statement.to_string())
+    }
+
+    /// The same of any text.
+    pub(crate) fn sign_text(&self, who: &Who, text: &str) -> Bundle {
+        let envelope = self.envelope(text.as_bytes());
         let content = match who {
             Who::Workflow(name, said) => KeyMaterial::Certificate(self.certificate(name, said)),
             Who::Key => KeyMaterial::PublicKeyHint(String::new()),
@@ -323,7 +328,7 @@ pub(crate) fn github(builder: &str) -> Value {
 pub(crate) fn own(builder: &str) -> Value {
     statement(
         V1,
-        json!({ "buildDefinition": { "buildType": "https://countersign.dev/buildtypes/local-sandbox/v1",
+        json!({ "buildDefinition": { "buildType": "https://countersign.dev/buildtypes/recipe/v1",
             "externalParameters": { "source": { "uri": format!("git+{SHOP}"), "ref": "refs/tags/v1.2.3" }, "configPath": "build.toml" },
             "resolvedDependencies": [{ "uri": format!("git+{SHOP}"), "digest": { "gitCommit": COMMIT } }] },
         "runDetails": { "builder": { "id": builder } } }),

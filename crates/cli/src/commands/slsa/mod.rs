@@ -51,3 +51,39 @@ impl SlsaCommand {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// slsa-verifier's flags by command, as its version 2.7 has them.
+    #[test]
+    fn every_flag_of_slsa_verifier_is_known() {
+        const SOURCE: &str = "build-workflow-input builder-id source-uri source-branch source-tag source-versioned-tag \
+                              print-provenance";
+        let all = [
+            ("verify-artifact", &[SOURCE, "provenance-path"][..]),
+            ("verify-image", &[SOURCE, "provenance-path provenance-repository"]),
+            ("verify-npm-package", &[SOURCE, "attestations-path package-name package-version"]),
+            ("verify-github-attestation", &["builder-id source-uri attestation-path print-attestation"]),
+            (
+                "verify-vsa",
+                &[
+                    "subject-digest attestation-path verifier-id resource-uri verified-level print-attestation \
+                   public-key-path public-key-id",
+                ],
+            ),
+        ];
+        let mut program = crate::cli::Cli::command();
+        program.build();
+        let slsa = program.find_subcommand("slsa").unwrap();
+        for (name, flags) in all {
+            let command = slsa.find_subcommand(name).unwrap();
+            let known: Vec<&str> =
+                command.get_arguments().filter_map(|argument| argument.get_long()).collect();
+            for flag in flags.iter().flat_map(|list| list.split_whitespace()) {
+                assert!(known.contains(&flag), "{name} does not know --{flag}");
+            }
+        }
+    }
+}

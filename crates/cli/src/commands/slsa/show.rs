@@ -1,6 +1,6 @@
 //! A report on provenance, for people and as JSON.
 
-use countersign_slsa::{Attempt, Build, Check, CheckName, Report, Verdict};
+use countersign_slsa::{Attempt, Build, Check, CheckName, Report, Signed, Verdict};
 use countersign_verify::{Outcome, Reason};
 use serde_json::{Value, json};
 
@@ -93,9 +93,9 @@ pub(super) fn checklist<T: Verdict>(
         list.fact("next", next(Reason::NoSignature));
         return list.verdict(&terminal.bad("REJECTED"));
     };
-    let refused = attempt.engine.as_ref().is_some_and(|engine| engine.verified().is_err());
-    if let Some(engine) = attempt.engine.as_ref().filter(|_| explain || refused) {
-        engine_checks(&mut list, engine, explain);
+    let is_shown = |signed: &&Signed| explain || signed.rejection.is_some();
+    if let Some(signed) = attempt.signed.as_ref().filter(is_shown) {
+        engine_checks(&mut list, &signed.checks, signed.rejection.as_ref(), explain);
     }
     for check in &attempt.checks {
         line(&mut list, check, explain, attempt);
@@ -155,7 +155,7 @@ fn attempt<T: Verdict>(attempt: &Attempt<T>) -> Value {
         json!({ "name": name, "outcome": outcome.code(), "expected": expected, "found": found,
             "reason": reason.map(Reason::code) })
     };
-    let engine = attempt.engine.iter().flat_map(|engine| engine.checks());
+    let engine = attempt.signed.iter().flat_map(|signed| &signed.checks);
     let of_engine = engine.map(|c| check(c.name.code(), c.outcome, &c.expected, &c.found, c.reason));
     let own = attempt.checks.iter().map(|c| check(c.name.code(), c.outcome, &c.expected, &c.found, c.reason));
     let refusal = attempt.verified().err();
