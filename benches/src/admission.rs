@@ -28,7 +28,7 @@ use crate::table::{Beside, Table, time};
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIGNED: &str = "https://sigstore.dev/cosign/sign/v1";
 /// How many images are known already where all are.
 const KNOWN: usize = 100;
@@ -123,6 +123,11 @@ fn bundle(digest: &str, key: &KeyPair) -> Result<Vec<u8>> {
         json!({"_type": "https://in-toto.io/Statement/v1", "predicateType": SIGNED, "predicate": {},
         "subject": [{"name": "", "digest": {"sha256": hex}}]})
         .to_string();
+    signed(&statement, key)
+}
+
+/// A bundle with a statement by a key, in no log.
+pub(crate) fn signed(statement: &str, key: &KeyPair) -> Result<Vec<u8>> {
     let kind = "application/vnd.in-toto+json";
     let signed = format!("DSSEv1 {} {kind} {} {statement}", kind.len(), statement.len());
     let hint = base64_encode(&key.public_key().fingerprint());

@@ -7,6 +7,7 @@ mod growth;
 mod instance;
 mod load;
 mod machine;
+mod policy;
 mod process;
 mod raw;
 mod scan;
@@ -55,6 +56,9 @@ struct Arguments {
     /// Only the admission webhook
     #[arg(long)]
     admission: bool,
+    /// Only policies over many statements
+    #[arg(long)]
+    policy: bool,
     /// Write the table to this file as well
     #[arg(long)]
     output: Option<PathBuf>,
@@ -140,6 +144,10 @@ async fn all(arguments: &Arguments) -> Result<()> {
         .canonicalize()
         .with_context(|| format!("{}: build it with cargo build --release", given.display()))?;
     let mut table = Table::default();
+    if arguments.policy {
+        policy::rows(&mut table, size)?;
+        return written(&table, arguments);
+    }
     if arguments.admission {
         admission::rows(&mut table, &binary, work.path(), size).await?;
         return written(&table, arguments);
@@ -168,6 +176,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
         table.add("verify one bundle: blob, public good, Rekor v1", "not measured", [why]);
     }
     admission::rows(&mut table, &binary, work.path(), size).await?;
+    policy::rows(&mut table, size)?;
     growth::rows(&mut table, work.path(), size)?;
     scan::rows(&mut table, work.path(), size.workloads).await?;
     written(&table, arguments)

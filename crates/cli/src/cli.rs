@@ -130,6 +130,10 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    "vex" Vex(commands::vex::VexCommand),
+        "Say whether a vulnerability touches a product, and take out of a scan what does not";
+    "sbom" Sbom(commands::sbom::SbomCommand),
+        "Look at bills of materials, and check that one is about an artifact and says enough";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),
@@ -148,6 +152,8 @@ commands! {
         "Read a transparency log and check its proofs";
     "notary" Notary(commands::notary::NotaryCommand),
         "Sign, verify and look at signatures of the Notary Project (notation)";
+    "slsa" Slsa(commands::slsa::SlsaCommand),
+        "Verify how and from what something was built, at which SLSA level; read and sign summaries of that";
     "policy" Policy(commands::policy::PolicyCommand),
         "Read, check and explain policies over images, of every language that clusters have";
     "sign-blob" SignBlob(commands::cosign_sign::SignBlob),

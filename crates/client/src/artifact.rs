@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use countersign_crypto::{Digest, HashAlgorithm, Hasher};
 
 use crate::ClientError;
+use crate::directory::listing;
 
 /// How much of a file is in memory at a time while it is hashed, in bytes.
 const BUFFER: usize = 1 << 20;
@@ -61,20 +62,21 @@ pub fn hash_reader(mut reader: impl Read, algorithms: &[HashAlgorithm]) -> std::
     Ok(ArtifactDigests { digests: hashers.into_iter().map(Hasher::finish).collect(), length })
 }
 
-/// Hashes a file; `-` is standard input.
+/// Hashes a file, or a directory by the list of its files ([`listing`]); `-` is standard input.
 ///
 /// # Errors
-/// [`ClientError::File`].
+/// [`ClientError::File`], and what [`listing`] refuses.
 pub fn hash_file(path: &Path, algorithms: &[HashAlgorithm]) -> Result<ArtifactDigests, ClientError> {
     if path == Path::new("-") {
         return hash_reader(std::io::stdin().lock(), algorithms).map_err(ClientError::file("read", path));
     }
     let file = File::open(path).map_err(ClientError::file("open", path))?;
     if file.metadata().is_ok_and(|m| m.is_dir()) {
-        return Err(ClientError::Usage(format!(
-            "{} is a directory; pack it into one file (tar) and sign that",
-            path.display()
-        )));
+        if path.file_name().is_none() {
+            let message = format!("{}: expected a directory by its name, such as dist", path.display());
+            return Err(ClientError::Usage(message));
+        }
+        return hash_reader(listing(path)?.as_slice(), algorithms).map_err(ClientError::file("read", path));
     }
     hash_reader(file, algorithms).map_err(ClientError::file("read", path))
 }
@@ -137,8 +139,13 @@ pub fn write_atomically(path: &Path, content: &[u8]) -> Result<(), ClientError> 
 /// Where the signature of a file lies unless told otherwise: `FILE.sigstore.json`.
 #[must_use]
 pub fn bundle_path(artifact: &Path) -> PathBuf {
-    let mut name = artifact.as_os_str().to_owned();
-    name.push(".sigstore.json");
+    beside(artifact, ".sigstore.json")
+}
+
+/// A file beside an artifact; of a directory with a slash behind it too, and never in it.
+fn beside(artifact: &Path, ending: &str) -> PathBuf {
+    let mut name = artifact.components().as_path().as_os_str().to_owned();
+    name.push(ending);
     PathBuf::from(name)
 }
 
@@ -148,9 +155,7 @@ pub fn bundle_path(artifact: &Path) -> PathBuf {
 /// [`ClientError::NoSignature`] naming what was looked for.
 pub fn find_bundle(artifact: &Path) -> Result<PathBuf, ClientError> {
     let first = bundle_path(artifact);
-    let mut second = artifact.as_os_str().to_owned();
-    second.push(".sigstore");
-    let second = PathBuf::from(second);
+    let second = beside(artifact, ".sigstore");
     if first.is_file() {
         Ok(first)
     } else if second.is_file() {
@@ -190,14 +195,15 @@ mod tests {
     }
 
     #[test]
-    fn long_files_are_refused_and_directories_named() {
+    fn long_files_are_refused_and_signatures_of_directories_lie_beside_them() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("long");
         std::fs::write(&file, vec![0; 101]).unwrap();
         assert!(read_limited(&file, 100).is_err());
         assert_eq!(read_limited(&file, 101).unwrap().len(), 101);
+        assert_eq!(bundle_path(Path::new("out/dist/")), Path::new("out/dist.sigstore.json"));
         assert!(
-            hash_file(dir.path(), &[HashAlgorithm::Sha256]).unwrap_err().to_string().contains("directory")
+            hash_file(Path::new(".."), &[HashAlgorithm::Sha256]).unwrap_err().to_string().contains("name")
         );
     }
 

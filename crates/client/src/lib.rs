@@ -1,6 +1,7 @@
 //! Signing with the trust services, and checking what they answer.
 
 pub mod artifact;
+pub mod directory;
 mod error;
 pub mod fulcio;
 pub mod image;
@@ -8,6 +9,7 @@ pub mod log;
 pub mod notary;
 pub mod oidc;
 pub mod policy;
+pub mod provenance;
 pub mod rekor;
 pub mod services;
 pub mod sign;

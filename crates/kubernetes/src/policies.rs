@@ -298,6 +298,8 @@ impl Policy for Unreadable {
             reason: CouldNotReason::Unusable.code().into(),
             message: self.message.clone(),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         };
         Ok((vec![result], Vec::new()))
     }

@@ -124,6 +124,7 @@ impl Review {
             name,
             operation,
             object,
+            artifact: None,
             old_object,
             user: User { name: user_info.username, groups: user_info.groups, ..User::default() },
             dry_run: wire.request.dry_run.unwrap_or_default(),

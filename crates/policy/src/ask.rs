@@ -146,6 +146,17 @@ impl<'a> Ask<'a> {
         }
     }
 
+    /// The evidence of a file.
+    ///
+    /// # Errors
+    /// [`Stop`].
+    pub fn evidence_of_file(&self, file: Digest) -> Result<Arc<Evidence>, Stop> {
+        match self.answer(Question::OfFile(file))? {
+            Answer::Evidence(evidence) => Ok(evidence),
+            _ => Err(of_another_kind("evidence")),
+        }
+    }
+
     /// The documents of a type that are attached to an image. Nobody vouches for them yet.
     ///
     /// # Errors

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use countersign_crypto::Digest;
+use jiff::Timestamp;
+
+use crate::judge::Fact;
+use crate::statements::{signed_at, signer};
 
 /// The language and kind of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -96,6 +100,35 @@ impl Status {
     }
 }
 
+/// A statement or a signature that decided a verdict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deciding {
+    /// The digest of the document it is in.
+    pub statement: Digest,
+    /// Who signed it, for people.
+    pub signer: String,
+    /// When it was signed, in the word of a log or a timestamp authority.
+    pub at: Option<Timestamp>,
+}
+
+impl Deciding {
+    /// A fact that decides.
+    #[must_use]
+    pub fn of(fact: &Fact) -> Self {
+        Self { statement: fact.evidence, signer: signer(fact), at: signed_at(fact) }
+    }
+}
+
+impl fmt::Display for Deciding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.statement, self.signer)?;
+        match self.at {
+            Some(at) => write!(f, ", signed at {at}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What one rule says of one image, or of the object as a whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleResult {
@@ -119,6 +152,10 @@ pub struct RuleResult {
     pub message: String,
     /// What the policy wants in reports: severity, category and the like.
     pub properties: BTreeMap<String, String>,
+    /// The statements and signatures that decided it, where the policy's language tells.
+    pub decided_by: Vec<Deciding>,
+    /// The SLSA build level that was found, if the rule looked for one.
+    pub level: Option<u8>,
 }
 
 impl RuleResult {

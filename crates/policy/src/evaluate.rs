@@ -180,6 +180,8 @@ fn could_not(policy: PolicyName, stop: &Stop) -> RuleResult {
         reason: reason.into(),
         message: stop.to_string(),
         properties: BTreeMap::new(),
+        decided_by: Vec::new(),
+        level: None,
     }
 }
 

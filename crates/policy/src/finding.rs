@@ -1,15 +1,18 @@
 //! What came of asking whether somebody signed an image, or says something of it. The languages make their answers of
 //! these.
 
+use std::sync::Arc;
+
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
 use serde_json::Value;
 
 use crate::ask::{Ask, Stop};
 use crate::authority::Authority;
-use crate::judge::{Fact, What};
+use crate::judge::{Fact, Judgement, What};
 use crate::judge_notary::NotaryDocument;
 use crate::question::CouldNot;
+use crate::statements::Target;
 
 /// What came of asking for something.
 #[derive(Debug, Clone)]
@@ -136,27 +139,37 @@ impl Ask<'_> {
 
     /// What an authority signed of an image, or said of it.
     pub(crate) fn find(&self, image: &Reference, authority: &Authority, what: &What) -> Finding<Fact> {
-        let judgement = match self.judge(image, authority, what) {
-            Err(stop) => return stop.into(),
-            Ok(judgement) => judgement,
-        };
-        if judgement.holds() {
-            return Finding::Holds(judgement.facts.clone());
-        }
-        let Some(rejection) = judgement.rejection() else {
-            return Finding::No(Why::new("internal", "a judgement with neither a fact nor a refusal"));
-        };
-        let kind = match what {
-            What::Signature => "a signature".to_owned(),
-            What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
-        };
-        let mut text = format!("expected {kind} by {}: {rejection}", authority.name);
-        if !judgement.passed_over.is_empty() {
-            let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
-            text.push_str(&format!(" (of other types there is {})", others.join(", ")));
-        }
-        Finding::No(Why::new(rejection.reason.code(), text))
+        found(self.judge(image, authority, what), authority, what)
     }
+
+    /// The same of what is known by its digest: an image, or a file.
+    pub(crate) fn find_target(&self, target: &Target, authority: &Authority, what: &What) -> Finding<Fact> {
+        found(self.judge_target(target, authority, what), authority, what)
+    }
+}
+
+/// What a judgement comes to.
+fn found(judged: Result<Arc<Judgement>, Stop>, authority: &Authority, what: &What) -> Finding<Fact> {
+    let judgement = match judged {
+        Err(stop) => return stop.into(),
+        Ok(judgement) => judgement,
+    };
+    if judgement.holds() {
+        return Finding::Holds(judgement.facts.clone());
+    }
+    let Some(rejection) = judgement.rejection() else {
+        return Finding::No(Why::new("internal", "a judgement with neither a fact nor a refusal"));
+    };
+    let kind = match what {
+        What::Signature => "a signature".to_owned(),
+        What::Statement(types) => format!("a statement of type {}", types.join(" or ")),
+    };
+    let mut text = format!("expected {kind} by {}: {rejection}", authority.name);
+    if !judgement.passed_over.is_empty() {
+        let others: Vec<&str> = judgement.passed_over.iter().map(String::as_str).collect();
+        text.push_str(&format!(" (of other types there is {})", others.join(", ")));
+    }
+    Finding::No(Why::new(rejection.reason.code(), text))
 }
 
 /// The predicate of a verified statement.

@@ -21,6 +21,7 @@ use crate::evidence::bundle_of;
 use crate::memo::JudgementKey;
 use crate::pattern::PatternError;
 use crate::question::{CouldNot, CouldNotReason, Evidence, EvidenceQuestion};
+use crate::statements::Target;
 use crate::trust::Material;
 
 /// What is looked for.
@@ -80,6 +81,20 @@ impl Ask<'_> {
         what: &What,
     ) -> Result<Arc<Judgement>, Stop> {
         let digest = self.digest(image)?;
+        self.judge_target(&Target::image(image, digest), authority, what)
+    }
+
+    /// The same for what is known by its digest: an image, or a file.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub fn judge_target(
+        &self,
+        target: &Target,
+        authority: &Authority,
+        what: &What,
+    ) -> Result<Arc<Judgement>, Stop> {
+        let digest = *target.digest();
         // All that is open is asked for at once.
         let material = if authority.stands_alone() {
             authority.trust.material_if_any(self)
@@ -87,14 +102,19 @@ impl Ask<'_> {
             authority.trust.material(self)
         };
         let requirements = self.requirements(authority, what);
-        let repository = authority.repository.as_ref().unwrap_or_else(|| image.repository());
+        // Evidence elsewhere is of images; that of a file is at hand.
+        let repository = target.repository().map(|own| authority.repository.as_ref().unwrap_or(own));
         let of = Of { digest, repository, authority, what };
         let mut rounds = Vec::new();
         let mut stopped = None;
         for round in of.rounds() {
             // A registry may answer one question and not the other. What holds is enough; if nothing does, the first
             // question that was not answered is the answer.
-            match (self.evidence(of.question(&round)), &material, &requirements) {
+            let evidence = match of.question(&round) {
+                Some(question) => self.evidence(question),
+                None => self.evidence_of_file(digest),
+            };
+            match (evidence, &material, &requirements) {
                 (Ok(evidence), Ok(material), Ok(requirements)) => {
                     rounds.push(self.judge_evidence(&of, &evidence, material, requirements));
                 }
@@ -190,7 +210,8 @@ impl Ask<'_> {
 /// What is judged by what.
 struct Of<'a> {
     digest: Digest,
-    repository: &'a Repository,
+    /// Where the evidence of an image lies.
+    repository: Option<&'a Repository>,
     authority: &'a Authority,
     what: &'a What,
 }
@@ -215,6 +236,10 @@ impl Of<'_> {
                 ([Form::InToto, Form::CosignAttestation].as_slice(), types.iter().cloned().collect())
             }
         };
+        if self.repository.is_none() {
+            let forms = BTreeSet::from([Form::Bundle]);
+            return vec![Round { forms, predicate_types: types, last: true }];
+        }
         let Forms { bundles, older: reads_older, .. } = self.authority.forms;
         let bundle = || BTreeSet::from([Form::Bundle]);
         let mut rounds = Vec::new();
@@ -234,15 +259,16 @@ impl Of<'_> {
         rounds
     }
 
-    fn question(&self, round: &Round) -> EvidenceQuestion {
-        EvidenceQuestion {
+    /// What to ask a registry; nothing for a file.
+    fn question(&self, round: &Round) -> Option<EvidenceQuestion> {
+        Some(EvidenceQuestion {
             image: self.digest,
-            repository: self.repository.clone(),
+            repository: self.repository?.clone(),
             forms: round.forms.clone(),
             predicate_types: round.predicate_types.clone(),
             tag_prefix: self.authority.forms.tag_prefix.clone(),
             access: Arc::new(Access::default()),
-        }
+        })
     }
 }
 

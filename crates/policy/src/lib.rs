@@ -34,13 +34,14 @@ mod question;
 mod read;
 mod request;
 mod spelling;
+pub mod statements;
 mod trust;
 
 pub use access::{Access, ObjectName, Provider};
 pub use ask::{Ask, Stop};
 pub use authority::{Authority, Demands, Forms, IdentityRule, KeySource, Who};
 pub use convert::{Converted, convert};
-pub use decision::{Action, Decision, Pin, PolicyKind, PolicyName, RuleResult, Status};
+pub use decision::{Action, Deciding, Decision, Pin, PolicyKind, PolicyName, RuleResult, Status};
 pub use evaluate::{Policy, PolicySet};
 pub use evidence::bundle_of;
 pub use images::{ContainerKind, ImageUse};
@@ -56,5 +57,5 @@ pub use question::{
     Question, TrustRoot,
 };
 pub use read::{ReadError, from_value};
-pub use request::{CustomObject, GroupVersionKind, Operation, Request, User};
+pub use request::{Artifact, CustomObject, GroupVersionKind, Operation, Request, User};
 pub use trust::{Material, TrustBase, TrustSpec};

@@ -26,6 +26,8 @@ pub enum Question {
     },
     /// What evidence lies beside an image?
     Evidence(EvidenceQuestion),
+    /// What evidence is there of a file? It lies in no registry; whoever asks has it.
+    OfFile(Digest),
     /// What documents of a type are attached to an image?
     Attached(AttachedQuestion),
     /// What is in the image's manifest and configuration?
@@ -98,7 +100,7 @@ impl EvidenceQuestion {
 pub enum Answer {
     /// To [`Question::Digest`].
     Digest(Digest),
-    /// To [`Question::Evidence`].
+    /// To [`Question::Evidence`] and [`Question::OfFile`].
     Evidence(Arc<Evidence>),
     /// To [`Question::Attached`].
     Attached(Arc<Vec<Attached>>),
@@ -296,6 +298,7 @@ impl fmt::Display for Question {
         match self {
             Self::Digest { image, .. } => write!(f, "the digest of {image}"),
             Self::Evidence(of) => write!(f, "the evidence of {} in {}", of.image, of.repository),
+            Self::OfFile(digest) => write!(f, "the evidence of the file {digest}"),
             Self::Attached(of) => {
                 write!(
                     f,

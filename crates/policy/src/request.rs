@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use countersign_crypto::Digest;
 use serde_json::Value;
 
 use crate::access::Access;
@@ -92,6 +93,15 @@ pub struct User {
     pub cluster_roles: Vec<String>,
 }
 
+/// A file or a directory that is judged, and no image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name, without the directories before it.
+    pub name: String,
+    /// Its digest.
+    pub digest: Digest,
+}
+
 /// What is judged.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -107,6 +117,8 @@ pub struct Request {
     pub operation: Operation,
     /// The object as it would be.
     pub object: Value,
+    /// The file or directory that is judged in place of an object.
+    pub artifact: Option<Artifact>,
     /// The object as it is, for an update.
     pub old_object: Option<Value>,
     /// Who asks; nobody for an object that is simply there.
@@ -162,7 +174,14 @@ impl Request {
             background: false,
             access: Access::default(),
             object,
+            artifact: None,
         }
+    }
+
+    /// A file or a directory.
+    #[must_use]
+    pub fn of_artifact(artifact: Artifact) -> Self {
+        Self { artifact: Some(artifact), ..Self::of_object(Value::Null) }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{read, time};
 use crate::json::{self, Bounded, JsonError};
@@ -23,6 +23,9 @@ pub const TYPES: [&str; 3] = [COSIGN, IN_TOTO_V0_1, IN_TOTO_V0_2];
 pub const MAX_FINDINGS: usize = 50_000;
 /// The most names, fixed versions or severities of one finding.
 pub const MAX_NAMES: usize = 256;
+
+/// What is told of a scan that says nothing of what it found.
+const NO_RESULT: &str = "it has no result";
 
 /// How bad a vulnerability is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -168,7 +171,7 @@ impl VulnerabilityScan {
         let wire: WireScan = read(predicate)?;
         let scanner = wire.scanner;
         let findings = match scanner.result {
-            None => Err("it has no result".to_owned()),
+            None => Err(NO_RESULT.to_owned()),
             Some(result) if predicate_type == COSIGN => scan_result::read(result.get()),
             Some(result) => in_toto(result.get()),
         };
@@ -186,6 +189,80 @@ impl VulnerabilityScan {
             findings,
         })
     }
+}
+
+impl VulnerabilityScan {
+    /// Whether it names the scanner and when it was done, and has a result, of whatever form.
+    ///
+    /// # Errors
+    /// [`JsonError`] with what is missing.
+    pub fn is_dated(&self) -> Result<(), JsonError> {
+        let missing = |what: &str| Err(JsonError::Shape(format!("{what}: expected something, found none")));
+        if self.scanner.uri.is_empty() {
+            return missing("scanner.uri");
+        }
+        if self.finished.is_none() {
+            return missing("metadata.scanFinishedOn");
+        }
+        if self.findings.as_ref().err().is_some_and(|why| why == NO_RESULT) {
+            return missing("scanner.result");
+        }
+        Ok(())
+    }
+
+    /// The same, and whether what was found can be told.
+    ///
+    /// # Errors
+    /// [`JsonError`] with what is missing.
+    pub fn is_whole(&self) -> Result<(), JsonError> {
+        self.is_dated()?;
+        match &self.findings {
+            Ok(_) => Ok(()),
+            Err(why) => Err(JsonError::Shape(format!("scanner.result: {why}"))),
+        }
+    }
+
+    /// Writes in-toto's predicate, [`IN_TOTO_V0_2`]. Of a finding, that keeps the name and the severity; the package and its
+    /// other names go into annotations.
+    ///
+    /// # Errors
+    /// [`JsonError`]: a scan that is not whole, or without the time of its database, limits.
+    pub fn to_json(&self) -> Result<Box<RawValue>, JsonError> {
+        self.is_whole()?;
+        let updated = self
+            .scanner
+            .database_updated
+            .ok_or_else(|| JsonError::Shape("scanner.db.lastUpdate: expected a time, found none".into()))?;
+        let findings = self.findings.as_deref().unwrap_or_default();
+        let result: Vec<Value> = findings.iter().map(written).collect();
+        let finished = self.finished.map(|time| time.to_string());
+        let started = self.started.map_or_else(|| finished.clone(), |time| Some(time.to_string()));
+        let text = json!({
+            "scanner": { "uri": self.scanner.uri, "version": self.scanner.version,
+                "db": { "lastUpdate": updated.to_string() }, "result": result },
+            "metadata": { "scanStartedOn": started, "scanFinishedOn": finished },
+        })
+        .to_string();
+        Self::from_json(IN_TOTO_V0_2, &text)?;
+        Ok(RawValue::from_string(text)?)
+    }
+}
+
+fn written(finding: &Finding) -> Value {
+    let severity = finding.severity.map_or("unknown", Severity::name);
+    let package = match &finding.package.purl {
+        Some(purl) => purl.to_string(),
+        None => finding.package.name.clone(),
+    };
+    let annotations =
+        [("package", vec![package]), ("aliases", finding.aliases.clone()), ("fixed", finding.fixed.clone())];
+    let annotations: Vec<Value> = annotations
+        .into_iter()
+        .filter(|(_, values)| values.iter().any(|value| !value.is_empty()))
+        .map(|(name, values)| json!({ "name": name, "value": values.join(" ") }))
+        .collect();
+    let severity = json!([{ "method": "rating", "score": severity }]);
+    json!({ "id": finding.id, "severity": severity, "annotations": annotations })
 }
 
 #[derive(Deserialize)]
@@ -253,8 +330,6 @@ fn in_toto(result: &str) -> Result<Vec<Finding>, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn in_toto_scan(kind: &str, result: &Value) -> VulnerabilityScan {
@@ -281,6 +356,52 @@ mod tests {
             assert!(scan.scanner.database_updated.is_some());
         }
         assert_eq!(in_toto_scan(IN_TOTO_V0_2, &json!([])).findings, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_scan_is_written_as_the_second_form_and_each_gap_alone_keeps_it_from_being_written() {
+        let severity = json!([{ "method": "nvd", "score": "9.8" }]);
+        let mut scan =
+            in_toto_scan(IN_TOTO_V0_2, &json!([{ "id": "CVE-1", "severity": severity }, { "id": "CVE-2" }]));
+        if let Ok(findings) = &mut scan.findings {
+            findings[0].package.purl = Purl::parse("pkg:deb/debian/openssl@3");
+        }
+        let text = scan.to_json().unwrap();
+        assert!(text.get().contains(r#"{"name":"package","value":"pkg:deb/debian/openssl@3"}"#), "{text}");
+        let again = VulnerabilityScan::from_json(IN_TOTO_V0_2, text.get()).unwrap();
+        assert_eq!(
+            (again.started, again.finished, &again.scanner),
+            (scan.started, scan.finished, &scan.scanner)
+        );
+        let named = |scan: &VulnerabilityScan| {
+            let findings = scan.findings.clone().unwrap();
+            findings.into_iter().map(|one| (one.id, one.severity)).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&again), named(&scan));
+        type Change = fn(&mut VulnerabilityScan);
+        let changes: [(&str, Change); 4] = [
+            ("scanner.uri", |scan| scan.scanner.uri.clear()),
+            ("scanFinishedOn", |scan| scan.finished = None),
+            ("lastUpdate", |scan| scan.scanner.database_updated = None),
+            ("nobody knows", |scan| scan.findings = Err("nobody knows".into())),
+        ];
+        for (says, change) in changes {
+            let mut changed = scan.clone();
+            change(&mut changed);
+            assert!(changed.to_json().unwrap_err().to_string().contains(says), "{says}");
+        }
+    }
+
+    #[test]
+    fn a_report_of_a_scanner_that_is_not_known_may_be_signed_and_none_may_not() {
+        let scan = |result: Value| {
+            let text = json!({ "scanner": { "uri": "u", "result": result },
+                "metadata": { "scanFinishedOn": "2026-01-01T00:00:00Z" } });
+            VulnerabilityScan::from_json(COSIGN, &text.to_string()).unwrap()
+        };
+        let unknown = scan(json!({ "vulnerabilities": [] }));
+        assert!(unknown.is_dated().is_ok() && unknown.is_whole().is_err());
+        assert!(scan(Value::Null).is_dated().unwrap_err().to_string().contains("scanner.result"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod mistakes;
 mod network;
 mod notary;
 mod policy;
+mod policy_files;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
@@ -31,6 +32,8 @@ mod revocation;
 mod rotation;
 mod scan;
 mod signing;
+mod slsa;
+mod statements;
 mod support;
 mod tools;
 mod watch;

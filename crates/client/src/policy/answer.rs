@@ -1,10 +1,10 @@
 //! The answers to the questions of policies, each from where it is to be had.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use countersign_crypto::PublicKey;
+use countersign_crypto::{Digest, PublicKey};
 use countersign_keys::{KeyRef, load_public_key};
 use countersign_policy::cluster_image::TrustRootObject;
 use countersign_policy::{
@@ -53,6 +53,8 @@ pub struct Source {
     trust: Mutex<BTreeMap<Option<String>, Arc<TrustRoot>>>,
     objects: TrustObjects,
     revocations: Mutex<Result<Vec<Arc<Revocations>>, CouldNot>>,
+    /// What is known of files.
+    files: Mutex<HashMap<Digest, Arc<Evidence>>>,
 }
 
 impl Source {
@@ -69,7 +71,20 @@ impl Source {
             registries: Registries::new(registry),
             trust: Mutex::new(trust),
             revocations: Mutex::new(Ok(Vec::new())),
+            files: Mutex::default(),
         }
+    }
+
+    /// Takes the evidence of a file, which lies in no registry. It stands in the place of what was known of it.
+    pub fn set_file(&self, file: Digest, evidence: Evidence) {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).insert(file, Arc::new(evidence));
+    }
+
+    fn file(&self, file: &Digest) -> Result<Answer, CouldNot> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.get(file).cloned().map(Answer::Evidence).ok_or_else(|| {
+            CouldNot::new(CouldNotReason::NotFound, format!("no evidence of the file {file} is at hand"))
+        })
     }
 
     /// The same, which knows the namespace in which it runs: that of the secrets which policies name without one.
@@ -124,8 +139,10 @@ impl Source {
         since: Option<Instant>,
         now: Timestamp,
     ) -> Answered<Answer> {
-        if let Question::Trust(name) = question {
-            return Answered { answer: self.trust(name, now), cached: false };
+        match question {
+            Question::Trust(name) => return Answered { answer: self.trust(name, now), cached: false },
+            Question::OfFile(file) => return Answered { answer: self.file(file), cached: false },
+            _ => {}
         }
         self.flights.answer(question, since, kept_for, async || self.fetch(question).await).await
     }

@@ -18,6 +18,7 @@ const PARSERS: &[&str] = &[
     "notary",
     "policy",
     "registry",
+    "slsa",
     "tlog",
     "trust",
     "verify",

@@ -216,6 +216,8 @@ mod tests {
             reason: reason.into(),
             message: "expected a signature, found \"a\" <none> | _b_ `c`".into(),
             properties: Default::default(),
+            decided_by: Vec::new(),
+            level: None,
         }
     }
 

@@ -4,24 +4,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use countersign_attestation::Statement;
+use countersign_attestation::predicate::provenance::{self, Provenance};
+use countersign_attestation::predicate::sbom;
 use countersign_crypto::Digest;
 use countersign_http::text::printable;
+use countersign_policy::statements::{
+    BillRule, LevelRule, Origin, Root, ScanRule, SeverityRule, Target, Verdict, Vulnerability, signer,
+};
 use countersign_policy::{
-    Access, Action, Ask, CouldNot, Evidence, EvidenceQuestion, Pin, Policy, PolicyKind, PolicyName, Request,
-    RuleResult, Status, Stop, What,
+    Access, Action, Ask, Authority, CouldNot, Evidence, EvidenceQuestion, Forms, Pin, Policy, PolicyKind,
+    PolicyName, Request, RuleResult, Status, Stop, TrustSpec, What, Who, bundle_of,
 };
 use countersign_registry::evidence::{Form, Found};
 use countersign_registry::{Reference, Repository};
+use countersign_slsa::roots;
 use serde_json::Value;
 
 use super::control::Control;
 use super::present::{Present, present};
 use super::settings::Settings;
-use super::statements::signer;
-use super::vulnerability::Vulnerability;
 
-/// How the types of provenance begin.
-const PROVENANCE: [&str; 1] = ["https://slsa.dev/provenance/"];
 /// The most types of statements that one message lists.
 const MAX_LISTED: usize = 5;
 
@@ -68,6 +71,18 @@ impl There {
         })
     }
 
+    /// The builders that provenance names, whoever signed it.
+    fn builders(&self) -> BTreeSet<String> {
+        let types = provenance::types();
+        let builder = |piece| {
+            let bundle = bundle_of(piece)?.ok()?;
+            let statement = Statement::from_json(&bundle.content.envelope()?.payload).ok()?;
+            let kind = types.iter().find(|kind| **kind == statement.predicate_type)?;
+            Some(Provenance::from_json(kind, statement.predicate?.get()).ok()?.builder.id)
+        };
+        self.evidence.found().iter().filter_map(builder).collect()
+    }
+
     /// That there is no signed statement of a kind. `bare` says what is one that nobody signed.
     pub(super) fn without(&self, what: &str, bare: impl Fn(Form, &Present) -> bool) -> Outcome {
         if self.pieces.iter().any(|(form, _, present)| bare(*form, present)) {
@@ -77,6 +92,14 @@ impl There {
             );
         }
         Outcome::fail("no_statement", format!("there is no {what} about it{}", useless(self)))
+    }
+}
+
+impl From<Verdict> for Outcome {
+    fn from(verdict: Verdict) -> Self {
+        let status = if verdict.holds { Status::Pass } else { Status::Fail };
+        let Verdict { reason, message, vulnerabilities, .. } = verdict;
+        Self { status, reason: reason.to_owned(), message, vulnerabilities }
     }
 }
 
@@ -156,6 +179,8 @@ fn result(rule: &str, outcome: Outcome) -> RuleResult {
         reason: outcome.reason,
         message: outcome.message,
         properties: BTreeMap::new(),
+        decided_by: Vec::new(),
+        level: None,
     }
 }
 
@@ -224,13 +249,15 @@ impl Look {
         for control in &self.controls {
             let outcome = match (control, &evidence) {
                 (Control::SignatureVerifies, _) => self.verifies(ask),
-                (Control::ScanFresh, _) => self.fresh(ask),
+                (Control::ScanFresh, _) => self.scan_rule().fresh(&self.target(), ask).map(Into::into),
                 (_, Some(Err(stop))) => Err(stop.clone()),
                 (Control::SignatureExists, Some(Ok(there))) => Ok(signed(there)),
                 (Control::Sbom, Some(Ok(there))) => self.bill(there, ask),
                 (Control::Provenance, Some(Ok(there))) => self.provenance(there, ask),
                 (Control::Vulnerabilities, Some(Ok(there))) => self.severe(there, ask),
-                (Control::ProvenanceLevel, Some(Ok(there))) => self.level(there, ask),
+                (Control::ProvenanceLevel, Some(Ok(there))) => {
+                    self.level_rule().judge(&self.target(), ask, &|| there.builders()).map(Into::into)
+                }
                 _ => continue,
             };
             match outcome {
@@ -306,9 +333,84 @@ impl Look {
         })
     }
 
+    fn target(&self) -> Target {
+        Target::image(&self.image, self.digest)
+    }
+
+    /// One of whom the settings name, as somebody who must have signed.
+    fn authority(&self, who: Who, index: usize) -> Authority {
+        Authority {
+            name: format!("signer {}", index + 1),
+            who,
+            trust: TrustSpec::default(),
+            demands: self.settings.demands,
+            annotations: BTreeMap::new(),
+            repository: self.repository.clone(),
+            forms: Forms::default(),
+        }
+    }
+
+    fn authorities(&self, who: Vec<Who>) -> Vec<Authority> {
+        who.into_iter().enumerate().map(|(index, who)| self.authority(who, index)).collect()
+    }
+
+    fn scan_rule(&self) -> ScanRule {
+        ScanRule {
+            by: self.authorities(self.settings.scan_signers()),
+            scanners: Vec::new(),
+            max_age: Some(self.settings.scan_max_age),
+            database_max_age: None,
+            trusted_time: self.settings.demands.log || self.settings.demands.timestamp,
+        }
+    }
+
+    fn level_rule(&self) -> LevelRule {
+        let table = &self.settings.provenance;
+        let by = |index, root: &roots::Root| self.authority(Who::of_root(&root.signer), index);
+        let roots = table.roots.iter().enumerate();
+        LevelRule {
+            level: table.level,
+            roots: roots.filter_map(|(index, root)| Root::of(root, by(index, root))).collect(),
+            origin: Origin::default(),
+            max_age: None,
+        }
+    }
+
+    /// Whether a vulnerability counts that is as severe as the settings say.
+    fn severe(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+        let severity = SeverityRule {
+            least: self.settings.least_severity,
+            unknown: self.settings.unknown_severity,
+            vex: self.authorities(self.settings.vex_signers()),
+            vex_max_age: None,
+        };
+        let statements: Vec<_> = there.statements().collect();
+        self.scan_rule().below(&severity, &self.target(), &statements, ask).map(Into::into)
+    }
+
+    /// Whether there is a bill of materials that holds.
+    fn bill(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
+        let types: BTreeSet<&str> =
+            there.statements().map(|(kind, _)| kind).filter(|kind| sbom::is_type(kind)).collect();
+        if types.is_empty() {
+            let bare = |form: Form, present: &Present| match present {
+                Present::Unsigned(kind) => sbom::is_type(kind) || form == Form::CosignSbom,
+                _ => false,
+            };
+            return Ok(there.without("bill of materials", bare));
+        }
+        let rule = BillRule {
+            by: self.authorities(self.settings.signers()),
+            types: types.into_iter().map(str::to_owned).collect(),
+            ntia: false,
+            max_age: None,
+        };
+        rule.judge(&self.target(), ask).map(Into::into)
+    }
+
     /// Whether there is signed provenance; by one whom the settings name, when they name somebody.
     fn provenance(&self, there: &There, ask: &Ask<'_>) -> Result<Outcome, Stop> {
-        let is_kind = |kind: &str| PROVENANCE.iter().any(|wanted| kind.starts_with(wanted));
+        let is_kind = |kind: &str| provenance::types().contains(&kind);
         let types: BTreeSet<&str> =
             there.statements().map(|(kind, _)| kind).filter(|kind| is_kind(kind)).collect();
         if types.is_empty() {
@@ -322,7 +424,7 @@ impl Look {
             )));
         }
         let types: Vec<String> = types.into_iter().map(str::to_owned).collect();
-        let trusted = self.statements(&self.settings.signers(), &types, ask)?;
+        let trusted = ask.statements(&self.target(), &self.authorities(self.settings.signers()), &types)?;
         Ok(match trusted.facts.first() {
             Some(fact) => Outcome::pass(format!("{listed}, signed by {}", signer(fact))),
             None => Outcome::fail(

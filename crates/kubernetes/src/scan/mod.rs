@@ -9,13 +9,10 @@
 
 mod audit;
 mod baseline;
-mod bill;
 mod control;
 mod exceptions;
 mod format;
-mod fresh;
 mod input;
-mod level;
 mod lines;
 mod look;
 mod needs;
@@ -27,13 +24,11 @@ mod resource;
 mod running;
 mod scanner;
 mod settings;
-mod severity;
-mod statements;
-mod vulnerability;
 
 pub use audit::{Audit, Usage};
 pub use baseline::{Baseline, BaselineError};
 pub use control::{Control, Severity};
+pub use countersign_policy::statements::{Vex, Vulnerability};
 pub use exceptions::{Exceptions, ExceptionsError};
 pub use format::Format;
 pub(crate) use format::vulnerabilities;
@@ -49,8 +44,7 @@ pub use resource::{NotRead, Placed, Resource, ResourceName};
 pub use running::Running;
 pub(crate) use scanner::NO_POLICY;
 pub use scanner::{ScanOptions, Scanner};
-pub use settings::{NotaryTrust, ProvenanceRoot, ProvenanceTable, Settings, SettingsError};
-pub use vulnerability::{Vex, Vulnerability};
+pub use settings::{NotaryTrust, ProvenanceTable, Settings, SettingsError};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -3,17 +3,17 @@
 use countersign_attestation::predicate::vulnerabilities::Severity;
 use countersign_notary::policy::{DistinguishedName, TrustedIdentities};
 use countersign_policy::{Demands, IdentityRule, Pattern, Who};
+use countersign_slsa::Roots;
+use countersign_slsa::roots::MAX_LEVEL;
 use countersign_x509::Certificate;
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::settings::{NotaryTrust, OWN, ProvenanceRoot, Settings, SettingsError, key_source, wrong};
+use super::settings::{NotaryTrust, OWN, Settings, SettingsError, key_source, wrong};
 
 /// The most signers and roots of one list: each is a judgement for each image.
 const MAX_SIGNERS: usize = 64;
-/// The highest level of SLSA's build track.
-const MAX_LEVEL: u8 = 3;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -72,16 +72,8 @@ struct OwnVex {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct OwnProvenance {
     level: u8,
-    roots: Vec<OwnRoot>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct OwnRoot {
-    builder: Option<String>,
-    builder_reg_exp: Option<String>,
-    signer: OwnSigner,
-    level: u8,
+    /// Roots of trust, which are read by their own reader.
+    roots: Value,
 }
 
 const fn yes() -> bool {
@@ -130,16 +122,9 @@ pub(super) fn take(settings: &mut Settings, own: &Value) -> Result<(), SettingsE
     if let Some(provenance) = own.provenance {
         let path = path("provenance");
         settings.provenance.level = level(provenance.level).map_err(|e| wrong(format!("{path}.level"), e))?;
-        check_count(provenance.roots.len(), &format!("{path}.roots"))?;
-        for (index, root) in provenance.roots.into_iter().enumerate() {
-            settings.provenance.roots.push(root.read(&format!("{path}.roots[{index}]"))?);
-        }
-        if settings.provenance.roots.is_empty() {
-            return Err(wrong(
-                format!("{path}.roots"),
-                "expected at least one, found none: nothing has a level",
-            ));
-        }
+        let roots = Roots::read(&provenance.roots.to_string())
+            .map_err(|e| wrong(format!("{path}.{}", e.path), e.message))?;
+        settings.provenance.roots = roots.all;
     }
     Ok(())
 }
@@ -238,16 +223,6 @@ fn names(texts: &[String], path: &str) -> Result<Vec<DistinguishedName>, Setting
     texts.iter().enumerate().map(read).collect()
 }
 
-impl OwnRoot {
-    fn read(self, path: &str) -> Result<ProvenanceRoot, SettingsError> {
-        Ok(ProvenanceRoot {
-            builder: one_of("builder", self.builder, self.builder_reg_exp, path)?,
-            who: self.signer.who(&format!("{path}.signer"))?,
-            level: level(self.level).map_err(|e| wrong(format!("{path}.level"), e))?,
-        })
-    }
-}
-
 /// A name that is given exactly or as a regular expression: one of the two.
 fn one_of(
     field: &str,
@@ -329,6 +304,7 @@ mod tests {
                 &root("builder: b, builderRegExp: b, level: 1, signer: {key: a}"),
                 "provenance.roots[0].builder",
             ),
+            (&root("builder: b, level: 1, signer: {key: a}, other: 1"), "provenance.roots[0]"),
             (&root("builder: b, level: 9, signer: {key: a}"), "provenance.roots[0].level"),
             (&root("builder: b, level: 1, signer: {}"), "provenance.roots[0].signer.subject"),
         ] {

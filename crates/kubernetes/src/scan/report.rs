@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use countersign_policy::statements::Vulnerability;
 use serde::{Serialize, Serializer};
 
 use super::audit::Audit;
 use super::control::{Control, Severity};
 use super::resource::ResourceName;
-use super::vulnerability::Vulnerability;
 
 /// The version of the JSON document.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use countersign_client::policy::{Source, decide, decide_anew};
 use countersign_clock::Clock;
 use countersign_crypto::Digest;
+use countersign_policy::statements::VULNERABLE;
 use countersign_policy::{
     Access, CouldNotReason, Policy, PolicySet, Request, RuleResult, Status as RuleStatus,
 };
@@ -25,7 +26,6 @@ use super::report::{ControlResult, ImageResult, Report, ResourceResult, Status};
 use super::resource::{Placed, Resource};
 use super::running::{forms_of, is_image};
 use super::settings::Settings;
-use super::severity::VULNERABLE;
 
 /// The longest time that is spent on one image, or on the policies over one resource.
 const BUDGET: Duration = Duration::from_secs(120);

@@ -4,7 +4,8 @@ use countersign_attestation::predicate::vulnerabilities::Severity;
 use countersign_http::text::printable;
 use countersign_notary::Verified;
 use countersign_notary::policy::TrustedIdentities;
-use countersign_policy::{Demands, IdentityRule, KeySource, Pattern, Who};
+use countersign_policy::{Demands, IdentityRule, KeySource, Who};
+use countersign_slsa::roots::Root;
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
@@ -61,23 +62,12 @@ pub struct NotaryTrust {
 }
 
 /// Who builds at which level, and which level there must be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct ProvenanceTable {
     /// The least level that passes.
     pub level: u8,
     /// Pairs of signer and builder.
-    pub roots: Vec<ProvenanceRoot>,
-}
-
-/// The highest level that is believed of a builder when somebody signs for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProvenanceRoot {
-    /// The builder's `id`.
-    pub builder: Pattern,
-    /// Who signs.
-    pub who: Who,
-    /// From 1 to 3.
-    pub level: u8,
+    pub roots: Vec<Root>,
 }
 
 impl Default for Settings {
@@ -182,7 +172,7 @@ impl Settings {
 
     /// Everybody of Sigstore's kind who is named, for whatever.
     fn everybody(&self) -> Vec<Who> {
-        let roots = self.provenance.roots.iter().map(|root| root.who.clone());
+        let roots = self.provenance.roots.iter().map(|root| Who::of_root(&root.signer));
         [self.signers(), self.scanners.clone(), self.vex.clone(), roots.collect()].concat()
     }
 

@@ -41,6 +41,8 @@ impl Policy for Says {
             reason: "told".into(),
             message: "as it was told".into(),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         };
         Ok((vec![result], Vec::new()))
     }

@@ -264,6 +264,8 @@ impl Policy for Refuses {
             reason: "refused".into(),
             message: "not this one".into(),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         });
         Ok((results.collect(), Vec::new()))
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use countersign_attestation::predicate::vulnerabilities::Severity;
 use countersign_client::image::Target;
 use countersign_crypto::KeyPair;
-use countersign_kubernetes::scan::{
-    Control, Format, ImageResult, ProvenanceRoot, ProvenanceTable, Settings, Status,
-};
-use countersign_policy::{Pattern, PolicySet, Who};
+use countersign_kubernetes::scan::{Control, Format, ImageResult, ProvenanceTable, Settings, Status};
+use countersign_policy::{KeySource, PolicySet, Who};
 use countersign_registry::evidence::attach_sbom;
+use countersign_slsa::Roots;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -294,10 +293,10 @@ async fn the_level_comes_from_signer_and_builder_together() {
     let target = bench.put("v1", "v1").await;
     bench.say(&target, &key, PROVENANCE, &built("https://acme.example/builder"), BUNDLE).await;
     bench.put("none", "none").await;
-    let root = |key: &Arc<KeyPair>, builder: &str, level| ProvenanceRoot {
-        builder: Pattern::Exact(builder.into()),
-        who: Who::Key(named(key)),
-        level,
+    let root = |key: &Arc<KeyPair>, builder: &str, level: u8| {
+        let KeySource::Pem(pem) = named(key) else { panic!("a key in the settings") };
+        let root = json!([{ "builder": builder, "signer": { "key": pem }, "level": level }]);
+        Roots::read(&root.to_string()).unwrap().all.remove(0)
     };
     let own = root(&key, "https://acme.example/builder", 2);
     for (tag, level, roots, expected) in [
@@ -318,6 +317,40 @@ async fn the_level_comes_from_signer_and_builder_together() {
                 found.message
             );
         }
+    }
+}
+
+#[tokio::test]
+async fn policies_over_what_is_known_are_the_same_judgements() {
+    let bench = Bench::start().await;
+    let (key, stranger) = (key(), key());
+    let KeySource::Pem(pem) = named(&key) else { panic!("a key in the settings") };
+    let signer = json!({ "key": pem });
+    let builder = "https://acme.example/builder";
+    let policy = json!({ "apiVersion": "countersign.dev/v1alpha1", "kind": "ImagePolicy", "metadata": { "name": "known" }, "spec": {
+        "images": ["**"], "require": { "transparencyLog": false },
+        "provenance": { "level": 2, "roots": [{ "builder": builder, "signer": signer, "level": 2 }] },
+        "tests": { "signedBy": signer } } });
+    let built = json!({ "buildDefinition": { "buildType": "https://acme.example/make", "externalParameters": {} },
+        "runDetails": { "builder": { "id": builder } } });
+    let tested = json!({ "result": "PASSED", "configuration": [{ "uri": "ci.yml" }] });
+    let tests = "https://in-toto.io/attestation/test-result/v0.1";
+    for (tag, of_tests, expected) in [
+        ("v1", Some(&key), Status::Passed),
+        ("other", Some(&stranger), Status::Failed),
+        ("none", None, Status::Failed),
+    ] {
+        let target = bench.put(tag, tag).await;
+        bench.say(&target, &key, PROVENANCE, &built, BUNDLE).await;
+        if let Some(by) = of_tests {
+            bench.say(&target, by, tests, &tested, OLDER).await;
+        }
+        let read = countersign_policy::own::ImagePolicy::read(&policy).unwrap();
+        let set = PolicySet::new(vec![Box::new(read)]);
+        let report =
+            scanner_with(&[Control::Policy], trusting(&[&key]), set).scan(pod(&[&bench.image(tag)])).await;
+        let worst = found(&report).iter().max_by_key(|said| said.status).unwrap();
+        assert_eq!(worst.status, expected, "{tag}: {}", worst.message);
     }
 }
 

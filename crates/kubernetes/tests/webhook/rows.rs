@@ -114,6 +114,8 @@ impl Policy for Nowhere {
             reason: "verified".into(),
             message: String::new(),
             properties: Default::default(),
+            decided_by: Vec::new(),
+            level: None,
         };
         let pin = Pin { pointer: "/spec/containers/7/image".into(), from: "a".into(), to: "a@b".into() };
         Ok((vec![result], vec![pin]))

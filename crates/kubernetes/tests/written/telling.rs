@@ -39,6 +39,8 @@ impl Policy for Says {
             reason: "no_signature".into(),
             message: "r.example/app:1 is not signed".into(),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         };
         Ok((vec![result], Vec::new()))
     }

@@ -144,6 +144,8 @@ impl PolicyController {
                  with static: {{action: pass}} lets it run unsigned)"
             ),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         }
     }
 }

@@ -148,6 +148,8 @@ impl ClusterImagePolicy {
             reason: ended.reason,
             message: ended.message,
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cel::{Program, Variables};
 
 /// What a condition may speak of.
-const NAMES: [&str; 4] = ["predicate", "signer", "image", "signedAt"];
+const NAMES: [&str; 5] = ["predicate", "signer", "image", "artifact", "signedAt"];
 
 /// What must hold of a statement.
 #[derive(Debug)]

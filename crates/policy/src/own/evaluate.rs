@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use countersign_crypto::Digest;
 use countersign_registry::Reference;
-use countersign_verify::TimeSource;
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -14,14 +13,15 @@ use super::{ImagePolicy, Said};
 use crate::ask::{Ask, Stop};
 use crate::authority::Authority;
 use crate::cel::{self, Variables};
-use crate::decision::{Pin, PolicyName, RuleResult, Status};
+use crate::decision::{Deciding, Pin, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
 use crate::finding::{Finding, Why, predicate};
 use crate::images::ImageUse;
 use crate::judge::{Fact, What};
 use crate::lint::Lint;
 use crate::question::CouldNot;
-use crate::request::{CustomObject, Request};
+use crate::request::{Artifact, CustomObject, Request};
+use crate::statements::{Target, Verdict, signed_at};
 
 /// The rule of `signedBy`, in results.
 const SIGNED: &str = "signedBy";
@@ -41,6 +41,10 @@ impl Policy for ImagePolicy {
 
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let mut told = Told { policy: self, results: Vec::new(), pins: Vec::new() };
+        if let Some(artifact) = &request.artifact {
+            let open = told.file(artifact, ask);
+            return if open { Err(Stop::Open) } else { Ok((told.results, Vec::new())) };
+        }
         let images = self.custom.judged_images(request, ask.now());
         if images.as_ref().is_ok_and(Vec::is_empty) {
             return Ok((Vec::new(), Vec::new()));
@@ -112,35 +116,8 @@ impl Told<'_> {
                 return false;
             }
         };
-        let judging = Judging { image: image.at(digest), name, ask };
-        let mut findings = Vec::new();
-        if let Some(who) = &policy.signed_by {
-            findings.push((
-                SIGNED,
-                judging.who(who, &|authority| ask.find(&judging.image, authority, &What::Signature)),
-            ));
-        }
-        for said in &policy.attestations {
-            let finding = judging.who(&said.by, &|authority| judging.statement(authority, said));
-            findings.push((said.rule.as_str(), finding));
-        }
-        let open = findings.iter().any(|(_, finding)| matches!(finding, Finding::Open));
-        let passed = findings.iter().all(|(_, finding)| matches!(finding, Finding::Holds(_)));
-        let about = Some((name, Some(digest)));
-        for (rule, finding) in findings {
-            match finding {
-                Finding::Open => {}
-                Finding::CouldNot(could_not) => self.could_not(about, rule, &could_not),
-                Finding::No(why) => {
-                    let message = format!("{name}: {}; see countersign tree {}", why.text, judging.image);
-                    self.ended(about, rule, Status::Fail, &why.reason, message);
-                }
-                Finding::Holds(facts) => {
-                    let message = format!("{name}: holds, by {}", signers(&facts));
-                    self.ended(about, rule, Status::Pass, "verified", message);
-                }
-            }
-        }
+        let judging = Judging { target: Target::image(&image, digest), name, ask };
+        let (passed, open) = self.judged(&judging);
         if passed && policy.digest == DigestRule::Pin && image.digest().is_none() {
             self.pins.extend(uses.iter().map(|used| Pin {
                 pointer: used.pointer.clone(),
@@ -149,6 +126,80 @@ impl Told<'_> {
             }));
         }
         open
+    }
+
+    /// Judges a file or a directory. Whether a question is open.
+    fn file(&mut self, artifact: &Artifact, ask: &Ask<'_>) -> bool {
+        if !self.policy.images.match_file(&artifact.name) {
+            return false;
+        }
+        let judging = Judging { target: Target::File(artifact.digest), name: &artifact.name, ask };
+        self.judged(&judging).1
+    }
+
+    /// Tells what each rule says. Whether all hold, and whether a question is open; then what is told is of no use.
+    fn judged(&mut self, judging: &Judging<'_>) -> (bool, bool) {
+        let policy = self.policy;
+        let Judging { target, name, ask } = judging;
+        let about = Some((*name, Some(*target.digest())));
+        let mut findings = Vec::new();
+        if let Some(who) = &policy.signed_by {
+            findings.push((
+                SIGNED,
+                judging.who(who, &|authority| ask.find_target(target, authority, &What::Signature)),
+            ));
+        }
+        for said in &policy.attestations {
+            let finding = judging.who(&said.by, &|authority| judging.statement(authority, said));
+            findings.push((said.rule.as_str(), finding));
+        }
+        let (mut passed, mut open) = (true, false);
+        for (rule, finding) in findings {
+            passed &= matches!(finding, Finding::Holds(_));
+            match finding {
+                Finding::Open => open = true,
+                Finding::CouldNot(could_not) => self.could_not(about, rule, &could_not),
+                Finding::No(why) => {
+                    let message = format!("{name}: {}{}", why.text, judging.see());
+                    self.ended(about, rule, Status::Fail, &why.reason, message);
+                }
+                Finding::Holds(facts) => {
+                    let message = format!("{name}: holds, by {}", signers(&facts));
+                    let decided_by = facts.iter().map(Deciding::of).collect();
+                    self.decided(about, rule, Status::Pass, "verified", message, decided_by);
+                }
+            }
+        }
+        for typed in &policy.typed {
+            match typed.judge(target, ask) {
+                Err(Stop::Open) => (passed, open) = (false, true),
+                Err(Stop::CouldNot(could_not)) => {
+                    passed = false;
+                    self.could_not(about, typed.rule(), &could_not);
+                }
+                Ok(verdict) => {
+                    passed &= verdict.holds;
+                    self.verdict(about, typed.rule(), judging, verdict);
+                }
+            }
+        }
+        (passed, open)
+    }
+
+    fn verdict(
+        &mut self,
+        about: Option<(&str, Option<Digest>)>,
+        rule: &str,
+        judging: &Judging<'_>,
+        verdict: Verdict,
+    ) {
+        let Verdict { holds, reason, message, decided_by, level, .. } = verdict;
+        let (status, see) = if holds { (Status::Pass, String::new()) } else { (Status::Fail, judging.see()) };
+        let message = format!("{}: {message}{see}", judging.name);
+        self.decided(about, rule, status, if holds { "verified" } else { reason }, message, decided_by);
+        if let Some(result) = self.results.last_mut() {
+            result.level = level;
+        }
     }
 
     fn could_not(&mut self, about: Option<(&str, Option<Digest>)>, rule: &str, could_not: &CouldNot) {
@@ -167,6 +218,18 @@ impl Told<'_> {
         reason: &str,
         message: String,
     ) {
+        self.decided(about, rule, status, reason, message, Vec::new());
+    }
+
+    fn decided(
+        &mut self,
+        about: Option<(&str, Option<Digest>)>,
+        rule: &str,
+        status: Status,
+        reason: &str,
+        message: String,
+        decided_by: Vec<Deciding>,
+    ) {
         self.results.push(RuleResult {
             policy: self.policy.name.clone(),
             rule: rule.to_owned(),
@@ -178,6 +241,8 @@ impl Told<'_> {
             reason: reason.to_owned(),
             message,
             properties: BTreeMap::new(),
+            decided_by,
+            level: None,
         });
     }
 }
@@ -188,14 +253,22 @@ fn signers(facts: &[Fact]) -> String {
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// One image, by its digest.
+/// What is judged, by its digest.
 struct Judging<'a> {
-    image: Reference,
+    target: Target,
     name: &'a str,
     ask: &'a Ask<'a>,
 }
 
 impl Judging<'_> {
+    /// The next command, for the end of a refusal.
+    fn see(&self) -> String {
+        match &self.target {
+            Target::Image(image, _) => format!("; see countersign tree {image}"),
+            Target::File(_) => String::new(),
+        }
+    }
+
     fn who(&self, who: &Who, judge: &dyn Fn(&Authority) -> Finding<Fact>) -> Finding<Fact> {
         match who {
             Who::One(authority) => judge(authority),
@@ -254,11 +327,11 @@ impl Judging<'_> {
     /// Statements by somebody, with what must hold of them.
     fn statement(&self, authority: &Authority, said: &Said) -> Finding<Fact> {
         let what = What::Statement(vec![said.kind.clone()]);
-        let facts = match self.ask.find(&self.image, authority, &what) {
+        let facts = match self.ask.find_target(&self.target, authority, &what) {
             Finding::Holds(facts) => facts,
             other => return other,
         };
-        match said.of_facts(&facts, self.name, &self.image, self.ask.now()) {
+        match said.of_facts(&facts, self) {
             Ok(facts) => Finding::Holds(facts),
             Err(why) => Finding::No(why),
         }
@@ -296,13 +369,8 @@ fn assign<'a>(
 
 impl Said {
     /// The statements that are as they must be, or why not.
-    fn of_facts(
-        &self,
-        facts: &[Fact],
-        name: &str,
-        image: &Reference,
-        now: Timestamp,
-    ) -> Result<Vec<Fact>, Why> {
+    fn of_facts(&self, facts: &[Fact], judging: &Judging<'_>) -> Result<Vec<Fact>, Why> {
+        let now = judging.ask.now();
         let mut aged: Vec<(Option<Timestamp>, &Fact)> =
             facts.iter().map(|fact| (signed_at(fact), fact)).collect();
         if self.max_age.is_some() || self.which == Which::Newest {
@@ -334,7 +402,7 @@ impl Said {
         let mut holding = Vec::new();
         let mut why = None;
         for (at, fact) in aged {
-            match self.condition_not_met(fact, at, name, image, now) {
+            match self.condition_not_met(fact, at, judging) {
                 None => holding.push(fact.clone()),
                 Some(text) if self.which == Which::Any => why = why.or(Some(text)),
                 Some(text) => return Err(Why::new("condition_not_met", text)),
@@ -347,14 +415,7 @@ impl Said {
     }
 
     /// The first condition that does not hold of a statement, in words.
-    fn condition_not_met(
-        &self,
-        fact: &Fact,
-        at: Option<Timestamp>,
-        name: &str,
-        image: &Reference,
-        now: Timestamp,
-    ) -> Option<String> {
+    fn condition_not_met(&self, fact: &Fact, at: Option<Timestamp>, judging: &Judging<'_>) -> Option<String> {
         if self.conditions.is_empty() {
             return None;
         }
@@ -364,16 +425,24 @@ impl Said {
             Err(text) => return Some(about(text)),
         };
         let (identity, issuer) = Who::signer_of(fact);
-        let image = json!({
-            "name": name,
-            "registry": image.repository().registry(),
-            "repository": image.repository().path(),
-            "digest": image.digest().map(ToString::to_string),
-        });
-        let variables = Variables::new(now)
+        let Judging { target, name, ask } = judging;
+        let digest = target.digest().to_string();
+        let image = target.repository().map_or_else(
+            || json!({}),
+            |repository| {
+                json!({
+                    "name": name,
+                    "registry": repository.registry(),
+                    "repository": repository.path(),
+                    "digest": digest,
+                })
+            },
+        );
+        let variables = Variables::new(ask.now())
             .with("predicate", &predicate)
             .with("signer", &json!({ "identity": identity, "issuer": issuer }))
             .with("image", &image)
+            .with("artifact", &json!({ "name": name, "digest": digest }))
             .with_value("signedAt", at.map_or(cel::Value::Null, cel::Value::Time));
         self.conditions.iter().find_map(|condition| match condition.holds(&variables) {
             Ok(true) => None,
@@ -381,12 +450,6 @@ impl Said {
             Err(error) => Some(about(format!("expected {condition}, which cannot be evaluated: {error}"))),
         })
     }
-}
-
-/// The earliest time at which the signature is known to have existed. The machine's own clock says nothing of it.
-fn signed_at(fact: &Fact) -> Option<Timestamp> {
-    let times = fact.verified.times().iter().filter(|time| time.source != TimeSource::Now);
-    times.map(|time| time.time).min()
 }
 
 #[cfg(test)]

@@ -30,7 +30,10 @@ struct Object {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Spec {
     policies: Vec<String>,
+    #[serde(default)]
     images: Vec<String>,
+    #[serde(default)]
+    artifacts: Vec<String>,
     namespaces: Option<Vec<String>>,
     owner: String,
     reason: String,
@@ -77,7 +80,7 @@ impl PolicyException {
         Ok(Self {
             name: object.metadata.name,
             policies: spec.policies.iter().enumerate().map(policy).collect::<Result<_, _>>()?,
-            images: Images::read(&spec.images, &[])?,
+            images: Images::read(&spec.images, &[], &spec.artifacts)?,
             namespaces: spec
                 .namespaces
                 .as_deref()
@@ -105,7 +108,7 @@ impl PolicyException {
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
         let mut lines = vec![
-            format!("lets in the images {}, whatever {} say", self.images.in_words(), listed(&self.policies)),
+            format!("lets in the {}, whatever {} say", self.images.in_words(), listed(&self.policies)),
             format!("by {}, because: {}", self.owner, self.reason),
             format!("until {}", self.until),
         ];
@@ -137,12 +140,19 @@ impl PolicyException {
             .namespaces
             .as_ref()
             .is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(&request.namespace)));
-        let of_image = match result.image.as_deref().map(Reference::parse) {
+        let of_image = match request.artifact.as_ref().map(|artifact| &artifact.name) {
+            Some(name) => self.images.match_file(name),
+            None => self.excepts_image(result),
+        };
+        now < self.until && of_policy && of_namespace && of_image
+    }
+
+    fn excepts_image(&self, result: &RuleResult) -> bool {
+        match result.image.as_deref().map(Reference::parse) {
             Some(Ok(image)) => self.images.match_repository(image.repository()),
             // Of the object as a whole, or of what is no name of an image.
             Some(Err(_)) | None => self.images.are_all(),
-        };
-        now < self.until && of_policy && of_namespace && of_image
+        }
     }
 }
 

@@ -12,7 +12,7 @@ impl ImagePolicy {
     /// What it demands, in plain words, line by line; what belongs to a line is set in below it.
     #[must_use]
     pub fn explain(&self) -> Vec<String> {
-        let mut lines = vec![format!("is about the images {}", self.images.in_words())];
+        let mut lines = vec![format!("is about the {}", self.images.in_words())];
         lines.extend(self.custom.kinds().map(|kind| format!("also in objects of the kind {kind}")));
         lines.extend(self.scope.in_words().into_iter().map(|line| format!("only {line}")));
         let mut first = None;
@@ -24,6 +24,10 @@ impl ImagePolicy {
         for said in &self.attestations {
             said.in_words(&mut lines);
             first = first.or_else(|| said.by.first());
+        }
+        for typed in &self.typed {
+            typed.in_words(&mut lines);
+            first = first.or_else(|| typed.first());
         }
         if let Some(authority) = first {
             lines.push(evidence(authority.demands));

@@ -1,4 +1,5 @@
-//! Which images: patterns over their repositories, by whole segments of the path.
+//! Which images: patterns over their repositories, by whole segments of the path. Which files and directories: patterns over
+//! their names.
 
 use countersign_registry::Repository;
 
@@ -10,24 +11,39 @@ use crate::spelling;
 /// The most patterns of one list.
 const MAX_PATTERNS: usize = 256;
 
-/// Images by their repositories.
+/// Images by their repositories; files and directories by their names.
 #[derive(Debug, Clone)]
 pub(super) struct Images {
     of: Vec<Glob>,
     except: Vec<Glob>,
+    files: Vec<Glob>,
 }
 
 impl Images {
-    /// Reads the two lists of a policy.
+    /// Reads the three lists of a policy.
     ///
     /// # Errors
     /// [`ReadError`].
-    pub(super) fn read(of: &[String], except: &[String]) -> Result<Self, ReadError> {
-        if of.is_empty() {
-            let message = "expected at least one pattern, found none; ** stands for all images";
+    pub(super) fn read(of: &[String], except: &[String], files: &[String]) -> Result<Self, ReadError> {
+        if of.is_empty() && files.is_empty() {
+            let message =
+                "expected at least one pattern here or in artifacts, found none; ** stands for all images";
             return Err(ReadError::new("spec.images", message));
         }
-        Ok(Self { of: globs(of, "spec.images")?, except: globs(except, "spec.exceptImages")? })
+        if of.is_empty() && !except.is_empty() {
+            let message = "expected images of which these are excepted, found none";
+            return Err(ReadError::new("spec.exceptImages", message));
+        }
+        Ok(Self {
+            of: globs(of, "spec.images")?,
+            except: globs(except, "spec.exceptImages")?,
+            files: names(files, "spec.artifacts")?,
+        })
+    }
+
+    /// Whether a file or directory of this name is meant.
+    pub(super) fn match_file(&self, name: &str) -> bool {
+        self.files.iter().any(|glob| glob.matches(name))
     }
 
     /// Whether an image is meant.
@@ -44,13 +60,39 @@ impl Images {
             [] => String::new(),
             except => format!(", but not {}", listed(except)),
         };
-        format!("{}{except}", listed(&self.of))
+        let images = format!("images {}{except}", listed(&self.of));
+        match (self.of.is_empty(), self.files.is_empty()) {
+            (true, _) => format!("files and directories {}", listed(&self.files)),
+            (false, true) => images,
+            (false, false) => format!("{images}, and the files and directories {}", listed(&self.files)),
+        }
     }
 
     /// Whether all images are meant, whatever they are.
     pub(super) fn are_all(&self) -> bool {
         self.except.is_empty() && self.of.iter().any(|glob| glob.as_str() == "**")
     }
+}
+
+/// Patterns of names of files and directories, without the directories before them.
+///
+/// # Errors
+/// [`ReadError`].
+fn names(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
+    if patterns.len() > MAX_PATTERNS {
+        return Err(ReadError::new(path, format!("expected at most {MAX_PATTERNS} patterns")));
+    }
+    let read = |(index, pattern): (usize, &String)| {
+        let path = format!("{path}[{index}]");
+        if pattern.is_empty() || pattern.contains(['/', '\\']) {
+            let message = format!(
+                "expected the name of a file such as *.whl, without directories, found \"{pattern}\""
+            );
+            return Err(ReadError::new(path, message));
+        }
+        Glob::wildcard(pattern).map_err(|e| ReadError::new(path, e.to_string()))
+    };
+    patterns.iter().enumerate().map(read).collect()
 }
 
 fn globs(patterns: &[String], path: &str) -> Result<Vec<Glob>, ReadError> {
@@ -93,7 +135,7 @@ mod tests {
 
     fn matches(of: &[&str], except: &[&str], image: &str) -> bool {
         let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
-        let images = Images::read(&texts(of), &texts(except)).unwrap();
+        let images = Images::read(&texts(of), &texts(except), &[]).unwrap();
         images.match_repository(&Repository::parse(image).unwrap())
     }
 
@@ -150,11 +192,31 @@ mod tests {
             "ghcr.io/Acme/app",
             "ghcr.io/acme/a?p",
         ] {
-            let error = Images::read(&[pattern.to_owned()], &[]).unwrap_err();
+            let error = Images::read(&[pattern.to_owned()], &[], &[]).unwrap_err();
             assert_eq!(error.path, "spec.images[0]", "{pattern}");
         }
-        assert_eq!(Images::read(&[], &[]).unwrap_err().path, "spec.images");
-        let except = Images::read(&["**".into()], &["nginx".into()]).unwrap_err();
+        assert_eq!(Images::read(&[], &[], &[]).unwrap_err().path, "spec.images");
+        let except = Images::read(&["**".into()], &["nginx".into()], &[]).unwrap_err();
         assert_eq!(except.path, "spec.exceptImages[0]");
+        let except = Images::read(&[], &["docker.io/**".into()], &["*.whl".into()]).unwrap_err();
+        assert_eq!(except.path, "spec.exceptImages");
+    }
+
+    #[test]
+    fn files_are_named_without_their_directories() {
+        let files = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|text| (*text).to_owned()).collect();
+            Images::read(&[], &[], &patterns)
+        };
+        let wheels = files(&["*.whl", "app-?.tgz"]).unwrap();
+        for (name, expected) in
+            [("app-1.0.whl", true), ("app-1.0.whl.exe", false), ("app-1.tgz", true), ("app-10.tgz", false)]
+        {
+            assert_eq!(wheels.match_file(name), expected, "{name}");
+        }
+        assert!(!wheels.match_repository(&Repository::parse("docker.io/library/app.whl").unwrap()));
+        for pattern in ["", "dist/*.whl", "dist\\x"] {
+            assert_eq!(files(&[pattern]).unwrap_err().path, "spec.artifacts[0]", "{pattern}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! | `images`, `scope` | which images, in which objects |
 //! | `who`, `trust` | who must have signed, and whom to believe that |
 //! | `condition` | what must hold of a statement |
+//! | `typed` | provenance, bills of materials, scans, tests, reviews |
 //! | `evaluate` | a policy over a request |
 //! | `write` | authorities of other languages in this one |
 //! | `explain` | a policy in plain words |
@@ -20,6 +21,7 @@ mod images;
 mod schema;
 mod scope;
 mod trust;
+mod typed;
 mod who;
 mod write;
 
@@ -30,6 +32,7 @@ use self::condition::Condition;
 use self::images::Images;
 use self::schema::{Attestation, CouldNotCheck, DigestRule, Object, Which};
 use self::scope::Scope;
+use self::typed::Typed;
 use self::who::{Reader, Who};
 use crate::decision::{Action, PolicyKind, PolicyName};
 use crate::kyverno::Extractors;
@@ -54,6 +57,7 @@ pub struct ImagePolicy {
     scope: Scope,
     signed_by: Option<Who>,
     attestations: Vec<Said>,
+    typed: Vec<Typed>,
     digest: DigestRule,
     action: Action,
     fail_closed: bool,
@@ -85,10 +89,6 @@ impl ImagePolicy {
         if object.metadata.name.is_empty() {
             return Err(ReadError::new("metadata.name", "expected a name, found an empty text"));
         }
-        if spec.signed_by.is_none() && spec.attestations.is_empty() {
-            let message = "expected signedBy, attestations or both, found neither: nobody would have to sign";
-            return Err(ReadError::new("spec", message));
-        }
         if spec.attestations.len() > MAX_LIST {
             return Err(ReadError::new("spec.attestations", format!("expected at most {MAX_LIST}")));
         }
@@ -104,17 +104,30 @@ impl ImagePolicy {
             }
             attestations.push(said);
         }
+        let typed = Typed::read(&spec, &mut reader)?;
+        if signed_by.is_none() && attestations.is_empty() && typed.is_empty() {
+            let message = "expected signedBy, attestations, provenance, sbom, scan, tests or review, found none: nobody would \
+                           have to sign";
+            return Err(ReadError::new("spec", message));
+        }
+        if let Some(said) =
+            attestations.iter().find(|said| typed.iter().any(|typed| typed.rule() == said.rule))
+        {
+            let message = format!("expected another name than that of the field {}", said.rule);
+            return Err(ReadError::new("spec.attestations", message));
+        }
         Ok(Self {
             name: PolicyName {
                 kind: PolicyKind::Countersign,
                 namespace: String::new(),
                 name: object.metadata.name,
             },
-            images: Images::read(&spec.images, &spec.except_images)?,
+            images: Images::read(&spec.images, &spec.except_images, &spec.artifacts)?,
             custom: Extractors::at(&spec.custom_resources, "spec.customResources")?,
             scope: Scope::read(&spec.namespaces, spec.namespace_selector, spec.object_selector)?,
             signed_by,
             attestations,
+            typed,
             digest: spec.digest,
             action: spec.action.into(),
             fail_closed: spec.could_not_check == CouldNotCheck::Deny,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use crate::decision::Action;
 use crate::kyverno::LabelSelector;
@@ -29,7 +30,11 @@ pub(super) struct Metadata {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Spec {
+    #[serde(default)]
     pub(super) images: Vec<String>,
+    /// Patterns of names of files and directories.
+    #[serde(default)]
+    pub(super) artifacts: Vec<String>,
     #[serde(default)]
     pub(super) except_images: Vec<String>,
     /// Paths to images, by the kind of objects that are no workloads.
@@ -41,6 +46,11 @@ pub(super) struct Spec {
     pub(super) signed_by: Option<SignedBy>,
     #[serde(default)]
     pub(super) attestations: Vec<Attestation>,
+    pub(super) provenance: Option<ProvenanceSpec>,
+    pub(super) sbom: Option<SbomSpec>,
+    pub(super) scan: Option<ScanSpec>,
+    pub(super) tests: Option<TestsSpec>,
+    pub(super) review: Option<ReviewSpec>,
     #[serde(default)]
     pub(super) trust: Trust,
     #[serde(default)]
@@ -91,6 +101,81 @@ pub(super) struct Attestation {
     pub(super) which: Which,
     #[serde(default)]
     pub(super) conditions: Vec<String>,
+}
+
+/// How it must have been built, by whom.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ProvenanceSpec {
+    pub(super) level: u8,
+    /// Roots of trust, which are read by their own reader.
+    pub(super) roots: Value,
+    pub(super) source: Option<String>,
+    pub(super) branch: Option<String>,
+    pub(super) tag: Option<String>,
+    pub(super) versioned_tag: Option<String>,
+    pub(super) build_type: Option<String>,
+    #[serde(default)]
+    pub(super) parameters: Vec<String>,
+    pub(super) not_older_than: Option<String>,
+}
+
+/// A bill of materials.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct SbomSpec {
+    pub(super) signed_by: SignedBy,
+    pub(super) formats: Option<Vec<BillFormat>>,
+    #[serde(default)]
+    pub(super) ntia: bool,
+    pub(super) not_older_than: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum BillFormat {
+    CycloneDx,
+    Spdx,
+}
+
+/// A scan for vulnerabilities, and what it may find.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ScanSpec {
+    pub(super) signed_by: SignedBy,
+    pub(super) scanners: Option<Vec<String>>,
+    pub(super) not_older_than: Option<String>,
+    pub(super) database_not_older_than: Option<String>,
+    pub(super) severity_below: Option<String>,
+    pub(super) unknown_severity: Option<bool>,
+    pub(super) vex: Option<VexSpec>,
+}
+
+/// Whose VEX is applied.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct VexSpec {
+    pub(super) signed_by: SignedBy,
+    pub(super) not_older_than: Option<String>,
+}
+
+/// Results of tests.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct TestsSpec {
+    pub(super) signed_by: SignedBy,
+    #[serde(default)]
+    pub(super) passed: Vec<String>,
+    pub(super) not_older_than: Option<String>,
+}
+
+/// A review by somebody else than the author.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct ReviewSpec {
+    pub(super) signed_by: SignedBy,
+    pub(super) approvals: Option<usize>,
+    pub(super) not_older_than: Option<String>,
 }
 
 /// Of which statements by one signer the conditions must hold.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_registry::Repository;
+use countersign_slsa::roots;
 
 use super::schema::{Require, SignedBy, Trust};
 use super::trust;
@@ -11,6 +12,7 @@ use crate::judge::{Fact, keys_from_pem};
 use crate::lint::Lint;
 use crate::pattern::Pattern;
 use crate::read::ReadError;
+use crate::statements::Root;
 use crate::trust::{TrustBase, TrustSpec};
 
 const GITHUB_ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -77,6 +79,82 @@ impl<'a> Reader<'a> {
         self.node(written, path, 0)
     }
 
+    /// Remarks that the newest statement cannot be told where nobody need vouch for a time.
+    pub(super) fn remark_on_time(&mut self) {
+        if !self.demands.log && !self.demands.timestamp {
+            let message = "nobody need vouch for when a statement was signed: of those without a time each counts, not the newest, and \
+                           a scan without one does not; require timestamp or transparencyLog";
+            self.lints.push(Lint::new("spec.require", "no_trusted_time", message));
+        }
+    }
+
+    /// Somebody of several, each of whom is enough: rules over statements ask all of them.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn any_of(&mut self, written: &SignedBy, path: &str) -> Result<Vec<Authority>, ReadError> {
+        fn flat(who: Who) -> Option<Vec<Authority>> {
+            match who {
+                Who::One(authority) => Some(vec![*authority]),
+                Who::Several { need: 1, of } => {
+                    let all: Option<Vec<_>> = of.into_iter().map(flat).collect();
+                    Some(all?.into_iter().flatten().collect())
+                }
+                Who::Several { .. } => None,
+            }
+        }
+        let who = self.who(written, path)?;
+        flat(who).ok_or_else(|| {
+            let message =
+                "expected one signer or anyOf; where several must say the same, write a policy for each";
+            ReadError::new(path, message)
+        })
+    }
+
+    /// A root of trust for builders.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub(super) fn root(&mut self, root: &roots::Root, path: &str) -> Result<Option<Root>, ReadError> {
+        self.count += 1;
+        if self.count > MAX_SIGNERS {
+            return Err(ReadError::new(path, format!("expected at most {MAX_SIGNERS} signers in a policy")));
+        }
+        let (who, name) = match Signer::of_root(&root.signer) {
+            Signer::Key(KeySource::Pem(key) | KeySource::Reference(key)) => {
+                key_source(&key).map_err(|e| ReadError::new(format!("{path}.signer.key"), e))?
+            }
+            who => {
+                let rules = if let Signer::Identities(rules) = &who { rules.as_slice() } else { &[] };
+                for rule in rules {
+                    crate::judge::identity(rule)
+                        .map_err(|e| ReadError::new(format!("{path}.signer"), e.to_string()))?;
+                    self.not_just_anyone(rule, &format!("{path}.signer"))?;
+                }
+                let subject = |rule: &IdentityRule| rule.subject.to_string();
+                let name = rules.first().map_or_else(String::new, subject);
+                (who, name)
+            }
+        };
+        if root.unlogged && self.demands.log {
+            let message = "provenance by this signer counts in no transparency log: nobody sees what a stolen key signs";
+            self.lints.push(Lint::new(path, "no_transparency_log", message));
+        }
+        Ok(Root::of(root, self.authority(who, name)))
+    }
+
+    fn authority(&self, who: Signer, name: String) -> Authority {
+        Authority {
+            name,
+            who,
+            trust: self.trust.clone(),
+            demands: self.demands,
+            annotations: BTreeMap::new(),
+            repository: self.repository.clone(),
+            forms: Forms::default(),
+        }
+    }
+
     fn node(&mut self, written: &SignedBy, path: &str, depth: usize) -> Result<Who, ReadError> {
         if depth > MAX_DEPTH {
             return Err(ReadError::new(path, format!("expected at most {MAX_DEPTH} levels")));
@@ -138,15 +216,8 @@ impl<'a> Reader<'a> {
                 (Signer::Identities(vec![rule]), name)
             }
         };
-        Ok(Authority {
-            name: written.name.clone().unwrap_or(name),
-            who,
-            trust: self.trust.clone(),
-            demands: self.demands,
-            annotations: written.annotations.clone(),
-            repository: self.repository.clone(),
-            forms: Forms::default(),
-        })
+        let authority = self.authority(who, written.name.clone().unwrap_or(name));
+        Ok(Authority { annotations: written.annotations.clone(), ..authority })
     }
 
     fn identity(&mut self, written: &SignedBy, path: &str) -> Result<IdentityRule, ReadError> {

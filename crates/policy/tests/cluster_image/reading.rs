@@ -96,7 +96,7 @@ fn each_field_that_cannot_be_used_is_named() {
         ),
         (said(&[("/name", json!(""))]), "spec.authorities[0].attestations[0].name", "name"),
         (
-            said(&[("/predicateType", json!("vulns"))]),
+            said(&[("/predicateType", json!("vulnerability-list"))]),
             "spec.authorities[0].attestations[0].predicateType",
             "vuln",
         ),

@@ -130,3 +130,69 @@ fn statements_are_compared_with_each_other() {
     cluster.attest(IMAGE, By::Key(&signer), VEX, &json!({"other": 1}));
     assert!(!ends(&cluster, &policy).0);
 }
+
+#[test]
+fn the_statements_of_our_own_rules_are_judged_by_conditions_too() {
+    let signer = key();
+    let at = |hours: i64| {
+        (crate::sigstore::at(crate::sigstore::T) - jiff::SignedDuration::from_hours(hours)).to_string()
+    };
+    let scan = |hours: i64, severity: &str| {
+        json!({"scanner": {"uri": "pkg:github/aquasecurity/trivy", "result": {"SchemaVersion": 2, "Results": [{"Vulnerabilities":
+            [{"VulnerabilityID": "CVE-1", "PkgName": "openssl", "Severity": severity}]}]}}, "metadata": {"scanFinishedOn": at(hours)}})
+    };
+    let built = |builder: &str| {
+        json!({"buildDefinition": {"buildType": "https://acme.example/make", "externalParameters": {}},
+            "runDetails": {"builder": {"id": builder}}})
+    };
+    let bill =
+        |components: Value| json!({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components});
+    let tested = |result: &str| json!({"result": result, "configuration": [{"uri": "ci.yml"}]});
+    let all = |key: &str, operator: &str, value: Value| json!([{"all": [{"key": key, "operator": operator, "value": value}]}]);
+    let age = "{{ time_since('', '{{ metadata.scanFinishedOn }}', '') }}";
+    let severities = "{{ scanner.result.Results[].Vulnerabilities[].Severity }}";
+    for (kind, conditions, good, bad) in [
+        (
+            "https://cosign.sigstore.dev/attestation/vuln/v1",
+            all(age, "LessThanOrEquals", json!("24h")),
+            scan(2, "LOW"),
+            scan(30, "LOW"),
+        ),
+        (
+            "https://cosign.sigstore.dev/attestation/vuln/v1",
+            all(severities, "AllNotIn", json!(["HIGH", "CRITICAL"])),
+            scan(2, "LOW"),
+            scan(2, "CRITICAL"),
+        ),
+        (
+            "https://slsa.dev/provenance/v1",
+            all("{{ runDetails.builder.id }}", "Equals", json!("https://builds.example/hermetic/v1")),
+            built("https://builds.example/hermetic/v1"),
+            built("https://builds.example/hermetic/v1-evil"),
+        ),
+        (
+            "https://cyclonedx.org/bom",
+            all("{{ length(components) }}", "GreaterThan", json!(0)),
+            bill(json!([{"name": "openssl"}])),
+            bill(json!([])),
+        ),
+        (
+            "https://in-toto.io/attestation/test-result/v0.1",
+            all("{{ result }}", "Equals", json!("PASSED")),
+            tested("PASSED"),
+            tested("FAILED"),
+        ),
+    ] {
+        let policy = verifying(json!({"imageReferences": ["*"], "attestations": [
+            {"type": kind, "attestors": [{"entries": [key_entry(&signer)]}], "conditions": conditions}]}));
+        let say = |predicate: &Value| {
+            let mut cluster = Cluster::new();
+            cluster.put(IMAGE);
+            cluster.attest(IMAGE, By::Key(&signer), kind, predicate);
+            ends(&cluster, &policy)
+        };
+        let (admits, _, reason) = say(&good);
+        assert!(admits, "{kind}: {reason}");
+        assert_eq!(say(&bad).2, "condition_not_met", "{kind}");
+    }
+}

@@ -14,6 +14,8 @@ mod converting_others;
 mod custom;
 mod examples;
 mod exceptions;
+mod files;
+mod known;
 mod languages;
 mod reading;
 mod revocation;

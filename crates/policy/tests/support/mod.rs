@@ -42,6 +42,8 @@ pub(crate) struct Cluster {
     pub(crate) tags: BTreeMap<String, Digest>,
     /// Evidence by `repository@digest`.
     pub(crate) evidence: BTreeMap<String, Vec<Found>>,
+    /// Evidence of files by their digests.
+    pub(crate) files: BTreeMap<String, Vec<Found>>,
     /// Attached documents with their types, by `repository@digest`.
     pub(crate) attached: BTreeMap<String, Vec<(String, Attached)>>,
     /// What the tag of a piece of older evidence begins with, by the piece's digest.
@@ -96,6 +98,7 @@ impl Cluster {
             world: World::new(),
             tags: BTreeMap::new(),
             evidence: BTreeMap::new(),
+            files: BTreeMap::new(),
             attached: BTreeMap::new(),
             prefixes: HashMap::new(),
             certificates: BTreeMap::new(),
@@ -173,7 +176,7 @@ impl Cluster {
         self.evidence.entry(place).or_default().push(found);
     }
 
-    fn bundle(&mut self, by: By<'_>, statement: &Value, stamped: bool) -> Bundle {
+    pub(crate) fn bundle(&mut self, by: By<'_>, statement: &Value, stamped: bool) -> Bundle {
         let payload = serde_json::to_vec(statement).unwrap();
         let before = match by {
             By::Alice => None,
@@ -243,6 +246,9 @@ impl Cluster {
                 };
                 let found = all.into_iter().flatten().filter(|found| of.forms.contains(&found.form));
                 Answer::Evidence(Arc::new(Evidence::new(found.filter(prefix).cloned().collect())))
+            }
+            Question::OfFile(digest) => {
+                Answer::Evidence(Arc::new(Evidence::new(self.files.get(&digest.to_string())?.clone())))
             }
             Question::Attached(of) => {
                 let all = self.attached.get(&format!("{}@{}", of.repository, of.image));

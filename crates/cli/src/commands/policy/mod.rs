@@ -1,10 +1,12 @@
-//! `countersign policy`: policies over images, read from files.
+//! `countersign policy`: policies over images and files, read from files.
 
+mod artifacts;
 mod cluster;
 mod convert;
 mod explain;
 
 mod lint;
+mod record;
 mod test;
 mod values;
 mod verify;
@@ -61,6 +63,11 @@ impl PolicyCommand {
 
 /// The files that are meant: a directory stands for those in it that end in `.yaml`, `.yml` or `.json`.
 pub(crate) fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    files_ending(named, &["yaml", "yml", "json"])
+}
+
+/// The same for files with other endings.
+fn files_ending(named: &[PathBuf], endings: &[&str]) -> Result<Vec<PathBuf>, Failure> {
     let mut all = Vec::new();
     for path in named {
         if !path.is_dir() {
@@ -72,14 +79,15 @@ pub(crate) fn files(named: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
         for entry in std::fs::read_dir(path).map_err(wrong)? {
             let file = entry.map_err(wrong)?.path();
             let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-            if file.is_file() && matches!(ending, "yaml" | "yml" | "json") {
+            if file.is_file() && endings.contains(&ending) {
                 inside.push(file);
             }
         }
         if inside.is_empty() {
             return Err(Failure::usage(format!(
-                "{}: expected files that end in .yaml, .yml or .json, found none",
-                path.display()
+                "{}: expected files that end in .{}, found none",
+                path.display(),
+                endings.join(" or .")
             )));
         }
         inside.sort();

@@ -1,5 +1,5 @@
-//! `countersign policy verify`, which people write as `verify --policy`: images by policies in files, decided as the
-//! webhook decides it.
+//! `countersign policy verify`, which people write as `verify --policy`: images, files and directories by policies in files,
+//! decided as the webhook decides it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,48 +7,60 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use countersign_attestation::predicate::vsa::Verdict;
 use countersign_client::policy::{NoCluster, Source, SourceOptions, decide};
 use countersign_client::trust::Trust;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use countersign_policy::cluster_image::TrustRootObject;
-use countersign_policy::{Decision, PolicySet, Request, RuleResult, Status, TrustRoot};
+use countersign_policy::{Decision, RuleResult, Status, TrustRoot};
 use countersign_registry::Reference;
 use countersign_trust::instances::Instances;
 use serde_json::{Value, json};
 
+use super::artifacts::{Subject, evidence};
 use super::loaded;
+use super::record::RecordArgs;
 use crate::args::OutputArgs;
-use crate::args::registry::{RegistryArgs, image};
+use crate::args::registry::RegistryArgs;
 use crate::args::revocation::RevocationArgs;
 use crate::args::services::TrustArgs;
+use crate::commands::sign::SigningArgs;
 use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome, REJECTED, TRUST};
 use crate::out::{Terminal, block_on};
 
 /// How long one image may take unless told otherwise.
 pub(super) const BUDGET: Duration = Duration::from_secs(60);
 
-/// Verify images by policies, as the cluster would
+/// Verify images, files and directories by policies, as the cluster would
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:
   countersign verify --policy policy.yaml registry.example/app:v1
-  countersign verify --policy policies/ --namespace prod registry.example/app:v1",
-    after_help = "Prints each image that is admitted by its digest, as it was verified. An image that no policy is about is not admitted: \
-nothing was verified."
+  countersign verify --policy policies/ --namespace prod registry.example/app:v1
+  countersign verify --policy policy.yaml --bundle statements/ app-1.0.whl
+  countersign verify --policy policy.yaml --record record.jsonl --key robot.key app.tar.gz dist/",
+    after_help = "Prints each image that is admitted by its digest, as it was verified, and each file by its name. What no policy is about \
+is not admitted: nothing was verified."
 )]
 pub(super) struct Verify {
     /// A file or directory with policies, exceptions and trust roots; several count together
     #[arg(long = "policy", required = true, value_name = "FILE|DIR")]
     policies: Vec<PathBuf>,
-    /// The images
-    #[arg(required = true, value_name = "IMAGE")]
-    images: Vec<String>,
+    /// Images, files, directories; file: and oci: in front force which it is
+    #[arg(required = true, value_name = "IMAGE|FILE|DIR")]
+    artifacts: Vec<String>,
+    /// What was signed about the files: a bundle, a file with one in each line, or a directory of these; else what lies beside each
+    /// file as FILE.sigstore.json or FILE.sigstore.jsonl
+    #[arg(long = "bundle", value_name = "FILE|DIR")]
+    bundles: Vec<PathBuf>,
     /// The namespace in which the images would run
     #[arg(long, value_name = "NAME", default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    trust: TrustArgs,
+    record: RecordArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
     #[command(flatten)]
     revocation: RevocationArgs,
     #[command(flatten)]
@@ -60,51 +72,75 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         without_repository(&self.registry)?;
-        let images = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
+        self.signing.refused.check()?;
+        if self.signing.key.is_some() && !self.record.wanted() {
+            return Err(Failure::usage(
+                "--key signs the record: give --record too; keys that verify stand in the policy",
+            ));
+        }
+        let subjects =
+            self.artifacts.iter().map(|text| Subject::read(text)).collect::<Result<Vec<_>, _>>()?;
+        if !self.bundles.is_empty() && subjects.iter().all(|subject| subject.registry().is_some()) {
+            return Err(Failure::usage(
+                "--bundle goes with files; what is signed about an image is in its registry",
+            ));
+        }
         let mut loaded = loaded(&self.policies)?;
-        self.trust.refresh_revocations(terminal)?;
-        let roots = Roots::of(&self.trust)?.named();
+        let trust = &self.signing.trust;
+        trust.refresh_revocations(terminal)?;
+        let roots = Roots::of(trust)?.named();
         let objects = std::mem::take(&mut loaded.trust_roots);
         // There is no cluster whose namespaces would limit exceptions: whoever names the file decides.
         let anywhere =
             countersign_policy::Glob::wildcard("*").map_err(|e| Failure::internal(e.to_string()))?;
         let policies = loaded.into_policy_set(&[anywhere]);
         let source = Source::new(SourceOptions {
-            registry: self.registry.options(images.iter().map(Reference::registry))?,
+            registry: self.registry.options(subjects.iter().filter_map(Subject::registry))?,
             cluster: Arc::new(NoCluster),
             trust: roots,
         });
-        source.set_revocations(Ok(self.revocation.load(&self.trust)?));
+        for subject in &subjects {
+            if let Subject::File { path, artifact } = subject {
+                source.set_file(artifact.digest, evidence(path, &self.bundles)?);
+            }
+        }
+        source.set_revocations(Ok(self.revocation.load(trust)?));
         let decisions = block_on(terminal, async {
             let mut all = Vec::new();
             fetch_trust_roots(terminal, &source, objects).await;
-            for name in &images {
-                all.push(self.decide(&policies, name, &source).await);
+            for subject in &subjects {
+                let request = subject.request(&self.namespace);
+                all.push(decide(&policies, &request, &source, &SystemClock, BUDGET).await);
             }
             Ok(all)
         })?;
-        self.show(terminal, &images, &decisions)
+        let verdict = |decision: &Decision| match exit_code(decision) {
+            0 => Some(Verdict::Passed),
+            NETWORK => None,
+            _ => Some(Verdict::Failed),
+        };
+        let decided: Vec<_> = subjects
+            .iter()
+            .zip(&decisions)
+            .map(|(subject, found)| (subject, found, verdict(found)))
+            .collect();
+        let code = self.show(terminal, &subjects, &decisions)?;
+        self.record.write(terminal, &self.signing, &self.policies, &decided, SystemClock.now())?;
+        Ok(code)
     }
 
-    async fn decide(&self, policies: &PolicySet, image: &Reference, source: &Source) -> Decision {
-        let pod = json!({"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": "image", "namespace": self.namespace},
-            "spec": {"containers": [{"name": "image", "image": image.to_string()}]}});
-        decide(policies, &Request::of_object(pod), source, &SystemClock, BUDGET).await
-    }
-
-    fn show(&self, terminal: &Terminal, images: &[Reference], decisions: &[Decision]) -> Outcome {
+    fn show(&self, terminal: &Terminal, subjects: &[Subject], decisions: &[Decision]) -> Outcome {
         let mut code = 0;
         let mut documents = Vec::new();
-        for (image, decision) in images.iter().zip(decisions) {
+        for (subject, decision) in subjects.iter().zip(decisions) {
             let found = exit_code(decision);
-            let pinned = pinned(image, decision);
+            let admitted = admitted(subject, decision);
             if self.output.is_json() {
-                documents.push(document(image, decision, found == 0));
+                documents.push(document(subject, decision, found == 0));
             } else {
-                list(terminal, image, decision);
-                if let Some(pinned) = pinned.filter(|_| found == 0) {
-                    terminal.line(&pinned)?;
+                list(terminal, subject, decision);
+                if let Some(admitted) = admitted.filter(|_| found == 0) {
+                    terminal.line(&admitted)?;
                 }
             }
             if code == 0 {
@@ -206,6 +242,14 @@ fn exit_code(decision: &Decision) -> u8 {
     if said { 0 } else { REJECTED }
 }
 
+/// What is let in: the image by the digest that was judged, the file by its name.
+fn admitted(subject: &Subject, decision: &Decision) -> Option<String> {
+    match subject {
+        Subject::Image(image) => pinned(image, decision),
+        Subject::File { .. } => Some(subject.name()),
+    }
+}
+
 /// The image by the digest that was judged.
 fn pinned(image: &Reference, decision: &Decision) -> Option<String> {
     let digest =
@@ -213,8 +257,8 @@ fn pinned(image: &Reference, decision: &Decision) -> Option<String> {
     Some(image.at(digest).to_string())
 }
 
-fn list(terminal: &Terminal, image: &Reference, decision: &Decision) {
-    terminal.talk(&terminal.strong(&image.to_string()));
+fn list(terminal: &Terminal, subject: &Subject, decision: &Decision) {
+    terminal.talk(&terminal.strong(&printable(&subject.name())));
     for result in &decision.results {
         let mark = match result.status {
             Status::Pass => terminal.yes(),
@@ -223,12 +267,20 @@ fn list(terminal: &Terminal, image: &Reference, decision: &Decision) {
         };
         let line = format!("{mark} {}: {}", title(result), printable(&result.message));
         // A refusal is told even where all else is quiet.
-        if result.denies() { crate::out::say(&line) } else { terminal.talk(&line) }
+        let tell = |line: &str| if result.denies() { crate::out::say(line) } else { terminal.talk(line) };
+        tell(&line);
+        for deciding in &result.decided_by {
+            tell(&format!("    by {}", printable(&deciding.to_string())));
+        }
     }
     if decision.results.iter().all(|result| result.status == Status::Skip && result.reason != "exception") {
         crate::out::say(&format!(
-            "{} no policy is about this image in this namespace, so nothing was verified",
-            terminal.no()
+            "{} no policy is about {}, so nothing was verified",
+            terminal.no(),
+            match subject {
+                Subject::Image(_) => "this image in this namespace",
+                Subject::File { .. } => "a file of this name",
+            }
         ));
     }
 }
@@ -240,11 +292,11 @@ fn title(result: &RuleResult) -> String {
     };
     match result.rule.as_str() {
         "" => format!("{}{does}", result.policy),
-        rule => format!("{}, {rule}{does}", result.policy),
+        rule => format!("{}, {}{does}", result.policy, printable(rule)),
     }
 }
 
-fn document(image: &Reference, decision: &Decision, admitted: bool) -> Value {
+fn document(subject: &Subject, decision: &Decision, admitted: bool) -> Value {
     let results: Vec<Value> = decision
         .results
         .iter()
@@ -257,8 +309,19 @@ fn document(image: &Reference, decision: &Decision, admitted: bool) -> Value {
                 "message": result.message,
                 "denies": result.denies(),
                 "digest": result.digest.map(|digest| digest.to_string()),
+                "decidedBy": result.decided_by.iter().map(|deciding| json!({
+                    "statement": deciding.statement.to_string(),
+                    "signer": deciding.signer,
+                    "signedAt": deciding.at.map(|at| at.to_string()),
+                })).collect::<Vec<_>>(),
             })
         })
         .collect();
-    json!({"image": image.to_string(), "admitted": admitted, "pinned": pinned(image, decision), "results": results})
+    match subject {
+        Subject::Image(image) => {
+            json!({"image": image.to_string(), "admitted": admitted, "pinned": pinned(image, decision), "results": results})
+        }
+        Subject::File { artifact, .. } => json!({"file": subject.name(), "admitted": admitted,
+            "digest": artifact.digest.to_string(), "results": results}),
+    }
 }

@@ -375,6 +375,8 @@ impl Run<'_> {
             reason: ended.reason,
             message: ended.message,
             properties,
+            decided_by: Vec::new(),
+            level: None,
         });
     }
 }

@@ -255,6 +255,8 @@ impl ImageValidatingPolicy {
             reason: ended.reason,
             message: ended.message,
             properties,
+            decided_by: Vec::new(),
+            level: None,
         }
     }
 }
