@@ -44,7 +44,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use self::convert::convert;
-pub(super) use self::convert::images as patterns;
+pub(super) use self::convert::{images as patterns, no_time_of_its_own};
 pub(crate) use self::extract::Extractors;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};
