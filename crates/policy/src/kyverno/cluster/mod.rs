@@ -19,7 +19,9 @@
 //! - What could not be checked under an `Audit` rule is told and refuses nothing; Kyverno refuses it with
 //!   `failurePolicy: Fail`.
 //! - A predicate does not take the place of the request's names.
-//! - A policy of a namespace reads ConfigMaps and Secrets of that namespace only.
+//! - A policy of a namespace reads ConfigMaps and Secrets of that namespace only, and no key services; what it says of
+//!   registries holds there only.
+//! - What is not there fits no pattern under `^(…)`.
 //! - What is read more strictly in one policy is told by [`Policy::lints`](crate::Policy::lints).
 
 mod attestors;
