@@ -3,8 +3,8 @@
 mod cluster;
 mod convert;
 mod explain;
-
 mod lint;
+mod resources;
 mod test;
 mod values;
 mod verify;
