@@ -103,7 +103,9 @@ fn who_may_revoke_under_the_trust_root_of_a_policy_is_told_where_it_is_explained
     assert!(!shown.contains("revocation"), "nothing is known of it here: {shown}");
     let kept = bench.home.path(".config/countersign/instances/dev/revocations.json");
     std::fs::write(kept, "{}").unwrap();
-    assert!(explained("").contains("what is revoked under dev is not known, so that nothing could be checked"));
+    assert!(
+        explained("").contains("what is revoked under dev is not known, so that nothing could be checked")
+    );
 }
 
 #[test]
