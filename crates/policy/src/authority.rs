@@ -68,6 +68,33 @@ pub enum KeySource {
     Reference(String),
 }
 
+/// The schemes of references that name no key service. Behind them lies what is on this machine, or what anybody may have put
+/// at an address: a policy names neither.
+const NO_SERVICES: [&str; 7] = ["env", "file", "github", "gitlab", "http", "https", "k8s"];
+
+impl KeySource {
+    /// A key in a key service.
+    ///
+    /// # Errors
+    /// In words, why the reference names none.
+    pub(crate) fn in_service(reference: &str) -> Result<Self, String> {
+        let is_scheme = |scheme: &str| {
+            !scheme.is_empty()
+                && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        };
+        match reference.split_once("://") {
+            Some((scheme, rest))
+                if is_scheme(scheme) && !rest.is_empty() && !NO_SERVICES.contains(&scheme) =>
+            {
+                Ok(Self::Reference(reference.to_owned()))
+            }
+            _ => Err(format!(
+                "expected the reference of a key service such as awskms:///… or hashivault://…, found \"{reference}\""
+            )),
+        }
+    }
+}
+
 /// An identity that may have signed. All that stands in it must match.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct IdentityRule {

@@ -53,6 +53,13 @@ pub struct PolicyName {
     pub name: String,
 }
 
+impl PolicyName {
+    /// Whether it is a policy of one namespace, and of another than this.
+    pub(crate) fn is_elsewhere(&self, namespace: &str) -> bool {
+        !self.namespace.is_empty() && self.namespace != namespace
+    }
+}
+
 impl fmt::Display for PolicyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace.is_empty() {

@@ -94,7 +94,11 @@ pub fn pod_spec_pointer(kind: &str) -> Option<&'static str> {
 pub fn workload_images(object: &Value) -> Result<Vec<ImageUse>, ImagesError> {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
     let Some(base) = pod_spec_pointer(kind) else { return Ok(Vec::new()) };
-    let Some(spec) = object.pointer(base) else { return Ok(Vec::new()) };
+    let spec = match object.pointer(base) {
+        None | Some(Value::Null) => return Ok(Vec::new()),
+        Some(spec @ Value::Object(_)) => spec,
+        Some(other) => return Err(malformed(base.to_owned(), "an object", other)),
+    };
     let mut images = Vec::new();
     for list in
         [ContainerKind::Init, ContainerKind::Container, ContainerKind::Ephemeral, ContainerKind::Volume]
@@ -106,10 +110,16 @@ pub fn workload_images(object: &Value) -> Result<Vec<ImageUse>, ImagesError> {
             Some(other) => return Err(malformed(pointer, "a list", other)),
         };
         for (index, entry) in entries.iter().enumerate() {
+            if !entry.is_object() {
+                return Err(malformed(format!("{pointer}/{index}"), "an object", entry));
+            }
             let name = entry.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
             let (pointer, image) = match list {
                 ContainerKind::Volume => {
                     let Some(image) = entry.get("image").filter(|image| !image.is_null()) else { continue };
+                    if !image.is_object() {
+                        return Err(malformed(format!("{pointer}/{index}/image"), "an object", image));
+                    }
                     (format!("{pointer}/{index}/image/reference"), image.get("reference"))
                 }
                 _ => (format!("{pointer}/{index}/image"), entry.get("image")),
@@ -186,7 +196,10 @@ mod tests {
     fn what_is_not_understood_is_an_error_and_not_left_out() {
         for spec in [
             json!({"containers": {"image": "r.example/c"}}),
+            json!([]),
             json!({"containers": [{"image": 1}]}),
+            json!({"containers": ["r.example/c"]}),
+            json!({"volumes": [{"image": "r.example/v"}]}),
             json!({"volumes": [{"image": {"reference": []}}]}),
             json!({"containers": vec![json!({"image": "a"}); MAX_IMAGES + 1]}),
         ] {

@@ -321,18 +321,14 @@ fn is_same(one: &Found, other: &Found) -> bool {
         && (one.form == Form::Bundle || one.annotations == other.annotations)
 }
 
-/// Several judgements of one image as one. A document that was judged twice counts once.
+/// Several judgements of one image as one. Each round is of other documents, or comes after rounds in which nothing held.
 fn merged(image: Digest, judgements: &[Arc<Judgement>]) -> Arc<Judgement> {
     if let [only] = judgements {
         return only.clone();
     }
     let mut all = Judgement { image, facts: Vec::new(), refusal: None, passed_over: BTreeSet::new() };
     for judgement in judgements {
-        for fact in &judgement.facts {
-            if !all.facts.iter().any(|known| known.evidence == fact.evidence) {
-                all.facts.push(fact.clone());
-            }
-        }
+        all.facts.extend(judgement.facts.iter().cloned());
         all.passed_over.extend(judgement.passed_over.iter().cloned());
     }
     all.refusal = refusal(&all.facts, judgements.iter().filter_map(|judgement| judgement.refusal.as_ref()));

@@ -16,6 +16,9 @@ use crate::trust::{Material, TrustSpec};
 /// valid, which a judgement depends on.
 const KEPT: SignedDuration = SignedDuration::from_secs(60);
 
+/// How much trust material is kept. Each new revocation list makes more, and that of the last one is of no use any more.
+const MATERIALS: usize = 512;
+
 /// What a judgement depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct JudgementKey {
@@ -113,7 +116,7 @@ impl Memo {
         }
         let material = Arc::new(build()?);
         let mut kept = self.materials.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= self.capacity {
+        if kept.len() >= MATERIALS {
             kept.clear();
         }
         kept.insert(key, material.clone());

@@ -245,6 +245,17 @@ async fn kyvernos_tests_run_as_they_are() {
         ("resources: [good], result: pass, generatedResource: made.yaml", "", 1),
         ("resources: [good], result: pass", "values: {globalValues: {imageData.x: y}}\n", 1),
         ("resources: [good], result: pass", "variables: not-there.yaml\n", 1),
+        ("resources: [good], result: pass, isImageValidatingPolicy: true", "", 1),
+        ("resources: [good], result: pass, isImageValidatingPolicy: false", "", 0),
+        (
+            "resources: [good], result: pass",
+            "apiVersion: cli.kyverno.io/v1alpha1\nkind: Test\nmetadata: {name: t}\n",
+            0,
+        ),
+        ("resources: [good], result: pass", "apiVersion: cli.kyverno.io/v1alpha1\nkind: Value\n", 1),
+        ("resources: [good], result: pass", "apiVersion: v1\nkind: Test\n", 1),
+        ("resources: [good], result: pass", "userinfo: values.yaml\n", 1),
+        ("resources: [good], result: pass", "variables: policy.yaml\n", 1),
     ] {
         let (found, out, err) = run(result, more);
         assert_eq!(found, code, "{result} {more}: {out}{err}");

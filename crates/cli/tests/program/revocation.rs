@@ -80,6 +80,35 @@ fn what_is_revoked_beside_a_running_instance_is_refused_and_counts_again_when_it
 }
 
 #[test]
+fn who_may_revoke_under_the_trust_root_of_a_policy_is_told_where_it_is_explained() {
+    let bench = Bench::new();
+    let explained = |trust: &str| {
+        let policy = format!(
+            "apiVersion: countersign.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {{name: p}}\nspec:\n  images: [\"a.example/**\"]\n  \
+             signedBy: {{email: alice@example.com, issuer: \"{}\"}}\n{trust}",
+            bench.issuer
+        );
+        std::fs::write(bench.home.path("policy.yaml"), policy).unwrap();
+        bench.home.good(&["policy", "explain", "policy.yaml"])
+    };
+    bench.revoke(&["--identity", "alice@example.com", "--since", "1h"]);
+    bench.wait();
+    assert_eq!(bench.verify(&[]).0, 2);
+    let told = "what the revocation list of dev names does not count, whoever signed it: list 2 with 1 entry";
+    for trust in ["", "  trust: {root: dev}\n"] {
+        let shown = explained(trust);
+        assert!(shown.contains(told), "{trust}: {shown}");
+    }
+    let shown = explained("  trust: {root: other}\n");
+    assert!(!shown.contains("revocation"), "nothing is known of it here: {shown}");
+    let kept = bench.home.path(".config/countersign/instances/dev/revocations.json");
+    std::fs::write(kept, "{}").unwrap();
+    assert!(
+        explained("").contains("what is revoked under dev is not known, so that nothing could be checked")
+    );
+}
+
+#[test]
 fn each_kind_alone_is_refused_and_what_it_is_not_is_not() {
     let bench = Bench::new();
     let digest = "sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";

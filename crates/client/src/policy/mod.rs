@@ -67,8 +67,8 @@ impl Answers<'_> {
 /// what has no answer by then could not be checked.
 ///
 /// A tag is resolved once; answers that are cached are as old as [`Source`] allows. When the decision is a refusal and
-/// rests on evidence from the cache, the evidence is fetched anew once: whoever signs an image after it was refused
-/// need not wait.
+/// rests on evidence or a ConfigMap from the cache, these are fetched anew once: whoever signs an image after it was
+/// refused need not wait.
 pub async fn decide(
     policies: &PolicySet,
     request: &Request,
@@ -212,10 +212,11 @@ impl<'a> Deciding<'a> {
             .await;
             for (question, answer, cached) in answered {
                 // An error that is kept spares the registry; it is no evidence that could have changed.
-                if cached
-                    && answer.is_ok()
-                    && matches!(question, Question::Evidence(_) | Question::Attached(_))
-                {
+                let may_have_changed = matches!(
+                    question,
+                    Question::Evidence(_) | Question::Attached(_) | Question::ConfigMap(_)
+                );
+                if cached && answer.is_ok() && may_have_changed {
                     stale.insert(question.clone());
                 }
                 known.answers.insert(question, answer);

@@ -1,7 +1,8 @@
 //! What lies elsewhere than beside the image: keys and certificates in Secrets, documents that are attached to it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use countersign_bundle::TrustedRoot;
 use countersign_client::policy::{Cluster, SecretData, Source, SourceOptions, Told, decide};
@@ -54,6 +55,67 @@ impl Cluster for Secrets {
 
     fn pull_secrets<'a>(&'a self, _: &'a ObjectName) -> Told<'a, Vec<ObjectName>> {
         nothing()
+    }
+}
+
+/// A cluster that has one ConfigMap, and counts how often it is asked for it.
+#[derive(Debug, Default)]
+struct Allowed {
+    registries: Mutex<String>,
+    asked: AtomicUsize,
+}
+
+impl Cluster for Allowed {
+    fn config_map<'a>(&'a self, _: &'a ObjectName) -> Told<'a, BTreeMap<String, String>> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let data = BTreeMap::from([("registries".to_owned(), self.registries.lock().unwrap().clone())]);
+        Box::pin(async { Ok(data) })
+    }
+
+    fn namespace_labels<'a>(&'a self, _: &'a str) -> Told<'a, BTreeMap<String, String>> {
+        nothing()
+    }
+
+    fn secret<'a>(&'a self, _: &'a ObjectName) -> Told<'a, SecretData> {
+        nothing()
+    }
+
+    fn pull_secrets<'a>(&'a self, _: &'a ObjectName) -> Told<'a, Vec<ObjectName>> {
+        nothing()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_config_map_is_kept_for_a_moment_and_asked_for_anew_before_it_refuses() {
+    let policy = json!({"apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "p"}, "spec": {
+        "validationFailureAction": "Enforce",
+        "rules": [{"name": "r", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
+            "context": [{"name": "ours", "configMap": {"name": "ours", "namespace": "n"}}],
+            "validate": {"pattern": {"spec": {"containers": [{"image": "{{ ours.data.registries }}"}]}}}}]}});
+    let policies = PolicySet::new(vec![Box::new(ClusterPolicy::read(&policy).unwrap())]);
+    let allowed = Arc::new(Allowed::default());
+    let source = Source::new(SourceOptions {
+        registry: registry::options(),
+        cluster: allowed.clone(),
+        trust: BTreeMap::new(),
+    });
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "n"},
+        "spec": {"containers": [{"name": "c", "image": "a.example/app:v1"}]}});
+    let request = Request::of_object(pod);
+    let admits = async || decide(&policies, &request, &source, &SystemClock, BUDGET).await.admits();
+    // Whether it is admitted when this is allowed, and how often the cluster was asked by then.
+    for (after, registries, expected) in [
+        (0, "a.example/*", (true, 1)),
+        (4, "a.example/*", (true, 1)),
+        (0, "b.example/*", (true, 1)),
+        (1, "b.example/*", (false, 2)),
+        (1, "b.example/*", (false, 3)),
+        (1, "a.example/*", (true, 4)),
+    ] {
+        tokio::time::advance(std::time::Duration::from_secs(after)).await;
+        *allowed.registries.lock().unwrap() = registries.to_owned();
+        let found = admits().await;
+        assert_eq!((found, allowed.asked.load(Ordering::SeqCst)), expected, "{registries} after {after}");
     }
 }
 

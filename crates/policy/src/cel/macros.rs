@@ -118,6 +118,13 @@ impl Run<'_> {
         scope: Option<&Scope<'_>>,
     ) -> Result<Value, Halt> {
         let halt = |problem| Halt { at, problem };
+        // Taken before the items are copied, and for each of them.
+        let count = match of {
+            Value::List(items) => items.len(),
+            Value::Map(fields) => fields.len(),
+            _ => 0,
+        };
+        self.steps(count).map_err(halt)?;
         let items = items(of, names.len() == 2).map_err(halt)?;
         let (filter, last) = match parts {
             [filter, last] => (Some(filter), last),
@@ -128,7 +135,6 @@ impl Run<'_> {
         // What went wrong is told unless what remains decides; and all that is open is asked for at once.
         let mut wrong: Option<Halt> = None;
         for (first, second) in items {
-            self.step().map_err(halt)?;
             let (key, item) = (first.clone(), second.clone().unwrap_or_else(|| first.clone()));
             let evaluated = self.with_names(names, first, second, scope, |scope| {
                 if let Some(filter) = filter

@@ -17,6 +17,20 @@ pub(super) fn whole(value: &Value) -> Option<i128> {
     }
 }
 
+/// How long a value is to look through, in bytes.
+pub(super) fn length(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
+/// Takes what comparing two values needs.
+fn pay(left: &Value, right: &Value, budget: &Budget) -> Result<(), Problem> {
+    budget.bytes(length(left).min(length(right))).map_err(|_| Problem::TooMuch)
+}
+
 /// How two values are ordered; `None` for values that have no order, and for what is no number.
 ///
 /// # Errors
@@ -90,7 +104,10 @@ pub(super) fn equal(left: &Value, right: &Value, budget: &Budget) -> Result<bool
             }
             Ok(true)
         }
-        _ => Ok(matches!(compare(left, right), Ok(Some(Ordering::Equal)))),
+        _ => {
+            pay(left, right, budget)?;
+            Ok(matches!(compare(left, right), Ok(Some(Ordering::Equal))))
+        }
     }
 }
 
@@ -111,6 +128,7 @@ fn overflow() -> Problem {
 /// An operator between two values.
 pub(super) fn binary(sign: &str, left: &Value, right: &Value, budget: &Budget) -> Result<Value, Problem> {
     let ordered = |wanted: fn(Ordering) -> bool| {
+        pay(left, right, budget)?;
         compare(left, right).map(|found| Value::Bool(found.is_some_and(wanted)))
     };
     match sign {
@@ -136,7 +154,10 @@ pub(super) fn contains(all: &Value, wanted: &Value, budget: &Budget) -> Result<b
             }
             Ok(false)
         }
-        Value::Map(fields) => Ok(Key::of(wanted).is_some_and(|key| fields.contains_key(&key))),
+        Value::Map(fields) => {
+            pay(wanted, wanted, budget)?;
+            Ok(Key::of(wanted).is_some_and(|key| fields.contains_key(&key)))
+        }
         other => Err(format!("expected a list or a map after in, found {}", other.kind()).into()),
     }
 }

@@ -224,7 +224,30 @@ fn hostile_expressions_end() {
     let regexes = format!(
         "{ten}.all(a, {ten}.all(b, {ten}.all(c, {ten}.all(d, 'a'.matches(string(a)+string(b)+string(c)+string(d)+'|a')))))"
     );
-    for (what, text) in [("nested", nested), ("doubled", doubled), ("shared", shared), ("regexes", regexes)] {
+    // A list of a million, and a text of a million characters; each is shared, and costs nothing to name again.
+    let large = |of: &str, more: &str, body: &str| {
+        let one = (1..6)
+            .fold(format!("[{of}]"), |list, _| format!("[0,1,2,3,4,5,6,7,8,9].map(n, {list}).flatten()"));
+        format!(
+            "cel.bind(l, {one}, cel.bind(t, l.map(x, '0123456789').join(), {more}))",
+            more = more.replace("BODY", body)
+        )
+    };
+    let hundred = format!("{ten}.all(a, {ten}.all(b, BODY))");
+    let compared = large("1", &format!("{ten}.all(z, {hundred})"), "t == t");
+    let ordered = large("1", &format!("{ten}.all(z, {hundred})"), "t <= t");
+    let flattened = large("1", &hundred, "size([l, l, l, l, l, l, l, l, l, l].flatten()) > 0");
+    let begun = large("1", &format!("{ten}.all(z, {hundred})"), "l.exists(x, true)");
+    for (what, text) in [
+        ("nested", nested),
+        ("doubled", doubled),
+        ("shared", shared),
+        ("regexes", regexes),
+        ("compared", compared),
+        ("ordered", ordered),
+        ("flattened", flattened),
+        ("begun", begun),
+    ] {
         assert_eq!(value(&text), Err(CelError::TooMuch), "{what}");
     }
     for (what, text) in [

@@ -311,24 +311,15 @@ fn key_source(key: &KeyRef, path: &str, lints: &mut Vec<Lint>) -> Result<KeySour
             }
             Ok(KeySource::Reference(format!("k8s://{namespace}/{}", secret.name)))
         }
-        ("", None, kms) => {
-            kms_reference(kms).map_err(|e| ReadError::new(format!("{path}.kms"), e))?;
-            Ok(KeySource::Reference(kms.to_owned()))
-        }
+        ("", None, kms) => kms_source(kms).map_err(|e| ReadError::new(format!("{path}.kms"), e)),
         _ => wrong("", "expected one of data, secretRef and kms, and only one"),
     }
 }
 
-/// A reference to a key service. For Amazon's, the key or alias by its ARN, with or without an endpoint before it.
-fn kms_reference(reference: &str) -> Result<(), String> {
-    let Some((scheme, rest)) = reference.split_once("://").filter(|(_, rest)| !rest.is_empty()) else {
-        return Err(format!(
-            "expected a reference such as awskms:///… or hashivault://…, found \"{reference}\""
-        ));
-    };
-    if scheme != "awskms" {
-        return Ok(());
-    }
+/// A key in a key service. For Amazon's, the key or alias by its ARN, with or without an endpoint before it.
+fn kms_source(reference: &str) -> Result<KeySource, String> {
+    let source = KeySource::in_service(reference)?;
+    let Some(rest) = reference.strip_prefix("awskms://") else { return Ok(source) };
     let by_arn = || {
         let (endpoint, arn) = rest.split_once('/')?;
         let port = |(host, port): (&str, &str)| !host.is_empty() && port.parse::<u16>().is_ok();
@@ -341,7 +332,7 @@ fn kms_reference(reference: &str) -> Result<(), String> {
             && matches!(kind, "key" | "alias")
             && !id.is_empty()
             && (endpoint.is_empty() || endpoint.rsplit_once(':').is_some_and(port)))
-        .then_some(())
+        .then_some(source)
     };
     by_arn().ok_or_else(|| {
         format!("expected awskms://[endpoint:port]/arn:aws:kms:REGION:ACCOUNT:key/ID (or :alias/NAME), found \"{reference}\"")

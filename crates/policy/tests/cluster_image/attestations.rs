@@ -183,6 +183,22 @@ fn the_policy_over_all_sees_who_matched_and_what_it_asks_for() {
 }
 
 #[test]
+fn two_who_signed_the_same_in_the_older_form_are_two() {
+    let keys = [key(), key()];
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    let public = keys.iter().map(|key| countersign_crypto::Signer::public_key(key).clone()).collect();
+    cluster.keys.insert("hashivault://release".into(), public);
+    let authority = json!({"name": "release", "key": {"kms": "hashivault://release"}});
+    let two = "package sigstore\nisCompliant { count(input.authorityMatches.release.signatures) == 2 }";
+    let both = with(policy(json!([authority])), &[("/spec/policy", rego(two))]);
+    cluster.sign_older(IMAGE, &keys[0], &json!({}));
+    assert!(!told(&cluster, &both).0);
+    cluster.sign_older(IMAGE, &keys[1], &json!({}));
+    assert_eq!(told(&cluster, &both), (true, Status::Pass, "verified".into()));
+}
+
+#[test]
 fn the_policy_over_all_is_not_asked_when_nobody_has_signed() {
     let mut cluster = Cluster::new();
     cluster.put(IMAGE);

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use countersign_policy::kyverno::ClusterPolicy;
-use countersign_policy::{Answer, CouldNot, Known, Operation, PolicySet, Question, Status};
+use countersign_policy::{Answer, CouldNot, Known, Operation, Policy, PolicySet, Question, Status};
 use serde_json::{Value, json};
 
 use countersign_crypto::Signer as _;
@@ -189,6 +189,60 @@ fn cve_2026_22039_policies_make_no_calls() {
 }
 
 #[test]
+fn cve_2026_22039_keys_are_fetched_from_no_address_that_a_policy_names() {
+    for reference in [
+        "https://169.254.169.254/key",
+        "http://key.example",
+        "env://HOME",
+        "file:///etc/passwd",
+        "github://acme",
+        "gitlab://acme/app",
+        "pkcs11:object=a?module-path=/tmp/a.so&x=://",
+        "awskms://",
+    ] {
+        for field in ["publicKeys", "kms"] {
+            let policy = signed_by(json!([{"entries": [{"keys": {field: reference}}]}]));
+            let error = ClusterPolicy::read(&policy).expect_err(reference);
+            assert!(
+                error.path.ends_with(&format!("entries[0].keys.{field}")),
+                "{field} {reference}: {error}"
+            );
+        }
+    }
+    for reference in
+        ["k8s://security/cosign", "awskms:///alias/cosign", "hashivault://cosign", "acme-kms://cosign"]
+    {
+        assert!(
+            ClusterPolicy::read(&signed_by(json!([{"entries": [{"keys": {"kms": reference}}]}]))).is_ok()
+        );
+    }
+}
+
+#[test]
+fn what_a_policy_of_a_namespace_may_be_asked_with_is_for_that_namespace() {
+    let credentials = json!({"allowInsecureRegistry": true, "providers": ["amazon"], "secrets": ["regcred"]});
+    let mut older = verifying(json!({"imageReferences": ["*"], "imageRegistryCredentials": credentials,
+        "attestors": [{"entries": [key_entry(&key())]}]}));
+    older["kind"] = json!("Policy");
+    let attestor = json!({"cosign": {"key": {"data": key().public_key().to_pem()}}});
+    let mut newer = crate::image_validating::policy(attestor, json!({"credentials": credentials}));
+    newer["kind"] = json!("NamespacedImageValidatingPolicy");
+    for policy in [&mut older, &mut newer] {
+        policy["metadata"]["namespace"] = json!("prod");
+    }
+    let older: Box<dyn Policy> = Box::new(read(&older));
+    let newer: Box<dyn Policy> =
+        Box::new(countersign_policy::kyverno::ImageValidatingPolicy::read(&newer).unwrap());
+    for policy in [older, newer] {
+        let own = policy.access_for(&request(pod(&[IMAGE])));
+        assert!(own.insecure && own.secrets.len() == 1 && own.providers.len() == 1, "{own:?}");
+        let mut elsewhere = pod(&[IMAGE]);
+        elsewhere["metadata"]["namespace"] = json!("test");
+        assert_eq!(policy.access_for(&request(elsewhere)), countersign_policy::Access::default());
+    }
+}
+
+#[test]
 fn ghsa_459x_q9hg_4gpq_a_policy_of_a_namespace_reads_nothing_of_others() {
     let policy = |context: Value, keys: Value| {
         let mut policy = signed_by(json!([{"entries": [{"keys": keys}]}]));
@@ -200,8 +254,16 @@ fn ghsa_459x_q9hg_4gpq_a_policy_of_a_namespace_reads_nothing_of_others() {
     for keys in [
         json!({"publicKeys": "k8s://kube-system/cosign"}),
         json!({"secret": {"name": "cosign", "namespace": "kube-system"}}),
+        json!({"kms": "k8s://kube-system/cosign"}),
+        // Key services are asked with the credentials of whoever evaluates.
+        json!({"kms": "awskms://169.254.169.254:80/alias/cosign"}),
+        json!({"publicKeys": "hashivault://cosign"}),
     ] {
-        assert!(ClusterPolicy::read(&policy(json!([]), keys)).is_err());
+        let error = ClusterPolicy::read(&policy(json!([]), keys.clone())).expect_err(&keys.to_string());
+        assert!(
+            error.path.starts_with("spec.rules[0].verifyImages[0].attestors[0].entries[0].keys."),
+            "{error}"
+        );
     }
     assert!(ClusterPolicy::read(&policy(json!([]), json!({"publicKeys": "k8s://prod/cosign"}))).is_ok());
     // A namespace that a variable names is told by then.

@@ -286,6 +286,37 @@ fn rules_that_are_not_about_images_are_refused_with_their_path() {
             rule("validate", context(json!({"name": "x", "apiCall": {"urlPath": "/"}}))),
             "validate.foreach[0].context[0].apiCall",
         ),
+        (
+            rule("validate", context(json!({"name": "x", "variable": {"value": 1, "jmesPath": "a("}}))),
+            "validate.foreach[0].context[0].variable.jmesPath",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "variable": {"jmesPath": "a("}}))),
+            "validate.foreach[0].context[0].variable.jmesPath",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "variable": {"value": "{{ a( }}"}}))),
+            "validate.foreach[0].context[0].variable.value",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "variable": {"value": 1, "default": "{{ a( }}"}}))),
+            "validate.foreach[0].context[0].variable.default",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "configMap": {"name": "{{ a( }}"}}))),
+            "validate.foreach[0].context[0].configMap",
+        ),
+        (
+            rule(
+                "validate",
+                context(json!({"name": "x", "imageRegistry": {"reference": "a", "jmesPath": "a("}})),
+            ),
+            "validate.foreach[0].context[0].imageRegistry.jmesPath",
+        ),
+        (
+            rule("validate", context(json!({"name": "x", "imageRegistry": {"reference": "{{ a( }}"}}))),
+            "validate.foreach[0].context[0].imageRegistry.reference",
+        ),
         (rule("validate", json!({"deny": {"conditions": {"all": [broken]}}})), "validate.deny.conditions"),
         (
             rule("validate", each(json!({"pattern": {}, "preconditions": {"all": [broken]}}))),

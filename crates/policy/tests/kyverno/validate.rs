@@ -1,7 +1,7 @@
 //! Rules with `validate` over images: registries, digests, lists, what the registry says of an image.
 
 use countersign_crypto::Digest;
-use countersign_policy::{ImageData, Operation, Status};
+use countersign_policy::{ImageData, Operation, Policy as _, Status};
 use countersign_registry::{Descriptor, descriptor::media_type};
 use serde_json::{Value, json};
 
@@ -54,6 +54,46 @@ fn any_of_several_patterns_is_enough() {
     let policy = policy(json!({"anyPattern": [of("a.io"), of("b.io")]}), json!([]));
     assert!(ends(&Cluster::new(), &policy, pod(&["b.io/x", "b.io/y"])).0);
     assert!(!ends(&Cluster::new(), &policy, pod(&["a.io/x", "b.io/y"])).0);
+}
+
+#[test]
+fn a_pattern_that_says_nothing_here_does_not_make_up_for_one_that_does_not_fit() {
+    let fits = json!({"spec": {"containers": [{"image": "good.io/*"}]}});
+    let says_nothing = json!({"spec": {"containers": [{"(name)": "other", "image": "bad.io/*"}]}});
+    let of = |patterns: &[&Value]| policy(json!({ "anyPattern": patterns }), json!([]));
+    let decide = |policy: &Value, image: &str| Cluster::new().decide(read(policy), &request(pod(&[image])));
+    for patterns in [[&fits, &says_nothing], [&says_nothing, &fits]] {
+        assert!(decide(&of(&patterns), "good.io/a").admits());
+        assert!(!decide(&of(&patterns), "bad.io/a").admits());
+    }
+    let nothing = decide(&of(&[&says_nothing]), "bad.io/a");
+    assert!(nothing.admits() && nothing.results.iter().all(|result| result.status == Status::Skip));
+}
+
+#[test]
+fn lists_within_lists_are_bounded_together_and_bring_their_credentials() {
+    let image = json!({"name": "image", "imageRegistry": {"reference": "{{ element }}",
+        "imageRegistryCredentials": {"secrets": ["regcred"]}}});
+    let nested = |context: Value| {
+        policy(
+            json!({"foreach": [{"list": "request.object.spec.containers", "foreach": [{"list": "element.command",
+                "context": context,
+                "deny": {"conditions": {"all": [{"key": "{{ element }}", "operator": "Equals", "value": "sh"}]}}}]}]}),
+            json!([]),
+        )
+    };
+    let of = |commands: usize| {
+        let mut object = pod(&["a", "b"]);
+        for container in object["spec"]["containers"].as_array_mut().unwrap() {
+            container["command"] = json!(vec!["true"; commands]);
+        }
+        object
+    };
+    assert!(ends(&Cluster::new(), &nested(json!([])), of(500)).0);
+    let many = ends(&Cluster::new(), &nested(json!([])), of(520));
+    assert_eq!(many, (false, Status::Error, "unusable".to_owned()));
+    let secrets = read(&nested(json!([image]))).access().secrets;
+    assert_eq!(secrets.into_iter().map(|secret| secret.name).collect::<Vec<_>>(), ["regcred"]);
 }
 
 #[test]

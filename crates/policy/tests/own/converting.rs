@@ -200,6 +200,23 @@ fn what_cannot_be_said_is_an_error_with_its_path_and_what_differs_is_told() {
             rule(json!({"preconditions": {"all": [{"key": "a", "operator": "Equals", "value": "a"}]}})),
             "spec.rules[0].preconditions".into(),
         ),
+        (
+            spec(json!({"webhookConfiguration": {"matchConditions": [{"name": "a", "expression": "true"}]}})),
+            "spec.webhookConfiguration.matchConditions".into(),
+        ),
+        (
+            rule(json!({"match": {"any": [{"resources": {"kinds": ["Pod", "Task"]}}]}})),
+            "spec.rules[0].match.any[0].resources.kinds".into(),
+        ),
+        (
+            kyverno(
+                json!({}),
+                json!({"match": {"any": [{"resources": {"kinds": ["Task"]}}]},
+                    "imageExtractors": {"Task": [{"path": "/spec/image", "jmesPath": "trim_prefix(@, 'a')"}]}}),
+                with(attestors.clone(), json!({"mutateDigest": false})),
+            ),
+            "spec.rules[0].imageExtractors.Task[0].jmesPath".into(),
+        ),
         (rule(pods(json!({"names": ["a"]}))), "spec.rules[0].match.any[0].resources".into()),
         (
             rule(pods(json!({"selector": {"matchLabels": {"a": "b"}}}))),
@@ -214,6 +231,18 @@ fn what_cannot_be_said_is_an_error_with_its_path_and_what_differs_is_told() {
         (
             entry(json!({"skipImageReferences": ["ghcr.io/a/b:*"]})),
             format!("{entry_path}.skipImageReferences[0]"),
+        ),
+        (
+            entry(json!({"skipImageReferences": ["ghcr.io/acme/legacy"]})),
+            format!("{entry_path}.skipImageReferences[0]"),
+        ),
+        (
+            entry(json!({"skipImageReferences": ["docker.io/library/*"]})),
+            format!("{entry_path}.skipImageReferences[0]"),
+        ),
+        (
+            condition("{{ request.operation }}", "Equals", json!("CREATE")),
+            format!("{entry_path}.attestations[0].conditions[0].all[0].key"),
         ),
         (
             entry(json!({"imageRegistryCredentials": {"providers": ["amazon"]}})),
@@ -245,6 +274,13 @@ fn what_cannot_be_said_is_an_error_with_its_path_and_what_differs_is_told() {
     };
     assert_eq!(codes(&entry(json!({}))), ["everything_that_makes_pods"]);
     assert_eq!(
+        codes(&spec(json!({"webhookTimeoutSeconds": 5}))),
+        ["no_time_of_its_own", "everything_that_makes_pods"]
+    );
+    let mut severe = entry(json!({}));
+    severe["metadata"]["annotations"] = json!({"policies.kyverno.io/severity": "high"});
+    assert_eq!(codes(&severe), ["no_report_properties", "everything_that_makes_pods"]);
+    assert_eq!(
         codes(&entry(
             json!({"type": "SigstoreBundle", "imageReferences": ["ghcr.io/a/b:*"], "required": false})
         )),
@@ -252,4 +288,49 @@ fn what_cannot_be_said_is_an_error_with_its_path_and_what_differs_is_told() {
     );
     let other = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}});
     assert_eq!(converted(&other).unwrap_err().path, "kind");
+}
+
+#[test]
+fn what_extractors_look_into_are_custom_resources() {
+    let signer = key();
+    let entry = json!({"attestors": [{"entries": [{"keys": {"publicKeys": signer.public_key().to_pem(),
+        "rekor": {"url": "https://log0.example"}}}]}]});
+    let of = |kinds: Value| {
+        let rule = json!({"match": {"any": [{"resources": {"kinds": kinds}}]}, "imageExtractors": {
+            "Task": [{"path": "/spec/steps/*", "value": "image", "key": "name", "name": "steps"}, {"path": "/spec/base"}],
+            "Pipeline": [{"path": "/spec/image"}]}});
+        kyverno(json!({}), rule, entry.clone())
+    };
+    let told = |kinds: Value| {
+        let Converted { documents, differences } = converted(&of(kinds)).unwrap();
+        let codes: Vec<&str> = differences.into_iter().map(|found| found.code).collect();
+        (documents[0]["spec"]["customResources"].clone(), codes)
+    };
+    let task = json!({"Task": ["/spec/steps/*/image", "/spec/base"]});
+    assert_eq!(told(json!(["Task"])), (task.clone(), vec!["pods_too"]));
+    assert_eq!(told(json!(["tekton.dev/v1/Task"])), (task.clone(), vec!["whatever_group", "pods_too"]));
+    assert_eq!(told(json!(["Pod", "Task"])), (task, vec!["everything_that_makes_pods"]));
+    assert_eq!(told(json!(["Pod"])), (Value::Null, vec!["everything_that_makes_pods"]), "of no use there");
+
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.put("ghcr.io/acme/other:v1");
+    cluster.sign(IMAGE, By::Key(&signer), &json!({}));
+    let policy = of(json!(["Task"]));
+    let own = ImagePolicy::read(&converted(&policy).unwrap().documents[0]).unwrap();
+    let both: [Box<dyn Policy>; 2] = [Box::new(ClusterPolicy::read(&policy).unwrap()), Box::new(own)];
+    for policy in both {
+        let set = countersign_policy::PolicySet::new(vec![policy]);
+        for (step, base, admits) in [
+            (IMAGE, IMAGE, true),
+            ("ghcr.io/acme/other:v1", IMAGE, false),
+            (IMAGE, "ghcr.io/acme/other:v1", false),
+        ] {
+            let object = json!({"apiVersion": "tekton.dev/v1", "kind": "Task", "metadata": {"name": "t", "namespace": "shop"},
+                "spec": {"steps": [{"name": "a", "image": step}], "base": base}});
+            let decision = set.evaluate(&Request::of_object(object), &cluster, cluster.now).unwrap();
+            assert_eq!(decision.admits(), admits, "{step} {base}: {decision:?}");
+            assert!(!admits || decision.pins.len() == 2, "{decision:?}");
+        }
+    }
 }

@@ -157,7 +157,8 @@ impl Lint {
         } else {
             for Told { file, kind, path, code, message } in &told {
                 let mark = if *kind == "error" { terminal.no() } else { terminal.none() };
-                terminal.line(&format!("{mark} {file}: {path}: {message} ({code})"))?;
+                let told = printable(&format!("{file}: {path}: {message} ({code})"));
+                terminal.line(&format!("{mark} {told}"))?;
             }
             let count = |n: usize, one, many| counted(u64::try_from(n).unwrap_or(u64::MAX), one, many);
             let summary = format!(

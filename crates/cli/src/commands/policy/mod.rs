@@ -4,9 +4,9 @@ mod artifacts;
 mod cluster;
 mod convert;
 mod explain;
-
 mod lint;
 mod record;
+mod resources;
 mod test;
 mod values;
 mod verify;

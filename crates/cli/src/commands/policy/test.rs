@@ -9,13 +9,16 @@ use countersign_client::policy::{Source, SourceOptions, decide};
 use countersign_clock::SystemClock;
 use countersign_http::text::printable;
 use countersign_policy::images::{ImagesError, workload_images};
-use countersign_policy::{Decision, Document, Glob, PolicySet, Request, Status, User, from_value, load};
+use countersign_policy::{
+    Decision, Document, Glob, PolicyKind, PolicyName, PolicySet, ReadError, Request, Status, User,
+    from_value, load,
+};
 use countersign_registry::Reference;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::cluster::{Files, member};
+use super::resources::{Meant, ResourceSpec};
 use super::values::{Asking, Values, difference};
 use super::verify::{BUDGET, Roots, fetch_trust_roots, without_repository};
 use super::{documents, wrong};
@@ -27,6 +30,8 @@ use crate::out::{Terminal, block_on};
 
 /// The name of the files.
 const NAME: &str = "kyverno-test.yaml";
+/// The group of the files of Kyverno's command line.
+const GROUP: &str = "cli.kyverno.io";
 /// How deep directories are looked through.
 const MAX_DEPTH: usize = 16;
 /// The most files of tests in one run.
@@ -53,20 +58,13 @@ pub(super) struct Test {
     output: OutputArgs,
 }
 
-/// A file of tests as it is written.
+/// A file of tests as it is written, after its head.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Written {
-    /// Of the newer form.
-    #[serde(default, rename = "apiVersion")]
-    _api_version: Option<IgnoredAny>,
-    #[serde(default, rename = "kind")]
-    _kind: Option<IgnoredAny>,
-    #[serde(default, rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
-    /// Of the older form.
+    /// What people call it, in the older form.
     #[serde(default, rename = "name")]
-    _name: Option<IgnoredAny>,
+    _name: String,
     policies: Vec<PathBuf>,
     resources: Vec<PathBuf>,
     #[serde(default)]
@@ -106,27 +104,11 @@ struct Expected {
     /// The object as it is after images were pinned.
     #[serde(alias = "patchedResource")]
     patched_resources: Option<PathBuf>,
-    /// The policy's own kind says it.
+    /// That the policy is one of the newer kind.
     #[serde(default, rename = "isImageValidatingPolicy", alias = "isImageVerificationPolicy")]
-    _image_validating: Option<bool>,
+    image_validating: bool,
     generated_resource: Option<Value>,
     clone_source_resource: Option<Value>,
-}
-
-/// A resource by its parts.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ResourceSpec {
-    #[serde(default, rename = "group")]
-    _group: String,
-    #[serde(default, rename = "version")]
-    _version: String,
-    kind: String,
-    #[serde(default)]
-    subresource: String,
-    #[serde(default)]
-    namespace: String,
-    name: String,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -189,7 +171,7 @@ impl Test {
         } else {
             for line in &lines {
                 let (expected, found) = (line.expected, line.found);
-                let about = format!("{}: {}", line.file, line.about);
+                let about = printable(&format!("{}: {}", line.file, line.about));
                 terminal.line(&match line.expected == line.found {
                     true => format!("{} {about}: {found}", terminal.yes()),
                     false => format!(
@@ -205,18 +187,7 @@ impl Test {
     }
 
     fn of_file(&self, terminal: &Terminal, file: &Path, roots: &Roots) -> Result<Vec<Line>, Failure> {
-        let found = match documents(file)? {
-            Ok(found) => found,
-            Err(_) => untyped(file)?,
-        };
-        let [document] = found.as_slice() else {
-            return Err(Failure::usage(format!(
-                "{}: expected one test, found {}",
-                file.display(),
-                found.len()
-            )));
-        };
-        let written: Written = from_value(&document.value).map_err(|error| wrong(file, &[error]))?;
+        let written: Written = object(file, &["Test"])?;
         if written.results.is_empty() {
             return Err(Failure::usage(format!(
                 "{}: results: expected at least one, found none",
@@ -237,11 +208,11 @@ impl Test {
         let resources = read(&mut written.resources.iter())?;
         let mut loaded = load(policies.clone()).map_err(|errors| wrong(file, &errors))?;
         let values = match &written.variables {
-            Some(path) => object(&home.join(path))?,
+            Some(path) => object(&home.join(path), &["Values", "Value"])?,
             None => written.values.unwrap_or_default(),
         };
         let user: User = match &written.userinfo {
-            Some(path) => object::<Asking>(&home.join(path))?.into(),
+            Some(path) => object::<Asking>(&home.join(path), &["UserInfo"])?.into(),
             None => User::default(),
         };
         let hosts = hosts(&resources)
@@ -324,18 +295,35 @@ impl Written {
     }
 }
 
-/// The one object of a file, as this type.
-fn object<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, Failure> {
+/// The one object of a file of Kyverno's command line, as this type. Its head must be of one of these kinds; files of the older
+/// form have none.
+fn object<T: serde::de::DeserializeOwned>(path: &Path, kinds: &[&str]) -> Result<T, Failure> {
     let found = match documents(path)? {
         Ok(found) => found,
-        Err(_) => untyped(path)?,
+        Err(_) => untyped(path, kinds.first().copied().unwrap_or_default())?,
     };
-    match found.as_slice() {
-        [document] => from_value(&document.value).map_err(|error| wrong(path, &[error])),
-        several => {
-            Err(Failure::usage(format!("{}: expected one document, found {}", path.display(), several.len())))
-        }
+    let [document] = found.as_slice() else {
+        let message = format!("{}: expected one document, found {}", path.display(), found.len());
+        return Err(Failure::usage(message));
+    };
+    let body = headless(document, kinds).map_err(|error| wrong(path, &[error]))?;
+    from_value(&body).map_err(|error| wrong(path, &[error]))
+}
+
+/// What stands below the head, which says what it is. What people call it does not matter.
+fn headless(document: &Document, kinds: &[&str]) -> Result<Value, ReadError> {
+    let (version, kind) = (&document.api_version, document.kind.as_str());
+    if version.split_once('/').is_none_or(|(group, _)| group != GROUP) {
+        return Err(ReadError::new("apiVersion", format!("expected {GROUP}/v1alpha1, found {version}")));
     }
+    if !kinds.contains(&kind) {
+        return Err(ReadError::new("kind", format!("expected {}, found {kind}", kinds.join(" or "))));
+    }
+    let mut body = document.value.clone();
+    if let Value::Object(fields) = &mut body {
+        ["apiVersion", "kind", "metadata"].into_iter().for_each(|name| drop(fields.remove(name)));
+    }
+    Ok(body)
 }
 
 /// Whether failures of a policy count: the annotation of Kyverno's reports.
@@ -393,10 +381,10 @@ impl Line {
     }
 }
 
-/// A test of the older form, which says neither its version nor its kind.
-fn untyped(file: &Path) -> Result<Vec<Document>, Failure> {
+/// A file of the older form, which says neither its version nor its kind.
+fn untyped(file: &Path, kind: &str) -> Result<Vec<Document>, Failure> {
     let text = super::text_of(file)?;
-    let typed = format!("apiVersion: cli.kyverno.io/v1alpha1\nkind: Test\n{text}");
+    let typed = format!("apiVersion: {GROUP}/v1alpha1\nkind: {kind}\n{text}");
     countersign_policy::read_documents(&typed).map_err(|error| wrong(file, &[error]))
 }
 
@@ -436,51 +424,45 @@ fn find(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), 
 }
 
 impl Expected {
+    /// Whether it is about this policy.
+    fn is_of(&self, policy: &PolicyName) -> bool {
+        let newer = matches!(
+            policy.kind,
+            PolicyKind::ImageValidatingPolicy | PolicyKind::NamespacedImageValidatingPolicy
+        );
+        policy_name(policy) == self.policy && (newer || !self.image_validating)
+    }
+
     /// The resources that are meant. What names none is a mistake in the test.
     fn resources_of<'a>(
         &self,
         all: &'a [Document],
         policies: &PolicySet,
     ) -> Result<Vec<&'a Document>, String> {
-        let known: Vec<String> = policies.iter().map(|policy| policy_name(&policy.name())).collect();
-        if !known.contains(&self.policy) {
-            return Err(format!("policy: expected one of {}, found {}", known.join(", "), self.policy));
+        let known: Vec<PolicyName> = policies.iter().map(|policy| policy.name()).collect();
+        if !known.iter().any(|name| self.is_of(name)) {
+            let known = known.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            let kind = if self.image_validating { " that is an ImageValidatingPolicy" } else { "" };
+            return Err(format!("policy: expected one of {known}, found {}{kind}", self.policy));
         }
-        let specified = self.resource_specs.iter().map(|of| {
-            if !of.subresource.is_empty() {
-                return Err("resourceSpecs: expected whole resources, found a subresource".to_owned());
-            }
-            Ok(format!("*/{}/{}/{}", of.kind, of.namespace, of.name))
-        });
-        let specified = specified.collect::<Result<Vec<_>, _>>()?;
-        let names: Vec<&String> = self.resource.iter().chain(&self.resources).chain(&specified).collect();
-        if names.is_empty() {
-            return Err("resources: expected at least one name, found none".into());
-        }
+        let named = self.resource.iter().chain(&self.resources).map(|name| Meant::parse(name));
+        let specified = self.resource_specs.iter().map(Meant::specified);
         let mut meant = Vec::new();
-        for name in names {
-            let parts: Vec<&str> = name.split('/').collect();
-            let (kind, namespace, plain) = match parts.as_slice() {
-                [plain] => (None, None, *plain),
-                [namespace, plain] => (None, Some(*namespace), *plain),
-                [_, kind, "", plain] => (Some(*kind), None, *plain),
-                [_, kind, namespace, plain] => (Some(*kind), Some(*namespace), *plain),
-                _ => return Err(format!("resources: expected name or namespace/name, found {name}")),
-            };
-            let namespace = namespace.or(self.namespace.as_deref());
-            let kind = kind.or(self.kind.as_deref());
+        for one in named.chain(specified) {
+            let mut one = one?;
+            one.namespace = one.namespace.or(self.namespace.as_deref());
+            one.kind = one.kind.or(self.kind.as_deref());
             let before = meant.len();
-            meant.extend(all.iter().filter(|resource| {
-                let own = member(resource, "namespace");
-                member(resource, "name") == plain
-                    && kind.is_none_or(|kind| kind == resource.kind)
-                    && namespace.is_none_or(|wanted| own == wanted || (own.is_empty() && wanted == "default"))
-            }));
+            meant.extend(all.iter().filter(|resource| one.is(resource)));
             if meant.len() == before {
                 return Err(format!(
-                    "resources: expected a resource of the test, found {name}, which is none"
+                    "resources: expected a resource of the test, found {}, which is none",
+                    one.shown
                 ));
             }
+        }
+        if meant.is_empty() {
+            return Err("resources: expected at least one name, found none".into());
         }
         Ok(meant)
     }
@@ -497,7 +479,7 @@ impl Expected {
         let said = decision
             .results
             .iter()
-            .filter(|result| policy_name(&result.policy) == self.policy && of_rule(&result.rule))
+            .filter(|result| self.is_of(&result.policy) && of_rule(&result.rule))
             .max_by_key(|result| result.status);
         let rule = self.rule.as_deref().map(|rule| format!(", {rule}")).unwrap_or_default();
         let namespace = match member(resource, "namespace") {
@@ -523,7 +505,7 @@ impl Expected {
     }
 }
 
-fn policy_name(policy: &countersign_policy::PolicyName) -> String {
+fn policy_name(policy: &PolicyName) -> String {
     match policy.namespace.as_str() {
         "" => policy.name.clone(),
         namespace => format!("{namespace}/{}", policy.name),

@@ -4,19 +4,12 @@ use std::collections::BTreeMap;
 
 use countersign_policy::{Document, ObjectName, Operation, Request, User};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::Value;
 
 /// `variables`: a file of values, or `values` in the test itself.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Values {
-    #[serde(default, rename = "apiVersion")]
-    _api_version: Option<IgnoredAny>,
-    #[serde(default, rename = "kind")]
-    _kind: Option<IgnoredAny>,
-    #[serde(default, rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
     #[serde(default)]
     global_values: BTreeMap<String, Value>,
     #[serde(default)]
@@ -55,12 +48,6 @@ struct Labels {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Asking {
-    #[serde(default, rename = "apiVersion")]
-    _api_version: Option<IgnoredAny>,
-    #[serde(default, rename = "kind")]
-    _kind: Option<IgnoredAny>,
-    #[serde(default, rename = "metadata")]
-    _metadata: Option<IgnoredAny>,
     #[serde(default)]
     roles: Vec<String>,
     #[serde(default)]
@@ -76,10 +63,6 @@ struct UserInfo {
     username: String,
     #[serde(default)]
     groups: Vec<String>,
-    #[serde(default, rename = "uid")]
-    _uid: Option<IgnoredAny>,
-    #[serde(default, rename = "extra")]
-    _extra: Option<IgnoredAny>,
 }
 
 impl From<Asking> for User {

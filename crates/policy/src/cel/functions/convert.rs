@@ -7,7 +7,7 @@ use countersign_crypto::encoding::{base64_decode, base64_encode};
 
 use crate::cel::Problem;
 use crate::cel::evaluate::Run;
-use crate::cel::operators::{compare, whole};
+use crate::cel::operators::{compare, length, whole};
 use crate::cel::value::{Value, seconds};
 
 pub(super) fn call(run: &Run<'_>, name: &str, arguments: &[Value]) -> Option<Result<Value, Problem>> {
@@ -40,10 +40,10 @@ pub(super) fn call(run: &Run<'_>, name: &str, arguments: &[Value]) -> Option<Res
         ("orValue", [Value::Optional(value), other]) => {
             value.as_ref().map_or_else(|| other.clone(), |value| (**value).clone())
         }
-        ("math.greatest", [Value::List(values)]) => return Some(extreme(values, Ordering::Greater)),
-        ("math.least", [Value::List(values)]) => return Some(extreme(values, Ordering::Less)),
-        ("math.greatest", values) => return Some(extreme(values, Ordering::Greater)),
-        ("math.least", values) => return Some(extreme(values, Ordering::Less)),
+        ("math.greatest", [Value::List(values)]) => return Some(extreme(run, values, Ordering::Greater)),
+        ("math.least", [Value::List(values)]) => return Some(extreme(run, values, Ordering::Less)),
+        ("math.greatest", values) => return Some(extreme(run, values, Ordering::Greater)),
+        ("math.least", values) => return Some(extreme(run, values, Ordering::Less)),
         ("math.abs", [Value::Int(value)]) => {
             return Some(value.checked_abs().map(Value::Int).ok_or_else(|| "the number is too large".into()));
         }
@@ -149,9 +149,10 @@ fn is_zero(value: &Value) -> bool {
 }
 
 /// The greatest or the least.
-pub(super) fn extreme(values: &[Value], wanted: Ordering) -> Result<Value, Problem> {
+pub(super) fn extreme(run: &Run<'_>, values: &[Value], wanted: Ordering) -> Result<Value, Problem> {
     let mut found: Option<&Value> = None;
     for value in values {
+        run.bytes(length(value))?;
         let further = match found {
             Some(found) => compare(value, found)? == Some(wanted),
             None => true,

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::convert::extreme;
 use crate::cel::Problem;
 use crate::cel::evaluate::Run;
-use crate::cel::operators::{binary, compare};
+use crate::cel::operators::{binary, compare, length};
 use crate::cel::value::Value;
 
 pub(super) fn call(run: &Run<'_>, name: &str, arguments: &[Value]) -> Option<Result<Value, Problem>> {
@@ -31,27 +31,29 @@ fn of_list(run: &Run<'_>, name: &str, items: &[Value], rest: &[Value]) -> Result
             Value::list(part.ok_or("expected a part that is in the list")?.iter().cloned())
         }
         ("flatten", []) => {
-            let flat: Vec<Value> = items
-                .iter()
-                .flat_map(|item| match item {
-                    Value::List(inner) => inner.to_vec(),
-                    other => vec![other.clone()],
-                })
-                .collect();
-            run.steps(flat.len())?;
+            let mut flat: Vec<Value> = Vec::new();
+            for item in items {
+                match item {
+                    Value::List(inner) => {
+                        run.steps(inner.len())?;
+                        flat.extend(inner.iter().cloned());
+                    }
+                    other => flat.push(other.clone()),
+                }
+            }
             Value::list(flat)
         }
-        ("min", []) => extreme(items, Ordering::Less)?,
-        ("max", []) => extreme(items, Ordering::Greater)?,
+        ("min", []) => extreme(run, items, Ordering::Less)?,
+        ("max", []) => extreme(run, items, Ordering::Greater)?,
         ("sum", []) => {
             let [first, rest @ ..] = items else { return Ok(Some(Value::Int(0))) };
             rest.iter().try_fold(first.clone(), |sum, item| binary("+", &sum, item, run.budget()))?
         }
         ("isSorted", []) => {
             for pair in items.windows(2) {
-                if let [first, second] = pair
-                    && compare(first, second)? == Some(Ordering::Greater)
-                {
+                let [first, second] = pair else { continue };
+                run.bytes(length(first))?;
+                if compare(first, second)? == Some(Ordering::Greater) {
                     return Ok(Some(Value::Bool(false)));
                 }
             }
@@ -143,15 +145,18 @@ fn join(run: &Run<'_>, items: &[Value], by: &[Value]) -> Result<Value, Problem> 
 }
 
 fn sorted(run: &Run<'_>, items: &[Value]) -> Result<Value, Problem> {
-    // What cannot be compared with the first one cannot be sorted, nor what is no number.
+    run.steps(items.len().saturating_mul(16))?;
+    // Each is compared about so many times.
+    let times = items.len().checked_ilog2().unwrap_or(0) as usize + 1;
     for item in items {
+        run.bytes(length(item).saturating_mul(times))?;
+        // What cannot be compared with the first one cannot be sorted, nor what is no number.
         if let Some(first) = items.first()
             && compare(first, item)?.is_none()
         {
             return Err("expected values that have an order".into());
         }
     }
-    run.steps(items.len().saturating_mul(16))?;
     let mut sorted = items.to_vec();
     sorted.sort_by(|left, right| compare(left, right).ok().flatten().unwrap_or(Ordering::Equal));
     Ok(Value::list(sorted))

@@ -192,7 +192,7 @@ impl Reader<'_> {
                 vec![named(KeySource::Reference(reference.clone()), reference)]
             }
             ("", None, kms) if kms.contains("://") => {
-                vec![named(KeySource::Reference(kms.to_owned()), kms.to_owned())]
+                vec![named(self.elsewhere(kms, &format!("{path}.kms"))?, kms.to_owned())]
             }
             (pem, None, "") if pem.starts_with("-----BEGIN") => {
                 let keys =
@@ -206,11 +206,8 @@ impl Reader<'_> {
                     .collect()
             }
             (reference, None, "") if reference.contains("://") => {
-                if let Some(secret) = reference.strip_prefix("k8s://") {
-                    let namespace = secret.split('/').next().unwrap_or_default();
-                    self.own_namespace(namespace, &format!("{path}.publicKeys"))?;
-                }
-                vec![named(KeySource::Reference(reference.to_owned()), reference.to_owned())]
+                let source = self.elsewhere(reference, &format!("{path}.publicKeys"))?;
+                vec![named(source, reference.to_owned())]
             }
             _ => {
                 let message = "expected one of publicKeys (PEM, or a reference such as k8s://namespace/secret), \
@@ -219,6 +216,25 @@ impl Reader<'_> {
             }
         };
         Ok(sources)
+    }
+
+    /// A key behind a reference: in a Secret, or in a key service. Key services are asked with the credentials of whoever
+    /// evaluates, at an address that the reference may name, so that a policy of a namespace names none.
+    fn elsewhere(&self, reference: &str, path: &str) -> Result<KeySource, ReadError> {
+        if let Some(secret) = reference.strip_prefix("k8s://") {
+            self.own_namespace(secret.split('/').next().unwrap_or_default(), path)?;
+            return Ok(KeySource::Reference(reference.to_owned()));
+        }
+        let source = KeySource::in_service(reference).map_err(|e| ReadError::new(path, e))?;
+        if self.namespace.is_empty() {
+            return Ok(source);
+        }
+        let message = format!(
+            "expected PEM, or a Secret of the policy's own namespace (k8s://{}/NAME), found {reference}: for a policy of a \
+             namespace no key service is asked",
+            self.namespace
+        );
+        Err(ReadError::new(path, message))
     }
 
     /// A policy of a namespace reads nothing of others.

@@ -16,7 +16,7 @@ use crate::read::ReadError;
 use crate::request::Request;
 
 /// Names that the request has, which a rule cannot take.
-const TAKEN: [&str; 6] =
+pub(super) const TAKEN: [&str; 6] =
     ["request", "images", "element", "elementIndex", "serviceAccountName", "serviceAccountNamespace"];
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
@@ -108,19 +108,29 @@ fn read(entry: &ContextEntry, namespace: &str, path: &str) -> Result<Source, Rea
     if entry.global_reference.is_some() {
         return wrong("globalReference", "global contexts are not kept here; use configMap or a variable");
     }
-    let checked = |path: &str, field: &str| match path {
-        "" => Ok(()),
-        text => Expression::parse(text)
-            .map(|_| ())
-            .map_err(|e| ReadError::new(format!("{path}.{field}"), e.to_string())),
+    let at = |field: &str, error: &dyn std::fmt::Display| {
+        ReadError::new(format!("{path}.{field}"), error.to_string())
     };
+    // No variables are replaced in a path that is not one itself.
+    let checked = |text: &str, field: &str| match text {
+        "" => Ok(()),
+        text => Expression::parse(text).map(drop).map_err(|e| at(field, &e)),
+    };
+    let replaced = |value: &Value, field: &str| variables::check(value).map_err(|e| at(field, &e));
     match (&entry.variable, &entry.config_map, &entry.image_registry) {
         (Some(variable), None, None) => {
             if variable.value.is_none() && variable.jmes_path.is_empty() {
                 return wrong("variable", "expected value, jmesPath or both, found neither");
             }
-            if variable.value.is_some() {
-                checked(&variable.jmes_path, "variable.jmesPath")?;
+            match &variable.value {
+                Some(value) => {
+                    replaced(value, "variable.value")?;
+                    checked(&variable.jmes_path, "variable.jmesPath")?;
+                }
+                None => replaced(&as_variable(&variable.jmes_path), "variable.jmesPath")?,
+            }
+            if let Some(default) = &variable.default {
+                replaced(default, "variable.default")?;
             }
             Ok(Source::Variable {
                 value: variable.value.clone(),
@@ -134,14 +144,21 @@ fn read(entry: &ContextEntry, namespace: &str, path: &str) -> Result<Source, Rea
                 ("", own) => own,
                 (given, _) => given,
             };
+            replaced(&json!([config_map.name, namespace]), "configMap")?;
             Ok(Source::ConfigMap { name: config_map.name.clone(), namespace: namespace.to_owned() })
         }
         (None, None, Some(image)) => {
+            replaced(&image.reference.as_str().into(), "imageRegistry.reference")?;
             checked(&image.jmes_path, "imageRegistry.jmesPath")?;
             Ok(Source::Image { reference: image.reference.clone(), path: image.jmes_path.clone() })
         }
         _ => wrong("name", "expected one of variable, configMap and imageRegistry beside it, and only one"),
     }
+}
+
+/// The text that is one variable.
+fn as_variable(expression: &str) -> Value {
+    Value::String(format!("{{{{ {expression} }}}}"))
 }
 
 fn variable(
@@ -156,7 +173,7 @@ fn variable(
             Ok(value) => return search_or(path, &value, default, context),
             Err(error) => Err(error),
         },
-        (None, path) => substitute(&Value::String(format!("{{{{ {path} }}}}")), context),
+        (None, path) => substitute(&as_variable(path), context),
     };
     match (found, default) {
         (Ok(Value::Null) | Err(_), Some(default)) => substituted(default, context),

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::ClusterPolicy;
 use super::attestors::{Node, Set};
+use super::context::TAKEN;
 use super::entry::Entry;
 use super::schema::{
     ApplyRules, Attestation, FailureAction, FailurePolicy, Kind, Object, Rule, VerifyImages,
@@ -13,6 +14,14 @@ use crate::kyverno::matching::{Block, Resources};
 use crate::lint::Lint;
 use crate::own::{Signers, shared};
 use crate::read::{ReadError, from_value};
+
+/// Where the original writes something into reports.
+const NO_PROPERTIES: &str = "results carry no properties, such as severity and category";
+
+/// That the original says how long it may take.
+pub(in crate::kyverno) fn no_time_of_its_own(path: &str) -> Lint {
+    Lint::new(path, "no_time_of_its_own", "the webhook's own time holds for all policies")
+}
 
 /// Writes a policy as several of our own: one for each entry of `verifyImages`.
 ///
@@ -31,7 +40,17 @@ pub(crate) fn convert(value: &Value) -> Result<Converted, ReadError> {
     if !spec.admission {
         return cannot("spec.admission", "a policy for scans only");
     }
+    let webhook = spec.webhook_configuration.as_ref();
+    if webhook.is_some_and(|webhook| !webhook.match_conditions.is_empty()) {
+        return cannot("spec.webhookConfiguration.matchConditions", "conditions over the request");
+    }
     let mut all = Conversion { object: &object, documents: Vec::new(), differences: Vec::new() };
+    if webhook.and_then(|webhook| webhook.timeout_seconds).or(spec.webhook_timeout_seconds).is_some() {
+        all.differences.push(no_time_of_its_own("spec.webhookConfiguration.timeoutSeconds"));
+    }
+    if !object.metadata.properties().is_empty() {
+        all.differs("metadata.annotations", "no_report_properties", NO_PROPERTIES);
+    }
     if !spec.background {
         all.differs("spec.background", "scanned_too", "what is there already is looked over too");
     }
@@ -61,7 +80,6 @@ impl Conversion<'_> {
             ("exclude", rule.exclude.is_some(), "objects that are excluded"),
             ("preconditions", rule.preconditions.is_some(), "preconditions"),
             ("celPreconditions", !rule.cel_preconditions.is_empty(), "preconditions"),
-            ("imageExtractors", !rule.image_extractors.is_empty(), "extractors"),
             ("validate", rule.validate.is_some(), "a rule over the object itself"),
             ("mutate", rule.mutate.is_some(), "a rule that changes objects"),
             ("generate", rule.generate.is_some(), "a rule that makes objects"),
@@ -71,13 +89,9 @@ impl Conversion<'_> {
             }
         }
         if !rule.report_properties.is_empty() {
-            self.differs(
-                field("reportProperties"),
-                "no_report_properties",
-                "results carry no properties of the rule",
-            );
+            self.differs(field("reportProperties"), "no_report_properties", NO_PROPERTIES);
         }
-        let scope = self.scope(&rule.matches, &field("match"))?;
+        let scope = self.scope(rule, path)?;
         for (index, value) in rule.verify_images.iter().enumerate() {
             let path = format!("{path}.verifyImages[{index}]");
             let name = match (only, rule.verify_images.len()) {
@@ -92,8 +106,9 @@ impl Conversion<'_> {
         Ok(())
     }
 
-    /// Which objects: pods in some namespaces.
-    fn scope(&mut self, block: &Block, path: &str) -> Result<Map<String, Value>, ReadError> {
+    /// Which objects: pods in some namespaces, and what extractors look into.
+    fn scope(&mut self, rule: &Rule, rule_path: &str) -> Result<Map<String, Value>, ReadError> {
+        let (block, path): (&Block, _) = (&rule.matches, format!("{rule_path}.match"));
         let (resources, path) = match (block.any.as_slice(), block.all.as_slice()) {
             ([one], [])
                 if one.roles.is_empty() && one.cluster_roles.is_empty() && one.subjects.is_empty() =>
@@ -127,15 +142,11 @@ impl Conversion<'_> {
         if selector.is_some() {
             return cannot(format!("{path}.selector"), "labels of pods, which what makes them need not have");
         }
-        if kinds.iter().any(|kind| !matches!(kind.as_str(), "Pod" | "v1/Pod" | "*/Pod")) {
-            return cannot(format!("{path}.kinds"), "other kinds than Pod");
-        }
-        self.differs(
-            format!("{path}.kinds"),
-            "everything_that_makes_pods",
-            "everything that makes pods is judged, whatever the annotation about controllers says",
-        );
         let mut scope = Map::new();
+        let custom = self.custom_resources(rule, kinds, rule_path, &path)?;
+        if !custom.is_empty() {
+            scope.insert("customResources".into(), custom.into());
+        }
         let namespaces = match self.object.metadata.namespace.as_str() {
             own if self.object.kind == "Policy" => vec![own.to_owned()],
             _ => namespaces.clone(),
@@ -153,6 +164,63 @@ impl Conversion<'_> {
             scope.insert("namespaceSelector".into(), json!({ "matchLabels": selector.match_labels }));
         }
         Ok(scope)
+    }
+
+    /// What extractors look into, as far as the rule is about it.
+    fn custom_resources(
+        &mut self,
+        rule: &Rule,
+        kinds: &[String],
+        rule_path: &str,
+        path: &str,
+    ) -> Result<Map<String, Value>, ReadError> {
+        let is_pod = |kind: &str| matches!(kind, "Pod" | "v1/Pod" | "*/Pod");
+        let mut custom = Map::new();
+        let mut groups = false;
+        for kind in kinds.iter().filter(|kind| !is_pod(kind)) {
+            // Where a group stands before it, the last part is still the kind.
+            let plain = kind.rsplit('/').next().unwrap_or_default();
+            if !rule.image_extractors.contains_key(plain) {
+                return cannot(
+                    format!("{path}.kinds"),
+                    "other kinds than Pod, without an extractor for their images",
+                );
+            }
+            groups |= plain != kind;
+            custom.insert(plain.to_owned(), Value::Null);
+        }
+        if kinds.is_empty() {
+            custom.extend(rule.image_extractors.keys().map(|kind| (kind.clone(), Value::Null)));
+        }
+        for (kind, paths) in &mut custom {
+            let extractors = rule.image_extractors.get(kind).map(Vec::as_slice).unwrap_or_default();
+            let mut written = Vec::new();
+            for (index, extractor) in extractors.iter().enumerate() {
+                if !extractor.jmes_path.is_empty() {
+                    let path = format!("{rule_path}.imageExtractors.{kind}[{index}].jmesPath");
+                    return cannot(path, "an expression that makes the image's name of what is written");
+                }
+                let value = Some(extractor.value.as_str()).filter(|value| !value.is_empty());
+                let parts: Vec<&str> = std::iter::once(extractor.path.as_str()).chain(value).collect();
+                written.push(parts.join("/"));
+            }
+            *paths = json!(written);
+        }
+        let path = format!("{path}.kinds");
+        if groups {
+            let message = "objects of these kinds are judged whatever group and version serves them";
+            self.differs(&path, "whatever_group", message);
+        }
+        if !kinds.is_empty() && !kinds.iter().any(|kind| is_pod(kind)) {
+            let message = "pods and everything that makes them are judged too; name images that are nowhere else, or leave \
+                           the original as it is";
+            self.differs(&path, "pods_too", message);
+        } else {
+            let message =
+                "everything that makes pods is judged, whatever the annotation about controllers says";
+            self.differs(&path, "everything_that_makes_pods", message);
+        }
+        Ok(custom)
     }
 
     fn entry(&mut self, value: &Value, path: &str, spec: &mut Map<String, Value>) -> Result<(), ReadError> {
@@ -192,6 +260,19 @@ impl Conversion<'_> {
             let path = format!("{path}.skipImageReferences[{index}]");
             if pattern.contains(':') {
                 return cannot(path, "tags that are skipped while digests are not");
+            }
+            // What is skipped there must not become more here.
+            if !pattern.ends_with('*') {
+                return cannot(
+                    path,
+                    "a name without a tag, which skips nothing: every image has a tag or digest",
+                );
+            }
+            if pattern.starts_with("docker.io/") {
+                return cannot(
+                    path,
+                    "images of Docker Hub, whose short names the original spells in another way",
+                );
             }
             except.extend(images(pattern, &path, &mut self.differences)?);
         }
@@ -373,7 +454,10 @@ fn comparison(condition: &Value, path: &str) -> Result<String, ReadError> {
         part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     };
-    let Some(field) = inside.filter(|inside| inside.split('.').all(word)) else {
+    let of_predicate = |inside: &&str| {
+        inside.split('.').all(word) && !TAKEN.contains(&inside.split('.').next().unwrap_or_default())
+    };
+    let Some(field) = inside.filter(of_predicate) else {
         return cannot(format!("{path}.key"), "an expression that is no plain field of the predicate");
     };
     let operator = match text("operator") {

@@ -17,7 +17,7 @@ use super::validate::{Check, Verdict, holds};
 use super::verify::verify;
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
-use crate::decision::{Action, Pin, PolicyKind, PolicyName, RuleResult, Status};
+use crate::decision::{Action, Pin, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
 use crate::finding::{Finding, Held, Why};
 use crate::kyverno::Context;
@@ -43,13 +43,17 @@ impl Policy for ClusterPolicy {
         self.rules_access()
     }
 
+    /// What a policy of a namespace may be asked with is for that namespace.
+    fn access_for(&self, request: &Request) -> Access {
+        if self.name.is_elsewhere(&request.namespace) { Access::default() } else { self.access() }
+    }
+
     fn lints(&self) -> Vec<Lint> {
         self.lints.clone()
     }
 
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
-        let elsewhere =
-            self.name.kind == PolicyKind::KyvernoPolicy && self.name.namespace != request.namespace;
+        let elsewhere = self.name.is_elsewhere(&request.namespace);
         let enabled = if request.background { self.background } else { self.admission };
         let mut run = Run { policy: self, request, ask, results: Vec::new(), pins: Vec::new(), unsure: None };
         if elsewhere || !enabled {

@@ -19,7 +19,9 @@
 //! - What could not be checked under an `Audit` rule is told and refuses nothing; Kyverno refuses it with
 //!   `failurePolicy: Fail`.
 //! - A predicate does not take the place of the request's names.
-//! - A policy of a namespace reads ConfigMaps and Secrets of that namespace only.
+//! - A policy of a namespace reads ConfigMaps and Secrets of that namespace only, and no key services; what it says of
+//!   registries holds there only.
+//! - What is not there fits no pattern under `^(…)`.
 //! - What is read more strictly in one policy is told by [`Policy::lints`](crate::Policy::lints).
 
 mod attestors;
@@ -44,7 +46,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(crate) use self::convert::convert;
-pub(super) use self::convert::images as patterns;
+pub(super) use self::convert::{images as patterns, no_time_of_its_own};
 pub(crate) use self::extract::Extractors;
 use self::rule::{Actions, Body, Rule};
 use self::schema::{ApplyRules, FailureAction, FailurePolicy, Object};

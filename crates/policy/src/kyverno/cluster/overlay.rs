@@ -4,9 +4,9 @@
 //! | anchor | meaning |
 //! |---|---|
 //! | `(name)` | only where this fits, what stands beside it must fit too |
-//! | `<(name)` | only where this fits, anything in the whole pattern must fit |
+//! | `<(name)` | only where this fits, anything in the whole pattern must fit; where it is not there, too |
 //! | `=(name)` | if it is there, it must fit |
-//! | `^(name)` | one element of the list must fit |
+//! | `^(name)` | for each element of the pattern, one of the list must fit |
 //! | `X(name)` | it must not be there |
 //!
 //! Values: `*` and `?` in texts, `!`, `>`, `>=`, `<`, `<=`, ranges `1-5` and `1!-5`, `&` and `|` between them.
@@ -99,6 +99,8 @@ impl Walk<'_> {
             (Value::Object(_), other) => Err(self.differs("an object", other)),
             (Value::Array(pattern), Some(Value::Array(list))) => self.list(list, pattern),
             (Value::Array(_), other) => Err(self.differs("a list", other)),
+            // Anything that is there.
+            (Value::String(any), Some(Value::Object(_))) if any == "*" => Ok(()),
             // A pattern of one value fits a list in which each has it.
             (scalar, Some(Value::Array(list))) => list.iter().enumerate().try_for_each(|(index, element)| {
                 self.within(&index.to_string(), |walk| walk.value(Some(element), scalar))
@@ -115,6 +117,8 @@ impl Walk<'_> {
             let (anchor, name) = Anchor::of(key);
             let found = member(object, name, self.budget);
             match anchor {
+                // What is not there says nothing against the whole, as in Kyverno.
+                Anchor::Global if found.is_none() => {}
                 Anchor::Condition | Anchor::Global => {
                     let fits = found.is_some() && self.within(name, |walk| walk.value(found, wanted)).is_ok();
                     match (fits, anchor) {
@@ -141,7 +145,7 @@ impl Walk<'_> {
     fn list(&mut self, list: &[Value], pattern: &[Value]) -> Result<(), Miss> {
         let (mut skipped, mut fitted) = (false, false);
         match pattern {
-            [] => return Ok(()),
+            [] => return Err(self.differs("an element in the pattern's list", None)),
             [wanted @ (Value::Object(_) | Value::String(_))] => {
                 for (index, element) in list.iter().enumerate() {
                     match self.within(&index.to_string(), |walk| walk.value(Some(element), wanted)) {
@@ -164,17 +168,16 @@ impl Walk<'_> {
     }
 
     fn exists(&mut self, found: Option<&Value>, wanted: &Value) -> Result<(), Miss> {
-        let wanted = match wanted {
-            Value::Array(list) => list.first().unwrap_or(wanted),
-            other => other,
+        let (Some(Value::Array(list)), Value::Array(all)) = (found, wanted) else {
+            return Err(self.differs("a list, and a list of patterns for it", found));
         };
-        let fits = match found {
-            Some(Value::Array(list)) => {
-                list.iter().any(|element| self.within("*", |walk| walk.value(Some(element), wanted)).is_ok())
+        for wanted in all {
+            let mut fits = |element| self.within("*", |walk| walk.value(Some(element), wanted)).is_ok();
+            if !list.iter().any(&mut fits) {
+                return Err(self.differs(format!("an element that fits {wanted}"), found));
             }
-            _ => false,
-        };
-        if fits { Ok(()) } else { Err(self.differs(format!("an element that fits {wanted}"), found)) }
+        }
+        Ok(())
     }
 }
 
@@ -318,8 +321,21 @@ mod tests {
         let exists = json!({"spec": {"^(containers)": [{"image": "proxy/*"}]}});
         assert_eq!(fits(&images(&["a/b", "proxy/c"]), &exists), Ok(()));
         assert!(differs(fits(&images(&["a/b"]), &exists)));
+        let both = json!({"spec": {"^(containers)": [{"image": "proxy/*"}, {"image": "log/*"}]}});
+        assert_eq!(fits(&images(&["log/b", "a/b", "proxy/c"]), &both), Ok(()));
+        assert!(differs(fits(&images(&["proxy/c", "a/b"]), &both)), "each of the pattern's must be there");
         let global = json!({"spec": {"<(hostNetwork)": true, "containers": [{"image": "a/*"}]}});
-        assert_eq!(fits(&images(&["b/b"]), &global), Err(Miss::SkippedWholly));
+        let on = |network: bool, image: &str| {
+            pod(&json!({"hostNetwork": network, "containers": [{"image": image}]}))
+        };
+        assert_eq!(fits(&on(false, "b/b"), &global), Err(Miss::SkippedWholly));
+        assert!(differs(fits(&on(true, "b/b"), &global)));
+        assert_eq!(fits(&on(true, "a/b"), &global), Ok(()));
+        assert!(differs(fits(&images(&["b/b"]), &global)), "what is not there excuses nothing");
+        assert!(differs(fits(&images(&["b/b"]), &json!({"spec": {"containers": []}}))));
+        let there = json!({"spec": {"securityContext": "*"}});
+        assert_eq!(fits(&pod(&json!({"securityContext": {"runAsUser": 1}})), &there), Ok(()));
+        assert!(differs(fits(&pod(&json!({})), &there)));
     }
 
     #[test]

@@ -178,12 +178,9 @@ impl Rule {
                 allowed.extend(&entry.access()?);
             }
         }
-        let each = written.validate.iter().flat_map(|validate| &validate.foreach);
-        let each = each.chain(written.mutate.iter().flat_map(|mutate| &mutate.foreach));
-        let contexts = written.context.iter().chain(each.flat_map(|each| &each.context));
-        for given in
-            contexts.filter_map(|entry| entry.image_registry.as_ref()?.image_registry_credentials.as_ref())
-        {
+        for entry in contexts(&written) {
+            let Some(image) = &entry.image_registry else { continue };
+            let Some(given) = &image.image_registry_credentials else { continue };
             allowed.extend(&access(given, namespace, &at("context.imageRegistry.imageRegistryCredentials"))?);
         }
         if let Some(conditions) = &written.preconditions {
@@ -212,6 +209,20 @@ impl Rule {
         Ok(self.matches.matches(request, ask)?
             && !self.exclude.as_ref().map_or(Ok(false), |exclude| exclude.matches(request, ask))?)
     }
+}
+
+/// All names of a rule's contexts, however deep its lists nest.
+fn contexts(rule: &schema::Rule) -> Vec<&schema::ContextEntry> {
+    let mut found: Vec<&schema::ContextEntry> = rule.context.iter().collect();
+    let lists = rule.validate.iter().map(|validate| &validate.foreach);
+    let mut lists: Vec<_> = lists.chain(rule.mutate.iter().map(|mutate| &mutate.foreach)).collect();
+    while let Some(list) = lists.pop() {
+        for each in list {
+            found.extend(&each.context);
+            lists.push(&each.foreach);
+        }
+    }
+    found
 }
 
 /// The rule without the kinds of rules that it is not, which older versions of Kyverno write as empty objects.

@@ -1,5 +1,7 @@
 //! `validate`: what an object must look like, or must not; for each element of a list too.
 
+use std::cell::Cell;
+
 use serde_json::Value;
 
 use super::context::{Names, check_conditions, substituted, text, unusable};
@@ -10,7 +12,7 @@ use crate::kyverno::Context;
 use crate::kyverno::conditions::Conditions;
 use crate::read::ReadError;
 
-/// The most elements of a list.
+/// The most elements of a list, and of all lists within lists of a rule together: each is seen with the whole request.
 const MAX_ELEMENTS: usize = 1024;
 /// How deep lists may nest.
 const MAX_DEPTH: usize = 4;
@@ -91,7 +93,8 @@ impl Check {
     /// # Errors
     /// [`Stop`].
     pub(super) fn evaluate(&self, object: &Value, context: &Context, ask: &Ask<'_>) -> Result<Verdict, Stop> {
-        match self.asked.evaluate(object, context, ask, 0)? {
+        let run = Run { ask, left: Cell::new(MAX_ELEMENTS) };
+        match self.asked.evaluate(object, context, &run, 0)? {
             Verdict::Fail(why) if !self.message.is_empty() => {
                 // A message whose variables have no value is still a message.
                 let message = text(&self.message, context).unwrap_or_else(|_| self.message.clone());
@@ -100,6 +103,13 @@ impl Check {
             verdict => Ok(verdict),
         }
     }
+}
+
+/// One evaluation.
+struct Run<'a> {
+    ask: &'a Ask<'a>,
+    /// How many elements may still be looked at.
+    left: Cell<usize>,
 }
 
 /// What `validate` and `foreach` have in common.
@@ -164,17 +174,24 @@ impl Each {
         &self,
         object: &Value,
         context: &Context,
-        ask: &Ask<'_>,
+        run: &Run<'_>,
         depth: usize,
     ) -> Result<Verdict, Stop> {
         let mut passed = false;
         for (index, element) in elements(&self.list, context)?.into_iter().enumerate() {
-            let context = self.names.load(with_element(context, &element, index, depth), ask)?;
+            let left = run.left.get().checked_sub(1).ok_or_else(|| {
+                unusable(format!(
+                    "{}: expected at most {MAX_ELEMENTS} elements in all lists together",
+                    self.list
+                ))
+            })?;
+            run.left.set(left);
+            let context = self.names.load(with_element(context, &element, index, depth), run.ask)?;
             if !holds(self.preconditions.as_ref(), &context)? {
                 continue;
             }
             let scope = if self.element_scope && element.is_object() { &element } else { object };
-            match self.asked.evaluate(scope, &context, ask, depth + 1)? {
+            match self.asked.evaluate(scope, &context, run, depth + 1)? {
                 Verdict::Pass => passed = true,
                 Verdict::Skip => {}
                 Verdict::Fail(why) => {
@@ -196,7 +213,7 @@ impl Asked {
         &self,
         object: &Value,
         context: &Context,
-        ask: &Ask<'_>,
+        run: &Run<'_>,
         depth: usize,
     ) -> Result<Verdict, Stop> {
         match self {
@@ -208,7 +225,7 @@ impl Asked {
             Self::Each(each) => {
                 let mut verdict = Verdict::Skip;
                 for each in each {
-                    match each.evaluate(object, context, ask, depth)? {
+                    match each.evaluate(object, context, run, depth)? {
                         fail @ Verdict::Fail(_) => return Ok(fail),
                         Verdict::Pass => verdict = Verdict::Pass,
                         Verdict::Skip => {}
@@ -234,7 +251,9 @@ fn one_fits(object: &Value, patterns: &[Value], context: &Context) -> Result<Ver
             Err(Miss::Differs(why)) => misses.push(why),
         }
     }
-    Ok(if skipped { Verdict::Skip } else { Verdict::Fail(misses.join("; or ")) })
+    // As in Kyverno: one that says nothing here does not make up for one that does not fit.
+    let only_skipped = skipped && misses.is_empty();
+    Ok(if only_skipped { Verdict::Skip } else { Verdict::Fail(misses.join("; or ")) })
 }
 
 /// Whether conditions hold; none ask for nothing.

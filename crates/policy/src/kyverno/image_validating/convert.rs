@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value, json};
 
 use super::ImageValidatingPolicy;
-use super::schema::{ImageReference, MatchResources, Named, Object, OperationName, Spec};
+use super::schema::{ImageReference, MatchResources, Named, Object, OperationName, Spec, Validation};
 use super::variant::{Variant, Wording};
 use crate::authority::Authority;
 use crate::convert::{Converted, cannot, image_policy, refused};
@@ -61,6 +61,19 @@ impl Own {
             if found {
                 return cannot(format!("spec.{field}"), what);
             }
+        }
+        if spec.webhook_configuration.timeout_seconds.is_some() {
+            self.differences.push(cluster::no_time_of_its_own("spec.webhookConfiguration.timeoutSeconds"));
+        }
+        let own_words = |validation: &Validation| {
+            !(validation.message.is_empty()
+                && validation.message_expression.is_empty()
+                && validation.reason.is_empty())
+        };
+        if spec.validations.iter().any(own_words) {
+            let message =
+                "messages and reasons are those of Countersign, which say who was expected and who was found";
+            self.differs("spec.validations", "other_messages", message);
         }
         if !spec.audit_annotations.is_empty() {
             self.differs("spec.auditAnnotations", "no_audit_annotations", "results carry no annotations");

@@ -14,7 +14,7 @@ use super::variant::{Check, Variant};
 use crate::access::Access;
 use crate::ask::{Ask, Stop};
 use crate::cel::{CelError, Halt, Problem, Value};
-use crate::decision::{Pin, PolicyKind, PolicyName, RuleResult, Status};
+use crate::decision::{Pin, PolicyName, RuleResult, Status};
 use crate::evaluate::Policy;
 use crate::images::workload_images;
 use crate::lint::Lint;
@@ -39,14 +39,18 @@ impl Policy for ImageValidatingPolicy {
         self.access.clone()
     }
 
+    /// What a policy of a namespace may be asked with is for that namespace.
+    fn access_for(&self, request: &Request) -> Access {
+        if self.name.is_elsewhere(&request.namespace) { Access::default() } else { self.access() }
+    }
+
     fn lints(&self) -> Vec<Lint> {
         self.lints.clone()
     }
 
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let none = || Ok((Vec::new(), Vec::new()));
-        let elsewhere = self.name.kind == PolicyKind::NamespacedImageValidatingPolicy
-            && self.name.namespace != request.namespace;
+        let elsewhere = self.name.is_elsewhere(&request.namespace);
         let enabled = if request.background { self.background } else { self.admission };
         // What goes, and who looks into a container, brings no image.
         let changes = matches!(request.operation, Operation::Create | Operation::Update);

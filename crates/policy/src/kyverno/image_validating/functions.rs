@@ -29,6 +29,9 @@ use crate::request::Request;
 /// together.
 const MAX_DEPTH: usize = 2 * cel::MAX_DEPTH;
 
+/// What judging one attestor counts, in steps, so that an expression does not ask for it without end.
+const JUDGING: usize = 200;
+
 /// Why somebody's signature or statement is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Miss {
@@ -161,6 +164,7 @@ impl<'a> Evaluation<'a> {
         let reference = Reference::parse(image).map_err(|e| e.to_string())?;
         let (mut count, mut open, mut unsure) = (0, false, None);
         for name in &names {
+            self.budget.steps(JUDGING).map_err(|_| Problem::TooMuch)?;
             match self.judge(&reference, &self.authority(name)?, wording) {
                 Finding::Holds(held) => {
                     count += 1;
@@ -244,6 +248,7 @@ impl<'a> Evaluation<'a> {
     fn image_data(&self, image: &str) -> Result<Value, Problem> {
         let reference = Reference::parse(image).map_err(|e| e.to_string())?;
         let mut data = shared::image_value(&reference, image, self.ask)?;
+        self.budget.value(&data).map_err(|_| Problem::TooMuch)?;
         if let serde_json::Value::Object(data) = &mut data {
             let config = data.remove("configData").unwrap_or_default();
             data.insert("config".into(), config);
