@@ -2,3 +2,7 @@
 //! was expected.
 //!
 //! The crate does no I/O: what files, registries, logs and git say comes in as verified statements and plain data.
+
+pub mod text;
+pub mod workflow;
+pub mod yaml;
