@@ -6,6 +6,7 @@
 //! | [`vulnerabilities`] | vulnerability scans: cosign's, in-toto's |
 //! | [`openvex`], [`triage`] | OpenVEX, and which statement holds for a finding |
 //! | [`provenance`] | SLSA provenance v0.1, v0.2, v1 |
+//! | [`resource`] | what they all name things by |
 //! | [`sbom`] | CycloneDX and SPDX, as far as that they are there and whole |
 
 use jiff::Timestamp;
@@ -18,6 +19,7 @@ use crate::statement::MAX_STATEMENT_LEN;
 
 pub mod openvex;
 pub mod provenance;
+pub mod resource;
 pub mod sbom;
 mod scan_result;
 pub mod triage;
