@@ -15,6 +15,7 @@ pub mod assess;
 pub mod roots;
 pub mod source;
 pub mod text;
+mod time;
 pub mod workflow;
 pub mod yaml;
 

@@ -9,11 +9,20 @@ use serde_saphyr::Spanned;
 
 /// The largest text read, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
+/// The most values and ends of values, those that aliases stand for included.
+const MAX_EVENTS: usize = 100_000;
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct YamlError(String);
+
+impl YamlError {
+    /// What was expected and found.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+}
 
 /// A value, and the line on which it begins.
 #[derive(Debug)]
@@ -52,7 +61,8 @@ impl Node {
             return Err(YamlError(format!("expected at most {MAX_TEXT} bytes, found {}", text.len())));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        serde_saphyr::from_str(text).map_err(|e| YamlError(format!("expected YAML: {e}")))
+        let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_events: MAX_EVENTS } };
+        serde_saphyr::from_str_with_options(text, options).map_err(|e| YamlError(format!("expected YAML: {e}")))
     }
 
     /// What it is.
