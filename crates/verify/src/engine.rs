@@ -336,6 +336,13 @@ impl<'a> Run<'a> {
                 authority: "time of verification".into(),
             });
         }
+        if let (true, Claimed::Certificate { leaf, .. }, true) =
+            (times.is_empty(), claimed, self.requirements.certificate_as_time)
+            && leaf.not_before() <= self.now
+        {
+            let authority = "begin of the certificate's validity".into();
+            times.push(VerifiedTime { time: leaf.not_before(), source: TimeSource::Certificate, authority });
+        }
         let window = match claimed {
             Claimed::Certificate { .. } => None,
             Claimed::Key(SigningKey { valid_for: Some(window), .. }) => Some(*window),
@@ -547,7 +554,7 @@ impl<'a> Run<'a> {
                 Some(Payload::Statement { statement, .. }) => policy::builder_of(statement),
                 _ => None,
             },
-            times: times.iter().filter(|t| t.source != TimeSource::Now).map(|t| t.time).collect(),
+            times: times.iter().filter(|t| t.source.is_vouched()).map(|t| t.time).collect(),
         };
         for list in lists {
             match list.ask(&signature, self.now) {

@@ -96,9 +96,17 @@ pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
     id.as_str().map(str::to_owned)
 }
 
+/// Whether a payload type is that of statements: the usual one, or `application/vnd.in-toto.NAME+json` of in-toto v1.2, whose
+/// name says nothing of what is in it.
+fn is_in_toto(payload_type: &str) -> bool {
+    let named = payload_type.strip_prefix("application/vnd.in-toto.").and_then(|rest| rest.strip_suffix("+json"));
+    let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    payload_type == IN_TOTO_PAYLOAD_TYPE || named.is_some_and(plain)
+}
+
 /// Reads the statement out of the envelope that was verified.
 fn read_statement(envelope: &Envelope) -> Result<Statement, Failure> {
-    if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
+    if !is_in_toto(&envelope.payload_type) {
         return Err(Failure::new(Reason::PayloadType, IN_TOTO_PAYLOAD_TYPE, envelope.payload_type.clone()));
     }
     Statement::from_json(&envelope.payload)

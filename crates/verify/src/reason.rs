@@ -220,6 +220,39 @@ reasons! {
     /// A trust store holds something that must not be in it.
     TrustStoreMalformed = "trust_store_malformed", 5;
 
+    /// The provenance does not parse. This one and those below are said where levels of SLSA are asked for.
+    ProvenanceMalformed = "provenance_malformed", 2;
+    /// Two places of the provenance, or of the certificate, or the two of them, say different things.
+    Contradiction = "contradiction", 2;
+    /// Nobody of the roots of trust signed for this builder.
+    BuilderUntrusted = "builder_untrusted", 4;
+    /// Another builder than the expected one.
+    BuilderMismatch = "builder_mismatch", 4;
+    /// A lower level than required.
+    LevelTooLow = "level_too_low", 4;
+    /// It was built on a machine that the platform does not keep.
+    SelfHosted = "self_hosted_runner", 4;
+    /// It was built from another source, or nobody says from which.
+    SourceMismatch = "source_mismatch", 4;
+    /// It was built from another tag or branch, or nobody says from which.
+    RefMismatch = "ref_mismatch", 4;
+    /// It was built in another way than expected.
+    BuildTypeMismatch = "build_type_mismatch", 4;
+    /// The build was started with another input than expected.
+    InputMismatch = "input_mismatch", 4;
+    /// Whoever asked for the build chose a parameter of which nobody here knows what it does.
+    ParameterUnknown = "parameter_unknown", 4;
+    /// It is about another package or another version of it.
+    PackageMismatch = "package_mismatch", 4;
+    /// A verification summary does not parse.
+    SummaryMalformed = "summary_malformed", 2;
+    /// Another verifier made the summary.
+    VerifierMismatch = "verifier_mismatch", 4;
+    /// The summary is about another resource.
+    ResourceMismatch = "resource_mismatch", 4;
+    /// The summary says that verification failed.
+    SummaryFailed = "summary_failed", 2;
+
     /// A check that must have run did not.
     Internal = "internal", 7;
 }

@@ -145,16 +145,28 @@ pub enum TimeSource {
     Log,
     /// Nobody: the time of verification was taken, because the requirements allow it.
     Now,
+    /// Nobody: the time at which the certificate begins to be valid was taken, because the requirements allow it.
+    Certificate,
 }
 
 impl TimeSource {
-    /// `timestamp_authority`, `log` or `now`.
+    /// `timestamp_authority`, `log`, `now` or `certificate`.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::TimestampAuthority => "timestamp_authority",
             Self::Log => "log",
             Self::Now => "now",
+            Self::Certificate => "certificate",
+        }
+    }
+
+    /// Whether somebody vouches for it, and it was not merely taken.
+    #[must_use]
+    pub const fn is_vouched(self) -> bool {
+        match self {
+            Self::TimestampAuthority | Self::Log => true,
+            Self::Now | Self::Certificate => false,
         }
     }
 }

@@ -256,6 +256,7 @@ pub struct Requirements {
     pub(crate) scts: usize,
     pub(crate) witnesses: usize,
     pub(crate) now_as_time: bool,
+    pub(crate) certificate_as_time: bool,
     pub(crate) says: Says,
     pub(crate) annotations: Vec<(String, String)>,
 }
@@ -314,6 +315,7 @@ impl Requirements {
             scts: 1,
             witnesses: 0,
             now_as_time: false,
+            certificate_as_time: false,
             says: Says::Anything,
             annotations: Vec::new(),
         };
@@ -381,6 +383,15 @@ impl RequirementsBuilder<Identities> {
     #[must_use]
     pub const fn dangerous_now_as_time(mut self) -> Self {
         self.own.now_as_time = true;
+        self
+    }
+
+    /// Takes the time at which the certificate begins to be valid for the time of signing when nobody says when that was:
+    /// for old evidence with neither log entry nor timestamp. Whoever has got hold of the certificate's key since then
+    /// signs as well as its owner.
+    #[must_use]
+    pub const fn dangerous_certificate_as_time(mut self) -> Self {
+        self.own.certificate_as_time = true;
         self
     }
 

@@ -20,6 +20,7 @@ use countersign_verify::{Identity, Matcher, RequirementsError, Signer as Signed}
 use countersign_x509::Certificate;
 
 pub use profile::{DEFAULT_PROFILES, PROFILES};
+pub(crate) use profile::PYPI_PUBLISH;
 
 /// The highest level of the build track.
 pub const MAX_LEVEL: u8 = 3;
@@ -271,7 +272,7 @@ impl TrustedBuilders {
     }
 
     /// The roots that name this signer and this builder together.
-    pub fn of_pair<'a>(&'a self, signer: &'a Signed, builder: &'a str) -> impl Iterator<Item = &'a Root> {
+    pub fn of_pair<'s>(&'s self, signer: &Signed, builder: &str) -> impl Iterator<Item = &'s Root> {
         self.entries.iter().filter_map(move |(own, root)| {
             let identity = names(own, signer)?;
             root.builder.matches(builder, identity).then_some(root)
