@@ -9,6 +9,7 @@
 //! | [`expect`] | what is expected of a build | SLSA v1.2, "verifying artifacts" |
 //! | [`Verifier`] | all of them together: a report | the same |
 //! | [`summary`] | summaries of verification (VSA), verified and written | SLSA v1.2, "verification summary attestation" |
+//! | [`signed`] | other statements of known signers, of whatever type | in-toto |
 //! | [`npm`] | what npm's registry says of a package | npm/attestation |
 //! | [`assess`] | levels row by row, each with the evidence that decides | SLSA v0.1; v1.2, build and source track |
 //! | [`source`] | a source control system of one's own: what may be pushed, what is said of it | SLSA v1.2, source track |
@@ -26,6 +27,7 @@ pub mod npm;
 mod package;
 mod report;
 pub mod roots;
+pub mod signed;
 pub mod source;
 pub mod summary;
 pub mod text;

@@ -127,7 +127,7 @@ pub fn verify_summary(
     Ok(Report::new(attempts))
 }
 
-fn requirements(bundle: &Bundle, signers: &Signers, expected: &Expected) -> Result<Requirements, RequirementsError> {
+pub(crate) fn requirements(bundle: &Bundle, signers: &Signers, expected: &Expected) -> Result<Requirements, RequirementsError> {
     let unlogged = expected.allow_unlogged && bundle.verification_material.tlog_entries.is_empty();
     let payload_type = match bundle.content.envelope() {
         Some(envelope) if envelope.payload_type == PAYLOAD_TYPE => PAYLOAD_TYPE,
@@ -162,7 +162,7 @@ fn common<State>(
 
 /// The signature in DER, where it is two bare numbers, as DSSE's specification writes those of P-256. Told by its length and
 /// its first bytes, before anything is verified; what a log has is left as it is.
-fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
+pub(crate) fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
     let mut bundle = bundle.clone();
     let is_p256 = |key: &PublicKey| key.key_type() == KeyType::EcdsaP256;
     let by_key = matches!(signers, Signers::Keys(keys) if keys.iter().any(is_p256))

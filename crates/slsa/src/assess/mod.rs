@@ -8,6 +8,7 @@
 //! | `matrix`, `tracks` | the tables of v0.1 and of v1.2 |
 //! | [`assertion`] | what somebody answers for, where no machine can look |
 //! | `threats` | SLSA's threats A to I: covered by what |
+//! | `summary` | a verification summary of it |
 //! | [`claims`] | what a project claims, beside what was found |
 //! | [`format`] | Markdown, HTML, JSON, SARIF |
 //!
@@ -23,6 +24,7 @@ mod matrix;
 mod origin;
 mod provenance;
 pub mod row;
+mod summary;
 mod threats;
 mod tracks;
 
@@ -99,18 +101,6 @@ impl Assessment {
     #[must_use]
     pub fn level(&self, track: Track) -> u8 {
         self.tables.iter().find(|table| table.track == track).map_or(0, |table| table.level(self.count_asserted))
-    }
-
-    /// The levels as verification summaries write them, of the tracks that have a name there.
-    #[must_use]
-    pub fn summary_levels(&self) -> Vec<String> {
-        [(Track::Build, "BUILD"), (Track::Source, "SOURCE")]
-            .into_iter()
-            .filter_map(|(track, name)| match self.level(track) {
-                0 => None,
-                level => Some(format!("SLSA_{name}_LEVEL_{level}")),
-            })
-            .collect()
     }
 }
 

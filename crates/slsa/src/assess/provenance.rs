@@ -91,21 +91,13 @@ pub(super) fn non_falsifiable(evidence: &Evidence) -> Judgement {
     let rule = "level 3 in the roots of trust, and the signer is not a workflow of the source itself";
     let level = at_level(evidence, 3, rule);
     let Some(best) = evidence.best().filter(|_| level.verdict == super::Verdict::Met) else { return level };
-    let home = best.provenance.source.as_ref().map(|source| repository(&source.uri)).unwrap_or_default();
+    let source = best.provenance.source.as_ref().and_then(|source| crate::Source::parse(&source.uri));
+    let home = source.map(|source| source.repository).unwrap_or_default();
     if !home.is_empty() && best.signer.strip_prefix(home.as_str()).is_some_and(|rest| rest.starts_with('/')) {
         let why = format!("{} signed, which is a workflow of the source itself: who changes the source changes it", best.signer);
         return Judgement::not_met(rule, why, level.evidence);
     }
     level
-}
-
-/// A source's repository without its scheme's prefix and its ref.
-fn repository(uri: &str) -> String {
-    let bare = uri.strip_prefix("git+").unwrap_or(uri);
-    let end = bare.find("://").map_or(0, |at| at + 3);
-    let (scheme, rest) = bare.split_at(end);
-    let rest = rest.split('@').next().unwrap_or(rest);
-    format!("{scheme}{}", rest.trim_end_matches(".git"))
 }
 
 pub(super) fn artifact(evidence: &Evidence) -> Judgement {

@@ -53,7 +53,7 @@ fn record() -> SourceRecord {
         repository: HOME.into(),
         held: Control::ALL.map(held).into(),
         levels: Vec::new(),
-        previous: String::new(),
+        branch: String::new(),
     }
 }
 
@@ -111,7 +111,6 @@ fn with_everything_every_level_is_reached_and_asserted_rows_count_only_if_asked(
     assert_eq!(levels(&whole(), true), [4, 3, 4]);
     assert_eq!(levels(&whole(), false), [3, 3, 4]);
     let assessment = Assessment::of(&whole(), &rules(true));
-    assert_eq!(assessment.summary_levels(), ["SLSA_BUILD_LEVEL_3", "SLSA_SOURCE_LEVEL_4"]);
     assert!(assessment.next.is_empty());
     assert!(assessment.threats.iter().all(|threat| matches!(threat.cover, Cover::Covered | Cover::Outside)));
     for row in assessment.tables.iter().flat_map(|table| &table.rows) {
@@ -126,7 +125,6 @@ fn nothing_is_no_level_and_no_row_holds() {
     let rows = assessment.tables.iter().flat_map(|table| &table.rows);
     let met: Vec<&str> = rows.filter(|row| row.judgement.verdict == Verdict::Met).map(|row| row.id).collect();
     assert_eq!(met, [""; 0]);
-    assert!(assessment.summary_levels().is_empty());
 }
 
 #[test]
@@ -200,7 +198,7 @@ fn the_clone_is_asked_about_the_commit_of_the_provenance() {
     let other = clone(|one| one.commit = COMMIT.replace('0', "a"));
     assert_eq!(code(&other, "v0.1/version-controlled"), "not_assessable");
     assert_eq!(code(&other, "v0.1/build-as-code"), "not_assessable");
-    let absent = clone(|one| drop(one.files.insert(ENTRY.into(), false)));
+    let absent = clone(|one| one.files = [(ENTRY.to_owned(), false)].into());
     assert_eq!(code(&absent, "v0.1/scripted-build"), "not_met");
     assert_eq!(code(&absent, "v0.1/build-as-code"), "not_met");
     assert_eq!(code(&Evidence { clone: None, ..whole() }, "v0.1/build-as-code"), "not_assessable");
@@ -230,7 +228,7 @@ fn a_line_of_the_workflow_decides_with_its_place() {
     });
     assert_eq!(code(&claims, "v0.1/hermetic"), "met");
     let unseen = Evidence { workflows: changed("echo built", "make release").workflows, ..claims };
-    assert_eq!(code(&unseen, "v0.1/hermetic"), "not_assessable");
+    assert_eq!(code(&Evidence { assertions: Vec::new(), ..unseen }, "v0.1/hermetic"), "not_assessable");
 }
 
 #[test]
@@ -353,4 +351,20 @@ fn sarif_names_files_and_lines() {
     for result in results {
         assert!(rules.iter().any(|rule| rule["id"] == result["ruleId"]), "{}", result["ruleId"]);
     }
+}
+
+#[test]
+fn a_summary_says_the_level_or_that_it_failed() {
+    let written = |evidence: &Evidence| {
+        let assessment = Assessment::of(evidence, &rules(true));
+        assessment.summary(evidence, "https://v.example", "pkg:generic/shop").map(|statement| statement.to_json().unwrap())
+    };
+    let read = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    let whole = read(written(&whole()).unwrap());
+    assert_eq!(whole["predicate"]["verifiedLevels"], json!(["SLSA_BUILD_LEVEL_3"]));
+    assert_eq!(whole["subject"][0]["digest"]["sha256"], "ff");
+    assert_eq!(whole["predicate"]["inputAttestations"][0]["digest"]["sha256"], "11");
+    let none = read(written(&Evidence { provenance: Sought::Not, ..self::whole() }).unwrap());
+    assert_eq!(none["predicate"]["verificationResult"], "FAILED");
+    assert!(written(&Evidence::default()).is_err());
 }

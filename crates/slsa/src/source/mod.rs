@@ -18,4 +18,4 @@ pub mod review;
 pub use control::{Control, Held};
 pub use push::{Change, Person, Push, Refusal, Rules};
 pub use record::{SourceRecord, source_predicate, summary_predicate, tag_predicate};
-pub use review::{Review, ReviewVerdict};
+pub use review::Review;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::review::{Review, ReviewVerdict};
+use super::review::Review;
 
 /// Where the system itself writes what it says of revisions.
 pub const ATTESTATIONS: &str = "refs/notes/attestations";
@@ -154,16 +154,12 @@ impl Rules {
         if self.reviewers == 0 {
             return Vec::new();
         }
-        let ours = |review: &&Review| {
-            review.commit == new && review.branch == change.name && review.repository == self.repository
+        let said = |approves: bool| -> BTreeSet<&str> {
+            let ours = change.reviews.iter().filter(|one| one.is_for(new, &change.name, &self.repository));
+            ours.filter(|one| one.approves() == approves).map(|one| one.by.as_str()).collect()
         };
-        let said = |verdict| -> BTreeSet<&str> {
-            let all = change.reviews.iter().filter(ours).filter(|review| review.verdict == verdict);
-            all.map(|review| review.by.as_str()).collect()
-        };
-        let rejected = said(ReviewVerdict::Rejected);
         // Whoever has said no has to say yes to another revision.
-        let approved: BTreeSet<&str> = said(ReviewVerdict::Approved).difference(&rejected).copied().collect();
+        let approved: BTreeSet<&str> = said(true).difference(&said(false)).copied().collect();
         let known = |name: &str| self.people.iter().any(|person| person.name == name);
         let mut own: BTreeSet<&str> = change.authors.iter().filter_map(|email| self.person(email)).collect();
         own.extend(actor);
@@ -203,6 +199,8 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
+    use countersign_attestation::predicate::code_review::{CodeReview, Opinion};
+
     use super::*;
 
     const REPOSITORY: &str = "git+https://git.example/shop";
@@ -223,9 +221,15 @@ mod tests {
         Review {
             by: by.into(),
             commit: "new".into(),
-            repository: REPOSITORY.into(),
-            branch: MAIN.into(),
-            verdict: ReviewVerdict::Approved,
+            said: CodeReview {
+                repository: REPOSITORY.into(),
+                branch: MAIN.into(),
+                verdict: Opinion::Approved,
+                comment: String::new(),
+                authors: Vec::new(),
+                reviewers: Vec::new(),
+                reviewed_on: None,
+            },
         }
     }
 
@@ -272,10 +276,12 @@ mod tests {
         assert_eq!(with(|r| r.by = "alice".into()), ["not_reviewed"], "approves the own change");
         assert_eq!(with(|r| r.by = "mallory".into()), ["not_reviewed"]);
         assert_eq!(with(|r| r.commit = "old".into()), ["not_reviewed"]);
-        assert_eq!(with(|r| r.branch = "refs/heads/release/1".into()), ["not_reviewed"]);
-        assert_eq!(with(|r| r.repository = "git+https://git.example/other".into()), ["not_reviewed"]);
-        assert_eq!(with(|r| r.verdict = ReviewVerdict::Rejected), ["not_reviewed"]);
-        let no = Review { verdict: ReviewVerdict::Rejected, ..review("bob") };
+        assert_eq!(with(|r| r.said.branch = "refs/heads/release/1".into()), ["not_reviewed"]);
+        assert_eq!(with(|r| r.said.repository = "git+https://git.example/other".into()), ["not_reviewed"]);
+        assert_eq!(with(|r| r.said.verdict = Opinion::Rejected), ["not_reviewed"]);
+        assert_eq!(with(|r| r.said.branch.clear()), ["not_reviewed"], "of no branch");
+        let mut no = review("bob");
+        no.said.verdict = Opinion::Rejected;
         let taken_back = Change { reviews: vec![review("bob"), no], ..change() };
         assert_eq!(codes(Some("alice"), taken_back), ["not_reviewed"]);
         let twice = Rules { reviewers: 2, ..rules() };

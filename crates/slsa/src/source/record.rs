@@ -1,7 +1,11 @@
 //! What is said of a revision: source provenance and tag provenance in the form of source-tool, and verification summaries.
 
-use countersign_attestation::JsonError;
 use countersign_attestation::json;
+use countersign_attestation::predicate::levels::Word;
+use countersign_attestation::predicate::resource::Resource;
+use countersign_attestation::predicate::small::Predicate as _;
+use countersign_attestation::predicate::vsa::{self, Vsa};
+use countersign_attestation::JsonError;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,8 +22,6 @@ pub const TAG_TYPES: [&str; 2] = [
     "https://github.com/slsa-framework/source-tool/tag-provenance/v1",
     "https://github.com/slsa-framework/slsa-source-poc/tag-provenance/v1-draft",
 ];
-/// The type of summaries.
-pub const SUMMARY_TYPE: &str = "https://slsa.dev/verification_summary/v1";
 /// The largest predicate read, in bytes.
 const MAX_LEN: usize = 256 * 1024;
 /// The most controls of one record.
@@ -37,28 +39,19 @@ pub struct SourceRecord {
     /// The controls with their times, of provenance.
     pub held: Vec<Held>,
     /// The level and the properties, of a summary.
-    pub levels: Vec<String>,
-    /// The revision before, of provenance.
-    pub previous: String,
+    pub levels: Vec<Word>,
+    /// The branch, of provenance.
+    pub branch: String,
 }
 
 #[derive(Deserialize)]
 struct WireProvenance {
     #[serde(default)]
-    prev_commit: String,
+    branch: String,
     #[serde(default)]
     repo_uri: String,
     #[serde(default)]
     controls: json::Bounded<Held, MAX_CONTROLS>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct WireSummary {
-    resource_uri: String,
-    verification_result: String,
-    #[serde(default)]
-    verified_levels: json::Bounded<String, MAX_CONTROLS>,
 }
 
 impl SourceRecord {
@@ -73,20 +66,19 @@ impl SourceRecord {
             repository: String::new(),
             held: Vec::new(),
             levels: Vec::new(),
-            previous: String::new(),
+            branch: String::new(),
         };
         if SOURCE_TYPES.contains(&kind) {
             let wire: WireProvenance = json::from_slice(text.as_bytes(), MAX_LEN)?;
-            let (held, previous) = (wire.controls.0, wire.prev_commit);
-            return Ok(Some(Self { repository: wire.repo_uri, held, previous, ..empty }));
+            let (held, branch) = (wire.controls.0, wire.branch);
+            return Ok(Some(Self { repository: wire.repo_uri, held, branch, ..empty }));
         }
-        if kind == SUMMARY_TYPE {
-            let wire: WireSummary = json::from_slice(text.as_bytes(), MAX_LEN)?;
-            if wire.verification_result != "PASSED" {
-                let found = wire.verification_result;
-                return Err(JsonError::Shape(format!("verificationResult: expected PASSED, found {found}")));
+        if Vsa::TYPES.contains(&kind) {
+            let summary = Vsa::from_json(kind, text)?;
+            if summary.verification_result != vsa::Verdict::Passed {
+                return Err(JsonError::Shape("verificationResult: expected PASSED, found FAILED".into()));
             }
-            return Ok(Some(Self { repository: wire.resource_uri, levels: wire.verified_levels.0, ..empty }));
+            return Ok(Some(Self { repository: summary.resource_uri, levels: summary.verified_levels, ..empty }));
         }
         Ok(None)
     }
@@ -97,15 +89,18 @@ impl SourceRecord {
         if let Some(held) = self.held.iter().find(|held| held.name == control.name()) {
             return Some(Some(held.since));
         }
-        let named = self.levels.iter().any(|level| level == control.name());
+        let named = self.levels.contains(&Word::Property(control.name().to_owned()));
         (named || self.level() >= control.level()).then_some(None)
     }
 
     /// The level of the source track that a summary names; 0 for none.
     #[must_use]
     pub fn level(&self) -> u8 {
-        let number = |level: &String| level.strip_prefix("SLSA_SOURCE_LEVEL_")?.parse().ok().filter(|n| *n <= 4);
-        self.levels.iter().filter_map(number).max().unwrap_or(0)
+        let level = |word: &Word| match word {
+            Word::Level { track, level } if track == "SOURCE" => Some(*level),
+            _ => None,
+        };
+        self.levels.iter().find_map(level).unwrap_or(0)
     }
 }
 
@@ -138,46 +133,64 @@ pub fn tag_predicate(
 }
 
 /// The predicate of a summary of a revision.
-#[must_use]
-pub fn summary_predicate(verifier: &str, repository: &str, policy: &str, levels: &[String], now: Timestamp) -> Value {
-    json!({ "verifier": { "id": verifier }, "timeVerified": now.to_string(), "resourceUri": repository,
-        "policy": { "uri": policy }, "verificationResult": "PASSED", "verifiedLevels": levels, "slsaVersion": "1.2" })
+///
+/// # Errors
+/// [`JsonError`] for empty texts.
+pub fn summary_predicate(
+    verifier: &str,
+    repository: &str,
+    policy: &str,
+    levels: &[String],
+    now: Timestamp,
+) -> Result<Box<serde_json::value::RawValue>, JsonError> {
+    let words: Result<Vec<Word>, String> = levels.iter().map(|level| Word::parse(level)).collect();
+    let summary = Vsa {
+        verifier: vsa::Verifier { id: verifier.to_owned(), ..vsa::Verifier::default() },
+        time_verified: Timestamp::from_second(now.as_second()).ok(),
+        resource_uri: repository.to_owned(),
+        policy: Resource::at(policy),
+        verification_result: vsa::Verdict::Passed,
+        verified_levels: words.map_err(JsonError::Shape)?,
+        slsa_version: crate::summary::SLSA_VERSION.to_owned(),
+        ..Vsa::default()
+    };
+    summary.to_json()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(kind: &str, predicate: &Value) -> Result<Option<SourceRecord>, JsonError> {
-        SourceRecord::from_json(kind, &predicate.to_string(), "s", "00")
+    fn read(kind: &str, predicate: &str) -> Result<Option<SourceRecord>, JsonError> {
+        SourceRecord::from_json(kind, predicate, "s", "00")
     }
 
     #[test]
     fn what_is_written_is_read() {
         let now = Timestamp::UNIX_EPOCH;
         let held = [Held { name: Control::History.name().into(), since: now }];
-        let written = source_predicate("git+https://a/b", "refs/heads/main", "alice", "aa", &held, now);
+        let written = source_predicate("git+https://a/b", "refs/heads/main", "alice", "aa", &held, now).to_string();
         let record = read(SOURCE_TYPES[0], &written).unwrap().unwrap();
-        assert_eq!((record.previous.as_str(), &record.held[..]), ("aa", &held[..]));
+        assert_eq!((record.branch.as_str(), &record.held[..]), ("refs/heads/main", &held[..]));
         assert_eq!(record.since(Control::History), Some(Some(now)));
         assert_eq!(record.since(Control::Vsa), None);
         assert_eq!(read(SOURCE_TYPES[1], &written).unwrap().unwrap().held, record.held);
 
-        let summary = summary_predicate("v", "git+https://a/b", "p", &["SLSA_SOURCE_LEVEL_3".into()], now);
-        let record = read(SUMMARY_TYPE, &summary).unwrap().unwrap();
+        let levels = ["SLSA_SOURCE_LEVEL_3".to_owned()];
+        let summary = summary_predicate("https://v", "git+https://a/b", "https://p", &levels, now).unwrap();
+        let record = read(vsa::V1, summary.get()).unwrap().unwrap();
         assert_eq!(record.level(), 3);
         assert_eq!(record.since(Control::ProtectedRefs), Some(None));
         assert_eq!(record.since(Control::TwoPartyReview), None);
+        assert!(summary_predicate("", "r", "p", &levels, now).is_err());
+        let failed = summary.get().replace("PASSED", "FAILED");
+        assert!(read(vsa::V1, &failed).is_err());
     }
 
     #[test]
-    fn what_failed_and_what_is_another_thing_is_no_record() {
-        let mut summary = summary_predicate("v", "r", "p", &[], Timestamp::UNIX_EPOCH);
-        summary["verificationResult"] = "FAILED".into();
-        assert!(read(SUMMARY_TYPE, &summary).is_err());
-        assert_eq!(read("https://example.com/p", &json!({})).unwrap(), None);
-        assert!(read(SOURCE_TYPES[0], &json!([])).is_err());
-        let five = summary_predicate("v", "r", "p", &["SLSA_SOURCE_LEVEL_5".into()], Timestamp::UNIX_EPOCH);
-        assert_eq!(read(SUMMARY_TYPE, &five).unwrap().unwrap().level(), 0, "there is no such level");
+    fn what_is_another_thing_is_no_record() {
+        assert_eq!(read("https://example.com/p", "{}").unwrap(), None);
+        assert!(read(SOURCE_TYPES[0], "1").is_err());
+        assert!(read(vsa::V1, "{}").is_err());
     }
 }

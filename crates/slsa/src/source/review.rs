@@ -1,24 +1,10 @@
-//! Statements of reviewers: this revision, for this branch of this repository, is approved or is not. Who reviewed is who signed.
+//! Reviews of revisions, by the person who signed each. What a predicate says of other reviewers is nobody's signature.
 
 use countersign_attestation::JsonError;
-use countersign_attestation::json;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use countersign_attestation::predicate::code_review::{CodeReview, Opinion};
+use countersign_attestation::predicate::small::Predicate as _;
 
-/// The type of the predicate.
-pub const REVIEW_TYPE: &str = "https://countersign.dev/code-review/v1";
-/// The largest predicate read, in bytes.
-const MAX_LEN: usize = 64 * 1024;
-
-/// What a reviewer says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReviewVerdict {
-    /// Yes.
-    Approved,
-    /// No.
-    Rejected,
-}
+use crate::signed::Signed;
 
 /// A verified review.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,41 +13,32 @@ pub struct Review {
     pub by: String,
     /// The revision.
     pub commit: String,
-    /// The repository.
-    pub repository: String,
-    /// The branch that it may go into.
-    pub branch: String,
-    /// Yes or no.
-    pub verdict: ReviewVerdict,
-}
-
-#[derive(Deserialize)]
-struct Wire {
-    repository: String,
-    branch: String,
-    verdict: ReviewVerdict,
+    /// What they say of it.
+    pub said: CodeReview,
 }
 
 impl Review {
-    /// Reads the predicate of a statement on a commit that this person signed.
+    /// The review of a commit in a statement that this person signed; `None` for a statement on something else.
     ///
     /// # Errors
-    /// [`JsonError`]: limits, members missing or of another type.
-    pub fn from_json(text: &str, commit: &str, by: &str) -> Result<Self, JsonError> {
-        let wire: Wire = json::from_slice(text.as_bytes(), MAX_LEN)?;
-        Ok(Self {
-            by: by.to_owned(),
-            commit: commit.to_owned(),
-            repository: wire.repository,
-            branch: wire.branch,
-            verdict: wire.verdict,
-        })
+    /// [`JsonError`] for a review that cannot be read.
+    pub fn of(signed: &Signed, commit: &str, by: &str) -> Result<Option<Self>, JsonError> {
+        let kind = signed.statement.predicate_type.as_str();
+        if !CodeReview::TYPES.contains(&kind) || !signed.is_about("gitCommit", commit) {
+            return Ok(None);
+        }
+        let said = CodeReview::from_json(kind, signed.predicate())?;
+        Ok(Some(Self { by: by.to_owned(), commit: commit.to_owned(), said }))
     }
 
-    /// The predicate of a review.
-    #[must_use]
-    pub fn predicate(repository: &str, branch: &str, approved: bool, comment: &str) -> Value {
-        let verdict = if approved { "approved" } else { "rejected" };
-        json!({ "repository": repository, "branch": branch, "verdict": verdict, "comment": comment })
+    /// Whether it is of this branch of this repository. One that names no branch is of none: what is right for one may be wrong for
+    /// another.
+    pub(super) fn is_for(&self, commit: &str, branch: &str, repository: &str) -> bool {
+        self.commit == commit && self.said.branch == branch && self.said.repository == repository
+    }
+
+    /// Whether it approves.
+    pub(super) fn approves(&self) -> bool {
+        self.said.verdict == Opinion::Approved
     }
 }
