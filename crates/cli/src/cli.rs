@@ -130,6 +130,10 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    "slsa" Slsa(commands::slsa::SlsaCommand),
+        "Say which SLSA level an artifact has, row by row, and why";
+    "source" Source(commands::source::SourceCommand),
+        "Make a git server of your own a source control system of SLSA's source track: reviews, hooks, provenance of revisions";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),

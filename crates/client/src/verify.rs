@@ -287,7 +287,9 @@ pub(crate) fn check_own(
             match digests.find_map(|(name, value)| Digest::parse(&format!("{name}:{value}")).ok()) {
                 Some(named) => (Subject::from_digest(named), Says::Anything),
                 // Commits of git have names of another kind.
-                None => (Subject::from_bytes(&envelope.payload), Says::Document(envelope.payload_type.clone())),
+                None => {
+                    (Subject::from_bytes(&envelope.payload), Says::Document(envelope.payload_type.clone()))
+                }
             }
         }
     };

@@ -32,7 +32,8 @@ impl Signed {
     #[must_use]
     pub fn is_about(&self, name: &str, value: &str) -> bool {
         let has = |found: &String| found.eq_ignore_ascii_case(value);
-        !value.is_empty() && self.statement.subjects.iter().any(|subject| subject.digest.get(name).is_some_and(has))
+        !value.is_empty()
+            && self.statement.subjects.iter().any(|subject| subject.digest.get(name).is_some_and(has))
     }
 }
 

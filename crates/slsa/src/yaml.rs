@@ -62,7 +62,8 @@ impl Node {
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_events: MAX_EVENTS } };
-        serde_saphyr::from_str_with_options(text, options).map_err(|e| YamlError(format!("expected YAML: {e}")))
+        serde_saphyr::from_str_with_options(text, options)
+            .map_err(|e| YamlError(format!("expected YAML: {e}")))
     }
 
     /// What it is.

@@ -77,7 +77,7 @@ impl Download {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.what {
             What::Signature(command) => {
-                let found = fetch(
+                let (_, found) = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -92,7 +92,7 @@ impl Download {
                     None => None,
                     Some(name) => Some(crate::commands::cosign_sign::predicate_type(name)?),
                 };
-                let found = fetch(
+                let (_, found) = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -105,7 +105,7 @@ impl Download {
                 print(terminal, "statement", statements.map(document))
             }
             What::Sbom(command) => {
-                let found = fetch(
+                let (_, found) = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -157,19 +157,21 @@ fn print(terminal: &Terminal, what: &str, documents: impl Iterator<Item = String
     Ok(0)
 }
 
-fn fetch(
+/// The digest of an image, and the evidence of these forms beside it.
+pub(crate) fn fetch(
     terminal: &Terminal,
     registry: &RegistryArgs,
     name: &str,
     platform: Option<&str>,
     forms: &[Form],
-) -> Result<Vec<Found>, Failure> {
+) -> Result<(Digest, Vec<Found>), Failure> {
     let reference = image(name)?;
     let images = registry.images([&reference])?;
     block_on(terminal, async {
         let digest = resolve(&images, &reference, platform).await?;
         let store = images.evidence(&reference);
-        Ok(discover(&store, &digest, &Search::of(forms.iter().copied())).await?)
+        let found = discover(&store, &digest, &Search::of(forms.iter().copied())).await?;
+        Ok((digest, found))
     })
 }
 

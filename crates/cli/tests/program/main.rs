@@ -13,6 +13,7 @@ mod admission;
 #[path = "../../../kubernetes/tests/cluster/api_server.rs"]
 #[expect(dead_code, reason = "shared with the tests of the client of clusters, which need more of it")]
 mod api_server;
+mod assess;
 mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
@@ -31,6 +32,7 @@ mod revocation;
 mod rotation;
 mod scan;
 mod signing;
+mod source;
 mod support;
 mod tools;
 mod watch;

@@ -19,6 +19,7 @@ const PARSERS: &[&str] = &[
     "notary",
     "policy",
     "registry",
+    "slsa",
     "tlog",
     "trust",
     "verify",

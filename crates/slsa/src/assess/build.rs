@@ -19,7 +19,9 @@ fn found(evidence: &Evidence, wanted: impl Fn(Rule) -> bool) -> (usize, Vec<Proo
     let mut all = Vec::new();
     for workflow in &evidence.workflows {
         let findings = workflow.findings();
-        all.extend(findings.iter().filter(|finding| wanted(finding.rule)).map(|finding| line(workflow, finding)));
+        all.extend(
+            findings.iter().filter(|finding| wanted(finding.rule)).map(|finding| line(workflow, finding)),
+        );
     }
     let count = all.len();
     all.truncate(MAX_SHOWN);
@@ -45,8 +47,15 @@ pub(super) fn scripted(evidence: &Evidence) -> Judgement {
     {
         let jobs = workflow.jobs.len();
         let first = workflow.jobs.first();
-        let proof = first.map(|job| Proof::Line { path: workflow.path.clone(), line: job.line, text: format!("job {}", job.id) });
-        let why = format!("{} describes {jobs} jobs; that a release was made by it, only its provenance tells", workflow.path);
+        let proof = first.map(|job| Proof::Line {
+            path: workflow.path.clone(),
+            line: job.line,
+            text: format!("job {}", job.id),
+        });
+        let why = format!(
+            "{} describes {jobs} jobs; that a release was made by it, only its provenance tells",
+            workflow.path
+        );
         return Judgement::met(rule, why, proof.into_iter().collect());
     }
     of_best(evidence, rule, |best, mut proofs| {
@@ -61,16 +70,21 @@ pub(super) fn scripted(evidence: &Evidence) -> Judgement {
                 let why = if *there { "is a file" } else { "is no file" };
                 Judgement::holds_if(*there, rule, format!("{entry} {why} of commit {}", clone.commit), proofs)
             }
-            _ if workflow_of(evidence, entry).is_some() => {
-                Judgement::met(rule, format!("{entry}, which was given; whether it is the one of that commit, a clone would tell"), proofs)
+            _ if workflow_of(evidence, entry).is_some() => Judgement::met(
+                rule,
+                format!("{entry}, which was given; whether it is the one of that commit, a clone would tell"),
+                proofs,
+            ),
+            _ => {
+                Judgement::unknown(rule, format!("{entry} is named; neither a clone nor the file was given"))
             }
-            _ => Judgement::unknown(rule, format!("{entry} is named; neither a clone nor the file was given")),
         }
     })
 }
 
 pub(super) fn service(evidence: &Evidence) -> Judgement {
-    let hosted = at_level(evidence, 2, "builder and signer together are a build service in the roots of trust");
+    let hosted =
+        at_level(evidence, 2, "builder and signer together are a build service in the roots of trust");
     let (count, proofs) = found(evidence, |rule| rule == Rule::SelfHostedRunner);
     if count > 0 && hosted.verdict != Verdict::NotMet {
         let why = "a job runs on a machine of the project's own";
@@ -91,14 +105,22 @@ pub(super) fn as_code(evidence: &Evidence) -> Judgement {
         }
         match &evidence.clone {
             Some(clone) if !is_commit(best, &clone.commit) => {
-                let why = format!("the clone was asked about {}, which is not the source {}", clone.commit, source.uri);
+                let why = format!(
+                    "the clone was asked about {}, which is not the source {}",
+                    clone.commit, source.uri
+                );
                 Judgement::unknown(rule, why)
             }
             Some(clone) => {
                 let there = clone.exists && clone.files.get(&own.entry_point) == Some(&true);
                 proofs.push(Proof::Commit { path: clone.path.clone(), commit: clone.commit.clone() });
                 let why = if there { "is a file" } else { "is no file" };
-                Judgement::holds_if(there, rule, format!("{} {why} of commit {}", own.entry_point, clone.commit), proofs)
+                Judgement::holds_if(
+                    there,
+                    rule,
+                    format!("{} {why} of commit {}", own.entry_point, clone.commit),
+                    proofs,
+                )
             }
             None => Judgement::unknown(rule, "no clone was given to look for the entry point in"),
         }
@@ -109,7 +131,9 @@ pub(super) fn as_code(evidence: &Evidence) -> Judgement {
 pub(super) fn isolated(evidence: &Evidence, rule: &'static str) -> Judgement {
     let mut judged = at_level(evidence, 3, rule);
     if let Some(best) = evidence.best()
-        && ["generator_generic_slsa3", "generator_container_slsa3"].iter().any(|name| best.provenance.builder.id.contains(name))
+        && ["generator_generic_slsa3", "generator_container_slsa3"]
+            .iter()
+            .any(|name| best.provenance.builder.id.contains(name))
     {
         judged.why.push_str(
             "; this generator signs digests that a job of the project hands to it, so what is isolated is that job, by the \
@@ -121,14 +145,19 @@ pub(super) fn isolated(evidence: &Evidence, rule: &'static str) -> Judgement {
         let why = format!("{count} places bring something of other runs into this one");
         return match judged.verdict {
             Verdict::Met => Judgement::not_met(rule, why, [judged.evidence, proofs].concat()),
-            _ => Judgement { why: format!("{}; {why}", judged.why), evidence: [judged.evidence, proofs].concat(), ..judged },
+            _ => Judgement {
+                why: format!("{}; {why}", judged.why),
+                evidence: [judged.evidence, proofs].concat(),
+                ..judged
+            },
         };
     }
     judged
 }
 
 pub(super) fn parameterless(evidence: &Evidence) -> Judgement {
-    let rule = "nothing but source and entry point can be chosen: no other parameters, no inputs of the workflow";
+    let rule =
+        "nothing but source and entry point can be chosen: no other parameters, no inputs of the workflow";
     let (inputs, proofs) = found(evidence, |rule| rule == Rule::RunInput);
     if inputs > 0 {
         return Judgement::not_met(rule, format!("the workflow takes {inputs} inputs"), proofs);
@@ -147,13 +176,22 @@ pub(super) fn hermetic(evidence: &Evidence) -> Judgement {
     let rule = "the builder says that there was no network, and the workflow names nothing that can change and fetches nothing";
     let (count, proofs) = found(evidence, Rule::breaks_hermetic);
     if count > 0 {
-        return Judgement::not_met(rule, format!("{count} places name what can change, or fetch while they build"), proofs);
+        return Judgement::not_met(
+            rule,
+            format!("{count} places name what can change, or fetch while they build"),
+            proofs,
+        );
     }
     of_best(evidence, rule, |best, mut own| {
-        let says = best.provenance.internal_parameters.get("network").and_then(|value| value.as_str()) == Some("none");
+        let says = best.provenance.internal_parameters.get("network").and_then(|value| value.as_str())
+            == Some("none");
         let trusted = best.level.unwrap_or(0) >= 3;
         if says && trusted {
-            return Judgement::met(rule, "internalParameters.network is \"none\", and the builder's word counts", own);
+            return Judgement::met(
+                rule,
+                "internalParameters.network is \"none\", and the builder's word counts",
+                own,
+            );
         }
         if !best.provenance.completeness.materials || !trusted {
             let why = "the builder does not say that there was no network (internalParameters.network), nor that it lists all \
@@ -162,11 +200,15 @@ pub(super) fn hermetic(evidence: &Evidence) -> Judgement {
         }
         let (unseen, lines) = found(evidence, |rule| rule == Rule::UnseenCommand);
         if evidence.workflows.is_empty() {
-            return Judgement::unknown(rule, "it claims to list all that went in; no workflow file was given to read");
+            return Judgement::unknown(
+                rule,
+                "it claims to list all that went in; no workflow file was given to read",
+            );
         }
         if unseen > 0 {
             own.extend(lines);
-            let why = format!("it claims to list all that went in; {unseen} commands do what stands elsewhere");
+            let why =
+                format!("it claims to list all that went in; {unseen} commands do what stands elsewhere");
             return Judgement { evidence: own, ..Judgement::unknown(rule, why) };
         }
         Judgement::met(rule, "it lists all that went in, and the workflow names nothing that can change", own)

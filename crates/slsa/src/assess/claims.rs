@@ -34,12 +34,14 @@ impl Claims {
             return Err(YamlError::new(format!("claims: expected 1 to {MAX_CLAIMS} rows, found {found}")));
         }
         let levels = |(title, value): &(String, Node)| {
-            let level = |item: &Node| item.scalar()?.parse::<u8>().ok().filter(|level| (1..=4).contains(level));
+            let level =
+                |item: &Node| item.scalar()?.parse::<u8>().ok().filter(|level| (1..=4).contains(level));
             let read: Option<Vec<u8>> = value.items().iter().map(level).collect();
             let read = read.filter(|read| !read.is_empty());
             let line = value.line();
-            read.map(|read| (title.clone(), read))
-                .ok_or_else(|| YamlError::new(format!("line {line}: {title}: expected a list of levels from 1 to 4")))
+            read.map(|read| (title.clone(), read)).ok_or_else(|| {
+                YamlError::new(format!("line {line}: {title}: expected a list of levels from 1 to 4"))
+            })
         };
         Ok(Self {
             from: node.text("from").unwrap_or_default().to_owned(),
@@ -60,7 +62,9 @@ mod tests {
 
     #[test]
     fn claims_name_rows_and_levels() {
-        for bad in ["", "claims: {}", "claims: {A: 1}", "claims: {A: []}", "claims: {A: [5]}", "claims: [A]", "["] {
+        for bad in
+            ["", "claims: {}", "claims: {A: 1}", "claims: {A: []}", "claims: {A: [5]}", "claims: [A]", "["]
+        {
             assert!(Claims::read(bad).is_err(), "{bad}");
         }
         let read = Claims::read("claims: {A: [1, 2]}").unwrap();

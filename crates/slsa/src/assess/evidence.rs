@@ -33,9 +33,10 @@ pub struct Evidence {
 }
 
 /// Statements that were looked for. Not to have looked and to have found nothing are two things.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub enum Sought<T> {
     /// Nobody looked.
+    #[default]
     Not,
     /// These were found and hold; those were found and do not, with the reason.
     Found {
@@ -44,12 +45,6 @@ pub enum Sought<T> {
         /// Why others do not count.
         refused: Vec<String>,
     },
-}
-
-impl<T> Default for Sought<T> {
-    fn default() -> Self {
-        Self::Not
-    }
 }
 
 impl<T> Sought<T> {

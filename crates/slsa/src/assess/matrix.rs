@@ -27,26 +27,51 @@ fn row(
 }
 
 pub(super) fn table(evidence: &Evidence) -> Table {
-    let rows = [source(evidence), build(evidence), of_provenance(evidence), content(evidence), common()].concat();
+    let rows =
+        [source(evidence), build(evidence), of_provenance(evidence), content(evidence), common()].concat();
     Table { track: Track::V0_1, rows }
 }
 
 fn source(evidence: &Evidence) -> Vec<Row> {
     let of = |name, levels, judgement, next| row("Source", name, levels, judgement, next);
     let by = |controls: &[Control]| {
-        origin::by_controls(evidence, controls, "a verified statement of the source control system names the controls")
+        origin::by_controls(
+            evidence,
+            controls,
+            "a verified statement of the source control system names the controls",
+        )
     };
     vec![
-        of(("v0.1/version-controlled", "Version controlled"), FROM_2, origin::version_controlled(evidence), (1, BUILDER)),
-        of(("v0.1/verified-history", "Verified history"), FROM_3, by(&[Control::History, Control::Identity]), (3, SOURCE)),
-        of(("v0.1/retained-18-months", "Retained indefinitely"), &[3], by(&[Control::History, Control::Continuity]), (3, SOURCE)),
+        of(
+            ("v0.1/version-controlled", "Version controlled"),
+            FROM_2,
+            origin::version_controlled(evidence),
+            (1, BUILDER),
+        ),
+        of(
+            ("v0.1/verified-history", "Verified history"),
+            FROM_3,
+            by(&[Control::History, Control::Identity]),
+            (3, SOURCE),
+        ),
+        of(
+            ("v0.1/retained-18-months", "Retained indefinitely"),
+            &[3],
+            by(&[Control::History, Control::Continuity]),
+            (3, SOURCE),
+        ),
         of(
             ("v0.1/retained", "Retained indefinitely"),
             ONLY_4,
             by(&[Control::History, Control::Continuity, Control::OrgSafeExpunge]),
             (3, SOURCE),
         ),
-        of(("v0.1/two-person-reviewed", "Two-person reviewed"), ONLY_4, by(&[Control::TwoPartyReview]), (3, SOURCE)),
+        of(
+            ("v0.1/two-person-reviewed", "Two-person reviewed"),
+            ONLY_4,
+            by(&[Control::TwoPartyReview]),
+            (3, SOURCE),
+        ),
     ]
 }
 
@@ -65,7 +90,10 @@ fn build(evidence: &Evidence) -> Vec<Row> {
             ("v0.1/build-as-code", "Build as code"),
             FROM_3,
             build::as_code(evidence),
-            (1, "give a clone of the source (--clone), in which the entry point of the provenance is looked for"),
+            (
+                1,
+                "give a clone of the source (--clone), in which the entry point of the provenance is looked for",
+            ),
         ),
         of(
             ("v0.1/ephemeral-environment", "Ephemeral environment"),
@@ -83,13 +111,19 @@ fn build(evidence: &Evidence) -> Vec<Row> {
             ("v0.1/parameterless", "Parameterless"),
             ONLY_4,
             build::parameterless(evidence),
-            (2, "take the inputs out of the workflow that builds releases, and what else its provenance lists"),
+            (
+                2,
+                "take the inputs out of the workflow that builds releases, and what else its provenance lists",
+            ),
         ),
         of(
             ("v0.1/hermetic", "Hermetic"),
             ONLY_4,
             build::hermetic(evidence),
-            (4, "name every action by commit and every image by digest, fetch before the build, and build without a network (countersign build)"),
+            (
+                4,
+                "name every action by commit and every image by digest, fetch before the build, and build without a network (countersign build)",
+            ),
         ),
     ];
     let reproducible = of(
@@ -109,16 +143,37 @@ fn of_provenance(evidence: &Evidence) -> Vec<Row> {
             ("v0.1/available", "Available"),
             ALL,
             provenance::available(evidence),
-            (1, "make provenance, sign it and put it beside the artifact, or give the one that is there (--provenance)"),
+            (
+                1,
+                "make provenance, sign it and put it beside the artifact, or give the one that is there (--provenance)",
+            ),
         ),
-        of(("v0.1/authenticated", "Authenticated"), FROM_2, provenance::authenticated(evidence), (1, BUILDER)),
-        of(("v0.1/service-generated", "Service generated"), FROM_2, provenance::service_generated(evidence), (2, BUILDER)),
-        of(("v0.1/non-falsifiable", "Non-falsifiable"), FROM_3, provenance::non_falsifiable(evidence), (3, BUILDER)),
+        of(
+            ("v0.1/authenticated", "Authenticated"),
+            FROM_2,
+            provenance::authenticated(evidence),
+            (1, BUILDER),
+        ),
+        of(
+            ("v0.1/service-generated", "Service generated"),
+            FROM_2,
+            provenance::service_generated(evidence),
+            (2, BUILDER),
+        ),
+        of(
+            ("v0.1/non-falsifiable", "Non-falsifiable"),
+            FROM_3,
+            provenance::non_falsifiable(evidence),
+            (3, BUILDER),
+        ),
         of(
             ("v0.1/dependencies-complete", "Dependencies complete"),
             ONLY_4,
             provenance::dependencies(evidence),
-            (3, "list every dependency with its digest in the provenance, and give the lock files (--lock-file)"),
+            (
+                3,
+                "list every dependency with its digest in the provenance, and give the lock files (--lock-file)",
+            ),
         ),
     ]
 }
@@ -130,15 +185,47 @@ fn content(evidence: &Evidence) -> Vec<Row> {
     vec![
         of(("v0.1/identifies-artifact", "Identifies artifact"), ALL, provenance::artifact(evidence)),
         of(("v0.1/identifies-builder", "Identifies builder"), ALL, provenance::builder(evidence)),
-        of(("v0.1/identifies-instructions", "Identifies build instructions"), ALL, provenance::instructions(evidence)),
+        of(
+            ("v0.1/identifies-instructions", "Identifies build instructions"),
+            ALL,
+            provenance::instructions(evidence),
+        ),
         of(("v0.1/identifies-source", "Identifies source code"), &[2], provenance::source(evidence)),
-        of(("v0.1/identifies-source-authentic", "Identifies source code"), &[3], provenance::source_at(evidence, 2)),
-        of(("v0.1/identifies-source-complete", "Identifies source code"), ONLY_4, provenance::source_at(evidence, 3)),
-        of(("v0.1/identifies-entry-point", "Identifies entry point"), FROM_3, provenance::entry_point(evidence)),
-        of(("v0.1/includes-parameters", "Includes all build parameters"), &[3], provenance::parameters(evidence)),
-        of(("v0.1/includes-no-parameters", "Includes all build parameters"), ONLY_4, build::parameterless(evidence)),
-        of(("v0.1/includes-dependencies", "Includes all transitive dependencies"), ONLY_4, provenance::dependencies(evidence)),
-        of(("v0.1/includes-reproducible", "Includes reproducible info"), ONLY_4, provenance::reproducible_info(evidence)),
+        of(
+            ("v0.1/identifies-source-authentic", "Identifies source code"),
+            &[3],
+            provenance::source_at(evidence, 2),
+        ),
+        of(
+            ("v0.1/identifies-source-complete", "Identifies source code"),
+            ONLY_4,
+            provenance::source_at(evidence, 3),
+        ),
+        of(
+            ("v0.1/identifies-entry-point", "Identifies entry point"),
+            FROM_3,
+            provenance::entry_point(evidence),
+        ),
+        of(
+            ("v0.1/includes-parameters", "Includes all build parameters"),
+            &[3],
+            provenance::parameters(evidence),
+        ),
+        of(
+            ("v0.1/includes-no-parameters", "Includes all build parameters"),
+            ONLY_4,
+            build::parameterless(evidence),
+        ),
+        of(
+            ("v0.1/includes-dependencies", "Includes all transitive dependencies"),
+            ONLY_4,
+            provenance::dependencies(evidence),
+        ),
+        of(
+            ("v0.1/includes-reproducible", "Includes reproducible info"),
+            ONLY_4,
+            provenance::reproducible_info(evidence),
+        ),
         Row { optional: true, ..metadata },
     ]
 }

@@ -100,7 +100,10 @@ impl Assessment {
     /// The level in a table.
     #[must_use]
     pub fn level(&self, track: Track) -> u8 {
-        self.tables.iter().find(|table| table.track == track).map_or(0, |table| table.level(self.count_asserted))
+        self.tables
+            .iter()
+            .find(|table| table.track == track)
+            .map_or(0, |table| table.level(self.count_asserted))
     }
 }
 

@@ -11,16 +11,28 @@ pub(super) fn version_controlled(evidence: &Evidence) -> Judgement {
         let Some(source) = &best.provenance.source else {
             return Judgement::not_met(rule, "the provenance names no source", proofs);
         };
-        let is_commit = |hex: &&String| matches!(hex.len(), 40 | 64) && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        let git = source.uri.starts_with("git+") || source.digest.contains_key("gitCommit") || source.digest.contains_key("sha1");
+        let is_commit =
+            |hex: &&String| matches!(hex.len(), 40 | 64) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        let git = source.uri.starts_with("git+")
+            || source.digest.contains_key("gitCommit")
+            || source.digest.contains_key("sha1");
         let Some(commit) = source.digest.values().find(is_commit).filter(|_| git) else {
-            return Judgement::not_met(rule, format!("{} is not named by a commit of git", source.uri), proofs);
+            return Judgement::not_met(
+                rule,
+                format!("{} is not named by a commit of git", source.uri),
+                proofs,
+            );
         };
         let Some(clone) = &evidence.clone else {
-            return Judgement::met(rule, format!("{} at {commit}; no clone was given to look into", source.uri), proofs);
+            return Judgement::met(
+                rule,
+                format!("{} at {commit}; no clone was given to look into", source.uri),
+                proofs,
+            );
         };
         if !clone.commit.eq_ignore_ascii_case(commit) {
-            let why = format!("the clone was asked about {}, and the provenance names {commit}", clone.commit);
+            let why =
+                format!("the clone was asked about {}, and the provenance names {commit}", clone.commit);
             return Judgement::unknown(rule, why);
         }
         proofs.push(Proof::Commit { path: clone.path.clone(), commit: commit.clone() });
@@ -29,8 +41,12 @@ pub(super) fn version_controlled(evidence: &Evidence) -> Judgement {
             (_, Some((name, false))) => {
                 Judgement::not_met(rule, format!("{commit} is not reachable from {name}"), proofs)
             }
-            (_, Some((name, true))) => Judgement::met(rule, format!("{commit} is reachable from {name}"), proofs),
-            (_, None) => Judgement::met(rule, format!("{commit} is in {}; no ref was named", clone.path), proofs),
+            (_, Some((name, true))) => {
+                Judgement::met(rule, format!("{commit} is reachable from {name}"), proofs)
+            }
+            (_, None) => {
+                Judgement::met(rule, format!("{commit} is in {}; no ref was named", clone.path), proofs)
+            }
         }
     })
 }
@@ -60,7 +76,8 @@ pub(super) fn control(evidence: &Evidence, control: Control, rule: &'static str)
     if let Some(clone) = evidence.clone.as_ref().filter(|clone| clone.exists)
         && matches!(control, Control::RevisionId | Control::DiffDisplay)
     {
-        let why = if control == Control::RevisionId { "git names it by what is in it" } else { "git shows it" };
+        let why =
+            if control == Control::RevisionId { "git names it by what is in it" } else { "git shows it" };
         let proof = Proof::Commit { path: clone.path.clone(), commit: clone.commit.clone() };
         return Judgement::met(rule, why, vec![proof]);
     }
@@ -68,10 +85,15 @@ pub(super) fn control(evidence: &Evidence, control: Control, rule: &'static str)
         return super::provenance::source(evidence);
     }
     match &evidence.source {
-        Sought::Not => Judgement::unknown(rule, format!("nothing of the source control system's own was given ({})", control.name())),
-        Sought::Found { refused, .. } if refused.is_empty() => {
-            Judgement::not_met(rule, format!("no statement of the source control system names {}", control.name()), Vec::new())
-        }
+        Sought::Not => Judgement::unknown(
+            rule,
+            format!("nothing of the source control system's own was given ({})", control.name()),
+        ),
+        Sought::Found { refused, .. } if refused.is_empty() => Judgement::not_met(
+            rule,
+            format!("no statement of the source control system names {}", control.name()),
+            Vec::new(),
+        ),
         Sought::Found { refused, .. } => {
             let why = format!("no statement that verifies names {}: {}", control.name(), refused.join("; "));
             Judgement::not_met(rule, why, Vec::new())

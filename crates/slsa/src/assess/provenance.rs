@@ -34,23 +34,35 @@ pub(super) fn of_best(
         (None, Sought::Found { refused, .. }) if refused.is_empty() => {
             Judgement::not_met(rule, "there is no provenance of it", Vec::new())
         }
-        (None, Sought::Found { refused, .. }) => {
-            Judgement::not_met(rule, format!("no provenance of it verifies: {}", refused.join("; ")), Vec::new())
-        }
+        (None, Sought::Found { refused, .. }) => Judgement::not_met(
+            rule,
+            format!("no provenance of it verifies: {}", refused.join("; ")),
+            Vec::new(),
+        ),
     }
 }
 
 /// Why nothing can be said where no provenance was looked for.
 fn absent(evidence: &Evidence) -> String {
     let calls = evidence.workflows.iter().find_map(|workflow| {
-        let job = workflow.jobs.iter().find_map(|job| job.uses.as_ref().filter(|at| at.text.starts_with(GENERATOR)))?;
-        Some(format!("; {}:{} has it made, which is in the provenance of a release and not in this file", workflow.path, job.line))
+        let job = workflow
+            .jobs
+            .iter()
+            .find_map(|job| job.uses.as_ref().filter(|at| at.text.starts_with(GENERATOR)))?;
+        Some(format!(
+            "; {}:{} has it made, which is in the provenance of a release and not in this file",
+            workflow.path, job.line
+        ))
     });
     format!("no provenance was given{}", calls.unwrap_or_default())
 }
 
 /// Something that a field of the provenance either says or does not.
-fn says(evidence: &Evidence, rule: &'static str, what: impl FnOnce(&Attested) -> Result<String, String>) -> Judgement {
+fn says(
+    evidence: &Evidence,
+    rule: &'static str,
+    what: impl FnOnce(&Attested) -> Result<String, String>,
+) -> Judgement {
     of_best(evidence, rule, |best, proofs| match what(best) {
         Ok(why) => Judgement::met(rule, why, proofs),
         Err(why) => Judgement::not_met(rule, why, proofs),
@@ -59,14 +71,19 @@ fn says(evidence: &Evidence, rule: &'static str, what: impl FnOnce(&Attested) ->
 
 pub(super) fn available(evidence: &Evidence) -> Judgement {
     let rule = "provenance of this digest is found and can be read";
-    says(evidence, rule, |best| Ok(format!("{:?} by {}", best.provenance.version, best.provenance.builder.id)))
+    says(evidence, rule, |best| {
+        Ok(format!("{:?} by {}", best.provenance.version, best.provenance.builder.id))
+    })
 }
 
 pub(super) fn authenticated(evidence: &Evidence) -> Judgement {
     let rule = "its signature verifies, and the roots of trust name signer and builder together";
     says(evidence, rule, |best| match best.level {
         Some(_) => Ok(format!("signed by {}", best.signer)),
-        None => Err(format!("signed by {}, whom the roots of trust do not name with {}", best.signer, best.provenance.builder.id)),
+        None => Err(format!(
+            "signed by {}, whom the roots of trust do not name with {}",
+            best.signer, best.provenance.builder.id
+        )),
     })
 }
 
@@ -78,13 +95,19 @@ pub(super) fn at_level(evidence: &Evidence, level: u8, rule: &'static str) -> Ju
         if found >= level {
             Ok(format!("the roots of trust give {builder} with this signer level {found}"))
         } else {
-            Err(format!("expected level {level} or above for {builder} with this signer, found {found} in the roots of trust"))
+            Err(format!(
+                "expected level {level} or above for {builder} with this signer, found {found} in the roots of trust"
+            ))
         }
     })
 }
 
 pub(super) fn service_generated(evidence: &Evidence) -> Judgement {
-    at_level(evidence, 2, "the build service fills and signs the provenance: level 2 or above in the roots of trust")
+    at_level(
+        evidence,
+        2,
+        "the build service fills and signs the provenance: level 2 or above in the roots of trust",
+    )
 }
 
 pub(super) fn non_falsifiable(evidence: &Evidence) -> Judgement {
@@ -94,7 +117,10 @@ pub(super) fn non_falsifiable(evidence: &Evidence) -> Judgement {
     let source = best.provenance.source.as_ref().and_then(|source| crate::Source::parse(&source.uri));
     let home = source.map(|source| source.repository).unwrap_or_default();
     if !home.is_empty() && best.signer.strip_prefix(home.as_str()).is_some_and(|rest| rest.starts_with('/')) {
-        let why = format!("{} signed, which is a workflow of the source itself: who changes the source changes it", best.signer);
+        let why = format!(
+            "{} signed, which is a workflow of the source itself: who changes the source changes it",
+            best.signer
+        );
         return Judgement::not_met(rule, why, level.evidence);
     }
     level
@@ -103,8 +129,13 @@ pub(super) fn non_falsifiable(evidence: &Evidence) -> Judgement {
 pub(super) fn artifact(evidence: &Evidence) -> Judgement {
     let rule = "a subject of the statement has the artifact's digest";
     says(evidence, rule, |_| {
-        let digests: Vec<String> = evidence.digest.iter().map(|(name, hex)| format!("{name}:{hex}")).collect();
-        if digests.is_empty() { Err("the artifact's digest is not known".into()) } else { Ok(digests.join(", ")) }
+        let digests: Vec<String> =
+            evidence.digest.iter().map(|(name, hex)| format!("{name}:{hex}")).collect();
+        if digests.is_empty() {
+            Err("the artifact's digest is not known".into())
+        } else {
+            Ok(digests.join(", "))
+        }
     })
 }
 
@@ -115,7 +146,8 @@ pub(super) fn builder(evidence: &Evidence) -> Judgement {
 pub(super) fn instructions(evidence: &Evidence) -> Judgement {
     says(evidence, "buildType is there, and the entry point or the parameters of the build", |best| {
         let own = &best.provenance;
-        let given = !own.entry_point.is_empty() || own.parameters.as_object().is_some_and(|fields| !fields.is_empty());
+        let given = !own.entry_point.is_empty()
+            || own.parameters.as_object().is_some_and(|fields| !fields.is_empty());
         match (own.build_type.is_empty(), given) {
             (true, _) => Err("it names no buildType".into()),
             (_, false) => Err("it names neither an entry point nor parameters".into()),
@@ -164,8 +196,14 @@ pub(super) fn parameters(evidence: &Evidence) -> Judgement {
 
 /// The parameters beside source and entry point.
 pub(super) fn extra_parameters(attested: &Attested) -> Vec<String> {
-    const OWN: [&str; 10] = [
-        "workflow", "source", "sourceToBuild", "buildConfigSource", "entryPoint", "ref", "repository", "path", "config", "recipe",
+    const OWN: [&str; 7] = [
+        "workflow",
+        "source",
+        "sourceToBuild",
+        "buildConfigSource",
+        "entryPoint",
+        "configPath",
+        "repository",
     ];
     let own = &attested.provenance;
     let empty = |value: &Value| match value {
@@ -194,24 +232,38 @@ pub(super) fn dependencies(evidence: &Evidence) -> Judgement {
         }
         let has = |digests: &std::collections::BTreeMap<String, String>| {
             best.provenance.dependencies.iter().any(|own| {
-                digests.iter().any(|(name, hex)| own.digest.get(name).is_some_and(|found| found.eq_ignore_ascii_case(hex)))
+                digests.iter().any(|(name, hex)| {
+                    own.digest.get(name).is_some_and(|found| found.eq_ignore_ascii_case(hex))
+                })
             })
         };
-        let mut missing: Vec<&str> =
-            locked.pinned.iter().filter(|(_, digests)| !has(digests)).map(|(name, _)| name.as_str()).collect();
+        let mut missing: Vec<&str> = locked
+            .pinned
+            .iter()
+            .filter(|(_, digests)| !has(digests))
+            .map(|(name, _)| name.as_str())
+            .collect();
         missing.extend(locked.loose.iter().map(String::as_str));
         if missing.is_empty() {
             return Judgement::met(rule, format!("all {} are there", locked.pinned.len()), proofs);
         }
         let shown: Vec<&str> = missing.iter().take(5).copied().collect();
-        let more = if missing.len() > shown.len() { format!(" and {} more", missing.len() - shown.len()) } else { String::new() };
+        let more = if missing.len() > shown.len() {
+            format!(" and {} more", missing.len() - shown.len())
+        } else {
+            String::new()
+        };
         Judgement::not_met(rule, format!("missing: {}{more}", shown.join(", ")), proofs)
     })
 }
 
 pub(super) fn reproducible_info(evidence: &Evidence) -> Judgement {
     says(evidence, "it claims that another build gives the same bytes", |best| {
-        if best.provenance.reproducible { Ok("reproducible: true".into()) } else { Err("it makes no such claim".into()) }
+        if best.provenance.reproducible {
+            Ok("reproducible: true".into())
+        } else {
+            Err("it makes no such claim".into())
+        }
     })
 }
 

@@ -175,7 +175,12 @@ impl Judgement {
 
     /// It holds, or not.
     #[must_use]
-    pub(super) fn holds_if(holds: bool, rule: &'static str, why: impl Into<String>, evidence: Vec<Proof>) -> Self {
+    pub(super) fn holds_if(
+        holds: bool,
+        rule: &'static str,
+        why: impl Into<String>,
+        evidence: Vec<Proof>,
+    ) -> Self {
         if holds { Self::met(rule, why, evidence) } else { Self::not_met(rule, why, evidence) }
     }
 }
@@ -221,7 +226,10 @@ impl Row {
                 if let Some(over) = ours.next() {
                     let (made, until) = (over.made, over.until);
                     let why = &mut self.judgement.why;
-                    why.push_str(&format!("; what {} asserted says something from {made} to {until} only", over.by));
+                    why.push_str(&format!(
+                        "; what {} asserted says something from {made} to {until} only",
+                        over.by
+                    ));
                 }
             }
         }
@@ -242,7 +250,8 @@ impl Table {
     #[must_use]
     pub fn level(&self, count_asserted: bool) -> u8 {
         let holds = |level: &u8| {
-            let mut asked = self.rows.iter().filter(|row| !row.optional && row.levels.contains(level)).peekable();
+            let mut asked =
+                self.rows.iter().filter(|row| !row.optional && row.levels.contains(level)).peekable();
             asked.peek().is_some() && asked.all(|row| row.judgement.verdict.counts(count_asserted))
         };
         let reached = (1..=self.track.highest()).take_while(holds).count();

@@ -22,14 +22,23 @@ impl Assessment {
     ///
     /// # Errors
     /// [`JsonError`]: no artifact, and empty texts.
-    pub fn summary(&self, evidence: &Evidence, verifier: &str, resource: &str) -> Result<Statement, JsonError> {
+    pub fn summary(
+        &self,
+        evidence: &Evidence,
+        verifier: &str,
+        resource: &str,
+    ) -> Result<Statement, JsonError> {
         if evidence.digest.is_empty() {
-            return Err(JsonError::Shape("a summary is about an artifact, and only workflow files were given".into()));
+            return Err(JsonError::Shape(
+                "a summary is about an artifact, and only workflow files were given".into(),
+            ));
         }
         let level = self.level(Track::Build);
         let passed = level > 0;
         let mut inputs: BTreeMap<&str, &str> = BTreeMap::new();
-        for row in self.tables.iter().filter(|table| table.track == Track::Build).flat_map(|table| &table.rows) {
+        for row in
+            self.tables.iter().filter(|table| table.track == Track::Build).flat_map(|table| &table.rows)
+        {
             for proof in &row.judgement.evidence {
                 if let Proof::Statement { sha256, what } = proof {
                     inputs.insert(sha256, what);
@@ -51,13 +60,21 @@ impl Assessment {
             policy: Resource::at(POLICY),
             input_attestations: inputs.into_iter().map(input).collect(),
             verification_result: if passed { vsa::Verdict::Passed } else { vsa::Verdict::Failed },
-            verified_levels: vec![if passed { Word::Level { track: "BUILD".into(), level } } else { Word::Failed }],
+            verified_levels: vec![if passed {
+                Word::Level { track: "BUILD".into(), level }
+            } else {
+                Word::Failed
+            }],
             slsa_version: SLSA_VERSION.to_owned(),
             ..Vsa::default()
         };
         Ok(Statement {
             version: StatementVersion::V1,
-            subjects: vec![Subject { name: self.subject.clone(), digest: evidence.digest.clone(), annotations: BTreeMap::new() }],
+            subjects: vec![Subject {
+                name: self.subject.clone(),
+                digest: evidence.digest.clone(),
+                annotations: BTreeMap::new(),
+            }],
             predicate_type: vsa::V1.to_owned(),
             predicate: Some(summary.to_json()?),
         })

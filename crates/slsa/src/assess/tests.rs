@@ -131,7 +131,8 @@ fn nothing_is_no_level_and_no_row_holds() {
 fn not_to_have_looked_is_another_thing_than_to_have_found_nothing() {
     let unsought = Evidence { provenance: Sought::Not, ..whole() };
     let nothing = Evidence { provenance: Sought::Found { verified: vec![], refused: vec![] }, ..whole() };
-    let refused = Evidence { provenance: Sought::Found { verified: vec![], refused: vec!["no".into()] }, ..whole() };
+    let refused =
+        Evidence { provenance: Sought::Found { verified: vec![], refused: vec!["no".into()] }, ..whole() };
     assert_eq!(code(&unsought, "v0.1/available"), "not_assessable");
     assert_eq!(code(&nothing, "v0.1/available"), "not_met");
     assert_eq!(code(&refused, "v1.2/exists"), "not_met");
@@ -140,7 +141,13 @@ fn not_to_have_looked_is_another_thing_than_to_have_found_nothing() {
     }
     let unsaid = Evidence { source: Sought::Not, ..whole() };
     assert_eq!(code(&unsaid, "v1.2/source-history"), "not_assessable");
-    assert_eq!(code(&Evidence { source: Sought::Found { verified: vec![], refused: vec![] }, ..whole() }, "v1.2/source-history"), "not_met");
+    assert_eq!(
+        code(
+            &Evidence { source: Sought::Found { verified: vec![], refused: vec![] }, ..whole() },
+            "v1.2/source-history"
+        ),
+        "not_met"
+    );
 }
 
 #[test]
@@ -217,10 +224,14 @@ fn a_line_of_the_workflow_decides_with_its_place() {
     let at = |proof: &Proof| matches!(proof, Proof::Line { path, line: 8, .. } if path == ENTRY);
     assert!(hermetic.judgement.evidence.iter().any(at), "{:?}", hermetic.judgement.evidence);
     assert_eq!(levels(&pulled, true)[0], 3);
-    assert_eq!(code(&changed("on: push", "on: {workflow_dispatch: {inputs: {v: {}}}}"), "v0.1/parameterless"), "not_met");
+    assert_eq!(
+        code(&changed("on: push", "on: {workflow_dispatch: {inputs: {v: {}}}}"), "v0.1/parameterless"),
+        "not_met"
+    );
     let own = changed("ubuntu-24.04", "self-hosted");
     assert_eq!((code(&own, "v1.2/hosted"), code(&own, "v1.2/isolated")), ("not_met", "not_met"));
-    let cache = changed("- run: |", "- uses: actions/cache@0123456789012345678901234567890123456789\n    - run: |");
+    let cache =
+        changed("- run: |", "- uses: actions/cache@0123456789012345678901234567890123456789\n    - run: |");
     assert_eq!((code(&cache, "v1.2/isolated"), code(&cache, "v1.2/hosted")), ("not_met", "met"));
     let claims = with(|one| {
         one.provenance.internal_parameters = serde_json::Value::Null;
@@ -279,13 +290,17 @@ fn the_next_steps_are_those_of_the_next_level_by_effort() {
 #[test]
 fn every_row_has_a_name_of_its_own_and_a_next_step() {
     let assessment = Assessment::of(&whole(), &rules(true));
-    let mut ids: Vec<&str> = assessment.tables.iter().flat_map(|table| &table.rows).map(|row| row.id).collect();
+    let mut ids: Vec<&str> =
+        assessment.tables.iter().flat_map(|table| &table.rows).map(|row| row.id).collect();
     let count = ids.len();
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), count);
     let rows = assessment.tables.iter().flat_map(|table| &table.rows);
-    assert!(rows.clone().all(|row| !row.next.is_empty() && (1..=4).contains(&row.effort) && !row.levels.is_empty()));
+    assert!(
+        rows.clone()
+            .all(|row| !row.next.is_empty() && (1..=4).contains(&row.effort) && !row.levels.is_empty())
+    );
     let known: Vec<&str> = rows.map(|row| row.id).collect();
     for (id, _) in assessment.threats.iter().flat_map(|threat| &threat.rows) {
         assert!(known.contains(id), "{id}");
@@ -345,7 +360,10 @@ fn sarif_names_files_and_lines() {
     let results = document["runs"][0]["results"].as_array().unwrap();
     let pull = results.iter().find(|one| one["ruleId"] == "network-command").unwrap();
     let place = &pull["locations"][0]["physicalLocation"];
-    assert_eq!((&place["artifactLocation"]["uri"], &place["region"]["startLine"]), (&json!("a%20b.yml"), &json!(8)));
+    assert_eq!(
+        (&place["artifactLocation"]["uri"], &place["region"]["startLine"]),
+        (&json!("a%20b.yml"), &json!(8))
+    );
     assert!(results.iter().any(|one| one["ruleId"] == "v0.1/hermetic" && one["kind"] == "fail"));
     let rules = document["runs"][0]["tool"]["driver"]["rules"].as_array().unwrap();
     for result in results {
@@ -357,7 +375,9 @@ fn sarif_names_files_and_lines() {
 fn a_summary_says_the_level_or_that_it_failed() {
     let written = |evidence: &Evidence| {
         let assessment = Assessment::of(evidence, &rules(true));
-        assessment.summary(evidence, "https://v.example", "pkg:generic/shop").map(|statement| statement.to_json().unwrap())
+        assessment
+            .summary(evidence, "https://v.example", "pkg:generic/shop")
+            .map(|statement| statement.to_json().unwrap())
     };
     let read = |bytes: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
     let whole = read(written(&whole()).unwrap());

@@ -46,7 +46,12 @@ pub struct Threat {
 /// The letter, the title, the rows against it, and a note.
 const THREATS: [(char, &str, &[&str], &str); 9] = [
     ('A', "Producer", &[], "nothing in a build stops the one who produces; who that is, signatures tell"),
-    ('B', "Authoring and reviewing", &["v1.2/source-two-party-review", "v1.2/source-identity"], "a change that nobody else has looked at"),
+    (
+        'B',
+        "Authoring and reviewing",
+        &["v1.2/source-two-party-review", "v1.2/source-identity"],
+        "a change that nobody else has looked at",
+    ),
     (
         'C',
         "Source code management",
@@ -59,9 +64,19 @@ const THREATS: [(char, &str, &[&str], &str); 9] = [
         &["v1.2/authentic", "v0.1/includes-parameters", "v0.1/parameterless"],
         "another ref, workflow or input than expected; slsa verify compares them",
     ),
-    ('E', "Build process", &["v1.2/unforgeable", "v1.2/isolated", "v1.2/hosted"], "a build that another one, or its own steps, reach into"),
+    (
+        'E',
+        "Build process",
+        &["v1.2/unforgeable", "v1.2/isolated", "v1.2/hosted"],
+        "a build that another one, or its own steps, reach into",
+    ),
     ('F', "Artifact publication", &["v1.2/authentic", "v1.2/exists"], "an artifact that is not of the build"),
-    ('G', "Distribution channel", &["v1.2/authentic", "v0.1/identifies-artifact"], "an artifact that was replaced on its way; that it is not an old one, a policy on age tells"),
+    (
+        'G',
+        "Distribution channel",
+        &["v1.2/authentic", "v0.1/identifies-artifact"],
+        "an artifact that was replaced on its way; that it is not an old one, a policy on age tells",
+    ),
     ('H', "Package selection", &[], "whether it is the one that was meant, a policy on names tells"),
     ('I', "Usage", &[], "what is done with it, admission and scans tell"),
 ];

@@ -19,7 +19,13 @@ fn row(
 
 pub(super) fn build(evidence: &Evidence) -> Table {
     const ALL: &[u8] = &[1, 2, 3];
-    let platform = |level| provenance::at_level(evidence, level, "the roots of trust give builder and signer at least this level");
+    let platform = |level| {
+        provenance::at_level(
+            evidence,
+            level,
+            "the roots of trust give builder and signer at least this level",
+        )
+    };
     let producer = |name, levels, judgement, next| row("Producer", name, levels, judgement, next);
     let made = |name, levels, judgement, next| row("Provenance generation", name, levels, judgement, next);
     let apart = |name, levels, judgement, next| row("Isolation strength", name, levels, judgement, next);
@@ -30,8 +36,18 @@ pub(super) fn build(evidence: &Evidence) -> Table {
             platform(1),
             (1, "name signer and builder in the roots of trust (--roots)"),
         ),
-        producer(("v1.2/platform-2", "Choose an appropriate build platform"), &[2], platform(2), (2, BUILDER)),
-        producer(("v1.2/platform-3", "Choose an appropriate build platform"), &[3], platform(3), (3, BUILDER)),
+        producer(
+            ("v1.2/platform-2", "Choose an appropriate build platform"),
+            &[2],
+            platform(2),
+            (2, BUILDER),
+        ),
+        producer(
+            ("v1.2/platform-3", "Choose an appropriate build platform"),
+            &[3],
+            platform(3),
+            (3, BUILDER),
+        ),
         producer(
             ("v1.2/consistent-process", "Follow a consistent build process"),
             ALL,
@@ -51,7 +67,10 @@ pub(super) fn build(evidence: &Evidence) -> Table {
         apart(
             ("v1.2/isolated", "Isolated"),
             &[3],
-            build::isolated(evidence, "level 3 in the roots of trust; no runner and no cache that outlives a run"),
+            build::isolated(
+                evidence,
+                "level 3 in the roots of trust; no runner and no cache that outlives a run",
+            ),
             (3, BUILDER),
         ),
     ];
@@ -60,7 +79,8 @@ pub(super) fn build(evidence: &Evidence) -> Table {
 
 /// The provenance names the artifact, its builder and how it was built.
 fn exists(evidence: &Evidence) -> Judgement {
-    let parts = [provenance::artifact(evidence), provenance::builder(evidence), provenance::instructions(evidence)];
+    let parts =
+        [provenance::artifact(evidence), provenance::builder(evidence), provenance::instructions(evidence)];
     let worst = parts.iter().find(|part| part.verdict != super::Verdict::Met).cloned();
     let [all, ..] = parts;
     Judgement {
@@ -73,17 +93,59 @@ fn exists(evidence: &Evidence) -> Judgement {
 const SOURCE: [(Control, &str, &str, &str, u8); 14] = [
     (Control::OrgScs, "v1.2/source-scs", "Organisation", "Choose an appropriate source control system", 1),
     (Control::OrgAccessControl, "v1.2/source-access-control", "Organisation", "Control access to it", 2),
-    (Control::OrgSafeExpunge, "v1.2/source-safe-expunge", "Organisation", "Document how history is taken out", 2),
-    (Control::OrgContinuity, "v1.2/source-technical-controls", "Organisation", "Enforce own rules by technical controls", 3),
-    (Control::RepoId, "v1.2/source-repository-id", "Source control system", "Repositories are uniquely identifiable", 1),
-    (Control::RevisionId, "v1.2/source-revision-id", "Source control system", "Revisions are immutable and uniquely identifiable", 1),
+    (
+        Control::OrgSafeExpunge,
+        "v1.2/source-safe-expunge",
+        "Organisation",
+        "Document how history is taken out",
+        2,
+    ),
+    (
+        Control::OrgContinuity,
+        "v1.2/source-technical-controls",
+        "Organisation",
+        "Enforce own rules by technical controls",
+        3,
+    ),
+    (
+        Control::RepoId,
+        "v1.2/source-repository-id",
+        "Source control system",
+        "Repositories are uniquely identifiable",
+        1,
+    ),
+    (
+        Control::RevisionId,
+        "v1.2/source-revision-id",
+        "Source control system",
+        "Revisions are immutable and uniquely identifiable",
+        1,
+    ),
     (Control::DiffDisplay, "v1.2/source-diff", "Source control system", "Human-readable changes", 1),
     (Control::Vsa, "v1.2/source-vsa", "Source control system", "Source verification summaries", 2),
-    (Control::History, "v1.2/source-history", "Source control system", "History: no force push, tags stay", 2),
-    (Control::Continuity, "v1.2/source-continuity", "Source control system", "Continuity since a revision", 2),
+    (
+        Control::History,
+        "v1.2/source-history",
+        "Source control system",
+        "History: no force push, tags stay",
+        2,
+    ),
+    (
+        Control::Continuity,
+        "v1.2/source-continuity",
+        "Source control system",
+        "Continuity since a revision",
+        2,
+    ),
     (Control::Identity, "v1.2/source-identity", "Source control system", "Identity management", 2),
     (Control::Provenance, "v1.2/source-provenance", "Source control system", "Source provenance", 2),
-    (Control::ProtectedRefs, "v1.2/source-protected-refs", "Source control system", "Protected branches and tags", 2),
+    (
+        Control::ProtectedRefs,
+        "v1.2/source-protected-refs",
+        "Source control system",
+        "Protected branches and tags",
+        2,
+    ),
     (Control::TwoPartyReview, "v1.2/source-two-party-review", "Source control system", "Two-party review", 3),
 ];
 

@@ -127,7 +127,8 @@ pub fn level(holds: impl Fn(Control) -> bool) -> u8 {
 /// of one revision starts the time anew.
 #[must_use]
 pub fn carried(now_hold: &[Control], before: &[Held], now: Timestamp) -> Vec<Held> {
-    let since = |name: &str| before.iter().find(|held| held.name == name && held.since <= now).map(|held| held.since);
+    let since =
+        |name: &str| before.iter().find(|held| held.name == name && held.since <= now).map(|held| held.since);
     let held = |control: &Control| {
         let name = control.name();
         Held { name: name.to_owned(), since: since(name).unwrap_or(now) }

@@ -163,7 +163,8 @@ impl Rules {
         let known = |name: &str| self.people.iter().any(|person| person.name == name);
         let mut own: BTreeSet<&str> = change.authors.iter().filter_map(|email| self.person(email)).collect();
         own.extend(actor);
-        let reviewers: Vec<&str> = approved.iter().copied().filter(|name| known(name) && !own.contains(name)).collect();
+        let reviewers: Vec<&str> =
+            approved.iter().copied().filter(|name| known(name) && !own.contains(name)).collect();
         if reviewers.len() < self.reviewers {
             let of_others = if approved.iter().any(|name| own.contains(name)) {
                 "; an author or the one who pushes is no reviewer of the change"
@@ -176,12 +177,17 @@ impl Rules {
                 "not_reviewed",
                 format!(
                     "expected {} signed for {new} by somebody other than who wrote and who pushes it, found {}{of_others}",
-                    if self.reviewers == 1 { "an approval".to_owned() } else { format!("{} approvals", self.reviewers) },
+                    if self.reviewers == 1 {
+                        "an approval".to_owned()
+                    } else {
+                        format!("{} approvals", self.reviewers)
+                    },
                     reviewers.len()
                 ),
             );
         }
-        let agreed: BTreeSet<&str> = approved.iter().copied().chain(actor).filter(|name| known(name)).collect();
+        let agreed: BTreeSet<&str> =
+            approved.iter().copied().chain(actor).filter(|name| known(name)).collect();
         if agreed.len() <= self.reviewers {
             return refuse(
                 "author_unknown",
@@ -262,7 +268,11 @@ mod tests {
     fn one_person_under_two_names_is_one() {
         let forged = Change { authors: ["alice@example.com".to_owned()].into(), ..change() };
         assert_eq!(codes(None, forged.clone()), ["author_unknown"]);
-        assert_eq!(codes(Some("bob"), forged), ["not_reviewed"], "who pushes is no reviewer, whatever the commit says");
+        assert_eq!(
+            codes(Some("bob"), forged),
+            ["not_reviewed"],
+            "who pushes is no reviewer, whatever the commit says"
+        );
         assert_eq!(codes(Some("mallory"), change()), ["author_unknown"], "nobody's people");
     }
 
@@ -304,7 +314,16 @@ mod tests {
         assert_eq!(codes(Some("alice"), Change { new: None, ..change() }), ["deleted"]);
         let tag = |old: Option<&str>, new: Option<&str>| {
             let of = |text: Option<&str>| text.map(str::to_owned);
-            codes(None, Change { name: "refs/tags/v1".into(), old: of(old), new: of(new), fast_forward: true, ..Change::default() })
+            codes(
+                None,
+                Change {
+                    name: "refs/tags/v1".into(),
+                    old: of(old),
+                    new: of(new),
+                    fast_forward: true,
+                    ..Change::default()
+                },
+            )
         };
         assert_eq!(tag(None, Some("a")), [""; 0]);
         assert_eq!(tag(Some("a"), Some("b")), ["tag_moved"]);

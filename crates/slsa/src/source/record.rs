@@ -1,11 +1,11 @@
 //! What is said of a revision: source provenance and tag provenance in the form of source-tool, and verification summaries.
 
+use countersign_attestation::JsonError;
 use countersign_attestation::json;
 use countersign_attestation::predicate::levels::Word;
 use countersign_attestation::predicate::resource::Resource;
 use countersign_attestation::predicate::small::Predicate as _;
 use countersign_attestation::predicate::vsa::{self, Vsa};
-use countersign_attestation::JsonError;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -59,7 +59,12 @@ impl SourceRecord {
     ///
     /// # Errors
     /// [`JsonError`]: limits, members missing or of another type, a summary that did not pass.
-    pub fn from_json(kind: &str, text: &str, signer: &str, statement: &str) -> Result<Option<Self>, JsonError> {
+    pub fn from_json(
+        kind: &str,
+        text: &str,
+        signer: &str,
+        statement: &str,
+    ) -> Result<Option<Self>, JsonError> {
         let empty = Self {
             statement: statement.to_owned(),
             signer: signer.to_owned(),
@@ -78,7 +83,11 @@ impl SourceRecord {
             if summary.verification_result != vsa::Verdict::Passed {
                 return Err(JsonError::Shape("verificationResult: expected PASSED, found FAILED".into()));
             }
-            return Ok(Some(Self { repository: summary.resource_uri, levels: summary.verified_levels, ..empty }));
+            return Ok(Some(Self {
+                repository: summary.resource_uri,
+                levels: summary.verified_levels,
+                ..empty
+            }));
         }
         Ok(None)
     }
@@ -169,7 +178,8 @@ mod tests {
     fn what_is_written_is_read() {
         let now = Timestamp::UNIX_EPOCH;
         let held = [Held { name: Control::History.name().into(), since: now }];
-        let written = source_predicate("git+https://a/b", "refs/heads/main", "alice", "aa", &held, now).to_string();
+        let written =
+            source_predicate("git+https://a/b", "refs/heads/main", "alice", "aa", &held, now).to_string();
         let record = read(SOURCE_TYPES[0], &written).unwrap().unwrap();
         assert_eq!((record.branch.as_str(), &record.held[..]), ("refs/heads/main", &held[..]));
         assert_eq!(record.since(Control::History), Some(Some(now)));

@@ -5,8 +5,8 @@ use super::{Findings, Job, Rule, Step, references};
 
 /// Programs that are there to use a network, whatever they are told.
 const NETWORK: [&str; 24] = [
-    "aria2c", "aws", "az", "cosign", "crane", "curl", "ftp", "gcloud", "gh", "hub", "ko", "kubectl", "lftp", "nc", "ncat",
-    "oras", "rsync", "scp", "sftp", "skopeo", "ssh", "svn", "telnet", "wget",
+    "aria2c", "aws", "az", "cosign", "crane", "curl", "ftp", "gcloud", "gh", "hub", "ko", "kubectl", "lftp",
+    "nc", "ncat", "oras", "rsync", "scp", "sftp", "skopeo", "ssh", "svn", "telnet", "wget",
 ];
 
 /// Programs that use a network when they are told one of these.
@@ -23,7 +23,10 @@ const NETWORK_WHEN: [(&str, &[&str]); 32] = [
     ("composer", &["install", "update", "require", "create-project"]),
     ("conda", &["install", "create", "update"]),
     ("dnf", &["install", "update", "upgrade", "builddep", "download"]),
-    ("docker", &["pull", "push", "build", "buildx", "run", "login", "compose", "create", "search", "manifest"]),
+    (
+        "docker",
+        &["pull", "push", "build", "buildx", "run", "login", "compose", "create", "search", "manifest"],
+    ),
     ("dotnet", &["restore", "tool", "add", "nuget"]),
     ("gem", &["install", "update", "fetch", "push"]),
     ("git", &["clone", "fetch", "pull", "push", "submodule", "ls-remote", "lfs"]),
@@ -47,14 +50,39 @@ const NETWORK_WHEN: [(&str, &[&str]); 32] = [
 
 /// Programs that do what a file elsewhere says, or that fetch what is not there yet.
 const UNSEEN: [&str; 24] = [
-    "ansible-playbook", "ant", "bazel", "bazelisk", "cmake", "gmake", "goreleaser", "gradle", "gulp", "invoke", "just", "mage",
-    "make", "meson", "msbuild", "mvn", "ninja", "nox", "npx", "rake", "sbt", "task", "tox", "yarnpkg",
+    "ansible-playbook",
+    "ant",
+    "bazel",
+    "bazelisk",
+    "cmake",
+    "gmake",
+    "goreleaser",
+    "gradle",
+    "gulp",
+    "invoke",
+    "just",
+    "mage",
+    "make",
+    "meson",
+    "msbuild",
+    "mvn",
+    "ninja",
+    "nox",
+    "npx",
+    "rake",
+    "sbt",
+    "task",
+    "tox",
+    "yarnpkg",
 ];
 
 /// Programs that do so when they are told one of these.
 const UNSEEN_WHEN: [(&str, &[&str]); 9] = [
     ("bun", &["run", "test", "build"]),
-    ("cargo", &["build", "test", "run", "check", "bench", "package", "clippy", "doc", "xtask", "nextest", "deb"]),
+    (
+        "cargo",
+        &["build", "test", "run", "check", "bench", "package", "clippy", "doc", "xtask", "nextest", "deb"],
+    ),
     ("dotnet", &["build", "publish", "test", "pack", "run"]),
     ("go", &["build", "test", "run", "generate", "vet"]),
     ("mix", &["compile", "release", "test"]),
@@ -69,8 +97,20 @@ const INTERPRETERS: [&str; 11] =
     ["bash", "sh", "zsh", "dash", "python", "python3", "node", "ruby", "perl", "pwsh", "source"];
 
 /// Options of `docker run` that take no word of their own.
-const ALONE: [&str; 12] =
-    ["--rm", "-i", "-t", "-it", "-ti", "-d", "--privileged", "--init", "--detach", "--tty", "--interactive", "-dit"];
+const ALONE: [&str; 12] = [
+    "--rm",
+    "-i",
+    "-t",
+    "-it",
+    "-ti",
+    "-d",
+    "--privileged",
+    "--init",
+    "--detach",
+    "--tty",
+    "--interactive",
+    "-dit",
+];
 
 pub(super) fn look(job: &Job, step: &Step, found: &mut Findings) {
     for command in commands(&step.script) {
@@ -87,7 +127,9 @@ fn judge(command: &Command, job: &str, found: &mut Findings) {
         table.iter().any(|(name, verbs)| *name == program && told.is_some_and(|told| verbs.contains(&told)))
     };
     let module = matches!(program, "python" | "python3") && rest.first().is_some_and(|word| word == "-m");
-    let is_download = program == "go" && told == Some("mod") && rest.iter().any(|word| word == "download" || word == "tidy");
+    let is_download = program == "go"
+        && told == Some("mod")
+        && rest.iter().any(|word| word == "download" || word == "tidy");
     let is_pip = module && rest.get(1).is_some_and(|word| word == "pip");
     let is_yarn = program == "yarn" && told.is_none();
     let mut add = |rule, why: &str| found.add(rule, command.line, job, &shown, why);
@@ -96,7 +138,10 @@ fn judge(command: &Command, job: &str, found: &mut Findings) {
     } else if UNSEEN.contains(&program) || is_told(&UNSEEN_WHEN) {
         add(Rule::UnseenCommand, "what it runs stands elsewhere, and may use the network");
     } else if runs_a_file(first, program, rest) {
-        add(Rule::UnseenCommand, "runs a program of the source or of the machine, which this reading does not see");
+        add(
+            Rule::UnseenCommand,
+            "runs a program of the source or of the machine, which this reading does not see",
+        );
     }
     if matches!(program, "docker" | "podman" | "nerdctl")
         && let Some(name) = image(rest)

@@ -5,12 +5,36 @@ use super::{At, Findings, Job, Rule, Step};
 
 /// What anybody may write who can open an issue or a pull request, by the last names of the path.
 const STRANGERS: [&str; 15] = [
-    "body", "title", "message", "label", "email", "name", "ref", "head_ref", "default_branch", "page_name", "login",
-    "display_title", "head_branch", "description", "homepage",
+    "body",
+    "title",
+    "message",
+    "label",
+    "email",
+    "name",
+    "ref",
+    "head_ref",
+    "default_branch",
+    "page_name",
+    "login",
+    "display_title",
+    "head_branch",
+    "description",
+    "homepage",
 ];
 /// Fields of an event that are numbers, digests or names that GitHub makes.
 const SAFE: [&str; 12] = [
-    "number", "id", "sha", "before", "after", "action", "node_id", "created_at", "updated_at", "merged", "draft", "conclusion",
+    "number",
+    "id",
+    "sha",
+    "before",
+    "after",
+    "action",
+    "node_id",
+    "created_at",
+    "updated_at",
+    "merged",
+    "draft",
+    "conclusion",
 ];
 
 /// Where scripts are that are no `run`.
@@ -32,7 +56,9 @@ fn judge(expression: &str, at: &At, job: &Job, found: &mut Findings) {
     let shown = format!("${{{{ {expression} }}}}");
     for path in paths(expression) {
         let (rule, why) = match path.as_str() {
-            "github.head_ref" => (Rule::ScriptInjection, "the name of a branch, which whoever opens a pull request chooses"),
+            "github.head_ref" => {
+                (Rule::ScriptInjection, "the name of a branch, which whoever opens a pull request chooses")
+            }
             "github.ref_name" | "github.ref" => {
                 (Rule::ScriptExpression, "the name of a branch or tag, which whoever pushes chooses")
             }
@@ -43,7 +69,9 @@ fn judge(expression: &str, at: &At, job: &Job, found: &mut Findings) {
                 (Rule::ScriptExpression, "whatever the request that starts the run holds")
             }
             path if path.starts_with("github.event.") => match path.rsplit('.').next() {
-                Some(last) if SAFE.contains(&last) || last.ends_with("_id") || last.ends_with("_at") => continue,
+                Some(last) if SAFE.contains(&last) || last.ends_with("_id") || last.ends_with("_at") => {
+                    continue;
+                }
                 Some(last) if STRANGERS.contains(&last) => {
                     (Rule::ScriptInjection, "a text of the event, which strangers may have written")
                 }
@@ -53,8 +81,16 @@ fn judge(expression: &str, at: &At, job: &Job, found: &mut Findings) {
         };
         found.add(rule, at.line, &job.id, &shown, why);
     }
-    if expression.replace(' ', "").contains("toJSON(github.event") || expression.replace(' ', "").contains("toJson(github.event") {
-        found.add(Rule::ScriptInjection, at.line, &job.id, &shown, "the whole event, with all that strangers wrote into it");
+    if expression.replace(' ', "").contains("toJSON(github.event")
+        || expression.replace(' ', "").contains("toJson(github.event")
+    {
+        found.add(
+            Rule::ScriptInjection,
+            at.line,
+            &job.id,
+            &shown,
+            "the whole event, with all that strangers wrote into it",
+        );
     }
 }
 

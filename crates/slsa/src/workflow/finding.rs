@@ -118,7 +118,9 @@ impl Rule {
     #[must_use]
     pub const fn remedy(self) -> &'static str {
         match self {
-            Self::MutableAction | Self::MutableWorkflow => "name the commit, 40 hexadecimal digits, and the tag in a comment",
+            Self::MutableAction | Self::MutableWorkflow => {
+                "name the commit, 40 hexadecimal digits, and the tag in a comment"
+            }
             Self::MutableImage => "name the image by digest: NAME@sha256:…",
             Self::NetworkCommand | Self::NetworkAction => {
                 "fetch by digest in a step before the build, and build without a network"

@@ -22,7 +22,7 @@ pub use finding::{Finding, Rule, Weight};
 pub use read::{At, Job, MAX_JOBS, MAX_STEPS, Step, Trigger, Workflow, WorkflowError};
 
 /// The most findings of one file; a file with more has enough of them.
-pub const MAX_FINDINGS: usize = 10_000;
+pub const MAX_FINDINGS: usize = 2_000;
 /// The longest piece of a file that a finding shows, in characters.
 const MAX_SHOWN: usize = 120;
 

@@ -1,6 +1,5 @@
 //! A workflow file as jobs and steps, each with its line.
 
-use super::finding::Rule;
 use crate::yaml::{Lines, Node, Value, YamlError};
 
 /// The most jobs of one workflow.
@@ -117,7 +116,10 @@ impl Workflow {
             return Err(wrong(node.line(), "jobs: expected jobs, found none; is this a workflow?".into()));
         }
         if jobs.len() > MAX_JOBS {
-            return Err(wrong(node.line(), format!("expected at most {MAX_JOBS} jobs, found {}", jobs.len())));
+            return Err(wrong(
+                node.line(),
+                format!("expected at most {MAX_JOBS} jobs, found {}", jobs.len()),
+            ));
         }
         let mut read = Vec::with_capacity(jobs.len());
         for (index, (id, job)) in jobs.iter().enumerate() {
@@ -136,12 +138,6 @@ impl Workflow {
             env: texts(node.get("env")),
             jobs: read,
         })
-    }
-
-    /// Whether a rule has found something, with the first line.
-    #[must_use]
-    pub fn first(&self, rule: Rule) -> Option<u64> {
-        self.findings().into_iter().find(|finding| finding.rule == rule).map(|finding| finding.line)
     }
 }
 

@@ -4,17 +4,31 @@ use super::{At, Findings, Job, Rule, Step, Workflow};
 
 /// Actions that download what they set up, or build with a network.
 const NETWORK_ACTIONS: [&str; 12] = [
-    "docker/build-push-action", "docker/setup-buildx-action", "docker/setup-qemu-action", "docker/bake-action",
-    "docker/login-action", "actions/setup-", "actions-rs/", "dtolnay/rust-toolchain", "ruby/setup-ruby", "golangci/",
-    "goreleaser/goreleaser-action", "azure/setup-",
+    "docker/build-push-action",
+    "docker/setup-buildx-action",
+    "docker/setup-qemu-action",
+    "docker/bake-action",
+    "docker/login-action",
+    "actions/setup-",
+    "actions-rs/",
+    "dtolnay/rust-toolchain",
+    "ruby/setup-ruby",
+    "golangci/",
+    "goreleaser/goreleaser-action",
+    "azure/setup-",
 ];
 /// Actions that are a cache or have one unless told otherwise.
 const CACHES: [&str; 6] = [
-    "actions/cache", "swatinem/rust-cache", "mozilla-actions/sccache-action", "gradle/actions/setup-gradle",
-    "gradle/gradle-build-action", "hendrikmuhs/ccache-action",
+    "actions/cache",
+    "swatinem/rust-cache",
+    "mozilla-actions/sccache-action",
+    "gradle/actions/setup-gradle",
+    "gradle/gradle-build-action",
+    "hendrikmuhs/ccache-action",
 ];
 /// Inputs of actions that turn a cache on.
-const CACHE_INPUTS: [&str; 6] = ["cache", "cache-from", "cache-to", "bundler-cache", "cache-dependency-path", "enable-cache"];
+const CACHE_INPUTS: [&str; 6] =
+    ["cache", "cache-from", "cache-to", "bundler-cache", "cache-dependency-path", "enable-cache"];
 
 pub(super) fn look(workflow: &Workflow, found: &mut Findings) {
     for trigger in &workflow.triggers {
@@ -25,7 +39,11 @@ pub(super) fn look(workflow: &Workflow, found: &mut Findings) {
         }
         let dispatched = event.text == "workflow_dispatch";
         for input in &trigger.inputs {
-            let why = if dispatched { "whoever starts the run chooses it" } else { "whoever calls the workflow chooses it" };
+            let why = if dispatched {
+                "whoever starts the run chooses it"
+            } else {
+                "whoever calls the workflow chooses it"
+            };
             found.add(Rule::RunInput, input.line, "", &input.text, why);
         }
     }
@@ -33,7 +51,8 @@ pub(super) fn look(workflow: &Workflow, found: &mut Findings) {
     if workflow.permissions.is_none()
         && let Some(job) = workflow.jobs.iter().find(|job| job.permissions.is_none())
     {
-        let why = "no permissions are named, so the settings of the repository decide, which may be all of them";
+        let why =
+            "no permissions are named, so the settings of the repository decide, which may be all of them";
         found.add(Rule::PermissionsUnset, job.line, &job.id, &format!("job {}", job.id), why);
     }
     secrets("", &workflow.env, found);
@@ -57,9 +76,16 @@ pub(super) fn look(workflow: &Workflow, found: &mut Findings) {
 }
 
 fn write_all(permissions: Option<&[(String, At)]>, job: &str, found: &mut Findings) {
-    let all = permissions.and_then(<[_]>::first).filter(|(name, at)| name.is_empty() && at.text == "write-all");
+    let all =
+        permissions.and_then(<[_]>::first).filter(|(name, at)| name.is_empty() && at.text == "write-all");
     if let Some((_, at)) = all {
-        found.add(Rule::PermissionsWriteAll, at.line, job, &at.text, "every step may change everything of the repository");
+        found.add(
+            Rule::PermissionsWriteAll,
+            at.line,
+            job,
+            &at.text,
+            "every step may change everything of the repository",
+        );
     }
 }
 
@@ -94,7 +120,11 @@ fn secret_at(job: &str, at: &At, found: &mut Findings) {
         inside.contains("secrets.") || inside.contains("secrets[")
     });
     if named || at.text == "inherit" {
-        let why = if named { "what runs there can read the secret" } else { "the workflow gets every secret there is" };
+        let why = if named {
+            "what runs there can read the secret"
+        } else {
+            "the workflow gets every secret there is"
+        };
         found.add(Rule::SecretInStep, at.line, job, &at.text, why);
     }
 }
@@ -112,7 +142,13 @@ fn action(job: &Job, step: &Step, found: &mut Findings) {
     for (input, at) in &step.with {
         if CACHE_INPUTS.contains(&input.as_str()) && !matches!(at.text.as_str(), "false" | "") {
             let shown = format!("{input}: {}", at.text);
-            found.add(Rule::Cache, at.line, &job.id, &shown, "what other runs left there comes into this one");
+            found.add(
+                Rule::Cache,
+                at.line,
+                &job.id,
+                &shown,
+                "what other runs left there comes into this one",
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ pub(super) struct Command {
 
 /// Words in front of a command that are no command.
 const PREFIXES: [&str; 19] = [
-    "sudo", "env", "exec", "time", "nohup", "command", "if", "then", "else", "elif", "while", "until", "do", "!", "{",
-    "xargs", "eval", "retry", "nice",
+    "sudo", "env", "exec", "time", "nohup", "command", "if", "then", "else", "elif", "while", "until", "do",
+    "!", "{", "xargs", "eval", "retry", "nice",
 ];
 
 /// The commands of a script, in their order. Texts in quotation marks are one word; commands within `$(…)` count too.
@@ -41,7 +41,9 @@ fn closed(line: &str) -> String {
         let (inside, behind) = after.split_once("}}").unwrap_or((after, ""));
         out.push_str(before);
         out.push_str("${{");
-        out.extend(inside.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\'' | '"' | '|' | '&' | '(' | ')')));
+        out.extend(
+            inside.chars().filter(|c| !c.is_whitespace() && !matches!(c, '\'' | '"' | '|' | '&' | '(' | ')')),
+        );
         out.push_str("}}");
         rest = behind;
     }
@@ -55,7 +57,8 @@ fn here_document(line: &str) -> Option<String> {
     if word.starts_with('<') {
         return None;
     }
-    let word: String = word.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '\'' | '"')).collect();
+    let word: String =
+        word.chars().take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '\'' | '"')).collect();
     let word = word.trim_matches(['\'', '"']).to_owned();
     (!word.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit())).then_some(word)
 }

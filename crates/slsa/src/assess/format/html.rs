@@ -37,7 +37,11 @@ pub(super) fn write(assessment: &Assessment) -> String {
     }
     for table in &assessment.tables {
         out.push_str(&format!("<h2>What decides: {}</h2>\n", table.track.title()));
-        list(&["Row", "Levels", "Verdict", "Why", "Rule", "Evidence"], table.rows.iter().map(decided), &mut out);
+        list(
+            &["Row", "Levels", "Verdict", "Why", "Rule", "Evidence"],
+            table.rows.iter().map(decided),
+            &mut out,
+        );
     }
     if !assessment.findings.is_empty() {
         out.push_str("<h2>Workflow files</h2>\n");
@@ -63,8 +67,11 @@ pub(super) fn write(assessment: &Assessment) -> String {
     }
     out.push_str("<h2>Threats</h2>\n");
     let threats = assessment.threats.iter().map(|threat| {
-        let by: Vec<String> =
-            threat.rows.iter().map(|(id, found)| format!("<li>{id}: {}</li>", escaped(&verdict(found)))).collect();
+        let by: Vec<String> = threat
+            .rows
+            .iter()
+            .map(|(id, found)| format!("<li>{id}: {}</li>", escaped(&verdict(found))))
+            .collect();
         let cover = threat.cover.name();
         vec![
             threat.letter.to_string(),
@@ -114,8 +121,11 @@ fn matrix(table: &Table, out: &mut String) {
 
 fn decided(row: &Row) -> Vec<String> {
     let judged = &row.judgement;
-    let evidence: Vec<String> =
-        judged.evidence.iter().map(|proof| format!("<li><code>{}</code></li>", escaped(&proof.to_string()))).collect();
+    let evidence: Vec<String> = judged
+        .evidence
+        .iter()
+        .map(|proof| format!("<li><code>{}</code></li>", escaped(&proof.to_string())))
+        .collect();
     vec![
         row.id.to_owned(),
         levels(row),

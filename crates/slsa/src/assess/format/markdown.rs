@@ -7,7 +7,10 @@ use crate::text::markdown as escaped;
 
 pub(super) fn write(assessment: &Assessment) -> String {
     let mut out = format!("# SLSA assessment: {}\n\n", escaped(&assessment.subject));
-    out.push_str(&format!("{}. Y: met, N: not met, A: asserted, ?: not assessable; empty: not asked for at that level.\n", assessment.time));
+    out.push_str(&format!(
+        "{}. Y: met, N: not met, A: asserted, ?: not assessable; empty: not asked for at that level.\n",
+        assessment.time
+    ));
     for table in &assessment.tables {
         out.push_str(&format!("\n## {}: {}\n\n", table.track.title(), level(table, assessment)));
         matrix(table, &mut out);
@@ -22,11 +25,15 @@ pub(super) fn write(assessment: &Assessment) -> String {
     }
     for table in &assessment.tables {
         out.push_str(&format!("\n## What decides: {}\n\n", table.track.title()));
-        out.push_str("| Row | Levels | Verdict | Why | Rule | Evidence |\n| --- | --- | --- | --- | --- | --- |\n");
+        out.push_str(
+            "| Row | Levels | Verdict | Why | Rule | Evidence |\n| --- | --- | --- | --- | --- | --- |\n",
+        );
         for one in &table.rows {
             let judged = &one.judgement;
-            let evidence: Vec<String> = judged.evidence.iter().map(|proof| escaped(&proof.to_string())).collect();
-            let cells = [one.id, &levels(one), &verdict(&judged.verdict), &judged.why, judged.rule].map(escaped);
+            let evidence: Vec<String> =
+                judged.evidence.iter().map(|proof| escaped(&proof.to_string())).collect();
+            let cells =
+                [one.id, &levels(one), &verdict(&judged.verdict), &judged.why, judged.rule].map(escaped);
             out.push_str(&format!("| {} | {} |\n", cells.join(" | "), evidence.join("<br>")));
         }
     }
@@ -43,7 +50,8 @@ pub(super) fn write(assessment: &Assessment) -> String {
     }
     out.push_str("\n## Threats\n\n| | Threat | Covered | By | |\n| --- | --- | --- | --- | --- |\n");
     for threat in &assessment.threats {
-        let by: Vec<String> = threat.rows.iter().map(|(id, found)| format!("{id}: {}", verdict(found))).collect();
+        let by: Vec<String> =
+            threat.rows.iter().map(|(id, found)| format!("{id}: {}", verdict(found))).collect();
         let letter = threat.letter.to_string();
         out.push_str(&row(&[&letter, threat.title, threat.cover.name(), &by.join("; "), threat.note]));
     }
@@ -69,8 +77,10 @@ fn matrix(table: &Table, out: &mut String) {
             out.push_str(&format!("| **{group}** |{}\n", "  |".repeat(head.len())));
             last = group;
         }
-        let signs: Vec<&str> =
-            columns.clone().map(|level| cells.get(&level).map_or("", |row| row.judgement.verdict.sign())).collect();
+        let signs: Vec<&str> = columns
+            .clone()
+            .map(|level| cells.get(&level).map_or("", |row| row.judgement.verdict.sign()))
+            .collect();
         let optional = if cells.values().all(|row| row.optional) { " ○" } else { "" };
         out.push_str(&format!("| {}{optional} | {} |\n", escaped(title), signs.join(" | ")));
     }

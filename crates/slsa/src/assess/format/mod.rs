@@ -98,7 +98,9 @@ const fn effort(effort: u8) -> &'static str {
 
 /// What a project claims of a row beside what was found: the title, claimed levels, found signs, and what decides.
 fn beside(assessment: &Assessment) -> Vec<[String; 4]> {
-    let (Some(claims), Some(table)) = (&assessment.claims, assessment.tables.first()) else { return Vec::new() };
+    let (Some(claims), Some(table)) = (&assessment.claims, assessment.tables.first()) else {
+        return Vec::new();
+    };
     let numbers = |levels: Vec<u8>| levels.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
     let mut out = Vec::new();
     for (_, title, cells) in table.lines() {
@@ -109,7 +111,9 @@ fn beside(assessment: &Assessment) -> Vec<[String; 4]> {
         let found: Vec<String> =
             cells.iter().map(|(level, row)| format!("L{level} {}", row.judgement.verdict.sign())).collect();
         // The claim that is furthest from what was found.
-        let wrong = cells.iter().find(|(level, row)| claimed.contains(level) && row.judgement.verdict != Verdict::Met);
+        let wrong = cells
+            .iter()
+            .find(|(level, row)| claimed.contains(level) && row.judgement.verdict != Verdict::Met);
         let row = wrong.or_else(|| cells.iter().next()).map(|(_, row)| *row);
         let decides = row.map_or_else(String::new, |row| {
             let first = row.judgement.evidence.first().map(|proof| format!(" ({proof})"));
