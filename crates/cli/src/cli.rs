@@ -130,8 +130,6 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
-    "slsa" Slsa(commands::slsa::SlsaCommand),
-        "Say which SLSA level an artifact has, row by row, and why";
     "source" Source(commands::source::SourceCommand),
         "Make a git server of your own a source control system of SLSA's source track: reviews, hooks, provenance of revisions";
     "init" Init(commands::init::Init),
@@ -152,6 +150,8 @@ commands! {
         "Read a transparency log and check its proofs";
     "notary" Notary(commands::notary::NotaryCommand),
         "Sign, verify and look at signatures of the Notary Project (notation)";
+    "slsa" Slsa(commands::slsa::SlsaCommand),
+        "Verify how and from what something was built, at which SLSA level; read and sign summaries of that";
     "policy" Policy(commands::policy::PolicyCommand),
         "Read, check and explain policies over images, of every language that clusters have";
     "sign-blob" SignBlob(commands::cosign_sign::SignBlob),

@@ -35,7 +35,7 @@ const fn label(name: CheckName) -> &'static str {
 }
 
 /// Why a failed check matters, and what to do next. Never a weaker check.
-const fn meaning(reason: Reason) -> (&'static str, &'static str) {
+pub(crate) const fn meaning(reason: Reason) -> (&'static str, &'static str) {
     match reason {
         Reason::NoSignature => (
             "an unsigned artifact could come from anyone",
@@ -121,14 +121,7 @@ const fn meaning(reason: Reason) -> (&'static str, &'static str) {
 /// The checklist, the verdict in its last line.
 pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, explain: bool) -> String {
     let mut list = Checklist::new(terminal, title);
-    for check in report.checks() {
-        push_check(&mut list, check, explain);
-        // Of the first failure, which decides, this is said at the end, where it is looked for.
-        let decides = report.verified().is_err_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
-        if check.outcome == Outcome::Failed && !decides && (explain || check.consequence_of.is_none()) {
-            list.detail("why", &why(check));
-        }
-    }
+    engine_checks(&mut list, report, explain);
     match report.verified() {
         Ok(verified) => {
             let signer = verified.signer();
@@ -153,6 +146,18 @@ pub(crate) fn checklist(terminal: &Terminal, title: &str, report: &Report, expla
             list.fact("because", why);
             list.fact("next", next);
             list.verdict(&terminal.bad("REJECTED"))
+        }
+    }
+}
+
+/// The engine's checks, a line each.
+pub(crate) fn engine_checks(list: &mut Checklist<'_>, report: &Report, explain: bool) {
+    for check in report.checks() {
+        push_check(list, check, explain);
+        // Of the first failure, which decides, this is said at the end, where it is looked for.
+        let decides = report.verified().is_err_and(|r| (r.check, &r.evidence) == (check.name, &check.source));
+        if check.outcome == Outcome::Failed && !decides && (explain || check.consequence_of.is_none()) {
+            list.detail("why", &why(check));
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod log;
 pub mod notary;
 pub mod oidc;
 pub mod policy;
+pub mod provenance;
 pub mod rekor;
 pub mod services;
 pub mod sign;

@@ -206,20 +206,26 @@ pub fn verify_artifact(
     requirements: &Requirements,
     now: Timestamp,
 ) -> Result<Report, ClientError> {
+    with_subject(artifact, |subject| verify(subject, bundle, trust, requirements, now))
+}
+
+/// Does something with an artifact as the engine knows it: in memory when it is small enough, else by its digests.
+///
+/// # Errors
+/// [`ClientError::File`] when it cannot be read.
+pub fn with_subject<T>(artifact: &Artifact, work: impl FnOnce(&Subject<'_>) -> T) -> Result<T, ClientError> {
     let path = match artifact {
-        Artifact::Digest(digest) => {
-            return Ok(verify(&Subject::from_digest(*digest), bundle, trust, requirements, now));
-        }
+        Artifact::Digest(digest) => return Ok(work(&Subject::from_digest(*digest))),
         Artifact::File(path) => path,
     };
     let length = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
     if length.is_some_and(|length| length <= IN_MEMORY) {
         let bytes = read_limited(path, usize::try_from(IN_MEMORY).unwrap_or(usize::MAX))?;
-        return Ok(verify(&Subject::from_bytes(&bytes), bundle, trust, requirements, now));
+        return Ok(work(&Subject::from_bytes(&bytes)));
     }
     // All algorithms in one reading: standard input comes once.
     let found = hash_file(path, &HashAlgorithm::ALL)?;
-    Ok(verify(&Subject::from_digests(found.digests), bundle, trust, requirements, now))
+    Ok(work(&Subject::from_digests(found.digests)))
 }
 
 /// Who made a signature that is to be checked before it is written.

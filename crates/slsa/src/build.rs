@@ -79,8 +79,23 @@ const OLDER: &[&str] =
     &["version", "event_name", "ref_type", "ref", "base_ref", "head_ref", "actor", "sha1", "event_payload"];
 /// What Google's record of a build holds.
 const CLOUD_BUILD: &[&str] = &[
-    "@type", "id", "name", "options", "sourceProvenance", "steps", "substitutions", "images", "artifacts", "timeout",
-    "logsBucket", "serviceAccount", "tags", "queueTtl", "availableSecrets", "secrets", "source",
+    "@type",
+    "id",
+    "name",
+    "options",
+    "sourceProvenance",
+    "steps",
+    "substitutions",
+    "images",
+    "artifacts",
+    "timeout",
+    "logsBucket",
+    "serviceAccount",
+    "tags",
+    "queueTtl",
+    "availableSecrets",
+    "secrets",
+    "source",
 ];
 
 /// What is known of a build.
@@ -130,7 +145,9 @@ impl Facts {
         let source = match kind {
             Kind::Run if provenance.source.is_none() => provenance.dependencies.first(),
             Kind::CloudBuild => provenance.source.as_ref().or_else(|| provenance.dependencies.first()),
-            Kind::FirstRepository => provenance.dependencies.iter().find(|found| found.uri.starts_with("git+")),
+            Kind::FirstRepository => {
+                provenance.dependencies.iter().find(|found| found.uri.starts_with("git+"))
+            }
             _ => provenance.source.as_ref(),
         };
         if let Some(source) = source {
@@ -140,13 +157,15 @@ impl Facts {
             Kind::Workflow => facts.take_workflow(provenance),
             Kind::Environment => facts.take_run(&provenance.environment),
             Kind::Run => facts.take_run(&provenance.internal_parameters),
-            Kind::CloudBuild => facts.take_substitutions(&provenance.parameters["substitutions"]),
-            Kind::CloudBuildV1 => facts.take_substitutions(&provenance.internal_parameters["systemSubstitutions"]),
+            Kind::CloudBuild => facts.take_substitutions(member(&provenance.parameters, "substitutions")),
+            Kind::CloudBuildV1 => {
+                facts.take_substitutions(member(&provenance.internal_parameters, "systemSubstitutions"))
+            }
             Kind::Sourced => {
-                let named = &provenance.parameters["source"];
+                let named = member(&provenance.parameters, "source");
                 facts.take_reference(text(named, "ref"));
                 facts.commit = facts.commit.take().or_else(|| commit(named));
-                facts.inputs = inputs(&provenance.parameters["inputs"]);
+                facts.inputs = inputs(member(&provenance.parameters, "inputs"));
             }
             Kind::FirstRepository => {}
         }
@@ -179,13 +198,15 @@ impl Facts {
     }
 
     fn take_workflow(&mut self, provenance: &Provenance) {
-        let (workflow, github) = (&provenance.parameters["workflow"], &provenance.internal_parameters["github"]);
+        let (workflow, github) =
+            (member(&provenance.parameters, "workflow"), member(&provenance.internal_parameters, "github"));
         self.take_reference(text(workflow, "ref"));
         self.trigger = text(github, "event_name");
         self.repository_id = text(github, "repository_id");
         self.owner_id = text(github, "repository_owner_id");
         self.runner = text(github, "runner_environment");
-        self.inputs = inputs(&provenance.parameters["inputs"]).or_else(|| inputs(&workflow["inputs"]));
+        self.inputs =
+            inputs(member(&provenance.parameters, "inputs")).or_else(|| inputs(member(workflow, "inputs")));
     }
 
     /// The run of a workflow as GitHub's variables tell it, in either case.
@@ -198,29 +219,36 @@ impl Facts {
         if let (Some(found), Some(own)) = (variable("GITHUB_REPOSITORY"), self.repository.clone()) {
             let found = Source::parse(&format!("https://github.com/{found}"));
             if found.as_ref().is_none_or(|found| found.repository != own) {
-                self.contradict("the repository", own, found.map_or_else(|| "another".into(), |found| found.repository));
+                self.contradict(
+                    "the repository",
+                    own,
+                    found.map_or_else(|| "another".into(), |found| found.repository),
+                );
             }
         }
         let reference = variable("GITHUB_REF");
         // A delegated build may be of another commit than the one that started it, and then names no ref.
-        let workflow = variable("GITHUB_WORKFLOW_REF").and_then(|text| Some(text.split_once('@')?.1.to_owned()));
+        let workflow =
+            variable("GITHUB_WORKFLOW_REF").and_then(|text| Some(text.split_once('@')?.1.to_owned()));
         if self.reference.is_none() {
             self.reference = reference.clone().or(workflow);
         } else {
             self.take_reference(reference.clone());
         }
-        let payload = [&run["GITHUB_EVENT_PAYLOAD"], &run["github_event_payload"]].into_iter().find(|v| !v.is_null());
+        let payload = [member(run, "GITHUB_EVENT_PAYLOAD"), member(run, "github_event_payload")]
+            .into_iter()
+            .find(|v| !v.is_null());
         let Some(payload) = payload else { return };
         let below = match self.trigger.as_deref() {
             Some("push") => text(payload, "base_ref"),
-            Some("release") => {
-                text(&payload["release"], "target_commitish").map(|branch| format!("refs/heads/{branch}"))
-            }
+            Some("release") => text(member(payload, "release"), "target_commitish")
+                .map(|branch| format!("refs/heads/{branch}")),
             _ => None,
         };
-        self.branch = below.filter(|_| reference.is_some_and(|reference| reference.starts_with("refs/tags/")));
+        self.branch =
+            below.filter(|_| reference.is_some_and(|reference| reference.starts_with("refs/tags/")));
         if self.trigger.as_deref() == Some("workflow_dispatch") {
-            self.inputs = Some(inputs(&payload["inputs"]).unwrap_or_default());
+            self.inputs = Some(inputs(member(payload, "inputs")).unwrap_or_default());
         }
     }
 
@@ -261,7 +289,10 @@ impl Facts {
             (None, found) => self.commit = found,
             _ => {}
         }
-        if provenance.version == Version::V1 && provenance.build_type.starts_with(GENERATOR) && self.commit.is_none() {
+        if provenance.version == Version::V1
+            && provenance.build_type.starts_with(GENERATOR)
+            && self.commit.is_none()
+        {
             self.contradiction.get_or_insert_with(|| "no commit is named".to_owned());
         }
     }
@@ -271,13 +302,19 @@ impl Facts {
 fn names(parameters: &Value, known: &[&str]) -> Vec<String> {
     match parameters {
         Value::Object(members) => {
-            let unknown = members.iter().filter(|(name, value)| !known.contains(&name.as_str()) && !value.is_null());
+            let unknown =
+                members.iter().filter(|(name, value)| !known.contains(&name.as_str()) && !value.is_null());
             unknown.map(|(name, _)| name.clone()).collect()
         }
         Value::Null => Vec::new(),
         // Not an object: it can only be known as a whole.
         _ => vec!["parameters".to_owned()],
     }
+}
+
+/// A member; null for one that is not there.
+fn member<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 fn text(value: &Value, name: &str) -> Option<String> {
@@ -289,7 +326,7 @@ fn text(value: &Value, name: &str) -> Option<String> {
 }
 
 fn commit(source: &Value) -> Option<String> {
-    ["gitCommit", "sha1"].iter().find_map(|name| text(&source["digest"], name))
+    ["gitCommit", "sha1"].iter().find_map(|name| text(member(source, "digest"), name))
 }
 
 /// Inputs as texts, as a form on a web page gives them.
@@ -333,9 +370,13 @@ mod tests {
         assert_eq!(facts.inputs, None, "nobody started it by hand");
         let mut by_hand = generator();
         by_hand["invocation"]["environment"]["github_event_name"] = "workflow_dispatch".into();
-        by_hand["invocation"]["environment"]["github_event_payload"]["inputs"] = json!({ "a": "b=c", "n": 1, "yes": true });
+        by_hand["invocation"]["environment"]["github_event_payload"]["inputs"] =
+            json!({ "a": "b=c", "n": 1, "yes": true });
         let inputs = Facts::of(&provenance("v0.2", &by_hand)).inputs.unwrap();
-        assert_eq!((inputs["a"].as_str(), inputs["n"].as_str(), inputs["yes"].as_str()), ("b=c", "1", "true"));
+        assert_eq!(
+            (inputs["a"].as_str(), inputs["n"].as_str(), inputs["yes"].as_str()),
+            ("b=c", "1", "true")
+        );
     }
 
     #[test]
@@ -363,12 +404,14 @@ mod tests {
             if matches!(kind, Kind::Environment | Kind::CloudBuild) {
                 continue;
             }
-            let mut all: serde_json::Map<String, Value> = known.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
+            let mut all: serde_json::Map<String, Value> =
+                known.iter().map(|name| ((*name).to_owned(), json!({}))).collect();
             assert!(of(uri, all.clone().into()).unknown_parameters.is_empty(), "{uri}");
             all.insert("compilerFlags".into(), json!("-evil"));
             assert_eq!(of(uri, all.into()).unknown_parameters, ["compilerFlags"], "{uri}");
         }
-        let facts = of("https://example.com/make", json!({ "source": "git+https://example.com/a", "x": null }));
+        let facts =
+            of("https://example.com/make", json!({ "source": "git+https://example.com/a", "x": null }));
         assert!(!facts.is_known_type);
         assert_eq!(facts.unknown_parameters, ["source"], "of a type nobody knows, nothing is known");
         assert_eq!(facts.repository.as_deref(), Some("https://example.com/a"));
@@ -380,10 +423,16 @@ mod tests {
             "GITHUB_EVENT_PAYLOAD": { "inputs": { "x": "y" } } });
         let git = json!({ "uri": "git+https://github.com/acme/shop@refs/heads/main", "digest": { "gitCommit": "ab" } });
         let cases = [
-            ("https://actions.github.io/buildtypes/workflow/v1",
+            (
+                "https://actions.github.io/buildtypes/workflow/v1",
                 json!({ "workflow": { "ref": "refs/heads/main", "repository": "https://github.com/acme/shop", "path": "p" }, "inputs": { "x": "y" } }),
-                json!({ "github": { "event_name": "workflow_dispatch" } })),
-            ("https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0", json!({ "inputs": {} }), run.clone()),
+                json!({ "github": { "event_name": "workflow_dispatch" } }),
+            ),
+            (
+                "https://github.com/slsa-framework/slsa-github-generator/delegator-generic@v0",
+                json!({ "inputs": {} }),
+                run.clone(),
+            ),
             ("https://slsa.dev/container-based-build/v0.1?draft", json!({ "source": git }), run),
         ];
         for (build_type, external, internal) in cases {
@@ -402,7 +451,10 @@ mod tests {
                 "arguments": { "@type": "t", "substitutions": { "TAG_NAME": "v1", "COMMIT_SHA": "ab" } } },
             "materials": [{ "uri": "git+https://github.com/acme/shop", "digest": { "sha1": "ab" } }] });
         let facts = Facts::of(&provenance("v0.1", &cloud));
-        assert_eq!((facts.repository.as_deref(), facts.reference.as_deref()), (Some("https://github.com/acme/shop"), Some("refs/tags/v1")));
+        assert_eq!(
+            (facts.repository.as_deref(), facts.reference.as_deref()),
+            (Some("https://github.com/acme/shop"), Some("refs/tags/v1"))
+        );
         assert_eq!(facts.contradiction, None);
     }
 

@@ -8,6 +8,7 @@ use countersign_x509::{Certificate, FulcioExtensions};
 use crate::Facts;
 use crate::git::{Source, same_repository};
 use crate::report::{CheckName, Recorder};
+use crate::roots::GITHUB;
 
 /// What a machine of the platform is called.
 pub(crate) const HOSTED: &str = "github-hosted";
@@ -35,18 +36,34 @@ impl Vouched {
 }
 
 /// Holds certificate and provenance against each other.
-pub(crate) fn check(certificate: &Certificate, provenance: Option<&Provenance>, facts: &Facts, out: &mut Recorder) {
+pub(crate) fn check(
+    certificate: &Certificate,
+    provenance: Option<&Provenance>,
+    facts: &Facts,
+    out: &mut Recorder,
+) {
     let said = certificate.fulcio();
     if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
         let expected = format!("one {what} in the certificate");
         return out.fail(CheckName::Agreement, Reason::Contradiction, expected, format!("{one} and {other}"));
+    }
+    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
+    // nobody but whoever ran the build.
+    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
+        let expected = "a certificate that names the repository";
+        return out.fail(CheckName::Agreement, Reason::ExtensionMismatch, expected, "one that names none");
     }
     let compared = compared(said, provenance, facts);
     let differing = compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written));
     match differing {
         Some((what, vouched, written)) => {
             let expected = format!("{what} {vouched}, as the certificate says");
-            out.fail(CheckName::Agreement, Reason::Contradiction, expected, format!("{written} in the provenance"));
+            out.fail(
+                CheckName::Agreement,
+                Reason::Contradiction,
+                expected,
+                format!("{written} in the provenance"),
+            );
         }
         None if compared.is_empty() => {
             out.skip(CheckName::Agreement, "the certificate says nothing that the provenance says too");
@@ -94,9 +111,21 @@ fn compared(said: &FulcioExtensions, provenance: Option<&Provenance>, facts: &Fa
     let run = Some(&provenance.invocation).filter(|run| run.starts_with("https://")).cloned();
     let pairs = [
         ("repository", said.source_repository_uri.clone().or(older_repository), facts.repository.clone()),
-        ("ref", said.source_repository_ref.clone().or_else(|| said.github_workflow_ref.clone()), facts.reference.clone()),
-        ("commit", said.source_repository_digest.clone().or_else(|| said.github_workflow_sha.clone()), commit(facts)),
-        ("trigger", said.build_trigger.clone().or_else(|| said.github_workflow_trigger.clone()), facts.trigger.clone()),
+        (
+            "ref",
+            said.source_repository_ref.clone().or_else(|| said.github_workflow_ref.clone()),
+            facts.reference.clone(),
+        ),
+        (
+            "commit",
+            said.source_repository_digest.clone().or_else(|| said.github_workflow_sha.clone()),
+            commit(facts),
+        ),
+        (
+            "trigger",
+            said.build_trigger.clone().or_else(|| said.github_workflow_trigger.clone()),
+            facts.trigger.clone(),
+        ),
         ("run", said.run_invocation_uri.clone(), run),
         ("number of the repository", said.source_repository_identifier.clone(), facts.repository_id.clone()),
         ("number of the owner", said.source_repository_owner_identifier.clone(), facts.owner_id.clone()),

@@ -54,6 +54,15 @@ pub enum Package {
     Python(String),
 }
 
+impl Package {
+    /// Reads a package URL of npm; a version may be in it.
+    #[must_use]
+    pub fn npm(purl: &str) -> Option<Self> {
+        let (name, version) = crate::package::npm(purl)?;
+        Some(Self::Npm { name, version })
+    }
+}
+
 impl Expectations {
     /// Whether they can be held against anything.
     ///
@@ -64,15 +73,23 @@ impl Expectations {
         let wrong = |text: String| Err(ExpectationsError(text));
         if let Some(source) = &self.source {
             match Source::parse(source) {
-                None => return wrong(format!("source: expected a repository such as github.com/acme/shop, found \"{source}\"")),
+                None => {
+                    return wrong(format!(
+                        "source: expected a repository such as github.com/acme/shop, found \"{source}\""
+                    ));
+                }
                 Some(Source { reference: Some(found), .. }) => {
-                    return wrong(format!("source: expected a repository without a ref, found \"@{found}\"; tag and branch are asked for by themselves"));
+                    return wrong(format!(
+                        "source: expected a repository without a ref, found \"@{found}\"; tag and branch are asked for by themselves"
+                    ));
                 }
                 Some(_) => {}
             }
         }
         let texts = [("tag", &self.tag), ("branch", &self.branch), ("build type", &self.build_type)];
-        if let Some((what, _)) = texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty())) {
+        if let Some((what, _)) =
+            texts.iter().find(|(_, text)| text.as_ref().is_some_and(|text| text.trim().is_empty()))
+        {
             return wrong(format!("{what}: expected a text, found an empty one"));
         }
         if let Some(builder) = &self.builder
@@ -84,7 +101,8 @@ impl Expectations {
             return wrong("expected a tag or a versioned tag, found both".into());
         }
         if let Some(version) = &self.versioned_tag {
-            is_version("refs/tags/v0.0.0", version).map_err(|e| ExpectationsError(format!("versioned tag: {e}")))?;
+            is_version("refs/tags/v0.0.0", version)
+                .map_err(|e| ExpectationsError(format!("versioned tag: {e}")))?;
         }
         if self.level.is_some_and(|level| level > MAX_LEVEL) {
             return wrong(format!("level: expected 0 to {MAX_LEVEL}"));
@@ -165,9 +183,11 @@ mod tests {
     #[test]
     fn a_builder_is_asked_for_with_its_version_or_without() {
         let id = "https://github.com/a/b/.github/workflows/x.yml@refs/tags/v1.2.3";
-        for expected in
-            [id, "https://github.com/a/b/.github/workflows/x.yml", "https://github.com/a/b/.github/workflows/x.yml@v1.2.3"]
-        {
+        for expected in [
+            id,
+            "https://github.com/a/b/.github/workflows/x.yml",
+            "https://github.com/a/b/.github/workflows/x.yml@v1.2.3",
+        ] {
             assert!(is_builder(expected, id), "{expected}");
         }
         for other in [
@@ -180,7 +200,10 @@ mod tests {
             assert!(!is_builder(other, id), "{other}");
         }
         let branch = "https://github.com/a/b/.github/workflows/x.yml@refs/heads/v1.2.3";
-        assert!(!is_builder("https://github.com/a/b/.github/workflows/x.yml@v1.2.3", branch), "a branch called like a tag");
+        assert!(
+            !is_builder("https://github.com/a/b/.github/workflows/x.yml@v1.2.3", branch),
+            "a branch called like a tag"
+        );
         assert!(!is_builder("https://b", "https://b@v1@evil"));
         assert!(!is_builder("https://b", "https://b.evil@v1"));
         assert!(is_builder("https://b", "https://b"));

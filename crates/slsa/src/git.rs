@@ -22,7 +22,10 @@ impl Source {
     /// ```
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic()) || text.contains(['%', '\\', '?', '#']) {
+        if text.is_empty()
+            || !text.bytes().all(|b| b.is_ascii_graphic())
+            || text.contains(['%', '\\', '?', '#'])
+        {
             return None;
         }
         let text = text.strip_prefix("git+").unwrap_or(text);
@@ -33,7 +36,9 @@ impl Source {
         }
         let (address, reference) = match rest.split_once('@') {
             None => (rest, None),
-            Some((address, reference)) if address.contains('/') && is_reference(reference) => (address, Some(reference)),
+            Some((address, reference)) if address.contains('/') && is_reference(reference) => {
+                (address, Some(reference))
+            }
             Some(_) => return None,
         };
         let (host, path) = address.split_once('/')?;
@@ -85,8 +90,11 @@ pub fn is_version(reference: &str, wanted: &str) -> Result<bool, String> {
     let (numbers, wanted_version) = lenient(wanted).ok_or_else(wrong)?;
     let Some(tag) = reference.strip_prefix("refs/tags/") else { return Ok(false) };
     let Some((3, found)) = lenient(tag) else { return Ok(false) };
-    let pairs =
-        [(found.major, wanted_version.major), (found.minor, wanted_version.minor), (found.patch, wanted_version.patch)];
+    let pairs = [
+        (found.major, wanted_version.major),
+        (found.minor, wanted_version.minor),
+        (found.patch, wanted_version.patch),
+    ];
     Ok(pairs.iter().take(numbers).all(|(found, wanted)| found == wanted)
         && (found.pre == wanted_version.pre || (numbers < 3 && found.pre.is_empty())))
 }

@@ -75,7 +75,9 @@ impl Keys {
                 .map_err(|e| format!("keys[{index}].publicKey: {e}"))?;
             let time = |text: Option<String>| match text {
                 None => Ok(None),
-                Some(text) => text.parse::<Timestamp>().map(Some).map_err(|e| format!("keys[{index}].validFor: {e}")),
+                Some(text) => {
+                    text.parse::<Timestamp>().map(Some).map_err(|e| format!("keys[{index}].validFor: {e}"))
+                }
             };
             let valid_for = match wire.public_key.valid_for {
                 None => None,
@@ -137,8 +139,10 @@ pub fn verify_publish(
                 Attempt::new(piece.place.clone(), None, out, None)
             }
             Ok(key) => {
-                let engine = verify(subject, &by_fingerprint(bundle, key), material, &requirements(key)?, now);
-                let build = engine.verified().ok().and_then(|verified| content(verified, piece, &wanted, &mut out));
+                let engine =
+                    verify(subject, &by_fingerprint(bundle, key), material, &requirements(key)?, now);
+                let build =
+                    engine.verified().ok().and_then(|verified| content(verified, piece, &wanted, &mut out));
                 Attempt::new(piece.place.clone(), Some(engine), out, build)
             }
         };
@@ -166,12 +170,18 @@ fn by_fingerprint(bundle: &Bundle, key: &Key) -> Bundle {
 
 fn content(verified: &Verified, piece: &Piece, wanted: &Package, out: &mut Recorder) -> Option<Build> {
     let Payload::Statement { statement, bytes, subject } = verified.value() else { return None };
-    out.pass(CheckName::Evidence, "a publish attestation of this artifact", signer_in_words(verified.signer()));
+    out.pass(
+        CheckName::Evidence,
+        "a publish attestation of this artifact",
+        signer_in_words(verified.signer()),
+    );
     let named = statement.subjects.get(*subject).map_or("", |subject| subject.name.as_str());
     package::check(Some(wanted), named, statement.subjects.len(), true, out);
-    let has_sha512 = statement.subjects.get(*subject).is_some_and(|subject| subject.digest.contains_key("sha512"));
+    let has_sha512 =
+        statement.subjects.get(*subject).is_some_and(|subject| subject.digest.contains_key("sha512"));
     out.settle(CheckName::Package, has_sha512, Reason::PackageMismatch, "a subject by its SHA-512", named);
-    let said = statement.predicate.as_deref().and_then(|text| serde_json::from_str::<Published>(text.get()).ok());
+    let said =
+        statement.predicate.as_deref().and_then(|text| serde_json::from_str::<Published>(text.get()).ok());
     match (&said, wanted) {
         (Some(said), Package::Npm { name, version }) => {
             let holds = said.name == *name && Some(&said.version) == version.as_ref();
@@ -179,7 +189,12 @@ fn content(verified: &Verified, piece: &Piece, wanted: &Package, out: &mut Recor
             let expected = format!("{name}@{}", version.as_deref().unwrap_or("any"));
             out.settle(CheckName::Provenance, holds, Reason::PackageMismatch, expected, found);
         }
-        _ => out.fail(CheckName::Provenance, Reason::ProvenanceMalformed, "name and version that were published", "none"),
+        _ => out.fail(
+            CheckName::Provenance,
+            Reason::ProvenanceMalformed,
+            "name and version that were published",
+            "none",
+        ),
     }
     (!out.failed()).then(|| Build {
         document: piece.document.clone(),

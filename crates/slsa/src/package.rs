@@ -8,7 +8,13 @@ use crate::report::{CheckName, Recorder};
 
 /// Whether a statement with so many subjects, of which this is the name of the artifact's, is about the expected package.
 /// Where it matters which package it is, a statement is about one: another subject would be another package.
-pub(crate) fn check(expected: Option<&Package>, name: &str, subjects: usize, is_publish: bool, out: &mut Recorder) {
+pub(crate) fn check(
+    expected: Option<&Package>,
+    name: &str,
+    subjects: usize,
+    is_publish: bool,
+    out: &mut Recorder,
+) {
     if (expected.is_some() || is_publish) && subjects != 1 {
         let found = format!("{subjects} subjects");
         return out.fail(CheckName::Package, Reason::PackageMismatch, "a statement about one package", found);
@@ -16,7 +22,8 @@ pub(crate) fn check(expected: Option<&Package>, name: &str, subjects: usize, is_
     match expected {
         None => out.skip(CheckName::Package, "not asked for"),
         Some(Package::Npm { name: wanted, version }) => {
-            let expected = version.as_ref().map_or_else(|| wanted.clone(), |version| format!("{wanted}@{version}"));
+            let expected =
+                version.as_ref().map_or_else(|| wanted.clone(), |version| format!("{wanted}@{version}"));
             let holds = npm(name).is_some_and(|(found, at)| {
                 found == *wanted && version.as_ref().is_none_or(|version| at.as_ref() == Some(version))
             });
@@ -31,8 +38,10 @@ pub(crate) fn check(expected: Option<&Package>, name: &str, subjects: usize, is_
 
 /// Name with scope, and version, of a package URL of npm.
 pub(crate) fn npm(purl: &str) -> Option<(String, Option<String>)> {
-    let purl = Purl::parse(purl).filter(|purl| purl.kind == "npm" && purl.subpath.is_empty() && purl.qualifiers.is_empty())?;
-    let name = if purl.namespace.is_empty() { purl.name } else { format!("{}/{}", purl.namespace, purl.name) };
+    let purl = Purl::parse(purl)
+        .filter(|purl| purl.kind == "npm" && purl.subpath.is_empty() && purl.qualifiers.is_empty())?;
+    let name =
+        if purl.namespace.is_empty() { purl.name } else { format!("{}/{}", purl.namespace, purl.name) };
     Some((name, purl.version))
 }
 
@@ -88,7 +97,10 @@ mod tests {
 
     #[test]
     fn v53_another_package_and_another_version_are_refused() {
-        let of = |name: &str, version: Option<&str>| Package::Npm { name: name.into(), version: version.map(Into::into) };
+        let of = |name: &str, version: Option<&str>| Package::Npm {
+            name: name.into(),
+            version: version.map(Into::into),
+        };
         assert!(holds(&of("gundam", Some("1.0.1")), "pkg:npm/gundam@1.0.1", 1));
         assert!(holds(&of("@acme/gundam", None), "pkg:npm/%40acme/gundam@1.0.1", 1));
         for (name, version, found) in [

@@ -163,12 +163,7 @@ pub struct Attempt<T = Build> {
 
 impl<T: Verdict> Attempt<T> {
     /// Ends an attempt. Without a failed check, verification must hand over what was built.
-    pub(crate) fn new(
-        place: String,
-        engine: Option<Engine>,
-        recorder: Recorder,
-        found: Option<T>,
-    ) -> Self {
+    pub(crate) fn new(place: String, engine: Option<Engine>, recorder: Recorder, found: Option<T>) -> Self {
         let failed = recorder.0.iter().find(|check| check.outcome == Outcome::Failed);
         let refused = engine.as_ref().and_then(|engine| engine.verified().err());
         let verdict = match (refused, failed, found) {
@@ -298,7 +293,14 @@ impl Recorder {
         if holds { self.pass(name, expected, found) } else { self.fail(name, reason, expected, found) }
     }
 
-    fn push(&mut self, name: CheckName, outcome: Outcome, expected: String, found: String, reason: Option<Reason>) {
+    fn push(
+        &mut self,
+        name: CheckName,
+        outcome: Outcome,
+        expected: String,
+        found: String,
+        reason: Option<Reason>,
+    ) {
         self.0.push(Check { name, outcome, expected, found, reason });
     }
 

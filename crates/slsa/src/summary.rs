@@ -59,7 +59,9 @@ pub struct Expected {
 /// In words.
 pub fn digest(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
-        Some((name, value)) if !name.is_empty() && !value.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
         _ => Err(format!("expected NAME:VALUE such as sha256:9f86…, found \"{text}\"")),
     }
 }
@@ -127,7 +129,11 @@ pub fn verify_summary(
     Ok(Report::new(attempts))
 }
 
-pub(crate) fn requirements(bundle: &Bundle, signers: &Signers, expected: &Expected) -> Result<Requirements, RequirementsError> {
+pub(crate) fn requirements(
+    bundle: &Bundle,
+    signers: &Signers,
+    expected: &Expected,
+) -> Result<Requirements, RequirementsError> {
     let unlogged = expected.allow_unlogged && bundle.verification_material.tlog_entries.is_empty();
     let payload_type = match bundle.content.envelope() {
         Some(envelope) if envelope.payload_type == PAYLOAD_TYPE => PAYLOAD_TYPE,
@@ -171,7 +177,8 @@ pub(crate) fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
     if let (true, Content::Dsse(envelope)) = (by_key, &mut bundle.content) {
         for signature in &mut envelope.signatures {
             let is_der = signature.sig.starts_with(&[0x30, 62]);
-            if signature.sig.len() == 64 && !is_der
+            if signature.sig.len() == 64
+                && !is_der
                 && let Ok(der) = ecdsa::der_from_fixed(KeyType::EcdsaP256, &signature.sig)
             {
                 signature.sig = der;
@@ -187,14 +194,24 @@ fn content(verified: &Verified, expected: &Expected, out: &mut Recorder) -> Opti
     let statement = match Statement::from_json(bytes) {
         Ok(statement) => statement,
         Err(error) => {
-            out.fail(CheckName::Provenance, Reason::StatementMalformed, "an in-toto statement", error.to_string());
+            out.fail(
+                CheckName::Provenance,
+                Reason::StatementMalformed,
+                "an in-toto statement",
+                error.to_string(),
+            );
             return None;
         }
     };
     check_subject(&statement, &expected.digests, out);
     let text = statement.predicate.as_deref().map_or("null", |text| text.get());
     if ![vsa::V1, vsa::V0_2].contains(&statement.predicate_type.as_str()) {
-        out.fail(CheckName::Provenance, Reason::PredicateTypeMismatch, vsa::V1, statement.predicate_type.clone());
+        out.fail(
+            CheckName::Provenance,
+            Reason::PredicateTypeMismatch,
+            vsa::V1,
+            statement.predicate_type.clone(),
+        );
         return None;
     }
     let vsa = match Vsa::from_json(&statement.predicate_type, text) {
@@ -207,9 +224,21 @@ fn content(verified: &Verified, expected: &Expected, out: &mut Recorder) -> Opti
     };
     out.pass(CheckName::Provenance, vsa::V1, statement.predicate_type.clone());
     let same = vsa.verifier.id == expected.verifier;
-    out.settle(CheckName::Verifier, same, Reason::VerifierMismatch, expected.verifier.clone(), vsa.verifier.id.clone());
+    out.settle(
+        CheckName::Verifier,
+        same,
+        Reason::VerifierMismatch,
+        expected.verifier.clone(),
+        vsa.verifier.id.clone(),
+    );
     let same = vsa.resource_uri == expected.resource;
-    out.settle(CheckName::Resource, same, Reason::ResourceMismatch, expected.resource.clone(), vsa.resource_uri.clone());
+    out.settle(
+        CheckName::Resource,
+        same,
+        Reason::ResourceMismatch,
+        expected.resource.clone(),
+        vsa.resource_uri.clone(),
+    );
     let passed = vsa.verification_result == vsa::Verdict::Passed;
     let found = if passed { "PASSED" } else { "FAILED" };
     out.settle(CheckName::Result, passed, Reason::SummaryFailed, "PASSED", found);
@@ -222,10 +251,12 @@ fn check_subject(statement: &Statement, digests: &[(String, String)], out: &mut 
     let words: Vec<String> = digests.iter().map(|(name, value)| format!("{name}:{value}")).collect();
     let wanted = format!("one subject with {}", words.join(" and "));
     let has = |subject: &Named, (name, value): &(String, String)| {
-        subject.digest.get(name).is_some_and(|found| match HashAlgorithm::ALL.iter().any(|a| a.name() == name) {
-            // Hexadecimal of either case; other names have values of their own.
-            true => found.eq_ignore_ascii_case(value),
-            false => found == value,
+        subject.digest.get(name).is_some_and(|found| {
+            match HashAlgorithm::ALL.iter().any(|a| a.name() == name) {
+                // Hexadecimal of either case; other names have values of their own.
+                true => found.eq_ignore_ascii_case(value),
+                false => found == value,
+            }
         })
     };
     let of_one = |subject: &&Named| digests.iter().all(|digest| has(subject, digest));
@@ -233,7 +264,8 @@ fn check_subject(statement: &Statement, digests: &[(String, String)], out: &mut 
     match statement.subjects.iter().find(of_one).filter(|_| asked) {
         Some(subject) => out.pass(CheckName::Subject, wanted, format!("subject \"{}\"", subject.name)),
         None => {
-            let some = statement.subjects.iter().any(|subject| digests.iter().any(|digest| has(subject, digest)));
+            let some =
+                statement.subjects.iter().any(|subject| digests.iter().any(|digest| has(subject, digest)));
             let found = if some { "some of them, not all with one subject" } else { "other subjects" };
             out.fail(CheckName::Subject, Reason::SubjectMismatch, wanted, found);
         }
@@ -247,7 +279,13 @@ fn check_levels(vsa: &Vsa, levels: &[Word], out: &mut Recorder) {
         return out.skip(CheckName::Levels, format!("not asked for; {found}"));
     }
     for word in levels {
-        out.settle(CheckName::Levels, vsa.has(word), Reason::LevelTooLow, format!("{word} or above"), found.clone());
+        out.settle(
+            CheckName::Levels,
+            vsa.has(word),
+            Reason::LevelTooLow,
+            format!("{word} or above"),
+            found.clone(),
+        );
     }
 }
 

@@ -4,12 +4,12 @@
 //! `countersign-verify`), signer and builder together, the level, then what is expected.
 
 use countersign_attestation::predicate::provenance::{self, Provenance};
+use countersign_bundle::{Bundle, KeyMaterial};
 use countersign_crypto::HashAlgorithm;
 use countersign_verify::{
-    Payload, Reason, Requirements, RequirementsBuilder, RequirementsError, Signer, Subject,
-    TrustMaterial, Verified, verify,
+    Payload, Reason, Requirements, RequirementsBuilder, RequirementsError, Signer, Subject, TrustMaterial,
+    Verified, verify,
 };
-use countersign_bundle::{Bundle, KeyMaterial};
 use jiff::Timestamp;
 
 use crate::certificate::{self, HOSTED, Vouched};
@@ -55,7 +55,8 @@ impl<'a> Verifier<'a> {
             Some((first, rest)) => {
                 let make = || {
                     let builder = Requirements::builder().identity(first.clone());
-                    let builder = rest.iter().fold(builder, |builder, identity| builder.identity(identity.clone()));
+                    let builder =
+                        rest.iter().fold(builder, |builder, identity| builder.identity(identity.clone()));
                     if without_sct { builder.dangerous_without_sct() } else { builder }
                 };
                 // Where no log is asked, nobody but the certificate may say when it was signed.
@@ -101,7 +102,11 @@ impl<'a> Verifier<'a> {
         let build = match engine.verified() {
             Err(_) => None,
             Ok(verified) => {
-                out.pass(CheckName::Evidence, "a statement about this artifact, signed by somebody known", signer_in_words(verified.signer()));
+                out.pass(
+                    CheckName::Evidence,
+                    "a statement about this artifact, signed by somebody known",
+                    signer_in_words(verified.signer()),
+                );
                 self.content(verified, piece, &mut out)
             }
         };
@@ -129,7 +134,12 @@ impl<'a> Verifier<'a> {
     /// The checks of what is said. The signature, the subject and the type hold.
     fn content(&self, verified: &Verified, piece: &Piece, out: &mut Recorder) -> Option<Build> {
         let Payload::Statement { statement, bytes, subject } = verified.value() else {
-            out.fail(CheckName::Provenance, Reason::ProvenanceMalformed, "a statement", "another thing that was signed");
+            out.fail(
+                CheckName::Provenance,
+                Reason::ProvenanceMalformed,
+                "a statement",
+                "another thing that was signed",
+            );
             return None;
         };
         let mut notes = Vec::new();
@@ -140,14 +150,16 @@ impl<'a> Verifier<'a> {
         } else {
             Some(self.read(statement, &mut notes, out)?)
         };
-        let builder = provenance.as_ref().map_or(PYPI_PUBLISH, |provenance| provenance.builder.id.as_str()).to_owned();
+        let builder =
+            provenance.as_ref().map_or(PYPI_PUBLISH, |provenance| provenance.builder.id.as_str()).to_owned();
         let facts = provenance.as_ref().map(Facts::of).unwrap_or_default();
         let is_logged = !verified.entries().is_empty();
         let vouched = match verified.signer() {
             Signer::Certificate(leaf) => Vouched::of(leaf),
             _ => Vouched::default(),
         };
-        let self_hosted = [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| runner != HOSTED);
+        let self_hosted =
+            [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| runner != HOSTED);
         let trusted = Trusted { builder: &builder, is_logged, self_hosted };
         let (level, root) = self.trust(verified.signer(), &trusted, out)?;
         self.check_log(is_logged, root, out);
@@ -157,7 +169,12 @@ impl<'a> Verifier<'a> {
             _ => out.skip(CheckName::Agreement, "a key says nothing of a build"),
         }
         if let Some(contradiction) = &facts.contradiction {
-            out.fail(CheckName::Agreement, Reason::Contradiction, "provenance that does not contradict itself", contradiction);
+            out.fail(
+                CheckName::Agreement,
+                Reason::Contradiction,
+                "provenance that does not contradict itself",
+                contradiction,
+            );
         }
         self.check_source(&vouched, &facts, out);
         self.check_ref(&vouched, &facts, out);
@@ -196,12 +213,19 @@ impl<'a> Verifier<'a> {
         match Provenance::from_json(kind, predicate.get()) {
             Ok(read) if mistaken && !read.builder.id.starts_with(WITNESS) => {
                 let expected = format!("provenance of type {MEANT}");
-                out.fail(name, Reason::PredicateTypeMismatch, expected, format!("{MISTAKEN}, which only witness writes"));
+                out.fail(
+                    name,
+                    Reason::PredicateTypeMismatch,
+                    expected,
+                    format!("{MISTAKEN}, which only witness writes"),
+                );
                 None
             }
             Ok(read) => {
                 if mistaken {
-                    notes.push(format!("its type is {MISTAKEN}, which does not exist; it was read as {MEANT}"));
+                    notes.push(format!(
+                        "its type is {MISTAKEN}, which does not exist; it was read as {MEANT}"
+                    ));
                 }
                 out.pass(name, "provenance that can be read", statement.predicate_type.clone());
                 Some(read)
@@ -235,12 +259,15 @@ impl<'a> Verifier<'a> {
         };
         let highest = |roots: &mut dyn Iterator<Item = &'a Root>| roots.max_by_key(|root| root.level);
         // One that asks for more than there is decides only where there is no other: the checks below say what is missing.
-        let best = highest(&mut named.iter().copied().filter(suits)).or_else(|| highest(&mut named.iter().copied()));
+        let best =
+            highest(&mut named.iter().copied().filter(suits)).or_else(|| highest(&mut named.iter().copied()));
         let known = self.builders.of_signer(signer).next().is_some();
         let (level, root) = match best {
             Some(root) => (root.level, Some(root)),
             // "Defaulting to level 1", as the specification has it, for who asks for no more.
-            None if known && self.expectations.level.is_some_and(|level| level <= 1) && !of.self_hosted => (1, None),
+            None if known && self.expectations.level.is_some_and(|level| level <= 1) && !of.self_hosted => {
+                (1, None)
+            }
             None => {
                 let expected = "signer and builder to stand in the roots of trust together";
                 let found = format!("{} signed for the builder {}", signer_in_words(signer), of.builder);
@@ -249,7 +276,11 @@ impl<'a> Verifier<'a> {
             }
         };
         let from = root.map_or("none: level 1 by default", |root| root.from.as_str());
-        out.pass(CheckName::Builder, "a builder that the signer may speak for", format!("{} ({from})", of.builder));
+        out.pass(
+            CheckName::Builder,
+            "a builder that the signer may speak for",
+            format!("{} ({from})", of.builder),
+        );
         let wanted = self.expectations.level.unwrap_or(1);
         let (expected, found) = (format!("build level {wanted} or above"), format!("build level {level}"));
         out.settle(CheckName::Level, level >= wanted, Reason::LevelTooLow, expected, found);
@@ -266,7 +297,14 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    fn check_runner(&self, vouched: &Vouched, facts: &Facts, builder: &str, root: Option<&Root>, out: &mut Recorder) {
+    fn check_runner(
+        &self,
+        vouched: &Vouched,
+        facts: &Facts,
+        builder: &str,
+        root: Option<&Root>,
+        out: &mut Recorder,
+    ) {
         let said: Vec<&String> = [&vouched.runner, &facts.runner].into_iter().flatten().collect();
         let expected = "a machine of the platform";
         match said.iter().find(|runner| *runner != &HOSTED) {
@@ -274,7 +312,9 @@ impl<'a> Verifier<'a> {
                 out.fail(CheckName::Runner, Reason::SelfHosted, expected, other.as_str());
             }
             Some(other) => out.skip(CheckName::Runner, format!("{other}; the root of trust accepts that")),
-            None if said.is_empty() => out.skip(CheckName::Runner, format!("nobody but the builder says: {builder}")),
+            None if said.is_empty() => {
+                out.skip(CheckName::Runner, format!("nobody but the builder says: {builder}"))
+            }
             None => out.pass(CheckName::Runner, expected, HOSTED),
         }
     }
@@ -306,7 +346,13 @@ impl<'a> Verifier<'a> {
         if let Some(version) = &wanted.versioned_tag {
             asked = true;
             let holds = said.is_some_and(|said| is_version(said, version) == Ok(true));
-            out.settle(CheckName::Ref, holds, Reason::RefMismatch, format!("a tag of version {version}"), found());
+            out.settle(
+                CheckName::Ref,
+                holds,
+                Reason::RefMismatch,
+                format!("a tag of version {version}"),
+                found(),
+            );
         }
         if let Some(branch) = &wanted.branch {
             asked = true;
@@ -335,9 +381,15 @@ impl<'a> Verifier<'a> {
     fn check_inputs(&self, facts: &Facts, notes: &mut Vec<String>, out: &mut Recorder) {
         let wanted = &self.expectations.inputs;
         let said = facts.inputs.as_ref();
-        let others: Vec<&str> = said.into_iter().flatten().map(|(name, _)| name.as_str()).filter(|name| !wanted.contains_key(*name)).collect();
+        let others: Vec<&str> = said
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| !wanted.contains_key(*name))
+            .collect();
         if !others.is_empty() {
-            notes.push(format!("it was started with inputs that were not asked about: {}", others.join(", ")));
+            notes
+                .push(format!("it was started with inputs that were not asked about: {}", others.join(", ")));
         }
         if wanted.is_empty() {
             return out.skip(CheckName::Inputs, "not asked for");
@@ -376,7 +428,10 @@ impl<'a> Verifier<'a> {
         let expected = if facts.is_known_type {
             format!("only the external parameters of {}", provenance.build_type)
         } else {
-            format!("external parameters that are accepted by name, for the build type {} is not known", provenance.build_type)
+            format!(
+                "external parameters that are accepted by name, for the build type {} is not known",
+                provenance.build_type
+            )
         };
         let found = if unknown.is_empty() { "no others".to_owned() } else { unknown.join(", ") };
         out.settle(name, unknown.is_empty(), Reason::ParameterUnknown, expected, found);
@@ -391,7 +446,9 @@ struct Trusted<'b> {
 }
 
 /// With the types of statements that are read.
-fn typed<State>(builder: RequirementsBuilder<State>) -> Result<RequirementsBuilder<State>, RequirementsError> {
+fn typed<State>(
+    builder: RequirementsBuilder<State>,
+) -> Result<RequirementsBuilder<State>, RequirementsError> {
     let mut types = provenance::types().to_vec();
     types.extend([MISTAKEN, PYPI_PUBLISH]);
     types.into_iter().try_fold(builder, RequirementsBuilder::predicate_type)

@@ -99,8 +99,11 @@ pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
 /// Whether a payload type is that of statements: the usual one, or `application/vnd.in-toto.NAME+json` of in-toto v1.2, whose
 /// name says nothing of what is in it.
 fn is_in_toto(payload_type: &str) -> bool {
-    let named = payload_type.strip_prefix("application/vnd.in-toto.").and_then(|rest| rest.strip_suffix("+json"));
-    let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    let named =
+        payload_type.strip_prefix("application/vnd.in-toto.").and_then(|rest| rest.strip_suffix("+json"));
+    let plain = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+    };
     payload_type == IN_TOTO_PAYLOAD_TYPE || named.is_some_and(plain)
 }
 

@@ -85,6 +85,14 @@ impl IdentityArgs {
         !self.key.is_empty()
     }
 
+    /// Whether anybody is named at all.
+    pub(crate) fn is_given(&self) -> bool {
+        let lists =
+            [&self.identities, &self.identity_patterns, &self.issuers, &self.issuer_patterns, &self.repo];
+        let others = [&self.gitlab, &self.email, &self.spiffe, &self.key];
+        lists.into_iter().chain(others).any(|list| !list.is_empty()) || !self.workflow().is_empty()
+    }
+
     /// Who may have signed. Under an authority of one's own no issuer need be named: the authority itself answers for
     /// the names it writes.
     pub(crate) fn who(&self, own_authority: bool) -> Result<Who, Failure> {

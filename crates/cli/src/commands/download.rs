@@ -77,7 +77,7 @@ impl Download {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.what {
             What::Signature(command) => {
-                let (_, found) = fetch(
+                let found = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -92,7 +92,7 @@ impl Download {
                     None => None,
                     Some(name) => Some(crate::commands::cosign_sign::predicate_type(name)?),
                 };
-                let (_, found) = fetch(
+                let found = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -105,7 +105,7 @@ impl Download {
                 print(terminal, "statement", statements.map(document))
             }
             What::Sbom(command) => {
-                let (_, found) = fetch(
+                let found = fetch(
                     terminal,
                     &command.registry,
                     &command.image,
@@ -157,21 +157,19 @@ fn print(terminal: &Terminal, what: &str, documents: impl Iterator<Item = String
     Ok(0)
 }
 
-/// The digest of an image, and the evidence of these forms beside it.
-pub(crate) fn fetch(
+fn fetch(
     terminal: &Terminal,
     registry: &RegistryArgs,
     name: &str,
     platform: Option<&str>,
     forms: &[Form],
-) -> Result<(Digest, Vec<Found>), Failure> {
+) -> Result<Vec<Found>, Failure> {
     let reference = image(name)?;
     let images = registry.images([&reference])?;
     block_on(terminal, async {
         let digest = resolve(&images, &reference, platform).await?;
         let store = images.evidence(&reference);
-        let found = discover(&store, &digest, &Search::of(forms.iter().copied())).await?;
-        Ok((digest, found))
+        Ok(discover(&store, &digest, &Search::of(forms.iter().copied())).await?)
     })
 }
 

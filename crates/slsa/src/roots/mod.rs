@@ -20,7 +20,7 @@ use countersign_verify::{Identity, Matcher, RequirementsError, Signer as Signed}
 use countersign_x509::Certificate;
 
 pub use profile::{DEFAULT_PROFILES, PROFILES};
-pub(crate) use profile::PYPI_PUBLISH;
+pub(crate) use profile::{GITHUB, PYPI_PUBLISH};
 
 /// The highest level of the build track.
 pub const MAX_LEVEL: u8 = 3;
@@ -350,11 +350,10 @@ mod tests {
     #[test]
     fn a_level_is_of_the_pair_and_of_neither_alone() {
         let (good, other) = (key(), key());
-        let text = format!(
-            "- {{builder: https://b.example/3, level: 3, signer: {{key: good}}}}\n- {{builder: https://b.example/1, level: 1, signer: {{key: other}}}}"
-        );
+        let text = "- {builder: https://b.example/3, level: 3, signer: {key: good}}\n\
+                    - {builder: https://b.example/1, level: 1, signer: {key: other}}";
         let find = |name: &str| Ok(vec![if name == "good" { good.clone() } else { other.clone() }]);
-        let builders = Roots::read(&text).unwrap().ready(find).unwrap();
+        let builders = Roots::read(text).unwrap().ready(find).unwrap();
         let (good, other) = (Signed::Key(good.clone()), Signed::Key(other.clone()));
         assert_eq!(builders.level(&good, "https://b.example/3"), Some(3));
         assert_eq!(builders.level(&other, "https://b.example/3"), None, "another signer");

@@ -39,7 +39,7 @@ pub const PROFILES: [(&str, &str); 9] = [
 pub const DEFAULT_PROFILES: [&str; 4] = ["slsa-github-generator", "github-attestations", "npm", "pypi"];
 
 /// The roots of a profile. `signer` is whoever signs for it, where that is not known beforehand.
-pub(super) fn expand(name: &str, signer: Option<Signer>) -> Result<Vec<Root>, RootsError> {
+pub(super) fn expand(name: &str, signer: Option<&Signer>) -> Result<Vec<Root>, RootsError> {
     let from = format!("profile {name}");
     let root = |signer: Signer, builder: Builder, level: u8| Root {
         signer,
@@ -96,7 +96,7 @@ pub(super) fn expand(name: &str, signer: Option<Signer>) -> Result<Vec<Root>, Ro
     let needs = || {
         let message =
             "expected a signer beside it (key, or subject and issuer): who signs is not known beforehand";
-        signer.clone().ok_or_else(|| RootsError::new(&from, message))
+        signer.cloned().ok_or_else(|| RootsError::new(&from, message))
     };
     let exact = |id: &str| Builder::Exact(id.to_owned());
     Ok(match name {
@@ -138,12 +138,12 @@ mod tests {
 
     #[test]
     fn every_profile_has_roots_and_those_with_unknown_signers_want_one() {
-        let signer = || Signer::Key("k".into());
+        let signer = Signer::Key("k".into());
         for (name, about) in PROFILES {
             let needs = about.ends_with("needs a signer");
             assert_eq!(expand(name, None).is_err(), needs, "{name}");
-            assert_eq!(expand(name, Some(signer())).is_ok(), needs, "{name}");
-            let roots = expand(name, needs.then(signer)).unwrap();
+            assert_eq!(expand(name, Some(&signer)).is_ok(), needs, "{name}");
+            let roots = expand(name, needs.then_some(&signer)).unwrap();
             assert!(!roots.is_empty() && roots.iter().all(|root| root.level <= 3), "{name}");
         }
         assert!(expand("github", None).unwrap_err().to_string().contains("expected one of"));

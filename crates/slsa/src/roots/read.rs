@@ -90,7 +90,8 @@ impl WireRoot {
         if self.builder.is_some() || self.builder_reg_exp.is_some() {
             return Err(RootsError::new(path, "expected a profile or a builder, found both"));
         }
-        let mut roots = profile::expand(&name, signer).map_err(|e| RootsError::new(path, e.to_string()))?;
+        let mut roots =
+            profile::expand(&name, signer.as_ref()).map_err(|e| RootsError::new(path, e.to_string()))?;
         for root in &mut roots {
             root.from = format!("{path}, {}", root.from);
             // Whoever names a profile may believe it less, never more.

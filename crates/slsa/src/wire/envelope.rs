@@ -87,7 +87,8 @@ mod tests {
         let good = piece(&format!(r#"{{"sig":"AA==","cert":"{pem}"}}"#)).remove(0).bundle.unwrap();
         assert_eq!(good.verification_material.content.leaf(), Some(b"der".as_slice()));
         assert!(good.verification_material.tlog_entries.is_empty());
-        for bad in ["\"no pem\"", "1", "\"-----BEGIN PUBLIC KEY-----\\nAA==\\n-----END PUBLIC KEY-----\\n\""] {
+        for bad in ["\"no pem\"", "1", "\"-----BEGIN PUBLIC KEY-----\\nAA==\\n-----END PUBLIC KEY-----\\n\""]
+        {
             assert!(piece(&format!(r#"{{"sig":"AA==","cert":{bad}}}"#))[0].bundle.is_err(), "{bad}");
         }
     }

@@ -98,7 +98,11 @@ fn shape(text: impl Into<String>) -> BundleError {
     BundleError::Shape(text.into())
 }
 
-fn push(pieces: &mut Vec<Piece>, place: String, bundle: Result<Bundle, BundleError>) -> Result<(), BundleError> {
+fn push(
+    pieces: &mut Vec<Piece>,
+    place: String,
+    bundle: Result<Bundle, BundleError>,
+) -> Result<(), BundleError> {
     if pieces.len() == MAX_PIECES {
         return Err(shape(format!("more than {MAX_PIECES} statements in one document")));
     }
@@ -133,7 +137,11 @@ fn value(text: &str, place: &str, pieces: &mut Vec<Piece>) -> Result<(), BundleE
     if let Some(summary) = members.get("provenance_summary") {
         return summarised(summary.get(), place, pieces);
     }
-    push(pieces, place.to_owned(), Err(shape("expected a Sigstore bundle, a DSSE envelope, or a document with such in it")))
+    push(
+        pieces,
+        place.to_owned(),
+        Err(shape("expected a Sigstore bundle, a DSSE envelope, or a document with such in it")),
+    )
 }
 
 fn of_json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BundleError> {
@@ -198,7 +206,9 @@ mod tests {
     use countersign_bundle::KeyMaterial;
 
     fn envelope(payload: &str) -> String {
-        format!(r#"{{"payload":"{payload}","payloadType":"application/vnd.in-toto+json","signatures":[{{"sig":"AAE=","keyid":"k"}}]}}"#)
+        format!(
+            r#"{{"payload":"{payload}","payloadType":"application/vnd.in-toto+json","signatures":[{{"sig":"AAE=","keyid":"k"}}]}}"#
+        )
     }
 
     #[test]
@@ -217,10 +227,18 @@ mod tests {
 
     #[test]
     fn a_document_with_nothing_in_it_is_an_error_and_not_an_empty_answer() {
-        for text in ["", "\n \n", "{\"attestations\": []}", "{\"provenance_summary\": {\"provenance\": []}}", "{\"attestation_bundles\": []}"] {
+        for text in [
+            "",
+            "\n \n",
+            "{\"attestations\": []}",
+            "{\"provenance_summary\": {\"provenance\": []}}",
+            "{\"attestation_bundles\": []}",
+        ] {
             assert!(read(text.as_bytes()).is_err(), "{text}");
         }
-        for text in ["{}", "null", "{\"attestations\": 1}", "{\"provenance_summary\": null}", "{\"mediaType\": 1}"] {
+        for text in
+            ["{}", "null", "{\"attestations\": 1}", "{\"provenance_summary\": null}", "{\"mediaType\": 1}"]
+        {
             let pieces = read(text.as_bytes()).unwrap();
             assert!(pieces.iter().all(|piece| piece.bundle.is_err()), "{text}");
         }

@@ -1,6 +1,14 @@
-//! `countersign slsa`: levels of artifacts.
+//! `countersign slsa`: provenance verified against what is expected of a build, under our own verb and under those of
+//! slsa-verifier; summaries of verification, read and written; assessments.
 
 mod assess;
+mod expect;
+mod prepare;
+mod show;
+mod summarize;
+mod verifier;
+mod verify;
+mod vsa;
 
 use clap::{Args, Subcommand};
 
@@ -8,21 +16,41 @@ use crate::failure::Outcome;
 use crate::out::Terminal;
 
 #[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign slsa assess --workflow .github/workflows/release.yml")]
 pub(crate) struct SlsaCommand {
     #[command(subcommand)]
-    action: SlsaAction,
+    action: Action,
 }
 
 #[derive(Debug, Subcommand)]
-enum SlsaAction {
+enum Action {
+    /// Verify the provenance of files and images: who built them, from what, at which level
+    Verify(Box<verify::Verify>),
+    /// Sign a summary of a verification (VSA), so that others need not verify again
+    Summarize(Box<summarize::Summarize>),
+    /// Verify the provenance of files, with slsa-verifier's flags
+    VerifyArtifact(Box<verifier::VerifyArtifact>),
+    /// Verify the provenance of an image, with slsa-verifier's flags
+    VerifyImage(Box<verifier::VerifyImage>),
+    /// Verify provenance and publish attestation of a package of npm, with slsa-verifier's flags
+    VerifyNpmPackage(Box<verifier::VerifyNpmPackage>),
+    /// Verify an attestation of GitHub, with slsa-verifier's flags
+    VerifyGithubAttestation(Box<verifier::VerifyGithubAttestation>),
+    /// Verify a summary of a verification (VSA), with slsa-verifier's flags
+    VerifyVsa(Box<vsa::VerifyVsa>),
     Assess(Box<assess::Assess>),
 }
 
 impl SlsaCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
-            SlsaAction::Assess(assess) => assess.run(terminal),
+            Action::Verify(command) => command.run(terminal),
+            Action::Summarize(command) => command.run(terminal),
+            Action::VerifyArtifact(command) => verifier::passed(command.run(terminal)),
+            Action::VerifyImage(command) => verifier::passed(command.run(terminal)),
+            Action::VerifyNpmPackage(command) => verifier::passed(command.run(terminal)),
+            Action::VerifyGithubAttestation(command) => verifier::passed(command.run(terminal)),
+            Action::VerifyVsa(command) => verifier::passed(command.run(terminal)),
+            Action::Assess(command) => command.run(terminal),
         }
     }
 }

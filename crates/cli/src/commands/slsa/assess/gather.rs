@@ -1,27 +1,21 @@
 //! The evidence of an assessment, brought together and verified.
 
-use std::path::PathBuf;
-
-use countersign_client::artifact::{hash_file, read_limited};
-use countersign_client::trust::Trust;
+use countersign_client::ClientError;
+use countersign_client::artifact::hash_file;
+use countersign_client::provenance;
 use countersign_client::verify::{Artifact, Who, material};
-use countersign_crypto::{Digest, HashAlgorithm};
-use countersign_keys::{KeyRef, load_public_key};
-use countersign_policy::bundle_of;
-use countersign_registry::evidence::{Form, Found};
+use countersign_crypto::HashAlgorithm;
 use countersign_slsa::assess::{ASSERTION_TYPE, Assertion, Attested, Evidence, Sought};
 use countersign_slsa::signed::{How, Signed, signed_statement};
 use countersign_slsa::source::{SourceRecord, push};
 use countersign_slsa::summary::Signers;
-use countersign_slsa::wire::{self, Piece};
-use countersign_slsa::{Build, Expectations, Roots, TrustedBuilders, Verifier};
-use countersign_verify::{Subject, TrustMaterial};
+use countersign_slsa::{Build, Expectations, Report, wire};
 use jiff::Timestamp;
 
-use super::{Assess, named, utf8};
+use super::super::prepare::{self, Prepared};
+use super::{Assess, named};
 use crate::args::registry::Named;
-use crate::commands::download;
-use crate::failure::{Failure, TRUST};
+use crate::failure::Failure;
 use crate::out::Terminal;
 
 /// The property of a summary by which somebody says that they have built it too.
@@ -35,99 +29,68 @@ impl Assess {
         evidence: &mut Evidence,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let mut pieces = read_all(&self.provenance)?;
-        let mut looked = !self.provenance.is_empty();
-        let digests = match &self.artifact {
+        match &self.artifact {
             None => {
                 let files: Vec<String> =
                     self.workflow.iter().map(|path| path.display().to_string()).collect();
                 evidence.subject = files.join(", ");
-                Vec::new()
             }
             Some(text) => {
                 evidence.subject.clone_from(text);
                 match Named::read(text)? {
-                    Named::File(file) => match Artifact::parse(&file) {
-                        Artifact::Digest(digest) => vec![digest],
-                        Artifact::File(path) => hash_file(&path, &HashAlgorithm::ALL)?.digests,
-                    },
-                    Named::Image(_) => {
-                        let forms = [Form::Bundle, Form::InToto, Form::CosignAttestation];
-                        let (digest, found) = download::fetch(terminal, &self.registry, text, None, &forms)?;
-                        looked = true;
-                        pieces.extend(found.iter().filter_map(piece));
-                        vec![digest]
+                    Named::File(file) => self.file(terminal, &file, evidence)?,
+                    Named::Image(reference) => {
+                        let images = self.registry.images([&*reference])?;
+                        let found = self.prepared(terminal)?.image(
+                            terminal,
+                            &reference,
+                            &self.provenance,
+                            &images,
+                        )?;
+                        evidence.subject = found.title;
+                        evidence.digest = named([found.digest]);
+                        evidence.provenance = sought(&found.report);
                     }
                 }
             }
-        };
-        evidence.digest = named(digests.iter().copied());
-        let material = self.material(terminal)?;
-        if looked {
-            evidence.provenance = self.provenance_of(&digests, &pieces, &material, now)?;
         }
         evidence.clone = self.clone.look(evidence)?;
-        self.statements(evidence, &material, now)
+        self.statements(terminal, evidence, now)
     }
 
-    /// Whom to trust. Where nothing is to be verified, nobody.
-    fn material(&self, terminal: &Terminal) -> Result<TrustMaterial, Failure> {
-        if self.artifact.is_none() && self.clone.git().is_none() {
-            return Ok(TrustMaterial::empty());
-        }
-        let trust = match self.trust.load(None) {
-            Ok(trust) => {
-                self.trust.refresh_revocations(terminal)?;
-                trust
-            }
-            // Keys say whom to trust when no log is asked for.
-            Err(failure) if failure.code == TRUST && self.insecure_ignore_tlog => Trust::nobody(),
-            Err(failure) => return Err(failure),
-        };
-        Ok(material(&trust)?)
-    }
-
-    fn builders(&self) -> Result<TrustedBuilders, Failure> {
-        let roots = match &self.roots {
-            None => Roots::public(),
-            Some(path) => {
-                let text = utf8(path, countersign_slsa::roots::MAX_ROOTS_LEN)?;
-                Roots::read(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?
-            }
-        };
-        let keys = |text: &str| -> Result<Vec<countersign_crypto::PublicKey>, String> {
-            let reference = KeyRef::parse(text).map_err(|e| e.to_string())?;
-            load_public_key(&reference).map(|key| vec![key]).map_err(|e| e.to_string())
-        };
-        roots.ready(keys).map_err(|e| Failure::usage(e.to_string()))
-    }
-
-    fn provenance_of(
-        &self,
-        digests: &[Digest],
-        pieces: &[Piece],
-        material: &TrustMaterial,
-        now: Timestamp,
-    ) -> Result<Sought<Attested>, Failure> {
-        let builders = self.builders()?;
+    fn prepared(&self, terminal: &Terminal) -> Result<Prepared, Failure> {
         let expectations = Expectations {
             // A builder that the roots do not name is shown, and believed nothing.
             level: Some(1),
             allow_unlogged: self.insecure_ignore_tlog,
             ..Expectations::default()
         };
-        let verifier = Verifier::new(&builders, material, &expectations, false)
-            .map_err(|e| Failure::usage(e.to_string()))?;
-        let subject = Subject::from_digests(digests.iter().copied());
-        let report = verifier.verify(&subject, pieces, now);
-        let (mut verified, mut refused) = (Vec::new(), Vec::new());
-        for attempt in report.attempts() {
-            match attempt.verified() {
-                Ok(build) => verified.extend(attested(build)),
-                Err(refusal) => refused.push(format!("{}: {refusal}", attempt.place)),
+        Prepared::new(terminal, &self.trust, &self.revoked, self.roots.as_deref(), expectations)
+    }
+
+    /// A file with the provenance that is named or lies beside it, or a digest.
+    fn file(&self, terminal: &Terminal, name: &str, evidence: &mut Evidence) -> Result<(), Failure> {
+        let artifact = Artifact::parse(name);
+        let (digests, beside) = match &artifact {
+            Artifact::Digest(digest) => (vec![*digest], None),
+            Artifact::File(path) => {
+                let found = match provenance::beside(path) {
+                    Ok(found) => found,
+                    Err(ClientError::NoSignature(_)) => Vec::new(),
+                    Err(error) => return Err(error.into()),
+                };
+                (hash_file(path, &HashAlgorithm::ALL)?.digests, Some(found))
             }
-        }
-        Ok(Sought::Found { verified, refused })
+        };
+        evidence.digest = named(digests);
+        let files = if self.provenance.is_empty() { beside } else { Some(self.provenance.clone()) };
+        // Where nobody could look for provenance of a digest, nothing was found out.
+        let Some(files) = files else { return Ok(()) };
+        evidence.provenance = match provenance::read(&files)?.as_slice() {
+            [] => Sought::Found { verified: Vec::new(), refused: Vec::new() },
+            pieces => sought(&self.prepared(terminal)?.artifact(&artifact, pieces)?),
+        };
+        Ok(())
     }
 
     /// The other statements: those in files, and those in the notes of the clone.
@@ -138,7 +101,7 @@ impl Assess {
         now: Timestamp,
     ) -> Result<(), Failure> {
         let commit = evidence.clone.as_ref().map(|clone| clone.commit.clone());
-        let mut pieces = read_all(&self.statement)?;
+        let mut pieces = provenance::read(&self.statement)?;
         let noted = match (self.clone.git(), &commit) {
             (Some(git), Some(commit)) => git.note(push::ATTESTATIONS, commit)?,
             _ => None,
@@ -159,7 +122,10 @@ impl Assess {
             Err(failure) if !self.statement.is_empty() => return Err(failure),
             Err(_) => return Ok(()),
         };
-        let how = How { material, allow_unlogged: self.insecure_ignore_tlog, now };
+        let needs_none = self.identity.by_key() && self.insecure_ignore_tlog;
+        let trust = prepare::trust(terminal, &self.trust, &self.revoked, needs_none)?;
+        let material = material(&trust)?;
+        let how = How { material: &material, allow_unlogged: self.insecure_ignore_tlog, now };
         let (mut records, mut refused) = (Vec::new(), Vec::new());
         for piece in &pieces {
             let taken = signed_statement(piece, &signers, how).and_then(|signed| {
@@ -224,17 +190,14 @@ fn attested(build: &Build) -> Option<Attested> {
     })
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<Piece>, Failure> {
-    let mut pieces = Vec::new();
-    for path in paths {
-        let bytes = read_limited(path, wire::MAX_DOCUMENT_LEN)?;
-        pieces.extend(wire::read_named(&path.display().to_string(), &bytes));
+/// What was found of provenance, as far as it verifies.
+fn sought(report: &Report) -> Sought<Attested> {
+    let (mut verified, mut refused) = (Vec::new(), Vec::new());
+    for attempt in report.attempts() {
+        match attempt.verified() {
+            Ok(build) => verified.extend(attested(build)),
+            Err(refusal) => refused.push(format!("{}: {refusal}", attempt.place)),
+        }
     }
-    Ok(pieces)
-}
-
-/// A statement beside an image.
-fn piece(found: &Found) -> Option<Piece> {
-    let place = format!("beside the image, {}", found.layer.digest);
-    Some(Piece { document: None, place, bundle: bundle_of(found)? })
+    Sought::Found { verified, refused }
 }

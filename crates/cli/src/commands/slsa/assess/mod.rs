@@ -14,6 +14,7 @@ use countersign_slsa::assess::{Assessment, Claims, Evidence, Format, Locked, Rul
 use countersign_slsa::workflow::Workflow;
 use countersign_slsa::yaml;
 
+use super::prepare::RevokedArgs;
 use crate::args::identity::IdentityArgs;
 use crate::args::registry::RegistryArgs;
 use crate::args::services::TrustArgs;
@@ -98,6 +99,8 @@ pub(crate) struct Assess {
     identity: IdentityArgs,
     #[command(flatten)]
     trust: TrustArgs,
+    #[command(flatten)]
+    revoked: RevokedArgs,
     #[command(flatten)]
     registry: RegistryArgs,
 }
