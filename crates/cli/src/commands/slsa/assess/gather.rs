@@ -96,8 +96,8 @@ impl Assess {
     /// The other statements: those in files, and those in the notes of the clone.
     fn statements(
         &self,
+        terminal: &Terminal,
         evidence: &mut Evidence,
-        material: &TrustMaterial,
         now: Timestamp,
     ) -> Result<(), Failure> {
         let commit = evidence.clone.as_ref().map(|clone| clone.commit.clone());
