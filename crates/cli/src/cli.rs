@@ -134,6 +134,8 @@ commands! {
         "Say whether a vulnerability touches a product, and take out of a scan what does not";
     "sbom" Sbom(commands::sbom::SbomCommand),
         "Look at bills of materials, and check that one is about an artifact and says enough";
+    "source" Source(commands::source::SourceCommand),
+        "Make a git server of your own a source control system of SLSA's source track: reviews, hooks, provenance of revisions";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),

@@ -10,6 +10,7 @@ mod commands;
 #[cfg(test)]
 mod documents;
 mod failure;
+mod git;
 mod out;
 mod progress;
 mod view;

@@ -68,6 +68,8 @@ pub enum Says {
     Signed,
     /// A statement of one of these types. Never empty, or nothing verifies.
     OneOf(Vec<String>),
+    /// Nothing: the payload, of this type, is itself what is verified, whatever it is about.
+    Document(String),
 }
 
 impl Expectations {
@@ -105,6 +107,7 @@ impl Expectations {
                 match &self.says {
                     Says::Anything => {}
                     Says::Signed => builder = builder.signature_of_artifact(),
+                    Says::Document(kind) => builder = builder.payload_type(kind)?,
                     Says::OneOf(types) if types.is_empty() => {
                         return Err(ClientError::Usage("no type of statement is named".into()));
                     }
@@ -277,23 +280,26 @@ pub(crate) fn check_own(
         now_as_time: own,
         ..Expectations::of(who)
     };
-    let requirements = expectations.requirements()?;
-    let subject = match bundle.content.envelope() {
-        None => Subject::from_digest(*digest),
+    let (subject, says) = match bundle.content.envelope() {
+        None => (Subject::from_digest(*digest), Says::Anything),
         Some(envelope) => {
             // A statement is about artifacts; any one of those it names will do for checking the signature.
             let statement =
                 countersign_attestation::Statement::from_json(&envelope.payload).map_err(|e| failed(&e))?;
-            let named = statement
-                .subjects
-                .iter()
-                .flat_map(|s| &s.digest)
-                .find_map(|(name, value)| Digest::parse(&format!("{name}:{value}")).ok());
-            Subject::from_digest(
-                named.ok_or_else(|| failed(&"the statement names no artifact by a SHA-2 digest"))?,
-            )
+            let mut digests = statement.subjects.iter().flat_map(|s| &s.digest).peekable();
+            if digests.peek().is_none() {
+                return Err(failed(&"the statement names no artifact by a digest"));
+            }
+            match digests.find_map(|(name, value)| Digest::parse(&format!("{name}:{value}")).ok()) {
+                Some(named) => (Subject::from_digest(named), Says::Anything),
+                // Commits of git have names of another kind.
+                None => {
+                    (Subject::from_bytes(&envelope.payload), Says::Document(envelope.payload_type.clone()))
+                }
+            }
         }
     };
+    let requirements = Expectations { says, ..expectations }.requirements()?;
     let material = material(&trusted)?;
     let report = verify(&subject, bundle, &material, &requirements, now);
     report.verified().map(drop).map_err(|rejection| failed(rejection))

@@ -9,10 +9,16 @@
 //! | [`expect`] | what is expected of a build | SLSA v1.2, "verifying artifacts" |
 //! | [`Verifier`] | all of them together: a report | the same |
 //! | [`summary`] | summaries of verification (VSA), verified and written | SLSA v1.2, "verification summary attestation" |
+//! | [`signed`] | other statements of known signers, of whatever type | in-toto |
 //! | [`npm`] | what npm's registry says of a package | npm/attestation |
+//! | [`assess`] | levels row by row, each with the evidence that decides | SLSA v0.1; v1.2, build and source track |
+//! | [`source`] | a source control system of one's own: what may be pushed, what is said of it | SLSA v1.2, source track |
+//! | [`workflow`] | workflow files of GitHub, read without being run | |
+//! | [`yaml`], [`text`] | YAML with its lines; foreign text in pages | |
 //!
 //! The crate does no I/O: what files, registries, logs and git say comes in as verified statements and plain data.
 
+pub mod assess;
 pub mod build;
 mod certificate;
 pub mod expect;
@@ -21,9 +27,15 @@ pub mod npm;
 mod package;
 mod report;
 pub mod roots;
+pub mod signed;
+pub mod source;
 pub mod summary;
+pub mod text;
+mod time;
 mod verify;
 pub mod wire;
+pub mod workflow;
+pub mod yaml;
 
 pub use build::Facts;
 pub use expect::{Expectations, ExpectationsError, Package};

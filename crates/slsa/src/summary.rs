@@ -130,7 +130,7 @@ pub fn verify_summary(
     Ok(Report::new(attempts))
 }
 
-fn requirements(
+pub(crate) fn requirements(
     bundle: &Bundle,
     signers: &Signers,
     expected: &Expected,
@@ -169,7 +169,7 @@ fn common<State>(
 
 /// The signature in DER, where it is two bare numbers, as DSSE's specification writes those of P-256. Told by its length and
 /// its first bytes, before anything is verified; what a log has is left as it is.
-fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
+pub(crate) fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
     let mut bundle = bundle.clone();
     let is_p256 = |key: &PublicKey| key.key_type() == KeyType::EcdsaP256;
     let by_key = matches!(signers, Signers::Keys(keys) if keys.iter().any(is_p256))

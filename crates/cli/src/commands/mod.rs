@@ -31,6 +31,7 @@ pub(crate) mod serve;
 pub(crate) mod sign;
 pub(crate) mod sign_image;
 pub(crate) mod slsa;
+pub(crate) mod source;
 pub(crate) mod tree;
 pub(crate) mod trust;
 pub(crate) mod verify;

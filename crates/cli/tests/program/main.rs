@@ -13,6 +13,7 @@ mod admission;
 #[path = "../../../kubernetes/tests/cluster/api_server.rs"]
 #[expect(dead_code, reason = "shared with the tests of the client of clusters, which need more of it")]
 mod api_server;
+mod assess;
 mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
@@ -34,6 +35,7 @@ mod scan;
 mod signing;
 mod slsa;
 mod statements;
+mod source;
 mod support;
 mod tools;
 mod watch;

@@ -1,6 +1,7 @@
 //! `countersign slsa`: provenance verified against what is expected of a build, under our own verb and under those of
-//! slsa-verifier; summaries of verification, read and written.
+//! slsa-verifier; summaries of verification, read and written; assessments.
 
+mod assess;
 mod expect;
 mod prepare;
 mod show;
@@ -36,6 +37,7 @@ enum Action {
     VerifyGithubAttestation(Box<verifier::VerifyGithubAttestation>),
     /// Verify a summary of a verification (VSA), with slsa-verifier's flags
     VerifyVsa(Box<vsa::VerifyVsa>),
+    Assess(Box<assess::Assess>),
 }
 
 impl SlsaCommand {
@@ -48,6 +50,7 @@ impl SlsaCommand {
             Action::VerifyNpmPackage(command) => verifier::passed(command.run(terminal)),
             Action::VerifyGithubAttestation(command) => verifier::passed(command.run(terminal)),
             Action::VerifyVsa(command) => verifier::passed(command.run(terminal)),
+            Action::Assess(command) => command.run(terminal),
         }
     }
 }
