@@ -206,14 +206,6 @@ impl List {
         }
     }
 
-    /// A file from somewhere.
-    fn file(&mut self, location: &str, digests: Digests, what: &str) -> Result<(), MaterialsError> {
-        match address::public(location) {
-            Some(uri) if digests.keys().any(|name| holds(name)) => self.pin(uri, digests, String::new()),
-            _ => self.loose(what),
-        }
-    }
-
     fn pin(&mut self, uri: String, digests: Digests, location: String) -> Result<(), MaterialsError> {
         self.pinned.insert((uri, digests), location);
         self.check()
@@ -397,7 +389,6 @@ mod tests {
         let digests = || hex_digest("sha256", &"a".repeat(64));
         let secret = "https://user:s3cret@files.example/a.tgz?token=s3cret";
         list.package(&at_registry(purl("npm", "", "a", "1"), secret), digests(), secret).unwrap();
-        list.file(secret, digests(), "").unwrap();
         list.commit(secret, &"a".repeat(40), "").unwrap();
         assert!(!format!("{:?}", list.end()).contains("s3cret"));
     }
