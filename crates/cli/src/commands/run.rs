@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
-use countersign_builder::run::{LINK, Patterns, Recorded, RunError, Wanted};
+use countersign_attestation::predicate::link::Link;
+use countersign_attestation::predicate::small::Predicate as _;
+use countersign_builder::run::{Patterns, Recorded, RunError, Wanted};
 use countersign_client::artifact::write_atomically;
 use countersign_client::sign::Session;
 use countersign_client::trust::Trust;
@@ -109,8 +111,8 @@ impl Run {
         let link = match &self.step {
             None => None,
             Some(step) => {
-                let predicate = serde_json::value::to_raw_value(&recorded.link(step)).map_err(Into::into);
-                Some(build.statement(subjects, LINK, predicate)?)
+                let &[kind, ..] = Link::TYPES else { return Err(Failure::internal("links have no type")) };
+                Some(build.statement(subjects, kind, recorded.link(step).to_json())?)
             }
         };
         let signed = session.sign_payload(IN_TOTO_PAYLOAD_TYPE, made.payload).await?;

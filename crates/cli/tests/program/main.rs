@@ -32,6 +32,7 @@ mod revocation;
 mod rotation;
 mod scan;
 mod signing;
+mod statements;
 mod support;
 mod tools;
 mod watch;
