@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`environment`] | where a build runs and for which source, as the variables of CI platforms say |
 //! | [`checkout`] | what is checked out, as git says |
+//! | [`dockerfile`] | the images that Dockerfiles name |
 //! | [`materials`] | what went into a build, as its lock files say |
 //! | [`run`] | a command with what it found and what it left |
 //! | [`level`] | what such provenance is worth |
@@ -11,6 +12,7 @@
 
 pub mod address;
 pub mod checkout;
+pub mod dockerfile;
 pub mod environment;
 pub mod level;
 pub mod materials;

@@ -130,6 +130,10 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    "provenance" Provenance(Box<commands::provenance::Provenance>),
+        "Sign what is known of the build that runs here: source, commit, run, materials; beside files and images";
+    "run" Run(Box<commands::run::Run>),
+        "Run a command, and sign which files it found and which it left";
     "vex" Vex(commands::vex::VexCommand),
         "Say whether a vulnerability touches a product, and take out of a scan what does not";
     "sbom" Sbom(commands::sbom::SbomCommand),

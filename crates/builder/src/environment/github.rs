@@ -34,14 +34,14 @@ pub(super) fn read(reader: &Reader<'_>, asked: Map<String, Value>) -> Result<Env
     }
     let (run, attempt) = (reader.need("GITHUB_RUN_ID", SET)?, reader.need("GITHUB_RUN_ATTEMPT", SET)?);
     let workflow = json!({ "ref": at, "repository": format!("{server}/{repository}"), "path": path });
-    let parameters = if asked.is_empty() {
-        json!({ "workflow": workflow })
-    } else {
-        json!({ "workflow": workflow, "inputs": asked })
-    };
+    let build_type = if asked.is_empty() { WORKFLOW } else { WITH_INPUTS };
+    let mut parameters = Map::from_iter([("workflow".to_owned(), workflow)]);
+    if !asked.is_empty() {
+        parameters.insert("inputs".into(), asked.into());
+    }
     Ok(Environment {
         platform: Platform::GithubActions,
-        build_type: if asked.is_empty() { WORKFLOW } else { WITH_INPUTS }.to_owned(),
+        build_type: build_type.to_owned(),
         builder: format!("https://github.com/actions/runner/{runner}"),
         source: Some(Resource {
             uri: format!("git+{server}/{repository}@{reference}"),
@@ -49,7 +49,7 @@ pub(super) fn read(reader: &Reader<'_>, asked: Map<String, Value>) -> Result<Env
             ..Resource::default()
         }),
         entry_point: path.to_owned(),
-        parameters,
+        parameters: parameters.into(),
         internal: json!({ "github": {
             "event_name": reader.need("GITHUB_EVENT_NAME", SET)?,
             "repository_id": reader.need("GITHUB_REPOSITORY_ID", SET)?,

@@ -337,3 +337,26 @@ fn a_work_tree_of_another_commit_is_recorded_beside_the_source() {
     assert_eq!(told[1]["digest"]["gitCommit"], "b".repeat(40));
     assert!(found.notes[0].contains("both are recorded"));
 }
+
+#[test]
+fn the_list_of_variables_is_of_those_that_are_read() {
+    let sources = [
+        include_str!("mod.rs"),
+        include_str!("github.rs"),
+        include_str!("gitlab.rs"),
+        include_str!("jenkins.rs"),
+        include_str!("tekton.rs"),
+        include_str!("buildkite.rs"),
+        include_str!("circleci.rs"),
+        include_str!("shell.rs"),
+    ];
+    let name = |text: &&str| {
+        text.len() > 5 && text.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+    };
+    let list = sources[0].split_once("pub const READ").unwrap().1.split_once("];").unwrap().0;
+    let others = sources[0].replace(list, "");
+    let read =
+        sources[1..].iter().copied().chain([others.as_str()]).flat_map(|text| text.split('"')).filter(name);
+    let read: std::collections::BTreeSet<&str> = read.collect();
+    assert_eq!(read.into_iter().collect::<Vec<_>>(), READ);
+}

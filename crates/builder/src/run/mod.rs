@@ -13,6 +13,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use countersign_attestation::predicate::link::Link;
 use countersign_attestation::predicate::provenance::{Provenance, Resource};
 use countersign_attestation::statement::{MAX_SUBJECTS, Subject};
 use countersign_clock::Clock;
@@ -30,9 +31,6 @@ pub use tree::{MAX_FILES, Tree, record};
 
 /// The type of build of a command that was run so. docs/provenance.md says what is in it.
 pub const COMMAND_BUILD_TYPE: &str = "https://countersign.dev/buildtypes/command/v1";
-/// The type of in-toto's links.
-pub const LINK: &str = "https://in-toto.io/attestation/link/v0.3";
-
 /// Why a command was not run, or its files not recorded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -258,16 +256,20 @@ impl Recorded {
         provenance
     }
 
-    /// The predicate of in-toto's link for this step of a supply chain.
+    /// In-toto's link for this step of a supply chain; its products are the subjects of the statement.
     #[must_use]
-    pub fn link(&self, step: &str) -> Value {
-        json!({
-            "name": step,
-            "command": self.command,
-            "materials": self.files(&self.materials).collect::<Vec<_>>(),
-            "byproducts": { "return-value": self.code(), "log": { "sha256": self.log.to_hex() } },
-            "environment": {},
-        })
+    pub fn link(&self, step: &str) -> Link {
+        let byproducts = [
+            ("return-value".to_owned(), self.code().into()),
+            ("log".to_owned(), json!({ "sha256": self.log.to_hex() })),
+        ];
+        Link {
+            name: step.to_owned(),
+            command: self.command.clone(),
+            materials: self.files(&self.materials).collect(),
+            byproducts: byproducts.into_iter().collect(),
+            ..Link::default()
+        }
     }
 
     fn files<'a>(&self, files: &'a BTreeMap<String, Digest>) -> impl Iterator<Item = Resource> + use<'a> {
@@ -295,6 +297,7 @@ fn signal(_: ExitStatus) -> Option<i32> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use countersign_attestation::predicate::small::Predicate as _;
     use countersign_clock::SystemClock;
 
     use super::*;
@@ -390,9 +393,10 @@ mod tests {
         assert_eq!(definition["resolvedDependencies"][1], material);
         let log = HashAlgorithm::Sha256.digest(b"said\n").to_hex();
         assert_eq!(value["runDetails"]["byproducts"][0]["digest"]["sha256"], log);
-        let link = found.link("build");
+        let link: Value = serde_json::from_str(found.link("build").to_json().unwrap().get()).unwrap();
         assert_eq!((&link["name"], &link["materials"][0]), (&json!("build"), &material));
         assert_eq!(link["byproducts"]["return-value"], 0);
+        assert!(found.link("").to_json().is_err(), "a step without a name");
         assert!(found.provenance(&environment, Vec::new()).to_v02().is_ok());
     }
 }

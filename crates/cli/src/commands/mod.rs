@@ -21,10 +21,12 @@ pub(crate) mod notary;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
 pub(crate) mod policy;
+pub(crate) mod provenance;
 pub(crate) mod quickstart;
 pub(crate) mod references;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
+pub(crate) mod run;
 pub(crate) mod sbom;
 pub(crate) mod scan;
 pub(crate) mod serve;

@@ -23,6 +23,7 @@ mod network;
 mod notary;
 mod policy;
 mod policy_files;
+mod provenance;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
