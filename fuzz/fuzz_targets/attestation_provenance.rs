@@ -7,6 +7,6 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|text: &str| {
     for kind in types() {
         let Ok(read) = Provenance::from_json(kind, text) else { continue };
-        assert!(!read.builder.trim().is_empty());
+        assert!(!read.builder.id.trim().is_empty());
     }
 });

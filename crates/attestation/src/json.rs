@@ -290,6 +290,82 @@ impl<'de, T: Deserialize<'de>, const N: usize> Deserialize<'de> for UniqueMap<T,
     }
 }
 
+/// Any JSON, with each member of an object given once: of two, one reader would take the first and another the last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UniqueValue(pub serde_json::Value);
+
+impl UniqueValue {
+    /// Whether it is `null`, which is absent.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.0.is_null()
+    }
+}
+
+impl Serialize for UniqueValue {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for UniqueValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyVisitor;
+        impl<'de> Visitor<'de> for AnyVisitor {
+            type Value = serde_json::Value;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(serde_json::Value::Null)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(value.into())
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
+                Ok(value.into())
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
+                Ok(value.into())
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
+                Ok(value.into())
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(text.into())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(UniqueValue(item)) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(items.into())
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = serde_json::Map::new();
+                while let Some((name, UniqueValue(value))) = map.next_entry::<String, UniqueValue>()? {
+                    if members.contains_key(&name) {
+                        return Err(de::Error::custom(format!("the member {name:?} twice in an object")));
+                    }
+                    members.insert(name, value);
+                }
+                Ok(members.into())
+            }
+        }
+        deserializer.deserialize_any(AnyVisitor).map(Self)
+    }
+}
+
+/// Whether a map need not be written.
+pub(crate) fn no_members<T, const N: usize>(map: &UniqueMap<T, N>) -> bool {
+    map.0.is_empty()
+}
+
+/// Whether a list need not be written.
+pub(crate) fn no_items<T, const N: usize>(list: &Bounded<T, N>) -> bool {
+    list.0.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,5 +422,13 @@ mod tests {
         assert!(from_slice::<UniqueMap<u8, 4>>(br#"{"a":1,"b":2}"#, 100).is_ok());
         assert!(from_slice::<UniqueMap<u8, 4>>(br#"{"a":1,"a":2}"#, 100).is_err());
         assert!(from_slice::<UniqueMap<u8, 1>>(br#"{"a":1,"b":2}"#, 100).is_err());
+    }
+
+    #[test]
+    fn any_json_is_read_as_it_is_and_a_member_twice_at_any_depth_is_refused() {
+        let text = r#"{"a":[null,true,-1,18446744073709551615,1.5,"x",{"b":{}}],"c":[]}"#;
+        let read: UniqueValue = from_slice(text.as_bytes(), 100).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert!(from_slice::<UniqueValue>(br#"{"a":[{"b":1,"b":1}]}"#, 100).is_err());
     }
 }

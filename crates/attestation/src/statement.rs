@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dsse::MAX_ENVELOPE_LEN;
-use crate::json::{self, Bounded, JsonError, UniqueMap};
+use crate::json::{self, Bounded, JsonError, UniqueMap, no_members};
 
 /// The largest statement read, in bytes: in base64 it leaves a MiB of the largest envelope, and bundle, for the rest.
 pub const MAX_STATEMENT_LEN: usize = (MAX_ENVELOPE_LEN - 1024 * 1024) / 4 * 3;
@@ -53,6 +53,13 @@ pub struct Subject {
 }
 
 impl Subject {
+    /// An artifact by its digest.
+    #[must_use]
+    pub fn of(name: impl Into<String>, digest: &countersign_crypto::Digest) -> Self {
+        let digest = [(digest.algorithm().name().to_owned(), digest.to_hex())].into();
+        Self { name: name.into(), digest, ..Self::default() }
+    }
+
     /// Whether this subject names the digest: the same algorithm and the same bytes, hexadecimal of either case.
     #[must_use]
     pub fn matches(&self, digest: &countersign_crypto::Digest) -> bool {
@@ -76,6 +83,40 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// A statement of the newer version, to be written.
+    ///
+    /// ```
+    /// use countersign_attestation::predicate::provenance::{Builder, Provenance};
+    /// use countersign_attestation::statement::{Statement, Subject};
+    /// let digest = countersign_crypto::HashAlgorithm::Sha256.digest(b"an artifact");
+    /// let said = Provenance {
+    ///     builder: Builder { id: "https://example.com/builder".into(), ..Builder::default() },
+    ///     build_type: "https://example.com/make".into(),
+    ///     ..Provenance::default()
+    /// };
+    /// let kind = "https://slsa.dev/provenance/v1";
+    /// let statement = Statement::new(vec![Subject::of("shop.tar", &digest)], kind, said.to_v1()?)?;
+    /// assert!(Statement::from_json(&statement.to_json()?)?.subjects[0].matches(&digest));
+    /// # Ok::<(), countersign_attestation::JsonError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`JsonError`] when there is no subject, or one without a digest: it would be about nothing, or anything.
+    pub fn new(
+        subjects: Vec<Subject>,
+        predicate_type: &str,
+        predicate: Box<RawValue>,
+    ) -> Result<Self, JsonError> {
+        if subjects.is_empty() {
+            return Err(JsonError::Shape("subject: expected at least one, found none".into()));
+        }
+        if let Some(at) = subjects.iter().position(|subject| subject.digest.is_empty()) {
+            return Err(JsonError::Shape(format!("subject[{at}].digest: expected a digest, found none")));
+        }
+        let predicate_type = predicate_type.to_owned();
+        Ok(Self { version: StatementVersion::V1, subjects, predicate_type, predicate: Some(predicate) })
+    }
+
     /// Reads a statement from a DSSE payload.
     ///
     /// ```
@@ -166,10 +207,6 @@ struct WireSubject {
     digest: UniqueMap<String, MAX_DIGESTS>,
     #[serde(default, deserialize_with = "json::null_is_default", skip_serializing_if = "no_members")]
     annotations: UniqueMap<serde_json::Value, MAX_ANNOTATIONS>,
-}
-
-fn no_members<T, const N: usize>(map: &UniqueMap<T, N>) -> bool {
-    map.0.is_empty()
 }
 
 impl From<WireSubject> for Subject {
@@ -264,6 +301,15 @@ mod tests {
         assert!(subject("sha256", &hex.to_uppercase()).matches(&digest));
         assert!(!subject("sha512", &hex).matches(&digest));
         assert!(!subject("sha256", &hex[1..]).matches(&digest));
+    }
+
+    #[test]
+    fn a_statement_about_nothing_is_not_written() {
+        let nothing = || RawValue::from_string("{}".into()).unwrap();
+        assert!(Statement::new(Vec::new(), "t", nothing()).unwrap_err().to_string().contains("found none"));
+        let named = Subject { name: "a".into(), ..Subject::default() };
+        let error = Statement::new(vec![named], "t", nothing()).unwrap_err().to_string();
+        assert!(error.contains("subject[0].digest"), "{error}");
     }
 
     #[test]

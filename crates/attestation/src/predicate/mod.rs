@@ -1,12 +1,18 @@
-//! Predicates by the names which cosign gives them: their types, and what cosign makes of a file before it signs it; and
-//! what is in those that are read here.
+//! Predicates: what is said in a statement. [`registry`] knows them by name and type; [`wrap`] makes of a file what cosign
+//! makes of it before it signs.
 //!
 //! | module | predicate |
 //! |---|---|
+//! | [`registry`] | which there are, in which versions, by which names |
+//! | [`provenance`] | SLSA provenance v0.1, v0.2, v1 |
+//! | [`vsa`], [`levels`] | summaries of verification, and the words for levels in them |
+//! | [`svr`] | simple verification results |
 //! | [`vulnerabilities`] | vulnerability scans: cosign's, in-toto's |
 //! | [`openvex`], [`triage`] | OpenVEX, and which statement holds for a finding |
-//! | [`provenance`] | SLSA provenance v0.1, v0.2, v1 |
-//! | [`sbom`] | CycloneDX and SPDX, as far as that they are there and whole |
+//! | [`sbom`] | CycloneDX and SPDX, as far as it takes to judge them |
+//! | [`link`], [`scai`], [`test_result`], [`release`], [`runtime_trace`], [`reference`](mod@reference) | in-toto's others |
+//! | [`code_review`], [`sarif`] | our own: reviews, and what any tool found |
+//! | [`resource`], [`small`] | what they have in common |
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -16,29 +22,28 @@ use serde_json::{Value, json};
 use crate::json::{self, JsonError};
 use crate::statement::MAX_STATEMENT_LEN;
 
+pub mod code_review;
+pub mod levels;
+pub mod link;
 pub mod openvex;
 pub mod provenance;
+pub mod reference;
+pub mod registry;
+pub mod release;
+pub mod resource;
+pub mod runtime_trace;
+pub mod sarif;
 pub mod sbom;
+pub mod scai;
 mod scan_result;
+pub mod small;
+pub mod svr;
+pub mod test_result;
 pub mod triage;
+pub mod vsa;
 pub mod vulnerabilities;
 
-/// The names and their types.
-const NAMES: [(&str, &str); 10] = [
-    ("custom", CUSTOM),
-    ("slsaprovenance", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance02", "https://slsa.dev/provenance/v0.2"),
-    ("slsaprovenance1", "https://slsa.dev/provenance/v1"),
-    ("link", "https://in-toto.io/Link/v1"),
-    ("spdx", "https://spdx.dev/Document"),
-    ("spdxjson", "https://spdx.dev/Document"),
-    ("cyclonedx", "https://cyclonedx.org/bom"),
-    ("vuln", "https://cosign.sigstore.dev/attestation/vuln/v1"),
-    ("openvex", "https://openvex.dev/ns"),
-];
-
-/// The type of what has no other: any file, as text.
-pub const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
+pub use registry::{CUSTOM, names};
 
 /// The predicate type behind a name, or the URI itself; `None` for what is neither.
 ///
@@ -50,14 +55,7 @@ pub const CUSTOM: &str = "https://cosign.sigstore.dev/attestation/v1";
 /// ```
 #[must_use]
 pub fn type_of(name: &str) -> Option<&str> {
-    let known = NAMES.iter().find(|(own, _)| *own == name).map(|(_, uri)| *uri);
-    known.or_else(|| is_uri(name).then_some(name))
-}
-
-/// The names, for messages.
-#[must_use]
-pub fn names() -> String {
-    NAMES.map(|(name, _)| name).join(", ")
+    registry::named(name).or_else(|| is_uri(name).then_some(name))
 }
 
 /// A scheme, a colon, and something behind it without white space.
@@ -118,7 +116,8 @@ mod tests {
 
     #[test]
     fn names_and_uris_are_types_and_nothing_else_is() {
-        for (name, uri) in NAMES {
+        for (name, uri) in registry::KINDS.iter().flat_map(|kind| kind.names) {
+            let (name, uri) = (*name, *uri);
             assert_eq!(type_of(name), Some(uri));
             assert_eq!(type_of(uri), Some(uri));
         }

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::{read, time};
 use crate::json::{self, Bounded, JsonError};
@@ -188,6 +188,68 @@ impl VulnerabilityScan {
     }
 }
 
+impl VulnerabilityScan {
+    /// Whether it names the scanner and when it was done, and what was found can be told.
+    ///
+    /// # Errors
+    /// [`JsonError`] with what is missing.
+    pub fn is_whole(&self) -> Result<(), JsonError> {
+        let missing = |what: &str| Err(JsonError::Shape(format!("{what}: expected something, found none")));
+        if let Err(why) = &self.findings {
+            return Err(JsonError::Shape(format!("scanner.result: {why}")));
+        }
+        if self.finished.is_none() {
+            return missing("metadata.scanFinishedOn");
+        }
+        if self.scanner.uri.is_empty() {
+            return missing("scanner.uri");
+        }
+        Ok(())
+    }
+
+    /// Writes in-toto's predicate, [`IN_TOTO_V0_2`]. Of a finding, that keeps the name and the severity; the package and its
+    /// other names go into annotations.
+    ///
+    /// # Errors
+    /// [`JsonError`]: a scan that is not whole, or without the time of its database, limits.
+    pub fn to_json(&self) -> Result<Box<RawValue>, JsonError> {
+        self.is_whole()?;
+        let updated = self
+            .scanner
+            .database_updated
+            .ok_or_else(|| JsonError::Shape("scanner.db.lastUpdate: expected a time, found none".into()))?;
+        let findings = self.findings.as_deref().unwrap_or_default();
+        let result: Vec<Value> = findings.iter().map(written).collect();
+        let finished = self.finished.map(|time| time.to_string());
+        let started = self.started.map_or_else(|| finished.clone(), |time| Some(time.to_string()));
+        let text = json!({
+            "scanner": { "uri": self.scanner.uri, "version": self.scanner.version,
+                "db": { "lastUpdate": updated.to_string() }, "result": result },
+            "metadata": { "scanStartedOn": started, "scanFinishedOn": finished },
+        })
+        .to_string();
+        Self::from_json(IN_TOTO_V0_2, &text)?;
+        Ok(RawValue::from_string(text)?)
+    }
+}
+
+fn written(finding: &Finding) -> Value {
+    let severity = finding.severity.map_or("unknown", Severity::name);
+    let package = match &finding.package.purl {
+        Some(purl) => purl.to_string(),
+        None => finding.package.name.clone(),
+    };
+    let annotations =
+        [("package", vec![package]), ("aliases", finding.aliases.clone()), ("fixed", finding.fixed.clone())];
+    let annotations: Vec<Value> = annotations
+        .into_iter()
+        .filter(|(_, values)| values.iter().any(|value| !value.is_empty()))
+        .map(|(name, values)| json!({ "name": name, "value": values.join(" ") }))
+        .collect();
+    let severity = json!([{ "method": "rating", "score": severity }]);
+    json!({ "id": finding.id, "severity": severity, "annotations": annotations })
+}
+
 #[derive(Deserialize)]
 struct WireScan {
     scanner: WireScanner,
@@ -253,8 +315,6 @@ fn in_toto(result: &str) -> Result<Vec<Finding>, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn in_toto_scan(kind: &str, result: &Value) -> VulnerabilityScan {
@@ -281,6 +341,40 @@ mod tests {
             assert!(scan.scanner.database_updated.is_some());
         }
         assert_eq!(in_toto_scan(IN_TOTO_V0_2, &json!([])).findings, Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_scan_is_written_as_the_second_form_and_each_gap_alone_keeps_it_from_being_written() {
+        let severity = json!([{ "method": "nvd", "score": "9.8" }]);
+        let mut scan =
+            in_toto_scan(IN_TOTO_V0_2, &json!([{ "id": "CVE-1", "severity": severity }, { "id": "CVE-2" }]));
+        if let Ok(findings) = &mut scan.findings {
+            findings[0].package.purl = Purl::parse("pkg:deb/debian/openssl@3");
+        }
+        let text = scan.to_json().unwrap();
+        assert!(text.get().contains(r#"{"name":"package","value":"pkg:deb/debian/openssl@3"}"#), "{text}");
+        let again = VulnerabilityScan::from_json(IN_TOTO_V0_2, text.get()).unwrap();
+        assert_eq!(
+            (again.started, again.finished, &again.scanner),
+            (scan.started, scan.finished, &scan.scanner)
+        );
+        let named = |scan: &VulnerabilityScan| {
+            let findings = scan.findings.clone().unwrap();
+            findings.into_iter().map(|one| (one.id, one.severity)).collect::<Vec<_>>()
+        };
+        assert_eq!(named(&again), named(&scan));
+        type Change = fn(&mut VulnerabilityScan);
+        let changes: [(&str, Change); 4] = [
+            ("scanner.uri", |scan| scan.scanner.uri.clear()),
+            ("scanFinishedOn", |scan| scan.finished = None),
+            ("lastUpdate", |scan| scan.scanner.database_updated = None),
+            ("nobody knows", |scan| scan.findings = Err("nobody knows".into())),
+        ];
+        for (says, change) in changes {
+            let mut changed = scan.clone();
+            change(&mut changed);
+            assert!(changed.to_json().unwrap_err().to_string().contains(says), "{says}");
+        }
     }
 
     #[test]

@@ -82,9 +82,9 @@ impl Look {
         let read = Provenance::from_json(kind, text).map_err(|e| {
             format!("the provenance signed by {} cannot be read: {}", signer(fact), printable(&e.to_string()))
         })?;
-        let builder = printable(&read.builder);
+        let builder = printable(&read.builder.id);
         let of = |root: &&super::ProvenanceRoot| {
-            root.who == *who && root.builder.compile().is_ok_and(|pattern| pattern.matches(&read.builder))
+            root.who == *who && root.builder.compile().is_ok_and(|pattern| pattern.matches(&read.builder.id))
         };
         let level = self.settings.provenance.roots.iter().filter(of).map(|root| root.level).max();
         let level = level.ok_or_else(|| {
@@ -127,7 +127,7 @@ fn claimed(there: &There) -> BTreeSet<String> {
         let bundle = bundle_of(piece)?.ok()?;
         let statement = Statement::from_json(&bundle.content.envelope()?.payload).ok()?;
         let kind = types.iter().find(|kind| **kind == statement.predicate_type)?;
-        Some(Provenance::from_json(kind, statement.predicate?.get()).ok()?.builder)
+        Some(Provenance::from_json(kind, statement.predicate?.get()).ok()?.builder.id)
     };
     there.evidence.found().iter().filter_map(builder).collect()
 }
