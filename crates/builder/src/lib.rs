@@ -1,13 +1,37 @@
 //! Builds: isolated ones whose provenance the build cannot forge, and provenance of builds that were made elsewhere.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`control`] | the first trust domain: what is built, from a reference to files whose digests are known |
+//! | [`sandbox`] | the second: where strangers' commands run |
+//! | [`journal`] | what control writes down, and all that the third domain sees |
+//! | [`signer`] | the third: the statement, made of the journal alone |
+//! | [`recipe`] | the file in the source that says how to build it |
+//! | [`reproduce`] | the same build as somebody else, and where it differs |
+//! | [`escape`] | every known way out of the sandbox, tried |
+//! | [`materials`] | what went into a build, as its lock files say |
+//! | [`address`] | addresses without the secrets in them |
+//!
+//! Isolated builds are there on Linux only.
 
+pub mod address;
+#[cfg(target_os = "linux")]
+pub mod control;
 #[cfg(target_os = "linux")]
 mod error;
 #[cfg(target_os = "linux")]
 pub mod escape;
 #[cfg(target_os = "linux")]
+pub mod journal;
+pub mod materials;
+#[cfg(target_os = "linux")]
 pub mod recipe;
 #[cfg(target_os = "linux")]
+pub mod reproduce;
+#[cfg(target_os = "linux")]
 pub mod sandbox;
+#[cfg(target_os = "linux")]
+pub mod signer;
 
 #[cfg(target_os = "linux")]
 pub use error::BuildError;

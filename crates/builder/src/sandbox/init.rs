@@ -5,6 +5,7 @@ use std::io::{Read as _, stdin};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -71,7 +72,7 @@ fn step(plan: &Plan, command: &plan::Command) -> Result<(), String> {
     let own = i32::try_from(child.id()).map_err(|e| e.to_string())?;
     // Whatever lost its parent is this process' child; each is taken, or the limit of processes would fill with the dead.
     loop {
-        match waitpid(None, None).map_err(|e| format!("{program} cannot be waited for: {e}"))? {
+        match reap().map_err(|e| format!("{program} cannot be waited for: {e}"))? {
             WaitStatus::Exited(pid, 0) if pid.as_raw() == own => return Ok(()),
             WaitStatus::Exited(pid, code) if pid.as_raw() == own => {
                 return Err(format!("{program} ended with {}", ExitStatus::from_raw(code << 8)));
@@ -84,9 +85,19 @@ fn step(plan: &Plan, command: &plan::Command) -> Result<(), String> {
     }
 }
 
+/// The next child that ended. Signals from within only interrupt the wait: they mean nothing here.
+fn reap() -> nix::Result<WaitStatus> {
+    loop {
+        match waitpid(None, None) {
+            Err(Errno::EINTR) => {}
+            other => return other,
+        }
+    }
+}
+
 /// Ends what a step left running, so that no step meets another's processes.
 fn sweep() {
     // To all that this process may signal: everything within but itself.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
-    while waitpid(None, None).is_ok() {}
+    while reap().is_ok() {}
 }

@@ -9,6 +9,7 @@ use crate::workspace::root;
 /// Crates that parse bytes from strangers.
 const PARSERS: &[&str] = &[
     "attestation",
+    "builder",
     "bundle",
     "ca",
     "client",
