@@ -55,27 +55,17 @@ pub struct Input {
     /// Where it is from.
     pub url: Url,
     /// What it must be.
-    pub sha256: Digest,
+    pub digest: Digest,
 }
 
-/// A lockfile in the source.
+/// A lockfile in the source. Which kind it is, its name says.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lockfile {
-    /// What kind.
-    pub kind: LockfileKind,
     /// Where in the source.
     pub path: String,
-    /// Where the packages are, for kinds whose lockfiles do not say it: with `{name}` and `{version}`.
+    /// Where the packages are, with `{name}` and `{version}`; not needed where the lockfile says it for each.
     pub url: Option<String>,
-}
-
-/// The kinds of lockfiles.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LockfileKind {
-    /// `Cargo.lock`: crates, unpacked as cargo vendors them.
-    Cargo,
 }
 
 /// A command.
@@ -216,7 +206,7 @@ impl WireInput {
         let place = Url::parse(&url).map_err(|e| wrong(format!("url: {e}")))?;
         let digest = Digest::parse(&format!("{}:{sha256}", HashAlgorithm::Sha256))
             .map_err(|e| wrong(format!("sha256: {e}")))?;
-        Ok(Input { name, url: place, sha256: digest })
+        Ok(Input { name, url: place, digest })
     }
 }
 
@@ -337,7 +327,7 @@ mod tests {
             (format!("{GOOD}[[input]]\nname = \"a/b\"\nurl = \"file:///a\"\nsha256 = \"00\""), "file name"),
             (format!("{GOOD}[[input]]\nname = \"a\"\nurl = \"file:///a\"\nsha256 = \"00\""), "sha256"),
             (format!("{GOOD}[[input]]\nname = \"a\"\nurl = \"a\"\nsha256 = \"00\""), "url"),
-            (format!("{GOOD}[[lockfile]]\nkind = \"cargo\"\npath = \"../Cargo.lock\""), "lockfile"),
+            (format!("{GOOD}[[lockfile]]\npath = \"../Cargo.lock\""), "lockfile"),
             (format!("{GOOD}{}", "#".repeat(MAX_RECIPE)), "at most"),
         ] {
             let error = Recipe::parse(bad.as_bytes()).expect_err(&bad).to_string();

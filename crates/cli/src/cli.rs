@@ -130,6 +130,9 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    #[cfg(target_os = "linux")]
+    "build" Build(Box<commands::build::Build>),
+        "Build a source apart from everything else, by digest, with provenance that the build cannot forge";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),
