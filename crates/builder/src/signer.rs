@@ -15,7 +15,7 @@ use crate::BuildError;
 use crate::journal::{self, Event, Isolation, MAX_JOURNAL};
 use crate::sandbox::Output;
 
-/// The first word of the signer's own command line, in place of `build`.
+/// The word before the command line of a build, with which it signs.
 pub const SIGNER_COMMAND: &str = "__build-signer";
 /// How the parameters of these builds are read.
 pub const BUILD_TYPE: &str = "https://countersign.dev/buildtypes/recipe/v1";
@@ -154,7 +154,7 @@ fn name(event: &Event) -> String {
 }
 
 /// Asks the signer: a process of its own, under another user where one is given, which gets the journal and gives the bundle. Its
-/// arguments are those of `build`, from which it takes how to sign.
+/// arguments are those of this process, from which it takes how to sign.
 ///
 /// # Errors
 /// [`BuildError::Step`] when it does not sign; it has said why itself.
@@ -166,7 +166,7 @@ pub fn ask(
     let fails = |e: &dyn std::fmt::Display| BuildError::Step(format!("the signer: {e}"));
     let mut command = Command::new("/proc/self/exe");
     command.arg0("countersign-build-signer").arg(SIGNER_COMMAND).args(arguments);
-    command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     if let Some((user, group)) = user {
         command.uid(user).gid(group);
     }

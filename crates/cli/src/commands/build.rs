@@ -83,10 +83,10 @@ pub(crate) struct Build {
     signing: SigningArgs,
 }
 
-/// The command line with `build` in place of the signer's hidden word.
+/// The command line without the word that makes it the signer's.
 pub(crate) fn as_signer(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    if let Some(first) = arguments.get_mut(1).filter(|first| *first == signer::SIGNER_COMMAND) {
-        *first = "build".into();
+    if arguments.get(1).is_some_and(|first| first == signer::SIGNER_COMMAND) {
+        arguments.remove(1);
         let _ = SIGNER.set(());
     }
     arguments
@@ -117,6 +117,9 @@ impl Build {
         let store = Store::new(directory, places, self.signing.http.http())?;
         let outputs = self.directories()?;
         let registry = self.registry.registry([])?;
+        if signer_user.is_none() && sandbox::own_user().is_some() {
+            terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
+        }
         terminal.talk(&format!("resolving {}", printable(source)));
         let prepared = block_on(terminal, async { Ok(prepare(&request, &store, &registry).await?) })?;
         terminal.talk(if self.twice { "building, twice" } else { "building" });
@@ -135,7 +138,7 @@ impl Build {
 
     fn finish(&self, terminal: &Terminal, built: &Built, signer_user: Option<(u32, u32)>) -> Outcome {
         write_atomically(&self.output.join("journal.jsonl"), &built.journal)?;
-        let arguments = std::env::args_os().skip(2);
+        let arguments = std::env::args_os().skip(1);
         let bundle = signer::ask(arguments, &built.journal, signer_user)?;
         write_atomically(&self.output.join(PROVENANCE), &bundle)?;
         for output in &built.outputs {
