@@ -11,6 +11,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use countersign_attestation::predicate::provenance::Resource;
@@ -114,7 +115,7 @@ pub async fn prepare(request: &Request, store: &Store, registry: &Registry) -> R
         .map_err(BuildError::file("the inputs"))?;
     for input in &recipe.inputs {
         store.fetch(input).await?;
-        let written = |mut from: &mut dyn std::io::Read| {
+        let written = |mut from: &mut dyn Read| {
             inputs.write(&input.name, false, &mut from).map(drop).map_err(|e| e.to_string())
         };
         store.read(input, written)?;
@@ -161,13 +162,21 @@ async fn resolve(
             store.fetch(&input).await?;
             // An archive has no time of its own that anybody vouches for.
             let time = 0;
-            let mut tree = Tree::new(into, Links::Refused, time).map_err(BuildError::file("the source"))?;
-            store.read(&input, |from| unpack(from, &mut tree, Unpacking { strip: None, layer: false }))?;
-            tree.finish().map_err(BuildError::file("the source"))?;
+            store.read(&input, |from| unpack_source(from, into, time))?;
             let found = Resource { uri: format!("tar+{url}"), ..resource("", digest) };
             Ok((time, vec![found]))
         }
     }
+}
+
+/// Unpacks an archive, which may be anybody's, below a directory.
+///
+/// # Errors
+/// In words: no archive, a limit, a name that leads out.
+pub fn unpack_source(from: &mut dyn Read, into: &Path, time: i64) -> Result<(), String> {
+    let mut tree = Tree::new(into, Links::Refused, time).map_err(|e| e.to_string())?;
+    unpack(from, &mut tree, Unpacking { strip: None, layer: false })?;
+    tree.finish().map_err(|e| e.to_string())
 }
 
 /// The root of the file system.

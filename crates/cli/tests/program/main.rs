@@ -13,6 +13,8 @@ mod admission;
 #[path = "../../../kubernetes/tests/cluster/api_server.rs"]
 #[expect(dead_code, reason = "shared with the tests of the client of clusters, which need more of it")]
 mod api_server;
+#[cfg(target_os = "linux")]
+mod build;
 mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
