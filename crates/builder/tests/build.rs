@@ -1,12 +1,6 @@
 //! Whole builds, from a git repository to a statement: what is in it, and what no build can put there. Its own `main`, because the sandbox starts
 //! this program anew.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 #[cfg(target_os = "linux")]
 #[path = "build/cases.rs"]

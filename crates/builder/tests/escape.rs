@@ -1,12 +1,6 @@
 //! The escape suite as a test: prints its table, and fails when an attempt gets out or proves nothing. Its own `main`, because the sandbox starts
 //! this program anew.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::process::ExitCode;
 

@@ -112,6 +112,7 @@ impl<'p> Repository<'p> {
     /// The object of a file at a commit.
     pub(crate) fn blob_id(&self, commit: &str, path: &str) -> Result<String, BuildError> {
         self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{commit}:{path}")])
+            .map_err(|_| fails(format!("it has no file {path}")))
     }
 
     /// Writes all files of a commit below a directory.

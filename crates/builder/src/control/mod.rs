@@ -6,6 +6,8 @@ mod git;
 mod image;
 mod packages;
 mod reference;
+#[cfg(test)]
+mod server;
 mod store;
 mod tree;
 
@@ -26,7 +28,7 @@ pub use store::{Place, Store};
 
 use crate::journal::{Event, Isolation, Journal};
 use crate::materials::MAX_LOCK_LEN;
-use crate::recipe::{Input, MAX_RECIPE, Recipe, Rootfs};
+use crate::recipe::{Input, MAX_RECIPE, Recipe, Rootfs, is_plain};
 use crate::reproduce::{Circumstances, Difference, compare};
 use crate::sandbox::{self, End, Output, Plan, PlannedCommand, Root, plan};
 use crate::signer::resource;
@@ -92,6 +94,12 @@ pub struct Built {
 /// # Errors
 /// Any [`BuildError`] of the recipe, the source and the inputs.
 pub async fn prepare(request: &Request, store: &Store, registry: &Registry) -> Result<Prepared, BuildError> {
+    if !is_plain(&request.config) {
+        return Err(BuildError::Recipe(format!(
+            "expected a path within the source, found \"{}\"",
+            request.config
+        )));
+    }
     let work = tempfile::tempdir().map_err(BuildError::file("a work directory"))?;
     let mut journal = Journal::create(&work.path().join("journal.jsonl"))?;
     let isolation = if request.development.is_some() { Isolation::Development } else { Isolation::Userns };

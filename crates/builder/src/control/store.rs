@@ -217,6 +217,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_place_on_the_network_is_asked_and_believed_by_digest_only() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = [("/file".to_owned(), (String::new(), b"good".to_vec()))];
+        let address = super::super::server::serve(paths.into());
+        let store = store(place.path(), &[&format!("http://{address}/")]);
+        let good = input(&format!("http://{address}/file"), b"good");
+        store.fetch(&good).await.unwrap();
+        store.copy(&good, &place.path().join("copy")).unwrap();
+        for (path, content, says) in [("file", "other", "expected sha256:"), ("none", "x", "answered 404")] {
+            let other = input(&format!("http://{address}/{path}"), content.as_bytes());
+            let error = store.fetch(&other).await.unwrap_err().to_string();
+            assert!(error.contains(says) && !store.path(&other.digest).exists(), "{error}");
+        }
+    }
+
+    #[tokio::test]
     async fn only_configured_places_are_asked() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("file"), b"good").unwrap();

@@ -79,8 +79,8 @@ pub(super) fn landlock(writable: &[&str]) -> Result<(), String> {
         .and_then(|rules| rules.set_compatibility(CompatLevel::BestEffort).scope(Scope::from_all(ABI::V6)))
         .and_then(|rules| rules.create())
         .map_err(|e| fails(&e))?
+        .set_compatibility(CompatLevel::HardRequirement)
         .add_rule(PathBeneath::new(open("/")?, read))
-        .and_then(|rules| Ok(rules.no_new_privs(true)))
         .map_err(|e| fails(&e))?;
     for place in writable {
         rules = rules.add_rule(PathBeneath::new(open(place)?, all)).map_err(|e| fails(&e))?;

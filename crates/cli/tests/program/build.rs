@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::support::Home;
 
-const RECIPE: &str = "version = 1\noutputs = [\"copy\"]\n[[step]]\nrun = [\"cp\", \"{source}/file\", \"{out}/copy\"]\n";
+const RECIPE: &str =
+    "version = 1\noutputs = [\"copy\"]\n[[step]]\nrun = [\"cp\", \"{source}/file\", \"{out}/copy\"]\n";
 
 fn git(directory: &Path, arguments: &[&str]) {
     let ran = Command::new("git")
@@ -57,7 +58,14 @@ fn a_build_is_signed_and_its_provenance_verifies_for_what_it_built_and_for_nothi
     let builder = &said["predicate"]["runDetails"]["builder"]["id"];
     assert_eq!(builder, "https://countersign.dev/builders/development/v1");
     assert_eq!(said["predicate"]["buildDefinition"]["internalParameters"]["reproduced"]["bitwise"], true);
-    let check = ["verify-blob-attestation", "--key", "cosign.pub", "--type", "slsaprovenance1", "--insecure-ignore-tlog"];
+    let check = [
+        "verify-blob-attestation",
+        "--key",
+        "cosign.pub",
+        "--type",
+        "slsaprovenance1",
+        "--insecure-ignore-tlog",
+    ];
     let verify = |bundle: &str, file: &str| home.text(&[&check[..], &["--bundle", bundle, file]].concat()).0;
     assert_eq!(verify("built/provenance.sigstore.json", "built/outputs/copy"), 0);
     fs::write(home.path("other"), b"other\n").unwrap();
@@ -111,7 +119,8 @@ fn a_build_that_is_not_the_same_twice_fails_is_not_there_or_has_no_tools_is_not_
         ("true", &["--development", "--place", "https://a.example"], 1, "slash"),
         ("true", &["--development", "--builder-base", "nowhere"], 1, "nowhere"),
     ] {
-        let recipe = format!("version = 1\noutputs = [\"copy\"]\n[[step]]\nrun = [\"sh\", \"-c\", '''{recipe}''']\n");
+        let recipe =
+            format!("version = 1\noutputs = [\"copy\"]\n[[step]]\nrun = [\"sh\", \"-c\", '''{recipe}''']\n");
         let (home, source) = world(&recipe);
         let line = [&["build", source.as_str(), "--key", "cosign.key", "--no-tlog"], options].concat();
         let (found, out, said) = home.text(&line);
@@ -152,7 +161,8 @@ fn the_signer_of_a_build_by_root_is_the_user_who_has_the_key() {
     fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).unwrap();
     let owner = 65534;
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let line = ["build", &source, "--development", "--key", "cosign.key", "--no-tlog", "--signer-user", "65534"];
+    let line =
+        ["build", &source, "--development", "--key", "cosign.key", "--no-tlog", "--signer-user", "65534"];
     // Root's key is not that user's.
     let (code, _, said) = home.text(&line);
     assert!(code != 0 && said.contains("cosign.key"), "{said}");
