@@ -130,6 +130,9 @@ commands! {
         "Bring an image with all its evidence from a directory or an archive into a registry";
     "scan" Scan(Box<commands::scan::Scan>),
         "Judge the images of manifests by controls: signed, by whom, from where, pinned; with a score and reports";
+    #[cfg(target_os = "linux")]
+    "build" Build(Box<commands::build::Build>),
+        "Build a source apart from everything else, by digest, with provenance that the build cannot forge";
     "provenance" Provenance(Box<commands::provenance::Provenance>),
         "Sign what is known of the build that runs here: source, commit, run, materials; beside files and images";
     "run" Run(Box<commands::run::Run>),

@@ -34,6 +34,13 @@ fn main() -> ExitCode {
             }
         };
     }
+    // Started by `build`: the sandbox, which must be made before this process has threads.
+    #[cfg(target_os = "linux")]
+    if let Some(code) =
+        std::env::args_os().nth(1).and_then(|first| countersign_builder::sandbox::hidden(first.to_str()?))
+    {
+        return code;
+    }
     // A panic must never look like success: one that reaches this place is a fault.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -46,7 +53,10 @@ fn main() -> ExitCode {
 }
 
 fn run() -> u8 {
-    let cli = match cli::Cli::try_parse_from(cli::respelled(std::env::args_os())) {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    #[cfg(target_os = "linux")]
+    let arguments = commands::build::as_signer(arguments);
+    let cli = match cli::Cli::try_parse_from(cli::respelled(arguments)) {
         Ok(cli) => cli,
         Err(error) => {
             let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);

@@ -2,6 +2,8 @@
 
 pub(crate) mod admission;
 pub(crate) mod attach;
+#[cfg(target_os = "linux")]
+pub(crate) mod build;
 pub(crate) mod completion;
 pub(crate) mod copy;
 pub(crate) mod cosign_sign;

@@ -14,6 +14,8 @@ mod admission;
 #[expect(dead_code, reason = "shared with the tests of the client of clusters, which need more of it")]
 mod api_server;
 mod assess;
+#[cfg(target_os = "linux")]
+mod build;
 mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]

@@ -1,0 +1,235 @@
+//! A source from git, by the `git` program. It is fetched once; the commit is what was fetched, so that a name which moves between two
+//! questions cannot make two answers. Files are written from the objects themselves: no attributes, no filters, no hooks.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use url::Url;
+
+use super::tree::{Links, Tree};
+use crate::BuildError;
+use crate::recipe::is_plain;
+
+/// Where the fetched commit is kept in the repository of the build.
+const OWN: &str = "refs/countersign/source";
+/// The most files of a source.
+const MAX_FILES: usize = 500_000;
+/// The most bytes of a source.
+const MAX_BYTES: u64 = 8 << 30;
+
+/// A source that was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fetched {
+    /// The commit.
+    pub(crate) commit: String,
+    /// When it was made, in seconds.
+    pub(crate) time: i64,
+}
+
+/// A repository of the build's own.
+#[derive(Debug)]
+pub(crate) struct Repository<'p>(&'p Path);
+
+fn fails(message: impl Into<String>) -> BuildError {
+    BuildError::Source(message.into())
+}
+
+impl<'p> Repository<'p> {
+    /// Fetches a reference into a new repository in a directory.
+    pub(crate) fn fetch(
+        directory: &'p Path,
+        url: &Url,
+        reference: &str,
+    ) -> Result<(Self, Fetched), BuildError> {
+        let own = Self(directory);
+        own.run(&["init", "--quiet", "--bare", "."])?;
+        let what = format!("{reference}:{OWN}");
+        own.run(&[
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--depth=1",
+            "--no-recurse-submodules",
+            "--",
+            url.as_str(),
+            &what,
+        ])?;
+        let commit =
+            own.text(&["rev-parse", "--verify", "--end-of-options", &format!("{OWN}^{{commit}}")])?;
+        let hex = matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
+        if !hex {
+            return Err(fails(format!("git names no commit but \"{commit}\"")));
+        }
+        let asked = matches!(reference.len(), 40 | 64) && reference.bytes().all(|b| b.is_ascii_hexdigit());
+        if asked && !reference.eq_ignore_ascii_case(&commit) {
+            return Err(fails(format!("expected commit {reference}, found {commit}")));
+        }
+        let time = own.text(&["show", "--no-patch", "--format=%ct", &commit])?;
+        let time = time.parse().map_err(|_| fails(format!("commit {commit} has no time")))?;
+        Ok((own, Fetched { commit, time }))
+    }
+
+    /// The program, with an environment in which nothing of the user's or the machine's configuration counts.
+    fn git(&self) -> Command {
+        let mut command = Command::new("git");
+        command.current_dir(self.0).env_clear().stdin(Stdio::null());
+        for name in ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "no_proxy"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .envs([
+                ("GIT_CONFIG_NOSYSTEM", "1"),
+                ("GIT_CONFIG_GLOBAL", "/dev/null"),
+                ("GIT_TERMINAL_PROMPT", "0"),
+                ("GIT_ALLOW_PROTOCOL", "file:https:http"),
+                ("GIT_NO_REPLACE_OBJECTS", "1"),
+                ("LC_ALL", "C"),
+            ])
+            .args(["-c", "core.hooksPath=/dev/null", "-c", "fetch.fsckObjects=true", "-c", "gc.auto=0"]);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, BuildError> {
+        let ran =
+            self.git().args(arguments).output().map_err(|e| fails(format!("git does not start: {e}")))?;
+        if ran.status.success() {
+            return Ok(ran.stdout);
+        }
+        let said = String::from_utf8_lossy(&ran.stderr);
+        Err(fails(format!("git {}: {}", arguments.first().unwrap_or(&""), said.trim())))
+    }
+
+    fn text(&self, arguments: &[&str]) -> Result<String, BuildError> {
+        let out = self.run(arguments)?;
+        String::from_utf8(out)
+            .map(|text| text.trim().to_owned())
+            .map_err(|_| fails("git's answer is no text"))
+    }
+
+    /// The object of a file at a commit.
+    pub(crate) fn blob_id(&self, commit: &str, path: &str) -> Result<String, BuildError> {
+        self.text(&["rev-parse", "--verify", "--end-of-options", &format!("{commit}:{path}")])
+            .map_err(|_| fails(format!("it has no file {path}")))
+    }
+
+    /// Writes all files of a commit below a directory.
+    pub(crate) fn export(&self, fetched: &Fetched, into: &Path) -> Result<(), BuildError> {
+        let files = self.files(&fetched.commit)?;
+        let mut tree =
+            Tree::new(into, Links::Refused, fetched.time).map_err(BuildError::file("the source"))?;
+        let mut objects = self
+            .git()
+            .args(["cat-file", "--batch", "--buffer"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|e| fails(format!("git does not start: {e}")))?;
+        let (Some(mut ask), Some(answer)) = (objects.stdin.take(), objects.stdout.take()) else {
+            return Err(fails("git has no pipes"));
+        };
+        let asked: String = files.iter().map(|file| format!("{}\n", file.object)).collect();
+        // On a thread of its own: git answers before all is asked.
+        let asking = std::thread::spawn(move || ask.write_all(asked.as_bytes()));
+        let mut answer = BufReader::new(answer);
+        let mut total = 0_u64;
+        for file in &files {
+            let wrong = |e: std::io::Error| fails(format!("{}: {e}", file.path));
+            let mut header = String::new();
+            answer.by_ref().take(256).read_line(&mut header).map_err(wrong)?;
+            let length = match header.trim_end().split(' ').collect::<Vec<_>>().as_slice() {
+                [object, "blob", length] if *object == file.object => length.parse::<u64>().ok(),
+                _ => None,
+            };
+            let length = length
+                .ok_or_else(|| fails(format!("{}: git answers \"{}\"", file.path, header.trim_end())))?;
+            total = total.saturating_add(length);
+            if total > MAX_BYTES {
+                return Err(fails(format!("it is larger than {MAX_BYTES} bytes, which is the limit")));
+            }
+            let mut body = answer.by_ref().take(length);
+            let written = if file.link {
+                let mut target = Vec::new();
+                body.read_to_end(&mut target).map_err(wrong)?;
+                let text = std::str::from_utf8(&target)
+                    .map_err(|_| fails(format!("{}: a link to what is no UTF-8 text", file.path)))?;
+                tree.symlink(&file.path, text).map_err(wrong)?;
+                target.len() as u64
+            } else {
+                tree.write(&file.path, file.executable, &mut body).map_err(wrong)?
+            };
+            if written != length || answer.by_ref().take(1).read_to_end(&mut Vec::new()).map_err(wrong)? != 1
+            {
+                return Err(fails(format!("{}: git's answer ends early", file.path)));
+            }
+        }
+        drop(answer);
+        let asked = asking.join().map_err(|_| fails("git was not asked"))?;
+        asked.map_err(|e| fails(format!("git was not asked: {e}")))?;
+        objects.wait().map_err(|e| fails(format!("git: {e}")))?;
+        tree.finish().map_err(BuildError::file("the source"))
+    }
+
+    fn files(&self, commit: &str) -> Result<Vec<Entry>, BuildError> {
+        let list = self.run(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
+        let list = String::from_utf8(list).map_err(|_| fails("it has a file whose name is no UTF-8 text"))?;
+        let entries: Vec<Entry> =
+            list.split('\0').filter(|line| !line.is_empty()).map(Entry::read).collect::<Result<_, _>>()?;
+        if entries.len() > MAX_FILES {
+            return Err(fails(format!("it has more than {MAX_FILES} files, which is the limit")));
+        }
+        Ok(entries)
+    }
+}
+
+/// A file of a commit.
+#[derive(Debug, PartialEq, Eq)]
+struct Entry {
+    path: String,
+    object: String,
+    executable: bool,
+    link: bool,
+}
+
+impl Entry {
+    /// Reads `mode type object<TAB>path`.
+    fn read(line: &str) -> Result<Self, BuildError> {
+        let wrong = || fails(format!("git lists \"{line}\", which is no file"));
+        let (facts, path) = line.split_once('\t').ok_or_else(wrong)?;
+        let [mode, kind, object] =
+            <[&str; 3]>::try_from(facts.split(' ').collect::<Vec<_>>()).map_err(|_| wrong())?;
+        if kind == "commit" {
+            return Err(fails(format!(
+                "{path} is a submodule; put its files into the source, or make it an input"
+            )));
+        }
+        if kind != "blob" || !is_plain(path) {
+            return Err(wrong());
+        }
+        Ok(Self {
+            path: path.into(),
+            object: object.into(),
+            executable: mode == "100755",
+            link: mode == "120000",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_git_are_files_or_refused() {
+        let entry = Entry::read("100755 blob 0f\ta b/c").unwrap();
+        assert!(entry.executable && !entry.link && entry.path == "a b/c");
+        assert!(Entry::read("120000 blob 0f\tl").unwrap().link);
+        assert!(Entry::read("160000 commit 0f\tsub").unwrap_err().to_string().contains("submodule"));
+        for bad in ["100644 blob 0f\t../a", "100644 blob 0f\t/a", "100644 tree 0f\ta", "100644 blob 0f a", ""]
+        {
+            assert!(Entry::read(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Files by digest: fetched from the places that whoever runs the builder allows, kept by their digest, and checked again whenever they are
+//! read. Nothing else is shared between builds.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::path::PathBuf;
+
+use countersign_crypto::{Digest, Hasher};
+use countersign_http::{Http, Request, shown};
+use url::Url;
+
+use crate::BuildError;
+use crate::recipe::Input;
+
+/// The largest input, in bytes.
+const MAX_INPUT: usize = 16 << 30;
+
+/// A place that inputs may come from: addresses that begin so, perhaps taken from elsewhere instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    prefix: String,
+    instead: Option<String>,
+}
+
+impl Place {
+    /// Reads `https://host/path/`, or `https://host/path/=file:///mirror/` for a mirror of it.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`] when a part is no address of a directory.
+    pub fn parse(text: &str) -> Result<Self, BuildError> {
+        let (prefix, instead) = match text.split_once('=') {
+            Some((prefix, instead)) => (prefix, Some(instead)),
+            None => (text, None),
+        };
+        for part in [Some(prefix), instead].into_iter().flatten() {
+            let known = Url::parse(part).is_ok_and(|url| matches!(url.scheme(), "https" | "http" | "file"));
+            // Without the slash, https://a.example would allow https://a.example.evil too.
+            if !known || !part.ends_with('/') {
+                return Err(BuildError::Input {
+                    name: text.into(),
+                    message: "expected an address with a slash at its end, or two with = between".into(),
+                });
+            }
+        }
+        Ok(Self { prefix: prefix.into(), instead: instead.map(Into::into) })
+    }
+
+    fn take(&self, url: &Url) -> Option<Url> {
+        let rest = url.as_str().strip_prefix(&self.prefix)?;
+        match &self.instead {
+            None => Some(url.clone()),
+            Some(instead) => Url::parse(&format!("{instead}{rest}")).ok(),
+        }
+    }
+}
+
+/// The store, and where what is not in it comes from.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    places: Vec<Place>,
+    http: Http,
+}
+
+impl Store {
+    /// A store in a directory, which is made.
+    ///
+    /// # Errors
+    /// [`BuildError::File`].
+    pub fn new(directory: PathBuf, places: Vec<Place>, http: Http) -> Result<Self, BuildError> {
+        fs::create_dir_all(&directory).map_err(BuildError::file(directory.display()))?;
+        Ok(Self { directory, places, http })
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(digest.algorithm().name()).join(digest.to_hex())
+    }
+
+    /// Sees to it that an input is in the store.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`]: no place for it, it cannot be fetched, or it is another file.
+    pub async fn fetch(&self, input: &Input) -> Result<(), BuildError> {
+        let target = self.path(&input.digest);
+        if target.exists() {
+            return Ok(());
+        }
+        let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
+        let from = self.places.iter().find_map(|place| place.take(&input.url)).ok_or_else(|| {
+            let place = shown(&input.url);
+            fails(format!(
+                "no place is configured for {place}; allow one with --place, or put the file into a mirror"
+            ))
+        })?;
+        let above = target.parent().unwrap_or(&self.directory);
+        let file = |e: io::Error| fails(e.to_string());
+        fs::create_dir_all(above).map_err(file)?;
+        let mut kept = tempfile::NamedTempFile::new_in(above).map_err(file)?;
+        let mut hasher = Hasher::new(input.digest.algorithm());
+        if from.scheme() == "file" {
+            let path = from.to_file_path().map_err(|()| fails("expected a path on this machine".into()))?;
+            let opened = File::open(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
+            io::copy(&mut Checked { from: opened, hasher: &mut hasher }, &mut kept).map_err(file)?;
+        } else {
+            let request = Request::get("place of inputs", &from).limit(MAX_INPUT).follow_elsewhere();
+            let mut answer = self.http.open(request).await.map_err(|e| fails(e.to_string()))?;
+            if answer.status() != 200 {
+                return Err(fails(format!("{} answered {}", shown(&from), answer.status())));
+            }
+            while let Some(piece) = answer.chunk().await.map_err(|e| fails(e.to_string()))? {
+                hasher.update(&piece);
+                kept.write_all(&piece).map_err(file)?;
+            }
+        }
+        let found = hasher.finish();
+        if found != input.digest {
+            return Err(fails(format!("expected {}, found {found} at {}", input.digest, shown(&from))));
+        }
+        kept.as_file().sync_all().map_err(file)?;
+        kept.persist(&target).map_err(|e| fails(e.to_string()))?;
+        Ok(())
+    }
+
+    /// Reads an input to its end. What the reader did counts only when this succeeds: only then was every byte the right one.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`] when the reader fails, or the file was changed in the store; it is taken out of it then.
+    pub fn read<T>(
+        &self,
+        input: &Input,
+        work: impl FnOnce(&mut dyn Read) -> Result<T, String>,
+    ) -> Result<T, BuildError> {
+        let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
+        let path = self.path(&input.digest);
+        let file = File::open(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
+        let mut hasher = Hasher::new(input.digest.algorithm());
+        let mut checked = Checked { from: file, hasher: &mut hasher };
+        let done = work(&mut checked);
+        io::copy(&mut checked, &mut io::sink()).map_err(|e| fails(e.to_string()))?;
+        let found = hasher.finish();
+        if found != input.digest {
+            // Not kept for the next one; where it cannot be taken away, the next one finds out too.
+            let _ = fs::remove_file(&path);
+            return Err(fails(format!(
+                "the store's copy was changed: expected {}, found {found}",
+                input.digest
+            )));
+        }
+        done.map_err(fails)
+    }
+}
+
+/// A reader whose bytes pass a hash.
+struct Checked<'h> {
+    from: File,
+    hasher: &'h mut Hasher,
+}
+
+impl Read for Checked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use countersign_crypto::HashAlgorithm;
+    use countersign_http::HttpOptions;
+
+    fn input(url: &str, content: &[u8]) -> Input {
+        let digest = HashAlgorithm::Sha256.digest(content);
+        Input { name: "a".into(), url: Url::parse(url).unwrap(), digest }
+    }
+
+    fn store(directory: &Path, places: &[&str]) -> Store {
+        let places = places.iter().map(|place| Place::parse(place).unwrap()).collect();
+        Store::new(directory.join("store"), places, Http::new(HttpOptions::default())).unwrap()
+    }
+
+    impl Store {
+        fn copy(&self, input: &Input, to: &Path) -> Result<(), BuildError> {
+            self.read(input, |from| {
+                let mut file = File::create_new(to).map_err(|e| e.to_string())?;
+                io::copy(from, &mut file).map(drop).map_err(|e| e.to_string())
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_what_was_asked_for_and_is_checked_when_it_is_read() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), b"good").unwrap();
+        let mirror = format!("https://a.example/=file://{}/", place.path().display());
+        let store = store(place.path(), &[&mirror]);
+        let good = input("https://a.example/file", b"good");
+        store.fetch(&good).await.unwrap();
+        store.copy(&good, &place.path().join("copy")).unwrap();
+        assert_eq!(fs::read(place.path().join("copy")).unwrap(), b"good");
+        // In the store, it is fetched from nowhere.
+        fs::remove_file(place.path().join("file")).unwrap();
+        store.fetch(&good).await.unwrap();
+        // Changed there, it is not used, and not kept.
+        fs::write(store.path(&good.digest), b"evil").unwrap();
+        let error = store.copy(&good, &place.path().join("again")).unwrap_err().to_string();
+        assert!(error.contains("was changed"), "{error}");
+        assert!(!store.path(&good.digest).exists());
+        // Another file under the address is refused, and not kept either.
+        fs::write(place.path().join("file"), b"evil").unwrap();
+        let error = store.fetch(&good).await.unwrap_err().to_string();
+        assert!(error.contains("expected sha256:"), "{error}");
+        assert!(!store.path(&good.digest).exists());
+    }
+
+    #[tokio::test]
+    async fn a_place_on_the_network_is_asked_and_believed_by_digest_only() {
+        let place = tempfile::tempdir().unwrap();
+        let paths = [("/file".to_owned(), (String::new(), b"good".to_vec()))];
+        let address = super::super::server::serve(paths.into());
+        let store = store(place.path(), &[&format!("http://{address}/")]);
+        let good = input(&format!("http://{address}/file"), b"good");
+        store.fetch(&good).await.unwrap();
+        store.copy(&good, &place.path().join("copy")).unwrap();
+        for (path, content, says) in [("file", "other", "expected sha256:"), ("none", "x", "answered 404")] {
+            let other = input(&format!("http://{address}/{path}"), content.as_bytes());
+            let error = store.fetch(&other).await.unwrap_err().to_string();
+            assert!(error.contains(says) && !store.path(&other.digest).exists(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_configured_places_are_asked() {
+        let place = tempfile::tempdir().unwrap();
+        fs::write(place.path().join("file"), b"good").unwrap();
+        let own = format!("file://{}/file", place.path().display());
+        let store = store(place.path(), &["https://a.example/b/"]);
+        for url in [own.as_str(), "https://a.example/c", "https://a.example.evil/b/c", "http://a.example/b/c"]
+        {
+            let error = store.fetch(&input(url, b"good")).await.unwrap_err().to_string();
+            assert!(error.contains("no place is configured"), "{url}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_directory() {
+        assert!(
+            Place::parse("https://a.example/").is_ok()
+                && Place::parse("https://a.example/=file:///m/").is_ok()
+        );
+        for bad in ["https://a.example", "a/", "https://a.example/=file:///m", "ftp://a.example/", ""] {
+            assert!(Place::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
