@@ -21,6 +21,8 @@ struct State {
     gone: usize,
     /// How many requests it will be too busy for.
     busy: usize,
+    /// Whether it has just begun, and knows only its own groups.
+    starting: bool,
     seen: Vec<String>,
 }
 
@@ -88,6 +90,11 @@ impl ApiServer {
         self.state.lock().unwrap().busy = requests;
     }
 
+    /// Begins, or has begun.
+    pub(crate) fn starting(&self, is: bool) {
+        self.state.lock().unwrap().starting = is;
+    }
+
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.clone()
@@ -121,6 +128,14 @@ impl State {
                 "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
             ),
             ["apis"] => answer(StatusCode::OK, &self.groups()),
+            // A real one says 503, which its client asks again about for a while.
+            ["apis", _] if self.starting => status(500, "InternalError", "the server is starting"),
+            ["apis", group] => match self.groups()["groups"].as_array().unwrap() {
+                groups if groups.iter().any(|found| found["name"] == *group) => {
+                    answer(StatusCode::OK, &json!({}))
+                }
+                _ => status(404, "NotFound", "the server could not find the requested resource"),
+            },
             ["apis", group, version] => answer(StatusCode::OK, &self.kinds_of(&format!("{group}/{version}"))),
             [.., "namespaces", namespace, plural] => self.list(plural, Some(namespace), &query),
             ["api", "v1", "namespaces", name] => {
@@ -140,7 +155,8 @@ impl State {
 
     fn groups(&self) -> Value {
         let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (group, version) in self.kinds.iter().filter_map(|(version, _, _)| version.split_once('/')) {
+        let known = self.kinds.iter().filter(|_| !self.starting);
+        for (group, version) in known.filter_map(|(version, _, _)| version.split_once('/')) {
             groups.entry(group).or_default().insert(version);
         }
         let groups = groups.into_iter().map(|(group, versions)| {
