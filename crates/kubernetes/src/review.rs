@@ -238,6 +238,7 @@ impl Answer {
             reason: match self.outcome.status() {
                 403 => "Forbidden",
                 400 => "BadRequest",
+                503 => "ServiceUnavailable",
                 _ => "InternalError",
             },
             message: &self.message,
