@@ -212,6 +212,23 @@ async fn what_an_earlier_run_left_goes_when_nobody_puts_it_and_never_by_an_idle_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_that_somebody_takes_away_is_there_again() {
+    let server = cluster(&[Family::PolicyReport]);
+    let running = start(&server, &Family::ALL);
+    running.0.put("u1", &found("app", &[Status::Failed]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.remove(&format!("{POLICY_REPORTS}countersign-u1"));
+    // Something is put all the time, so that nobody wakes up to look.
+    for _ in 0..22 {
+        running.0.put("u1", &found("app", &[Status::Failed]));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    assert_eq!(names(&server, POLICY_REPORTS), ["countersign-u1"]);
+    assert_eq!(server.asked("PATCH"), 2);
+    end(running).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn reports_begin_and_end_with_their_definitions() {
     let server = cluster(&[]);
     let running = start(&server, &Family::ALL);
