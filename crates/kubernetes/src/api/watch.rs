@@ -81,8 +81,8 @@ impl Watching {
                     Ok(Event::Delete(object)) => {
                         Some(gone(&origin, &value(&object, &resource.api_version, kind)))
                     }
-                    // It goes on where it was: a connection ends now and then.
-                    Err(error @ watcher::Error::WatchFailed(_)) => {
+                    // It goes on by itself: a connection ends now and then, and a list grows too old.
+                    Err(error) if is_usual(&error) => {
                         tracing::debug!(%error, kind = kind.kind, "a watch of workloads is taken up again");
                         None
                     }
@@ -133,6 +133,14 @@ impl Watching {
             // It does not run yet, or not any more.
             None => Some(name),
         }
+    }
+}
+
+fn is_usual(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchFailed(_) => true,
+        watcher::Error::WatchError(status) => status.code == 410,
+        _ => false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a cluster runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -193,11 +194,15 @@ impl How {
             let options = self.options(controls, &ready.settings, policies)?;
             let source = match followed {
                 Some(followed) => {
-                    let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
+                    let source = source(&self.registry, &[], live.cluster(), trust.clone())?;
+                    let source = Arc::new(source.in_namespace(cluster.webhook_namespace()));
                     followed.once(&live.client, &source).await?;
                     source
                 }
-                None => Arc::new(self.source(&[], live.cluster(), trust.clone())?),
+                None => {
+                    let source = self.source(&[], live.cluster(), trust.clone())?;
+                    Arc::new(source.in_namespace(cluster.webhook_namespace()))
+                }
             };
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
@@ -221,6 +226,19 @@ impl How {
         source: Arc<Source>,
         installation: Roots,
     ) -> Result<Arc<PolicySet>, Failure> {
+        let (admission, policies, _) = self.taking(cluster, source, installation)?;
+        policies.set_controller(cluster.no_match(client).await?);
+        policies.set_cluster(cluster.policies(client).await?);
+        admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
+    }
+
+    /// Who has the policies, and who takes them: those of files are there. Gives the texts of these too.
+    pub(super) fn taking(
+        &self,
+        cluster: &ClusterArgs,
+        source: Arc<Source>,
+        installation: Roots,
+    ) -> Result<(Arc<Admission>, Policies, Vec<(PathBuf, String)>), Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let admission = Arc::new(Admission::new(Arc::clone(&source), clock));
         let texts = texts(&self.policies)?;
@@ -236,8 +254,6 @@ impl How {
         if !texts.is_empty() {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
         }
-        policies.set_controller(cluster.no_match(client).await?);
-        policies.set_cluster(cluster.policies(client).await?);
-        admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
+        Ok((admission, policies, texts))
     }
 }
