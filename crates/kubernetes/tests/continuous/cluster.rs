@@ -4,14 +4,16 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use countersign_client::policy::Cluster as _;
 use countersign_clock::{ManualClock, Timestamp};
-use countersign_kubernetes::api::{Client, Namespaces, Reporter, Watching, events};
+use countersign_kubernetes::api::{ApiCluster, Client, Namespaces, Reporter, Watching, events};
 use countersign_kubernetes::continuous::sink::event::EventSink;
 use countersign_kubernetes::continuous::{News, Origin, Sink as _};
 use futures_util::stream;
@@ -53,12 +55,19 @@ fn server(pods: Vec<Value>) -> Server {
                         "reason": "Forbidden", "message": "deployments is forbidden"});
                     (StatusCode::FORBIDDEN, status.to_string()).into_response()
                 }
+                // One namespace by itself has other labels, so that it is seen who was asked.
+                ("shop", _) => labelled("asked").to_string().into_response(),
+                ("namespaces", false) => {
+                    let list = json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"},
+                        "items": [labelled("watched")]});
+                    list.to_string().into_response()
+                }
                 ("pods", true)
                     if left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() =>
                 {
                     (StatusCode::SERVICE_UNAVAILABLE, "the server is starting").into_response()
                 }
-                ("pods", true) => {
+                ("pods" | "namespaces", true) => {
                     let lines = stream::unfold(changed, async |changed| {
                         let change = changed.lock().await.recv().await?;
                         let line = match change {
@@ -86,6 +95,10 @@ fn pod(name: &str, namespace: &str, phase: &str) -> Value {
         "metadata": {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "2"},
         "spec": {"serviceAccountName": "robot", "containers": [{"name": "a", "image": "r.example/a:1"}]},
         "status": {"phase": phase}})
+}
+
+fn labelled(by: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"by": by}}})
 }
 
 fn watching(namespaces: Namespaces) -> Watching {
@@ -171,6 +184,25 @@ async fn a_watch_that_breaks_is_taken_up_again_and_what_could_not_be_watched_is_
         ["there Pod/*", "there Pod/shop/one", "read"],
         "what stood for all pods is gone with that"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_of_namespaces_come_from_the_watch_again_after_it_broke() {
+    let server = server(Vec::new());
+    let cluster = ApiCluster::new(server.client.clone());
+    tokio::spawn(cluster.clone().watch_namespaces());
+    let until = async |by: &str| {
+        let told = async {
+            while cluster.namespace_labels("shop").await.unwrap()["by"] != by {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
+    };
+    until("watched").await;
+    server.changes.send(Value::Null).unwrap();
+    until("asked").await;
+    until("watched").await;
 }
 
 #[tokio::test(start_paused = true)]
