@@ -128,6 +128,14 @@ fn listed(report: Report) -> Result<Report, Failure> {
     .next("kubectl auth can-i list pods --all-namespaces; or name namespaces that may be listed: -n NAME"))
 }
 
+/// Who takes policies and has them.
+pub(super) struct Taking {
+    pub(super) admission: Arc<Admission>,
+    pub(super) policies: Arc<Policies>,
+    /// Of files.
+    pub(super) texts: Vec<(PathBuf, String)>,
+}
+
 /// A cluster that is there.
 struct Live {
     client: Client,
@@ -226,19 +234,19 @@ impl How {
         source: Arc<Source>,
         installation: Roots,
     ) -> Result<Arc<PolicySet>, Failure> {
-        let (admission, policies, _) = self.taking(cluster, source, installation)?;
+        let Taking { admission, policies, .. } = self.taking(cluster, source, installation)?;
         policies.set_controller(cluster.no_match(client).await?);
         policies.set_cluster(cluster.policies(client).await?);
         admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
     }
 
-    /// Who has the policies, and who takes them: those of files are there. Gives the texts of these too.
+    /// Who takes the policies of a cluster. Those of files are there.
     pub(super) fn taking(
         &self,
         cluster: &ClusterArgs,
         source: Arc<Source>,
         installation: Roots,
-    ) -> Result<(Arc<Admission>, Policies, Vec<(PathBuf, String)>), Failure> {
+    ) -> Result<Taking, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let admission = Arc::new(Admission::new(Arc::clone(&source), clock));
         let texts = texts(&self.policies)?;
@@ -254,6 +262,6 @@ impl How {
         if !texts.is_empty() {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
         }
-        Ok((admission, policies, texts))
+        Ok(Taking { admission, policies: Arc::new(policies), texts })
     }
 }

@@ -22,6 +22,7 @@ use countersign_policy::PolicySet;
 use countersign_server::serve::Running;
 use tokio::sync::{mpsc, watch};
 
+use super::cluster::Taking;
 use super::{How, Keep, Ready, checks_something, source};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
@@ -236,8 +237,7 @@ impl How {
             Some(followed) => Some(followed.follow(client, &source).await?),
             None => None,
         };
-        let (admission, policies, texts) = self.taking(args, Arc::clone(&source), roots)?;
-        let policies = Arc::new(policies);
+        let Taking { admission, policies, texts } = self.taking(args, Arc::clone(&source), roots)?;
         if !texts.is_empty() {
             tokio::spawn(follow_files(self.policies.clone(), texts, Arc::clone(&policies)));
         }
