@@ -14,6 +14,8 @@ use crate::scan::{NotRead, Placed, Resource, ResourceName};
 
 /// What `kubectl apply` keeps for itself: the object once more.
 const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// About what an object takes that counts for a workload, beside its name.
+const MEMBER: usize = 200;
 /// The most that is counted of what is beyond the limits.
 const MAX_BEYOND: usize = 1 << 20;
 
@@ -52,6 +54,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { workloads: 50_000, bytes: 256 << 20 }
+    }
+}
+
+impl Limits {
+    /// Whether there is room for so many bytes beside others.
+    const fn fit(self, there: usize, more: usize) -> bool {
+        there.saturating_add(more) <= self.bytes
     }
 }
 
@@ -238,7 +247,7 @@ impl Workloads {
             && let Some(workload) = self.all.get_mut(id)
             && workload.identity == identity
             && (kept.owner.is_some()
-                || fits(self.bytes.saturating_sub(workload.kept.bytes()), &kept, self.limits))
+                || self.limits.fit(self.bytes.saturating_sub(workload.kept.bytes()), kept.bytes()))
         {
             *seen = reading;
             // One of the same name that was made anew has another.
@@ -258,36 +267,34 @@ impl Workloads {
             return;
         }
         self.leave(&key, happened);
-        let id = match self.identities.entry(identity) {
-            Slot::Occupied(slot) => *slot.get(),
-            Slot::Vacant(slot) => {
-                let bytes = kept.bytes();
-                if self.all.len() >= self.limits.workloads || !fits(self.bytes, &kept, self.limits) {
-                    happened.full = self.beyond.is_empty();
-                    if self.beyond.len() < MAX_BEYOND {
-                        self.beyond.insert(self.hasher.hash_one(&key));
-                    }
-                    return;
-                }
-                self.last += 1;
-                self.bytes += bytes;
-                let identity = slot.key().clone();
-                slot.insert(self.last);
-                let workload = Workload {
-                    kept,
-                    identity,
-                    members: BTreeMap::new(),
-                    uid: uid.clone(),
-                    digests: BTreeSet::new(),
-                    version: 0,
-                    looked: None,
-                    state: State::default(),
-                };
-                self.all.insert(self.last, workload);
-                happened.fresh.push(self.last);
-                self.last
+        let known = self.identities.get(&identity).copied();
+        let bytes = member_bytes(&key) + if known.is_some() { 0 } else { kept.bytes() };
+        let is_one_more = known.is_none() && self.all.len() >= self.limits.workloads;
+        if is_one_more || !self.limits.fit(self.bytes, bytes) {
+            happened.full = self.beyond.is_empty();
+            if self.beyond.len() < MAX_BEYOND {
+                self.beyond.insert(self.hasher.hash_one(&key));
             }
-        };
+            return;
+        }
+        self.bytes += bytes;
+        let id = known.unwrap_or_else(|| {
+            self.last += 1;
+            self.identities.insert(identity.clone(), self.last);
+            let workload = Workload {
+                kept,
+                identity,
+                members: BTreeMap::new(),
+                uid: uid.clone(),
+                digests: BTreeSet::new(),
+                version: 0,
+                looked: None,
+                state: State::default(),
+            };
+            self.all.insert(self.last, workload);
+            happened.fresh.push(self.last);
+            self.last
+        });
         if let Some(workload) = self.all.get_mut(&id) {
             workload.members.insert(key.clone(), uid);
         }
@@ -298,6 +305,7 @@ impl Workloads {
     fn leave(&mut self, key: &str, happened: &mut Happened) {
         self.beyond.remove(&self.hasher.hash_one(key));
         let Some((id, _)) = self.members.remove(key) else { return };
+        self.bytes = self.bytes.saturating_sub(member_bytes(key));
         let Some(workload) = self.all.get_mut(&id) else { return };
         workload.members.remove(key);
         let name = |key: &str| key.rsplit('\0').next().unwrap_or_default().to_owned();
@@ -342,9 +350,9 @@ impl Workloads {
     }
 }
 
-/// Whether there is room for it beside so many bytes.
-fn fits(bytes: usize, kept: &Kept, limits: Limits) -> bool {
-    bytes.saturating_add(kept.bytes()) <= limits.bytes
+/// About what it takes to know that an object counts for a workload, here and there.
+const fn member_bytes(key: &str) -> usize {
+    2 * key.len() + MEMBER
 }
 
 /// An object in its list. No name holds the separator.
@@ -486,5 +494,20 @@ mod tests {
         let mut few = Workloads::new(Limits { bytes: 10, ..Limits::default() }, true);
         few.take(News::There(Origin::from("x"), deployment("a", "r.example/a:1")));
         assert_eq!((few.len(), few.beyond()), (0, 1));
+    }
+
+    #[test]
+    fn pods_that_are_alike_take_room_too() {
+        let limits = Limits { bytes: 64 << 10, ..Limits::default() };
+        let (mut all, pods) = (Workloads::new(limits, false), Origin::from("pods"));
+        for number in 0..1000 {
+            all.take(News::There(pods.clone(), pod(&format!("web-{number}"), "0")));
+            assert!(all.bytes() <= limits.bytes);
+        }
+        assert!(all.len() == 1 && all.beyond() > 500, "{}", all.beyond());
+        for number in 0..1000 {
+            all.take(News::Gone(pods.clone(), pod(&format!("web-{number}"), "0").name));
+        }
+        assert_eq!((all.len(), all.beyond(), all.bytes()), (0, 0, 0));
     }
 }
