@@ -1,13 +1,16 @@
 //! From a review to an answer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use countersign_client::policy::{Deciding, Source, decide_in_time};
+use countersign_client::policy::{Deciding, Source};
 use countersign_clock::Clock;
-use countersign_policy::{Access, Decision, Document, Operation, PolicySet, Request, RuleResult, Status};
+use countersign_crypto::HashAlgorithm;
+use countersign_policy::{
+    Access, Decision, Document, Operation, PolicyName, PolicySet, Request, RuleResult, Status,
+};
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -22,6 +25,13 @@ const RESERVE: Duration = Duration::from_secs(1);
 const SHORTEST: Duration = Duration::from_millis(500);
 /// The most lines in a refusal's message.
 const MAX_LINES: usize = 20;
+/// The longest name under which an API server's audit log takes something.
+const MAX_AUDIT_KEY: usize = 63;
+
+/// A fault of the program over one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a fault of the program while this was judged; its log says more")]
+pub struct Fault;
 
 /// Which of the two webhooks is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -148,71 +158,84 @@ impl Admission {
     /// Answers a review, always: `timeout` is how long the API server still waits. A fault of the program over a review
     /// is a refusal of that review.
     pub async fn answer(&self, face: Face, body: &[u8], timeout: Duration) -> Answer {
-        let mut review = match Review::from_json(body) {
+        let Review { uid, request } = match Review::from_json(body) {
             Ok(review) => review,
             Err(error) => return unreadable(&error),
         };
-        if !is_judged(&review) || self.is_exempt(&review) {
-            return Answer { uid: review.uid, outcome: Outcome::Passed, ..Answer::default() };
-        }
-        if !self.secrets {
-            review.request.access = Access::default();
+        let ended = |outcome, message: &str| Answer {
+            uid: uid.clone(),
+            outcome,
+            message: message.to_owned(),
+            ..Answer::default()
+        };
+        if !is_judged(&request) || self.exempts(&request.namespace) {
+            return ended(Outcome::Passed, "");
         }
         let Some(policies) = self.policies() else {
-            let message = "countersign: the policies have not been read yet; try again in a moment".into();
-            return Answer { uid: review.uid, message, ..Answer::default() };
+            let message = "countersign: the policies have not been read yet; try again in a moment";
+            return ended(Outcome::CouldNotCheck, message);
         };
         let budget = timeout.saturating_sub(RESERVE).max(SHORTEST.min(timeout));
         let asked = Instant::now();
-        let Some(_turn) = self.load.turn(budget).await else { return busy(review.uid, budget) };
-        let left = budget.saturating_sub(asked.elapsed());
-        let deciding = decide_in_time(&policies, &review.request, &self.source, &*self.clock, left);
-        match AssertUnwindSafe(deciding).catch_unwind().await {
+        let Some(_turn) = self.load.turn(budget).await else { return busy(uid, budget) };
+        let request = self.with_access(request);
+        match self.decided(&policies, &request, budget.saturating_sub(asked.elapsed()), None).await {
             Ok(decision) => {
-                let answer = answer(face, review.uid, &decision);
+                let answer = answer(face, uid, &decision);
                 if let Some(teller) = &self.teller {
-                    teller.tell(face, &review.request, &decision, &answer);
+                    teller.tell(face, &request, &decision, &answer);
                 }
                 answer
             }
-            // Its text stands in the log, where the panic wrote it.
-            Err(_) => Answer {
-                uid: review.uid,
-                outcome: Outcome::Fault,
-                message: "countersign: a fault of the program while this was judged; its log says more"
-                    .into(),
-                ..Answer::default()
-            },
+            Err(Fault) => ended(Outcome::Fault, &format!("countersign: {Fault}")),
         }
     }
 
-    /// What policies decide about a request that somebody would make; nothing when it would not be judged. As in
-    /// [`answer`](Self::answer), `timeout` is how long the API server would wait. Whoever asks about many requests gives the
-    /// time at which that began: what was found since then is not asked for again because it refuses.
+    /// What policies decide about a request that somebody would make, by what is so since then; nothing when it would not be
+    /// judged. As in [`answer`](Self::answer), `timeout` is how long the API server would wait.
+    ///
+    /// # Errors
+    /// [`Fault`].
     pub async fn decide(
         &self,
         policies: &PolicySet,
-        mut request: Request,
+        request: Request,
         timeout: Duration,
         since: Instant,
-    ) -> Option<Decision> {
-        if self.exempts(&request.namespace) {
-            return None;
+    ) -> Result<Option<Decision>, Fault> {
+        if !is_judged(&request) || self.exempts(&request.namespace) {
+            return Ok(None);
         }
+        let request = self.with_access(request);
+        self.decided(policies, &request, timeout.saturating_sub(RESERVE), Some(since)).await.map(Some)
+    }
+
+    /// A request with what registries may be asked with.
+    fn with_access(&self, mut request: Request) -> Request {
         if !self.secrets {
             request.access = Access::default();
         }
-        let budget = timeout.saturating_sub(RESERVE);
-        let deciding = Deciding::new(policies, &request, &self.source, &*self.clock, budget);
-        Some(deciding.in_time().since(since).decide().await)
+        request
     }
 
-    /// By the namespace alone: what stands in an object proves nothing.
-    fn is_exempt(&self, review: &Review) -> bool {
-        self.exempts(&review.request.namespace)
+    /// The one evaluation. A fault of the program in it ends nothing else; its text stands in the log, where the panic wrote
+    /// it.
+    async fn decided(
+        &self,
+        policies: &PolicySet,
+        request: &Request,
+        budget: Duration,
+        since: Option<Instant>,
+    ) -> Result<Decision, Fault> {
+        let deciding = Deciding::new(policies, request, &self.source, &*self.clock, budget).in_time();
+        let deciding = match since {
+            Some(since) => deciding.since(since),
+            None => deciding,
+        };
+        AssertUnwindSafe(deciding.decide()).catch_unwind().await.map_err(|_| Fault)
     }
 
-    /// Whether nothing in this namespace is judged.
+    /// Whether nothing in this namespace is judged. By the namespace alone: what stands in an object proves nothing.
     #[must_use]
     pub fn exempts(&self, namespace: &str) -> bool {
         self.exempt.contains(namespace)
@@ -221,8 +244,7 @@ impl Admission {
 
 /// Whether a review can bring an image into the cluster. What is taken away, connected to, scaled or only reported
 /// about cannot.
-fn is_judged(review: &Review) -> bool {
-    let request = &review.request;
+fn is_judged(request: &Request) -> bool {
     matches!(request.operation, Operation::Create | Operation::Update)
         && !matches!(request.subresource.as_str(), "status" | "scale" | "binding" | "eviction")
 }
@@ -254,12 +276,7 @@ fn answer(face: Face, uid: String, decision: &Decision) -> Answer {
     let answer = Answer {
         uid,
         warnings: decision.results.iter().filter(|result| result.warns()).map(line).collect(),
-        audit: decision
-            .results
-            .iter()
-            .filter(|result| matches!(result.status, Status::Fail | Status::Error))
-            .map(|result| (format!("{}.{}", result.policy.name, result.rule), line(result)))
-            .collect(),
+        audit: audit(&decision.results),
         unchecked: decision.results.iter().filter(|result| result.status == Status::Error).count(),
         ..Answer::default()
     };
@@ -298,6 +315,34 @@ fn unpinned(answer: Answer, decision: &Decision) -> Answer {
     Answer { outcome: Outcome::Refused, message: lines(unpinned), ..answer }
 }
 
+/// What did not hold or could not be checked, for the API server's audit log: by policy and rule, all images together. An API
+/// server drops what stands under a name that it does not know as one.
+fn audit(results: &[RuleResult]) -> BTreeMap<String, String> {
+    let mut by_rule: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for result in results.iter().filter(|result| matches!(result.status, Status::Fail | Status::Error)) {
+        let PolicyName { kind, namespace, name } = &result.policy;
+        let parts = [kind.code(), namespace, name, &result.rule];
+        let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        by_rule.entry(audit_key(&parts.join("."))).or_default().push(line(result));
+    }
+    by_rule.into_iter().map(|(key, told)| (key, lines(told))).collect()
+}
+
+/// The name part of a qualified name: up to 63 of these characters, and of these a letter or digit first and last. A longer
+/// one ends in what tells it from others.
+fn audit_key(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' };
+    let key: String = text.chars().map(plain).collect();
+    let fits =
+        key.len() <= MAX_AUDIT_KEY && key == text && key.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if fits {
+        return key;
+    }
+    let digest = HashAlgorithm::Sha256.digest(text.as_bytes()).to_hex();
+    let (begin, digest) = (key.get(..MAX_AUDIT_KEY - 9).unwrap_or(&key), digest.get(..8).unwrap_or_default());
+    format!("{begin}-{digest}")
+}
+
 fn lines(mut lines: Vec<String>) -> String {
     if lines.len() > MAX_LINES {
         let more = lines.len() - MAX_LINES;
@@ -317,4 +362,52 @@ pub(crate) fn line(result: &RuleResult) -> String {
     let is_told = result.status != Status::Error || result.message.contains(UNCHECKED);
     let unchecked = if is_told { String::new() } else { format!("{UNCHECKED}: ") };
     format!("{of}{unchecked}{} ({}{rule})", result.message, result.policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use countersign_policy::{Action, PolicyKind};
+
+    fn result(name: &str, rule: &str, image: &str) -> RuleResult {
+        let policy =
+            PolicyName { kind: PolicyKind::KyvernoPolicy, namespace: "shop".into(), name: name.into() };
+        RuleResult {
+            policy,
+            rule: rule.into(),
+            image: Some(image.into()),
+            digest: None,
+            status: Status::Fail,
+            action: Action::Audit,
+            fail_closed: true,
+            reason: "no_signature".into(),
+            message: format!("{image} is not signed"),
+            properties: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_audit_log_has_every_image_under_a_name_that_an_api_server_takes() {
+        let long = "x".repeat(63);
+        let results = [
+            result("p", "signed", "a"),
+            result("p", "signed", "b"),
+            result("p", "", "c"),
+            result("p", "is it signed?", "d"),
+            result("p", &long, "e"),
+            result("p", &format!("{long}y"), "f"),
+            result("p", "ends.", "g"),
+        ];
+        let told = audit(&results);
+        let word = PolicyKind::KyvernoPolicy.code();
+        assert_eq!(told[&format!("{word}.shop.p.signed")].lines().count(), 2, "{told:?}");
+        assert!(told[&format!("{word}.shop.p")].starts_with("c is not signed"));
+        assert_eq!(told.len(), 6, "{told:?}");
+        let ends = |key: &str| {
+            key.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && key.ends_with(|c: char| c.is_ascii_alphanumeric())
+        };
+        let inside = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        assert!(told.keys().all(|key| key.len() <= 63 && ends(key) && key.chars().all(inside)), "{told:?}");
+    }
 }

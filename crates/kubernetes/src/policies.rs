@@ -12,13 +12,15 @@ use countersign_client::policy::{Source, TrustTrouble};
 use countersign_clock::Clock;
 use countersign_http::text::printable;
 use countersign_policy::cluster_image::{Namespaces, NoMatch, Settings};
+use countersign_policy::images::pod_spec_pointer;
 use countersign_policy::{
-    Action, Ask, CouldNotReason, Document, Glob, Loaded, Pin, Policy, PolicyKind, PolicyName, ReadError,
-    Request, RuleResult, Status, Stop, TrustRoot, load, read_documents,
+    Action, Ask, CouldNotReason, CustomObject, Document, Glob, Loaded, Pin, Policy, PolicyKind, PolicyName,
+    ReadError, Request, RuleResult, Status, Stop, TrustRoot, load, read_documents,
 };
 use serde_json::Value;
 
 use crate::admit::Admission;
+use crate::api::WorkloadKind;
 use crate::webhook::Metrics;
 
 /// What is wrong with a file of policies.
@@ -216,6 +218,8 @@ struct Unreadable {
     message: String,
     /// Whose objects it may be about.
     namespaces: Namespaces,
+    /// The objects that it may be about although they are no workloads.
+    custom: Vec<CustomObject>,
 }
 
 impl Unreadable {
@@ -242,6 +246,7 @@ impl Unreadable {
             action: if refuses(kind, &document.value) { Action::Deny } else { Action::Warn },
             fail_closed: text("/spec/failurePolicy") != "Ignore",
             namespaces,
+            custom: custom_objects(kind, &document.value),
             message: format!(
                 "the policy cannot be read, so nothing passes it: {error}; correct or delete it"
             ),
@@ -270,9 +275,65 @@ fn refuses(kind: PolicyKind, value: &Value) -> bool {
     }
 }
 
+/// The objects that a policy names which are no workloads, as far as that can be told.
+fn custom_objects(kind: PolicyKind, value: &Value) -> Vec<CustomObject> {
+    let keys = |value: Option<&Value>| -> Vec<CustomObject> {
+        let kinds = value.and_then(Value::as_object).into_iter().flat_map(serde_json::Map::keys);
+        kinds.cloned().map(CustomObject::Kind).collect()
+    };
+    let list = |value: &Value, pointer: &str| -> Vec<Value> {
+        value.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default()
+    };
+    match kind {
+        PolicyKind::Countersign => keys(value.pointer("/spec/customResources")),
+        PolicyKind::KyvernoClusterPolicy | PolicyKind::KyvernoPolicy => {
+            list(value, "/spec/rules").iter().flat_map(|rule| keys(rule.get("imageExtractors"))).collect()
+        }
+        PolicyKind::ImageValidatingPolicy | PolicyKind::NamespacedImageValidatingPolicy => {
+            let rules = list(value, "/spec/matchConstraints/resourceRules");
+            let named = |rule: &Value| {
+                let texts = |name: &str| list(rule, name).iter().filter_map(text_of).collect::<Vec<String>>();
+                let (groups, resources) = (texts("/apiGroups"), texts("/resources"));
+                let custom = resources.into_iter().filter(|name| !name.contains('*') && !is_workload(name));
+                let of = |resource: String| {
+                    let of_group = |group: &String| (group.clone(), resource.clone());
+                    groups.iter().map(of_group).collect::<Vec<_>>()
+                };
+                let pairs: Vec<(String, String)> = custom.flat_map(of).collect();
+                pairs.into_iter().map(|(group, resource)| CustomObject::Resource { group, resource })
+            };
+            rules.iter().flat_map(named).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn text_of(value: &Value) -> Option<String> {
+    value.as_str().map(str::to_owned)
+}
+
+/// Whether a resource, or one below it, is a kind of workload.
+fn is_workload(resource: &str) -> bool {
+    let plain = resource.split('/').next().unwrap_or_default();
+    plain == "podtemplates" || WorkloadKind::ALL.iter().any(|kind| kind.plural == plain)
+}
+
 fn has_images(value: &Value) -> bool {
     let rules = value.pointer("/spec/rules").and_then(Value::as_array);
     rules.is_none_or(|rules| rules.iter().any(|rule| rule.get("verifyImages").is_some()))
+}
+
+impl Unreadable {
+    /// Whether a request is about an object that is no workload, and that the policy may look into.
+    fn may_look_into(&self, request: &Request) -> bool {
+        let is_custom = pod_spec_pointer(&request.kind.kind).is_none();
+        is_custom
+            && self.custom.iter().any(|custom| match custom {
+                CustomObject::Kind(kind) => *kind == request.kind.kind,
+                // Which of the group's kinds the name means, only an API server knows.
+                CustomObject::Resource { group, .. } => group == "*" || *group == request.kind.group,
+            })
+    }
 }
 
 impl Policy for Unreadable {
@@ -280,10 +341,15 @@ impl Policy for Unreadable {
         self.name.clone()
     }
 
+    fn custom_objects(&self) -> Vec<CustomObject> {
+        self.custom.clone()
+    }
+
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
         let elsewhere = !self.name.namespace.is_empty() && self.name.namespace != request.namespace;
         // Images that cannot be told are some.
-        let none = request.judged_images().is_ok_and(|images| images.is_empty());
+        let none =
+            request.judged_images().is_ok_and(|images| images.is_empty()) && !self.may_look_into(request);
         if elsewhere || none || !self.namespaces.judge(request, ask)? {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -404,5 +470,30 @@ mod tests {
         assert!(!audited[0].denies() && audited[0].warns(), "what would only tell, tells");
         let generates = "{rules: [{name: a, generate: {kind: Secret}}]}";
         assert!(decide(wrong("ClusterPolicy", generates), &request).is_empty(), "Kyverno's own");
+    }
+
+    #[test]
+    fn a_policy_over_custom_resources_that_cannot_be_read_refuses_these_too() {
+        let object = |version: &str, kind: &str| {
+            Request::of_object(
+                json!({"apiVersion": version, "kind": kind, "metadata": {"name": "a", "namespace": "shop"}}),
+            )
+        };
+        let own = "apiVersion: countersign.dev/v1alpha1\nkind: ImagePolicy\nmetadata: {name: p}\n\
+                   spec: {images: ['**'], signedBye: {}, customResources: {Task: [/spec/steps/*/image]}}\n";
+        let kyverno = "apiVersion: kyverno.io/v1\nkind: ClusterPolicy\nmetadata: {name: p}\n\
+                       spec: {validationFailureAction: Enforce, rules: [{name: a, imageExtractors: {Task: [{path: /x}]}, \
+                       verifyImages: [{imageReferenzes: []}]}]}\n";
+        let validating = "apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: {name: p}\n\
+                          spec: {matchConstraints: {resourceRules: [{apiGroups: [tekton.dev], apiVersions: ['*'], \
+                          operations: [CREATE], resources: [tasks, pods]}]}, attestorz: []}\n";
+        for text in [own, kyverno, validating] {
+            let results = decide(document(text), &object("tekton.dev/v1", "Task"));
+            assert!(results[0].denies() && results[0].status == Status::Error, "{text}");
+            assert!(decide(document(text), &object("v1", "Service")).is_empty(), "{text}");
+            let (loaded, _) = load_all([document(text)].into_iter(), Namespaces::All);
+            let told = loaded.into_policy_set(&[]).custom_objects();
+            assert_eq!(told.len(), 1, "the API server goes on asking: {told:?}");
+        }
     }
 }

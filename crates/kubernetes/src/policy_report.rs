@@ -17,6 +17,10 @@ use crate::scan::{
 pub(crate) const MANAGER: &str = "countersign";
 /// The longest message, in bytes: a report has room for a thousand of them.
 const MAX_MESSAGE: usize = 1024;
+/// The longest list of vulnerabilities of one image, in bytes.
+const MAX_LIST: usize = 4096;
+/// The most bytes of results in one report: an API server keeps no object above a mebibyte and a half.
+const MAX_BYTES: usize = 1 << 20;
 
 /// Which reports: both say the same in the same words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,7 +118,7 @@ impl Finding {
                 ("image", image.image.clone()),
                 ("digest", image.digest.clone().unwrap_or_default()),
                 ("reason", image.reason.clone()),
-                ("vulnerabilities", vulnerabilities(image).join("\n")),
+                ("vulnerabilities", whole_lines(&vulnerabilities(image), MAX_LIST)),
                 ("resultID", HashAlgorithm::Sha256.digest(text.as_bytes()).to_hex()),
             ])
             .into_iter()
@@ -135,6 +139,22 @@ impl Finding {
     }
 }
 
+/// So many of these lines as stand in so many bytes, the first ones.
+fn whole_lines(lines: &[String], most: usize) -> String {
+    let mut text = String::new();
+    for line in lines {
+        if text.len() + line.len() >= most {
+            text.push('…');
+            break;
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(line);
+    }
+    text
+}
+
 /// What was found of a resource. That no policy is about it is nothing that was found.
 pub(crate) fn findings(found: &ResourceResult) -> impl Iterator<Item = Finding> {
     found.controls.iter().flat_map(|control| {
@@ -150,7 +170,7 @@ pub(crate) fn fingerprint(findings: &[Finding]) -> String {
     HashAlgorithm::Sha256.digest(&text).to_hex()
 }
 
-/// `summary`, which counts all, and so many `results`, found at this time, the worst first.
+/// `summary`, which counts all, and so many `results` as have room, found at this time, the worst first.
 pub(crate) fn fill(report: &mut Value, findings: &[Finding], most: usize, at: Timestamp) {
     let count = |result: &str| findings.iter().filter(|finding| finding.result == result).count();
     let summary: Value = ["pass", "fail", "warn", "error", "skip"]
@@ -171,9 +191,50 @@ pub(crate) fn fill(report: &mut Value, findings: &[Finding], most: usize, at: Ti
         }
         value
     });
-    let results: Vec<Value> = results.collect();
+    let mut bytes = 0;
+    let results: Vec<Value> = results
+        .take_while(|result| {
+            bytes += result.to_string().len();
+            bytes <= MAX_BYTES
+        })
+        .collect();
     if let Some(fields) = report.as_object_mut() {
         fields.insert("summary".into(), summary);
         fields.insert("results".into(), results.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scan::Vulnerability;
+    use crate::scan::tests::sample;
+
+    #[test]
+    fn a_report_has_room_in_an_api_server_whatever_stands_in_it() {
+        let mut report = sample();
+        let found = &mut report.results[0];
+        let one = Vulnerability {
+            id: "CVE-1".into(),
+            package: "x".repeat(300),
+            version: String::new(),
+            severity: "high",
+            fixed: Vec::new(),
+            vex: None,
+            counts: true,
+        };
+        for image in found.controls.iter_mut().flat_map(|control| &mut control.images) {
+            image.vulnerabilities = vec![one.clone(); 100].into();
+            image.message = "x".repeat(5000);
+        }
+        let images = std::mem::take(&mut found.controls[0].images);
+        found.controls[0].images = images.into_iter().cycle().take(500).collect();
+        let findings: Vec<Finding> = findings(found).collect();
+        let mut report = json!({});
+        fill(&mut report, &findings, 500, Timestamp::UNIX_EPOCH);
+        assert!(report.to_string().len() <= MAX_BYTES + (1 << 10), "{}", report.to_string().len());
+        assert_eq!(report["summary"]["fail"], findings.len(), "all are counted");
+        let listed = report["results"][0]["properties"]["vulnerabilities"].as_str().unwrap();
+        assert!(listed.len() <= MAX_LIST + 3 && listed.ends_with('…') && listed.lines().count() > 5);
     }
 }

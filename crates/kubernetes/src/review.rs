@@ -239,6 +239,7 @@ impl Answer {
             reason: match self.outcome.status() {
                 403 => "Forbidden",
                 400 => "BadRequest",
+                503 => "ServiceUnavailable",
                 _ => "InternalError",
             },
             message: &self.message,
@@ -293,9 +294,9 @@ struct WireStatus<'a> {
     message: &'a str,
 }
 
-/// In one line of so many bytes at most.
+/// In one line of so many bytes at most. An API server drops a warning with a control character in it.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
-    let one_line = text.replace('\n', "; ");
+    let one_line = text.trim_end().replace('\n', "; ").replace(char::is_control, " ");
     if one_line.len() <= most {
         return one_line;
     }
@@ -394,5 +395,6 @@ mod tests {
         let long = "ä".repeat(400) + "\nx";
         let short = shortened(&long, MAX_WARNING);
         assert!(short.len() <= MAX_WARNING && !short.contains('\n') && short.ends_with('…'));
+        assert_eq!(shortened("a\tb\r\nc\u{1b}[1m\n", MAX_WARNING), "a b ; c [1m");
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use url::Url;
 
-use crate::certificate::Keeper;
+use crate::certificate::{Keeper, KeeperError};
 use crate::webhook::Metrics;
 
 /// What lists are judged by, and who is told of them.
@@ -87,12 +87,32 @@ impl std::fmt::Display for Place {
     }
 }
 
+/// The name of the keeper's list in messages.
+const RECORD: &str = "the webhook's own record";
+/// How often several replicas may get into each other's way before one gives up keeping a list.
+const MAX_TRIES: usize = 5;
+
+/// The list that holds, and how it was written: the same once more needs no second look.
+#[derive(Debug, Clone)]
+struct Held {
+    list: Arc<Revocations>,
+    bytes: Box<[u8]>,
+}
+
+/// What there is by now.
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the record of an earlier run was read, or there is none. Until then no list is taken: it might be older.
+    restored: bool,
+    held: Option<Held>,
+}
+
 /// Where lists come together.
 #[derive(Debug)]
 pub struct RevocationLists {
     options: RevocationOptions,
     /// One list at a time is put into place.
-    held: tokio::sync::Mutex<Option<Arc<Revocations>>>,
+    state: tokio::sync::Mutex<State>,
     /// What was told of each place last, so that it is told once.
     told: Mutex<BTreeMap<String, String>>,
     /// The number of the list that holds; 0 for none.
@@ -116,23 +136,31 @@ impl RevocationLists {
         options.source.set_revocations(Err(CouldNot::new(
             CouldNotReason::Unusable,
             "a revocation list is to be obeyed and there is none yet, so nobody knows what is revoked; put one into the \
-             cluster: countersign revoke list --kubernetes | kubectl apply -f -",
+             cluster: countersign revoke list --kubernetes | kubectl apply --server-side -f -",
         )));
         let number = watch::Sender::new(0);
-        Self { options, held: tokio::sync::Mutex::default(), told: Mutex::default(), number }
+        Self { options, state: tokio::sync::Mutex::default(), told: Mutex::default(), number }
     }
 
-    /// Takes the list that was kept before a restart.
+    /// Takes the list that was kept before a restart. While the record cannot be read, each list that is offered tries
+    /// again first, and none is taken: an older one would not be noticed.
     ///
     /// # Errors
     /// [`NotTaken`]: it cannot be read, or does not count any more, as when somebody else may revoke now.
     pub async fn restore(&self) -> Result<(), NotTaken> {
-        let from = "the webhook's own record";
-        let failed = |detail: String| NotTaken { from: from.into(), detail };
-        match self.options.keeper.read().await {
-            Ok(None) => Ok(()),
-            Ok(Some(kept)) => self.take(from, kept.text.as_bytes()).await.map(drop),
-            Err(e) => Err(failed(e.to_string())),
+        self.restored(&mut *self.state.lock().await).await
+    }
+
+    async fn restored(&self, state: &mut State) -> Result<(), NotTaken> {
+        if state.restored {
+            return Ok(());
+        }
+        let kept = self.options.keeper.read().await;
+        let kept = kept.map_err(|e| NotTaken { from: RECORD.into(), detail: e.to_string() })?;
+        state.restored = true;
+        match kept {
+            Some(kept) => self.put(state, RECORD, kept.text.as_bytes()).map(drop),
+            None => Ok(()),
         }
     }
 
@@ -195,24 +223,48 @@ impl RevocationLists {
 
     /// The list that holds.
     pub async fn current(&self) -> Option<Arc<Revocations>> {
-        self.held.lock().await.clone()
+        self.state.lock().await.held.as_ref().map(|held| Arc::clone(&held.list))
     }
 
     async fn take(&self, from: &str, bytes: &[u8]) -> Result<bool, NotTaken> {
-        let RevocationOptions { authority, material, keeper, source, metrics, clock } = &self.options;
-        let failed = |detail: String| NotTaken { from: from.to_owned(), detail };
-        let list = open(bytes, authority, material, from, clock.now()).map_err(|e| failed(e.to_string()))?;
-        let mut held = self.held.lock().await;
-        if let Some(held) = &*held {
-            Memory::of(held).check(&list).map_err(|e| failed(e.to_string()))?;
-            if held.id() == list.id() {
-                return Ok(false);
+        let mut state = self.state.lock().await;
+        if state.held.as_ref().is_some_and(|held| *held.bytes == *bytes) {
+            return Ok(false);
+        }
+        if !state.restored
+            && let Err(error) = self.restored(&mut state).await
+        {
+            if !state.restored {
+                return Err(NotTaken {
+                    from: from.to_owned(),
+                    detail: format!("it may be an older one: {error}"),
+                });
+            }
+            // The record says nothing to whom lists are believed now.
+            self.tell(RECORD, &error.to_string());
+        }
+        let Some(list) = self.put(&mut state, from, bytes)? else { return Ok(false) };
+        drop(state);
+        // It holds already: that it cannot be kept is to be told, and no reason to admit what is revoked.
+        if let Err(e) = self.keep(&list, bytes).await {
+            self.tell(RECORD, &format!("{e}; after a restart an older list would not be noticed"));
+        }
+        Ok(true)
+    }
+
+    /// Puts a list into place, if it counts and is another one than that which holds.
+    fn put(&self, state: &mut State, from: &str, bytes: &[u8]) -> Result<Option<Arc<Revocations>>, NotTaken> {
+        let list = self.open(from, bytes)?;
+        if let Some(held) = &state.held {
+            let failed = |detail: String| NotTaken { from: from.to_owned(), detail };
+            Memory::of(&held.list).check(&list).map_err(|e| failed(e.to_string()))?;
+            if held.list.id() == list.id() {
+                return Ok(None);
             }
         }
-        let text = std::str::from_utf8(bytes).map_err(|e| failed(e.to_string()))?;
         let list = Arc::new(list);
-        source.set_revocations(Ok(vec![Arc::clone(&list)]));
-        metrics.revocations(list.list());
+        self.options.source.set_revocations(Ok(vec![Arc::clone(&list)]));
+        self.options.metrics.revocations(list.list());
         tracing::info!(
             from,
             number = list.list().number,
@@ -220,24 +272,30 @@ impl RevocationLists {
             "a revocation list holds"
         );
         self.number.send_replace(list.list().number);
-        *held = Some(list);
-        drop(held);
-        // It holds already: that it cannot be kept is to be told, and no reason to admit what is revoked.
-        if let Err(e) = keep(keeper.as_ref(), text).await {
-            self.tell(
-                "the webhook's own record",
-                &format!("{e}; after a restart an older list would not be noticed"),
-            );
-        }
-        Ok(true)
+        state.held = Some(Held { list: Arc::clone(&list), bytes: bytes.into() });
+        Ok(Some(list))
     }
-}
 
-/// Keeps a list. Whatever another replica kept meanwhile was taken or will be: the watch brings every replica the same.
-async fn keep(keeper: &dyn Keeper, text: &str) -> Result<(), crate::certificate::KeeperError> {
-    let old = keeper.read().await?;
-    if old.as_ref().is_some_and(|old| *old.text == text) {
-        return Ok(());
+    fn open(&self, from: &str, bytes: &[u8]) -> Result<Revocations, NotTaken> {
+        let RevocationOptions { authority, material, clock, .. } = &self.options;
+        open(bytes, authority, material, from, clock.now())
+            .map_err(|e| NotTaken { from: from.to_owned(), detail: e.to_string() })
     }
-    keeper.replace(old.as_ref(), text).await.map(drop)
+
+    /// Keeps a list, unless a newer one is kept by now: another replica may have been faster, and knows more.
+    async fn keep(&self, list: &Revocations, bytes: &[u8]) -> Result<(), KeeperError> {
+        let text = std::str::from_utf8(bytes).map_err(|e| KeeperError(e.to_string()))?;
+        let keeper = &self.options.keeper;
+        for _ in 0..MAX_TRIES {
+            let old = keeper.read().await?;
+            let kept = old.as_ref().and_then(|old| self.open(RECORD, old.text.as_bytes()).ok());
+            if kept.is_some_and(|kept| kept.list().number >= list.list().number) {
+                return Ok(());
+            }
+            if keeper.replace(old.as_ref(), text).await? {
+                return Ok(());
+            }
+        }
+        Err(KeeperError("others changed it all the time".into()))
+    }
 }

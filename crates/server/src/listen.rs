@@ -50,6 +50,18 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) IpAddr);
 
+/// The address that a socket has got.
+///
+/// # Errors
+/// [`ServerError::Listen`].
+pub fn address_of(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, ServerError> {
+    listener.local_addr().map_err(|source| ServerError::Listen {
+        address: asked,
+        source,
+        hint: "the socket has no address",
+    })
+}
+
 /// Binds the address, with an error that names the holder's likely cause.
 ///
 /// # Errors

@@ -224,11 +224,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         })?,
         None => listen::bind(options.listen.unwrap_or(config.listen)).await?,
     };
-    let address = listener.local_addr().map_err(|source| ServerError::Listen {
-        address: config.listen,
-        source,
-        hint: "the socket has no address",
-    })?;
+    let address = listen::address_of(&listener, config.listen)?;
     if options.development && !address.ip().is_loopback() {
         return Err(ServerError::Config {
             path: directory.join(crate::config::FILE_NAME),

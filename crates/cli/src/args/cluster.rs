@@ -31,7 +31,13 @@ pub(crate) struct ClusterArgs {
     /// The namespace of policy-controller's ConfigMap config-policy-controller, with its no-match-policy
     #[arg(long, value_name = "NAME", default_value = CONFIG_NAMESPACE, requires = "cluster_policies")]
     pub(crate) policy_controller_namespace: String,
+    /// The namespace that the webhook runs in, where secrets are that policies name without one; countersign unless given
+    #[arg(long, value_name = "NAME", requires = "cluster_policies")]
+    pub(crate) webhook_namespace: Option<String>,
 }
+
+/// Where the webhook runs, unless something else is said.
+const WEBHOOK_NAMESPACE: &str = "countersign";
 
 impl ClusterArgs {
     /// The options that are given, for whoever cannot heed them.
@@ -44,6 +50,11 @@ impl ClusterArgs {
         ]
         .into_iter()
         .find_map(|(flag, given)| given.then_some(flag))
+    }
+
+    /// Where the webhook runs.
+    pub(crate) fn webhook_namespace(&self) -> &str {
+        self.webhook_namespace.as_deref().unwrap_or(WEBHOOK_NAMESPACE)
     }
 
     /// A client of an API server that is there.

@@ -12,7 +12,7 @@ use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
 use countersign_http::{Http, HttpOptions, parse_url};
 use countersign_keys::{KeyRef, load_public_key};
-use countersign_kubernetes::api::{Client, look_at_revocations};
+use countersign_kubernetes::api::{Client, follow_revocations, look_at_revocations};
 use countersign_kubernetes::certificate::Memory;
 use countersign_kubernetes::revocation::{Place, RevocationLists, RevocationOptions};
 use countersign_kubernetes::webhook::Metrics;
@@ -20,6 +20,7 @@ use countersign_trust::instances::{InstanceError, Instances};
 use countersign_trust::revocations::remember;
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::{MAX_SIGNED_LIST, RevocationAuthority, Revocations, Text, open};
+use tokio::sync::watch;
 
 use crate::args::services::TrustArgs;
 use crate::failure::{Failure, NETWORK, TRUST};
@@ -142,15 +143,46 @@ impl Followed {
     /// Obeys the lists of a cluster once, as the webhook does: of them and of those in files the highest holds. What does
     /// not count there is told; with none that counts, nothing can be checked.
     pub(crate) async fn once(self, client: &Client, source: &Arc<Source>) -> Result<(), Failure> {
+        self.look(client, source).await.map(drop)
+    }
+
+    /// The same, and goes on for as long as the program runs. Gives who tells when another list holds.
+    pub(crate) async fn follow(
+        self,
+        client: &Client,
+        source: &Arc<Source>,
+    ) -> Result<watch::Receiver<u64>, Failure> {
+        let lists = self.look(client, source).await?;
+        for place in self.places {
+            tokio::spawn(Arc::clone(&lists).follow(place));
+        }
+        tokio::spawn(follow_revocations(client.clone(), Ok(Arc::clone(&lists)), None));
+        let (authority, mut changes) = (self.authority, lists.changes());
+        let told = lists.changes();
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                let Some(held) = lists.current().await else { continue };
+                if let Err(failure) = keep_in_mind(held.from(), &authority, &held) {
+                    tracing::error!(
+                        error = failure.message,
+                        "the number of a revocation list cannot be remembered"
+                    );
+                }
+            }
+        });
+        Ok(told)
+    }
+
+    async fn look(&self, client: &Client, source: &Arc<Source>) -> Result<Arc<RevocationLists>, Failure> {
         let Self { authority, material, places } = self;
-        let lists = RevocationLists::new(RevocationOptions {
+        let lists = Arc::new(RevocationLists::new(RevocationOptions {
             authority: authority.clone(),
-            material,
+            material: material.clone(),
             keeper: Arc::<Memory>::default(),
             source: Arc::clone(source),
             metrics: Arc::<Metrics>::default(),
             clock: Arc::new(SystemClock),
-        });
+        }));
         // What an instance serves was fetched and kept a moment ago.
         for place in places.iter().filter(|place| matches!(place, Place::File(_))) {
             lists.look(place).await.map_err(|e| Failure::new(TRUST, e.to_string()))?;
@@ -159,10 +191,10 @@ impl Followed {
         for refused in refused.map_err(|e| Failure::new(NETWORK, e.to_string()))? {
             say(&printable(&refused.to_string()));
         }
-        match lists.current().await {
-            Some(held) => keep_in_mind(held.from(), &authority, &held),
-            None => Ok(()),
+        if let Some(held) = lists.current().await {
+            keep_in_mind(held.from(), authority, &held)?;
         }
+        Ok(lists)
     }
 }
 

@@ -6,6 +6,7 @@ use crate::api_server::{ApiServer, pod, workload};
 use crate::images;
 use crate::registry::Fake;
 use crate::support::Home;
+use crate::watch::Watch;
 
 /// A cluster that draws from a registry with a signed and an unsigned image.
 struct Bench {
@@ -294,6 +295,55 @@ async fn the_revocation_lists_of_the_cluster_are_obeyed_and_the_highest_holds() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_watch_obeys_the_policies_and_the_revocation_lists_of_the_cluster_as_they_change() {
+    let bench = Bench::new().await;
+    for (kind, plural) in [("ImagePolicy", "imagepolicies"), ("RevocationList", "revocationlists")] {
+        bench.server.serve("countersign.dev/v1alpha1", kind, plural);
+    }
+    bench.server.put("imagepolicies", bench.policy("acme", "deny"));
+    bench.deploy("shop", "prod", "unsigned", &bench.unsigned);
+    bench.deploy("web", "prod", "signed", &bench.signed);
+    bench.home.good(&["generate-key-pair", "--output-key-prefix", "soc"]);
+    let place = ["--list", "bad.json", "--sign-with", "soc.key"];
+    let revoke = |name: &str, what: &[&str]| {
+        bench.home.good(&[&["revoke"], what, &place, &["--reason", "leaked", "--by", "soc"]].concat());
+        let object = ["revoke", "list", "--kubernetes", "--name", name];
+        let object = bench.home.good(&[&object[..], &place].concat());
+        bench.server.put("revocationlists", serde_json::from_str(&object).unwrap());
+    };
+    revoke("a1", &["--key", "soc.pub"]);
+    let watch = Watch::of(
+        &bench.home,
+        &[
+            &["scan", "control", "CS-0003", "--watch", "--interval", "1h", "--format", "json"][..],
+            &["--kubeconfig", "kube.json", "--cluster-policies", "--trusted-root", "trust.json"],
+            &["--revocation-key", "soc.pub"],
+        ]
+        .concat(),
+    );
+    // Until that is told of the Deployment of this name: how it stands and why.
+    let told = |name: &str, is: &str, why: &str| loop {
+        let alert = watch.alert();
+        let change = &alert["changes"][0];
+        let says = change["message"].as_str().unwrap().contains(why);
+        if alert["workload"]["name"] == name && change["is"] == is && says {
+            return;
+        }
+    };
+    told("shop", "failed", "(ImagePolicy acme");
+    revoke("a2", &["--key", "cosign.pub"]);
+    told("web", "failed", "entry 2 of list 2 of RevocationList a2");
+    revoke("a3", &["undo", "2"]);
+    told("web", "passed", "");
+    let mut other = bench.policy("nobody", "deny");
+    other["spec"]["signedBy"] =
+        json!({ "key": std::fs::read_to_string(bench.home.path("soc.pub")).unwrap() });
+    bench.server.put("imagepolicies", other);
+    told("web", "failed", "(ImagePolicy nobody");
+    assert_eq!(watch.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_tells_what_would_be_denied_and_why() {
     let bench = Bench::new().await;
     bench
@@ -411,6 +461,18 @@ async fn each_option_of_a_plan_alone_changes_the_answer() {
     let prod = |more: &[&str]| bench.plan(&[&["--cluster-policies", "-n", "prod"], more].concat()).0;
     assert_eq!(prod(&[]), 0);
     assert_eq!(prod(&["--policy-controller-namespace", "other"]), 2, "no ClusterImagePolicy is about it");
+
+    bench.server.put("clusterpolicies", json!({ "metadata": { "name": "secret" }, "spec": {
+        "validationFailureAction": "Enforce", "rules": [{ "name": "signed",
+            "match": { "any": [{ "resources": { "kinds": ["Pod"] } }] },
+            "verifyImages": [{ "imageReferences": [format!("{}/*", bench.fake.host)], "mutateDigest": false, "verifyDigest": false,
+                "imageRegistryCredentials": { "secrets": ["pull"] },
+                "attestors": [{ "entries": [{ "keys": { "publicKeys": pem, "rekor": { "ignoreTlog": true } } }] }] }] }] } }));
+    bench.server.forbid("secrets");
+    for (more, name) in [(&[][..], "countersign/pull"), (&["--webhook-namespace", "other"], "other/pull")] {
+        let (_, out, _) = bench.plan(&[&["--cluster-policies", "-n", "prod"], more].concat());
+        assert!(out.contains(&format!("the secret {name}")), "{out}");
+    }
 
     bench.server.forbid("deployments");
     let (code, out, _) = bench.plan(&["--policy", "policy.json", "-n", "prod"]);

@@ -15,7 +15,7 @@ use crate::support::{Home, Instance};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A scan that goes on, ended when dropped.
-struct Watch {
+pub(crate) struct Watch {
     child: Child,
     out: Receiver<String>,
     err: Receiver<String>,
@@ -42,26 +42,31 @@ impl Watch {
         Self::of(home, &[&all[..], &["--controls-config", "controls.json"], arguments].concat())
     }
 
-    fn of(home: &Home, arguments: &[&str]) -> Self {
+    pub(crate) fn of(home: &Home, arguments: &[&str]) -> Self {
         let mut command = home.command(arguments);
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (out, err) = (lines(child.stdout.take().unwrap()), lines(child.stderr.take().unwrap()));
         Self { child, out, err }
     }
 
-    /// The next change: the workload, what was, what is.
-    fn change(&self) -> (String, Value, Value) {
+    /// The next alert.
+    pub(crate) fn alert(&self) -> Value {
         let line = self
             .out
             .recv_timeout(PATIENCE)
             .unwrap_or_else(|_| panic!("{:?}", self.err.try_iter().collect::<Vec<_>>()));
-        let alert: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(alert["changes"].as_array().unwrap().len(), 1, "{line}");
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// The next change: the workload, what was, what is.
+    fn change(&self) -> (String, Value, Value) {
+        let alert = self.alert();
+        assert_eq!(alert["changes"].as_array().unwrap().len(), 1, "{alert}");
         let change = &alert["changes"][0];
         (alert["workload"]["name"].as_str().unwrap().to_owned(), change["was"].clone(), change["is"].clone())
     }
 
-    fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         self.child.wait().unwrap().code()
@@ -233,7 +238,7 @@ fn what_cannot_be_watched_or_told_is_refused_at_once() {
         (&["scan", "--watch", "missing.json"], "missing.json"),
         (&["scan", "image", "--watch", "r.example/a:1"], "--watch is not for images"),
         (&["scan", "workload", "--watch", "Deployment/a"], "--watch is not for one workload"),
-        (&["scan", "cluster", "--watch", "--cluster-policies"], "--cluster-policies cannot be watched"),
+        (&["scan", "control", "C-0237", "--watch", "--cluster-policies", "--kubeconfig", "none"], "none"),
         (&["scan", "--watch", "--alert-webhook-secret", "web.json", "web.json"], "is for --alert-webhook"),
         (
             &[

@@ -11,7 +11,7 @@ use countersign_policy::{
     Access, Answer, AttachedQuestion, CouldNot, CouldNotReason, Evidence, EvidenceQuestion, ImageData, Memo,
     ObjectName, Question, TrustRoot,
 };
-use countersign_registry::evidence::{Search, attached, discover};
+use countersign_registry::evidence::{Attached, Found, Search, attached, discover};
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Reference, RegistryOptions, Store as _};
 use countersign_verify::revocation::Revocations;
@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::cluster::{Cluster, SecretData};
-use super::flight::{Answered, Flights};
+use super::flight::{Answered, Flights, Room};
 use super::registries::{Client, Registries};
 use super::trust_objects::{TrustObjects, TrustTrouble};
 
@@ -27,6 +27,8 @@ use super::trust_objects::{TrustObjects, TrustTrouble};
 const MAX_CONFIG: u64 = 8 << 20;
 /// The most answers that are kept.
 const ANSWERS: usize = 50_000;
+/// The most bytes of the answers that are kept: evidence for some ten thousand images, unless somebody makes it large.
+const BYTES: usize = 96 << 20;
 /// How many judgements are kept. One more costs a signature's verification each time, and no request.
 const JUDGEMENTS: usize = 2_000;
 
@@ -65,7 +67,7 @@ impl Source {
         Self {
             cluster,
             namespace: None,
-            flights: Flights::new(ANSWERS),
+            flights: Flights::new(Room { answers: ANSWERS, bytes: BYTES, weigh }),
             memo: Memo::new(JUDGEMENTS),
             objects: TrustObjects::new(&registry.http),
             registries: Registries::new(registry),
@@ -324,4 +326,28 @@ fn kept_for(question: &Question, answer: &Result<Answer, CouldNot>) -> Duration 
         (_, Ok(_)) => 0,
     };
     Duration::from_secs(seconds)
+}
+
+/// About how many bytes an answer takes. What is parsed takes a few times as much as its text.
+fn weigh(answer: &Answer) -> usize {
+    const PARSED: usize = 4;
+    let texts = |annotations: &BTreeMap<String, String>| -> usize {
+        annotations.iter().map(|(name, value)| name.len() + value.len()).sum()
+    };
+    match answer {
+        Answer::Evidence(evidence) => {
+            let piece = |found: &Found| size_of::<Found>() + found.bytes.len() + texts(&found.annotations);
+            evidence.found().iter().map(piece).sum()
+        }
+        Answer::Attached(attached) => {
+            attached.iter().map(|piece| size_of::<Attached>() + piece.bytes.len()).sum()
+        }
+        Answer::Image(image) => {
+            let config = image.config.as_ref().map_or(0, |config| config.to_string().len());
+            PARSED * (image.manifest.to_string().len() + config)
+        }
+        Answer::Certificates(pem) => pem.len(),
+        Answer::ConfigMap(map) | Answer::Labels(map) => texts(map),
+        _ => 0,
+    }
 }

@@ -79,18 +79,6 @@ pub async fn decide(
     Deciding::new(policies, request, source, clock, budget).decide().await
 }
 
-/// The same for somebody who waits for the answer: the shortest time that a policy names which is about the request ends
-/// it too.
-pub async fn decide_in_time(
-    policies: &PolicySet,
-    request: &Request,
-    source: &Source,
-    clock: &dyn Clock,
-    budget: Duration,
-) -> Decision {
-    Deciding::new(policies, request, source, clock, budget).in_time().decide().await
-}
-
 /// As [`decide`], by what is so now: no answer counts that is from before `since`. Several evaluations with the same
 /// `since` share what they ask for.
 pub async fn decide_anew(
@@ -144,7 +132,7 @@ impl<'a> Deciding<'a> {
         Self { policies, request, source, clock, began, deadline, obeys: false, since: None }
     }
 
-    /// Somebody waits for the answer, as in [`decide_in_time`].
+    /// Somebody waits for the answer: the shortest time that a policy names which is about the request ends it too.
     #[must_use]
     pub const fn in_time(mut self) -> Self {
         self.obeys = true;

@@ -8,7 +8,7 @@ use countersign_registry::auth::{Cloud, DockerConfig};
 use countersign_registry::{Registry, RegistryError, RegistryOptions};
 
 use super::cluster::{Cluster, SecretData};
-use super::flight::Flights;
+use super::flight::{Flights, Room};
 
 /// How long credentials of one kind of access are used before secrets are read again.
 const KEPT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ pub(super) struct Client {
 
 impl Registries {
     pub(super) fn new(options: RegistryOptions) -> Self {
-        Self { options, clients: Flights::new(CAPACITY) }
+        Self { options, clients: Flights::new(Room { answers: CAPACITY, bytes: usize::MAX, weigh: |_| 0 }) }
     }
 
     /// A client of registries with the credentials of an access. `own` is the namespace of secrets that name none.

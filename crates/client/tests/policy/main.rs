@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use countersign_bundle::TrustedRoot;
 use countersign_client::image::{Forms, Signing, Target, sign};
-use countersign_client::policy::{NoCluster, Source, SourceOptions, decide, decide_in_time};
+use countersign_client::policy::{Deciding, NoCluster, Source, SourceOptions, decide};
 use countersign_client::services::Services;
 use countersign_client::sign::{Identity, Session};
 use countersign_client::trust::Trust;
@@ -297,7 +297,8 @@ async fn the_shortest_time_of_a_policy_that_is_about_the_request_ends_it() {
             let source = &bench.source;
             let began = tokio::time::Instant::now();
             let budget = Duration::from_secs(5);
-            let decision = decide_in_time(&policies, &request, source, &SystemClock, budget).await;
+            let deciding = Deciding::new(&policies, &request, source, &SystemClock, budget).in_time();
+            let decision = deciding.decide().await;
             assert!(!decision.admits(), "{decision:?}");
             assert_eq!(began.elapsed().as_secs(), expected, "{seconds} {kind} {decision:?}");
             // Whoever waits for nobody has the time that there is.

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 use countersign_client::policy::{Cluster, SecretData, Told};
 use countersign_policy::{CouldNot, CouldNotReason, ObjectName};
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
-use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use zeroize::Zeroizing;
 
 use super::{Shared, Trouble, in_time, with_causes};
+
+/// How long to wait before namespaces that could not be watched are listed anew.
+const PAUSE: Duration = Duration::from_secs(2);
 
 type Labels = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -37,27 +40,38 @@ impl ApiCluster {
         Self { client, labels: Shared::default() }
     }
 
-    /// Watches the namespaces, for ever. While a watch is broken nothing is remembered, and namespaces are asked for.
+    /// Watches the namespaces, for ever. While a watch is broken nothing is remembered, and namespaces are asked for; then
+    /// all are listed anew, since a watch that is only taken up again would tell of those alone that change.
     pub async fn watch_namespaces(self) {
         let all = Api::<Namespace>::all(self.client.clone());
-        let mut events = watcher(all, watcher::Config::default()).default_backoff().boxed();
+        loop {
+            let mut events = watcher(all.clone(), watcher::Config::default()).boxed();
+            let mut listed = Labels::new();
+            while let Some(event) = events.next().await {
+                match event {
+                    Ok(event) => self.heard(event, &mut listed),
+                    Err(error) => {
+                        tracing::warn!(error = with_causes(&error), "the namespaces cannot be watched");
+                        break;
+                    }
+                }
+            }
+            self.labels.write().unwrap_or_else(PoisonError::into_inner).clear();
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn heard(&self, event: Event<Namespace>, listed: &mut Labels) {
         let labels_of = |namespace: Namespace| {
             (namespace.metadata.name.unwrap_or_default(), namespace.metadata.labels.unwrap_or_default())
         };
-        let mut listed = Labels::new();
-        while let Some(event) = events.next().await {
-            let mut known = self.labels.write().unwrap_or_else(PoisonError::into_inner);
-            match event {
-                Ok(Event::Init) => listed.clear(),
-                Ok(Event::InitApply(namespace)) => listed.extend([labels_of(namespace)]),
-                Ok(Event::InitDone) => *known = std::mem::take(&mut listed),
-                Ok(Event::Apply(namespace)) => known.extend([labels_of(namespace)]),
-                Ok(Event::Delete(namespace)) => drop(known.remove(&labels_of(namespace).0)),
-                Err(error) => {
-                    tracing::warn!(error = with_causes(&error), "the namespaces cannot be watched");
-                    known.clear();
-                }
-            }
+        let mut known = self.labels.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Init => listed.clear(),
+            Event::InitApply(namespace) => listed.extend([labels_of(namespace)]),
+            Event::InitDone => *known = std::mem::take(listed),
+            Event::Apply(namespace) => known.extend([labels_of(namespace)]),
+            Event::Delete(namespace) => drop(known.remove(&labels_of(namespace).0)),
         }
     }
 }

@@ -48,17 +48,18 @@ pub async fn follow_controller(client: Client, namespace: String, policies: Arc<
                 continue;
             }
         };
-        let no_match = found.unwrap_or_else(|error| {
-            if told.as_ref() != Some(&error) {
-                tracing::error!(
-                    error,
-                    namespace,
-                    "the ConfigMap {CONFIG_MAP} cannot be used; no-match-policy is deny"
-                );
-            }
-            told = Some(error);
-            Some(NoMatch::Deny)
-        });
+        let (no_match, wrong) = match found {
+            Ok(no_match) => (no_match, None),
+            Err(error) => (Some(NoMatch::Deny), Some(error)),
+        };
+        if let Some(error) = wrong.as_ref().filter(|_| wrong != told) {
+            tracing::error!(
+                error,
+                namespace,
+                "the ConfigMap {CONFIG_MAP} cannot be used; no-match-policy is deny"
+            );
+        }
+        told = wrong;
         policies.set_controller(no_match);
         known = true;
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -135,11 +135,23 @@ pub(super) async fn follow(client: Client, kind: (&'static str, &'static str), t
 async fn resource(client: &Client, (group, kind): (&str, &str)) -> Result<Option<ApiResource>, Trouble> {
     let groups = in_time(client.list_api_groups()).await?;
     if !groups.groups.iter().any(|found| found.name == group) {
-        return Ok(None);
+        return absent(client, group).await.map(|()| None);
     }
     let found = in_time(discovery::group(client, group)).await?;
     let mut resources = found.resources_by_stability().into_iter().map(|(resource, _)| resource);
     Ok(resources.find(|resource| resource.kind == kind))
+}
+
+/// Makes sure that a group is not served. An API server that has just begun leaves groups out of its list which it will
+/// serve in a moment; asked for one of these alone, it says that it is not ready, and "not found" only when it is.
+async fn absent(client: &Client, group: &str) -> Result<(), Trouble> {
+    let request = http::Request::get(format!("/apis/{group}")).body(Vec::new());
+    let request = request.map_err(|e| Trouble::Other(e.to_string()))?;
+    match in_time(client.request_text(request)).await {
+        Err(Trouble::NotFound) => Ok(()),
+        Err(trouble) => Err(trouble),
+        Ok(_) => Err(Trouble::Other(format!("its list of groups leaves out {group}, which it serves"))),
+    }
 }
 
 /// Watches a kind until something goes wrong: then it may be gone, or served otherwise.

@@ -4,7 +4,7 @@
 //! the other, and only when something changed. A report belongs to its resource and goes with it; one that nobody puts any
 //! more, since no policy or no control is about its resource now, is taken away after a while.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ const BURST: u32 = 50;
 const EVERY: Duration = Duration::from_millis(50);
 /// How often it is looked which reports the cluster has, and which of ours are old.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// How often those of a family are listed again: somebody may have taken one away.
+const LIST_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// The most results in a report; an object has room for a thousand and more.
 const MAX_RESULTS: usize = 500;
 /// How many reports are listed at once.
@@ -180,8 +182,8 @@ pub struct ReportWriter {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     counts: ReportCounts,
-    /// The families that the cluster has, and whose reports have been listed.
-    families: BTreeSet<Family>,
+    /// The families that the cluster has, and when their reports were listed.
+    families: BTreeMap<Family, Instant>,
     known: HashMap<Key, Known>,
     /// One of several replicas that puts nothing takes nothing away.
     active: Option<Active>,
@@ -206,7 +208,7 @@ pub fn reports(client: Client, options: ReportOptions, clock: Arc<dyn Clock>) ->
         clock,
         shared: Arc::clone(&shared),
         counts: counts.clone(),
-        families: BTreeSet::new(),
+        families: BTreeMap::new(),
         known: HashMap::new(),
         active: None,
         pace: Pace::new(BURST, EVERY),
@@ -250,7 +252,7 @@ impl ReportWriter {
         let Some((object, wanted)) = next else { return ended };
         self.shared.came.notify_one();
         self.wake().await;
-        for family in self.families.clone() {
+        for family in self.families.keys().copied().collect::<Vec<_>>() {
             match &wanted {
                 Wanted::Report(findings) => self.write(family, &object, findings).await,
                 Wanted::Nothing => self.remove(&key(family, &object)).await,
@@ -270,7 +272,7 @@ impl ReportWriter {
             self.known.values_mut().for_each(|known| known.put = now);
         }
         if slept.unwrap_or_else(|| self.begun.elapsed()) > LOOK_AGAIN {
-            for family in self.families.clone() {
+            for family in self.families.keys().copied().collect::<Vec<_>>() {
                 self.list(family).await;
             }
         }
@@ -360,18 +362,29 @@ impl ReportWriter {
                     continue;
                 }
             };
-            if !is_there && self.families.remove(&family) {
-                tracing::info!(kind = family.kind(true), "reports of this kind are no longer written");
-                self.known.retain(|(of, ..), _| *of != family);
-            } else if is_there && self.families.insert(family) {
-                tracing::info!(kind = family.kind(true), "reports of this kind are written");
-                self.list(family).await;
+            let listed = self.families.get(&family).copied();
+            match (is_there, listed) {
+                (false, None) => {}
+                (false, Some(_)) => {
+                    tracing::info!(kind = family.kind(true), "reports of this kind are no longer written");
+                    self.families.remove(&family);
+                    self.known.retain(|(of, ..), _| *of != family);
+                }
+                (true, None) => {
+                    tracing::info!(kind = family.kind(true), "reports of this kind are written");
+                    self.list(family).await;
+                }
+                (true, Some(listed)) if self.active.is_some() && listed.elapsed() >= LIST_AGAIN => {
+                    self.list(family).await;
+                }
+                (true, Some(_)) => {}
             }
         }
     }
 
     /// Learns which reports are there. Those that were known stay as old as they are.
     async fn list(&mut self, family: Family) {
+        self.families.insert(family, Instant::now());
         let found = match self.listed(family).await {
             Ok(found) => found,
             Err(trouble) => {

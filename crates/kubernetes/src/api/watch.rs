@@ -1,7 +1,9 @@
 //! What a cluster runs, watched: news of workloads as they come, change and go.
 
+use std::time::Duration;
+
 use futures_util::StreamExt as _;
-use kube::core::DynamicObject;
+use kube::core::{ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
@@ -9,13 +11,15 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::{Namespaces, NotListed, WorkloadKind};
+use super::{Namespaces, NotListed, WorkloadKind, with_causes};
 use crate::continuous::{News, Origin};
 use crate::review::access_of;
 use crate::scan::{Resource, ResourceName};
 
 /// How many objects come at once.
 const PAGE: u32 = 500;
+/// How long to wait before a kind that could not be watched is listed anew.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What of a cluster is watched, and how.
 #[derive(Debug, Clone)]
@@ -65,36 +69,49 @@ impl Watching {
         let origin =
             Origin::from(format!("{} {}", kind.plural, place.as_deref().unwrap_or_default()).as_str());
         let config = watcher::Config::default().page_size(PAGE);
-        let mut events = watcher(api, config).default_backoff().boxed();
-        while let Some(event) = events.next().await {
-            let told = match event {
-                Ok(Event::Init) => Some(News::Begun(origin.clone())),
-                Ok(Event::InitDone) => Some(News::Read(origin.clone())),
-                Ok(Event::InitApply(object) | Event::Apply(object)) => {
-                    self.news(&origin, value(&object, &resource.api_version, kind))
+        loop {
+            let mut events = watcher(api.clone(), config.clone()).default_backoff().boxed();
+            while let Some(event) = events.next().await {
+                let told = match event {
+                    Ok(Event::Init) => Some(News::Begun(origin.clone())),
+                    Ok(Event::InitDone) => Some(News::Read(origin.clone())),
+                    Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                        self.news(&origin, value(&object, &resource.api_version, kind))
+                    }
+                    Ok(Event::Delete(object)) => {
+                        Some(gone(&origin, &value(&object, &resource.api_version, kind)))
+                    }
+                    // It goes on by itself: a connection ends now and then, and a list grows too old.
+                    Err(error) if is_usual(&error) => {
+                        tracing::debug!(%error, kind = kind.kind, "a watch of workloads is taken up again");
+                        None
+                    }
+                    Err(error) => {
+                        let text = with_causes(&error);
+                        tracing::warn!(
+                            error = text,
+                            kind = kind.kind,
+                            "a kind of workloads cannot be watched"
+                        );
+                        let missing = missing(&resource, kind, place.clone(), &error);
+                        let missing = News::There(origin.clone(), Box::new(Resource::not_listed(&missing)));
+                        if news.send(missing).await.is_err() {
+                            return;
+                        }
+                        if !matches!(error, watcher::Error::InitialListFailed(_)) {
+                            // Only a list that is read anew says that it can be looked at again.
+                            break;
+                        }
+                        None
+                    }
+                };
+                if let Some(told) = told
+                    && news.send(told).await.is_err()
+                {
+                    return;
                 }
-                Ok(Event::Delete(object)) => {
-                    Some(gone(&origin, &value(&object, &resource.api_version, kind)))
-                }
-                Err(error) => {
-                    tracing::warn!(%error, kind = kind.kind, "a kind of workloads cannot be watched");
-                    let api_version = resource.api_version.clone();
-                    let missing = NotListed {
-                        api_version,
-                        kind: kind.kind,
-                        namespace: place.clone(),
-                        forbidden: false,
-                        message: error.to_string(),
-                    };
-                    // It is no longer in the list when that can be read again.
-                    Some(News::There(origin.clone(), Box::new(Resource::not_listed(&missing))))
-                }
-            };
-            if let Some(told) = told
-                && news.send(told).await.is_err()
-            {
-                return;
             }
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -116,6 +133,35 @@ impl Watching {
             // It does not run yet, or not any more.
             None => Some(name),
         }
+    }
+}
+
+fn is_usual(error: &watcher::Error) -> bool {
+    match error {
+        watcher::Error::WatchFailed(_) => true,
+        watcher::Error::WatchError(status) => status.code == 410,
+        _ => false,
+    }
+}
+
+/// What stands for all objects of a kind that nobody can look at.
+fn missing(
+    resource: &ApiResource,
+    kind: WorkloadKind,
+    namespace: Option<String>,
+    error: &watcher::Error,
+) -> NotListed {
+    let status = match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    };
+    NotListed {
+        api_version: resource.api_version.clone(),
+        kind: kind.kind,
+        namespace,
+        forbidden: matches!(status, Some(401 | 403)),
+        message: with_causes(error),
     }
 }
 

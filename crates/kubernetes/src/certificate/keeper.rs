@@ -121,15 +121,21 @@ impl Directory {
         let path = self.directory.join(self.name);
         if old.is_some() {
             std::fs::rename(&draft, path).map_err(failed)?;
-            return Ok(true);
+            return self.flush().map(|()| true).map_err(failed);
         }
         let linked = std::fs::hard_link(&draft, path);
         std::fs::remove_file(&draft).map_err(failed)?;
         match linked {
-            Ok(()) => Ok(true),
+            Ok(()) => self.flush().map(|()| true).map_err(failed),
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
             Err(e) => Err(failed(e)),
         }
+    }
+
+    /// A name is kept when its directory is flushed: else an older list may be there again after a crash.
+    fn flush(&self) -> std::io::Result<()> {
+        // Windows gives no handle to a directory and orders names itself.
+        if cfg!(unix) { std::fs::File::open(&self.directory)?.sync_all() } else { Ok(()) }
     }
 }
 

@@ -23,11 +23,7 @@ use super::metrics::Metrics;
 /// [`ServerError`]: the address cannot be had.
 pub async fn serve_metrics(address: SocketAddr, metrics: Metrics) -> Result<Running, ServerError> {
     let listener = listen::bind(address).await?;
-    let address = listener.local_addr().map_err(|source| ServerError::Listen {
-        address,
-        source,
-        hint: "the socket has no address",
-    })?;
+    let address = listen::address_of(&listener, address)?;
     let router =
         Router::new().route("/metrics", get(page)).route("/healthz", get(healthy)).with_state(metrics);
     let (stop, stopped) = watch::channel(false);

@@ -38,6 +38,8 @@ struct Tools {
 #[derive(Debug)]
 pub struct ScanJudge {
     tools: RwLock<Arc<Tools>>,
+    /// Whose policies count, in the place of the scanner's own.
+    admission: Option<Arc<Admission>>,
     whole: bool,
 }
 
@@ -46,7 +48,14 @@ impl ScanJudge {
     #[must_use]
     pub fn new(scanner: Scanner, exceptions: Exceptions, baseline: Baseline) -> Self {
         let whole = scanner.needs_objects();
-        Self { tools: RwLock::new(Arc::new(Tools { scanner, exceptions, baseline })), whole }
+        let tools = RwLock::new(Arc::new(Tools { scanner, exceptions, baseline }));
+        Self { tools, admission: None, whole }
+    }
+
+    /// The same by the policies that this has, as they change; there is nothing to judge by before it has some.
+    #[must_use]
+    pub fn by_policies_of(self, admission: Arc<Admission>) -> Self {
+        Self { admission: Some(admission), ..self }
     }
 
     /// By others from now on, with the same controls.
@@ -60,7 +69,11 @@ impl Judge for ScanJudge {
     fn judge(&self, resource: Resource, since: Instant) -> Judging<'_> {
         let tools = Arc::clone(&*self.tools.read().unwrap_or_else(PoisonError::into_inner));
         Box::pin(async move {
-            let report = tools.scanner.anew(since).scan([resource]).await;
+            let mut scanner = tools.scanner.anew(since);
+            if let Some(admission) = &self.admission {
+                scanner = scanner.by_policies(admission.policies()?);
+            }
+            let report = scanner.scan([resource]).await;
             only(tools.baseline.apply(tools.exceptions.apply(report)))
         })
     }

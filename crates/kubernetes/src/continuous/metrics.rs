@@ -144,12 +144,19 @@ pub(super) struct Tally {
     failed: Mutex<BTreeMap<String, usize>>,
 }
 
+/// What is counted by somebody who has stopped is not so any more: another replica counts it now.
+impl Drop for Tally {
+    fn drop(&mut self) {
+        self.metrics.workloads.clear();
+        self.metrics.checks.clear();
+        self.metrics.failed.clear();
+        self.metrics.late.set(0);
+        self.metrics.kept(0, 0);
+    }
+}
+
 impl Tally {
     pub(super) fn new(metrics: Metrics) -> Self {
-        // What an earlier one counted is not so any more.
-        metrics.workloads.clear();
-        metrics.checks.clear();
-        metrics.failed.clear();
         Self { metrics, failed: Mutex::default() }
     }
 

@@ -208,6 +208,9 @@ impl Verifier {
             self.schedule.forget(id);
             self.tally.remove(&workload.name().namespace, &workload.state);
             let (name, uid, at) = (workload.name().clone(), workload.uid().to_owned(), self.at());
+            if let Some(reports) = &self.reports {
+                reports.remove(&uid, &name);
+            }
             self.tell(Alert::of(&name, &uid, workload.state.end(at), at.time));
         }
         self.metrics.kept(self.workloads.bytes(), self.workloads.beyond());

@@ -14,6 +14,8 @@ use crate::scan::{NotRead, Placed, Resource, ResourceName};
 
 /// What `kubectl apply` keeps for itself: the object once more.
 const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// About what an object takes that counts for a workload, beside its name.
+const MEMBER: usize = 200;
 /// The most that is counted of what is beyond the limits.
 const MAX_BEYOND: usize = 1 << 20;
 
@@ -52,6 +54,13 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { workloads: 50_000, bytes: 256 << 20 }
+    }
+}
+
+impl Limits {
+    /// Whether there is room for so many bytes beside others.
+    const fn fit(self, there: usize, more: usize) -> bool {
+        there.saturating_add(more) <= self.bytes
     }
 }
 
@@ -105,6 +114,8 @@ pub(super) struct Workload {
     identity: Box<str>,
     /// The objects that count for it, with their identifiers.
     members: BTreeMap<Box<str>, Box<str>>,
+    /// The identifier of the object that it is called by; empty outside of a cluster.
+    uid: Box<str>,
     digests: BTreeSet<String>,
     /// Grows with each change, so that what was found of it before is known as that.
     pub(super) version: u64,
@@ -118,10 +129,9 @@ impl Workload {
         &self.kept.name
     }
 
-    /// The identifier of the object that it is called by; empty outside of a cluster.
+    /// The identifier of the object that it is called by, also when that is gone; empty outside of a cluster.
     pub(super) fn uid(&self) -> &str {
-        let is_name = |key: &str| key.rsplit('\0').next() == Some(&*self.kept.name.name);
-        self.members.iter().find(|(key, _)| is_name(key)).map_or("", |(_, uid)| uid)
+        &self.uid
     }
 
     /// What is judged. A text that was written here can be read.
@@ -236,8 +246,17 @@ impl Workloads {
         if let Some((id, seen)) = self.members.get_mut(&key)
             && let Some(workload) = self.all.get_mut(id)
             && workload.identity == identity
+            && (kept.owner.is_some()
+                || self.limits.fit(self.bytes.saturating_sub(workload.kept.bytes()), kept.bytes()))
         {
             *seen = reading;
+            // One of the same name that was made anew has another.
+            if let Some(known) = workload.members.get_mut(&key) {
+                if workload.uid == *known {
+                    workload.uid.clone_from(&uid);
+                }
+                *known = uid;
+            }
             // Of those that are alike the first stands for all.
             if kept.owner.is_none() && workload.kept != kept {
                 self.bytes = self.bytes.saturating_sub(workload.kept.bytes()) + kept.bytes();
@@ -248,35 +267,34 @@ impl Workloads {
             return;
         }
         self.leave(&key, happened);
-        let id = match self.identities.entry(identity) {
-            Slot::Occupied(slot) => *slot.get(),
-            Slot::Vacant(slot) => {
-                let bytes = kept.bytes();
-                if self.all.len() >= self.limits.workloads || self.bytes + bytes > self.limits.bytes {
-                    happened.full = self.beyond.is_empty();
-                    if self.beyond.len() < MAX_BEYOND {
-                        self.beyond.insert(self.hasher.hash_one(&key));
-                    }
-                    return;
-                }
-                self.last += 1;
-                self.bytes += bytes;
-                let identity = slot.key().clone();
-                slot.insert(self.last);
-                let workload = Workload {
-                    kept,
-                    identity,
-                    members: BTreeMap::new(),
-                    digests: BTreeSet::new(),
-                    version: 0,
-                    looked: None,
-                    state: State::default(),
-                };
-                self.all.insert(self.last, workload);
-                happened.fresh.push(self.last);
-                self.last
+        let known = self.identities.get(&identity).copied();
+        let bytes = member_bytes(&key) + if known.is_some() { 0 } else { kept.bytes() };
+        let is_one_more = known.is_none() && self.all.len() >= self.limits.workloads;
+        if is_one_more || !self.limits.fit(self.bytes, bytes) {
+            happened.full = self.beyond.is_empty();
+            if self.beyond.len() < MAX_BEYOND {
+                self.beyond.insert(self.hasher.hash_one(&key));
             }
-        };
+            return;
+        }
+        self.bytes += bytes;
+        let id = known.unwrap_or_else(|| {
+            self.last += 1;
+            self.identities.insert(identity.clone(), self.last);
+            let workload = Workload {
+                kept,
+                identity,
+                members: BTreeMap::new(),
+                uid: uid.clone(),
+                digests: BTreeSet::new(),
+                version: 0,
+                looked: None,
+                state: State::default(),
+            };
+            self.all.insert(self.last, workload);
+            happened.fresh.push(self.last);
+            self.last
+        });
         if let Some(workload) = self.all.get_mut(&id) {
             workload.members.insert(key.clone(), uid);
         }
@@ -287,15 +305,17 @@ impl Workloads {
     fn leave(&mut self, key: &str, happened: &mut Happened) {
         self.beyond.remove(&self.hasher.hash_one(key));
         let Some((id, _)) = self.members.remove(key) else { return };
+        self.bytes = self.bytes.saturating_sub(member_bytes(key));
         let Some(workload) = self.all.get_mut(&id) else { return };
         workload.members.remove(key);
-        match workload.members.keys().next() {
+        let name = |key: &str| key.rsplit('\0').next().unwrap_or_default().to_owned();
+        match workload.members.first_key_value() {
             // It is called by one that is there.
-            Some(other) => {
-                if let Some(name) = other.rsplit('\0').next() {
-                    workload.kept.name.name = name.to_owned();
-                }
+            Some((other, uid)) if name(key) == workload.kept.name.name => {
+                workload.kept.name.name = name(other);
+                workload.uid.clone_from(uid);
             }
+            Some(_) => {}
             None => {
                 self.set_digests(id, BTreeSet::new());
                 if let Some(workload) = self.all.remove(&id) {
@@ -328,6 +348,11 @@ impl Workloads {
     pub(super) fn running(&self, digest: &str) -> impl Iterator<Item = Id> {
         self.digests.get(digest).into_iter().flatten().copied()
     }
+}
+
+/// About what it takes to know that an object counts for a workload, here and there.
+const fn member_bytes(key: &str) -> usize {
+    2 * key.len() + MEMBER
 }
 
 /// An object in its list. No name holds the separator.
@@ -418,8 +443,39 @@ mod tests {
         assert_eq!(counts(&all.take(News::Gone(pods.clone(), pod("web-1-a", "0").name))), (0, 0));
         let named = all.get(1).unwrap();
         assert_eq!((&*named.name().name, named.uid()), ("web-1-b", "uid of web-1-b"));
-        assert_eq!(counts(&all.take(News::Gone(pods, pod("web-1-b", "0").name))), (0, 1));
+        let gone = all.take(News::Gone(pods, pod("web-1-b", "0").name));
+        assert_eq!(
+            (counts(&gone), gone.gone[0].1.uid()),
+            ((0, 1), "uid of web-1-b"),
+            "what its report is called by"
+        );
         assert_eq!(all.len(), 1);
+    }
+
+    #[test]
+    fn one_that_was_made_anew_under_the_same_name_is_known_by_its_new_identifier() {
+        let mut all = Workloads::new(Limits::default(), false);
+        let list = Origin::from("deployments");
+        for uid in ["first", "second"] {
+            let mut made = deployment("web", "r.example/a:1");
+            made.object.as_mut().unwrap()["metadata"]["uid"] = uid.into();
+            all.take(News::Begun(list.clone()));
+            all.take(News::There(list.clone(), made));
+            assert_eq!(counts(&all.take(News::Read(list.clone()))), (0, 0));
+            assert_eq!(all.get(1).unwrap().uid(), uid);
+        }
+    }
+
+    #[test]
+    fn an_object_that_grows_beyond_the_room_there_is_has_none() {
+        let mut all = Workloads::new(Limits { bytes: 4096, ..Limits::default() }, true);
+        let list = Origin::from("deployments");
+        let mut grown = deployment("web", "r.example/a:1");
+        assert_eq!(counts(&all.take(News::There(list.clone(), grown.clone()))), (1, 0));
+        grown.object.as_mut().unwrap()["metadata"]["labels"] = json!({"a": "x".repeat(4096)});
+        assert_eq!(counts(&all.take(News::There(list.clone(), grown))), (0, 1));
+        assert_eq!((all.len(), all.beyond(), all.bytes()), (0, 1, 0));
+        assert_eq!(counts(&all.take(News::There(list, deployment("web", "r.example/a:1")))), (1, 0));
     }
 
     #[test]
@@ -438,5 +494,20 @@ mod tests {
         let mut few = Workloads::new(Limits { bytes: 10, ..Limits::default() }, true);
         few.take(News::There(Origin::from("x"), deployment("a", "r.example/a:1")));
         assert_eq!((few.len(), few.beyond()), (0, 1));
+    }
+
+    #[test]
+    fn pods_that_are_alike_take_room_too() {
+        let limits = Limits { bytes: 64 << 10, ..Limits::default() };
+        let (mut all, pods) = (Workloads::new(limits, false), Origin::from("pods"));
+        for number in 0..1000 {
+            all.take(News::There(pods.clone(), pod(&format!("web-{number}"), "0")));
+            assert!(all.bytes() <= limits.bytes);
+        }
+        assert!(all.len() == 1 && all.beyond() > 500, "{}", all.beyond());
+        for number in 0..1000 {
+            all.take(News::Gone(pods.clone(), pod(&format!("web-{number}"), "0").name));
+        }
+        assert_eq!((all.len(), all.beyond(), all.bytes()), (0, 0, 0));
     }
 }

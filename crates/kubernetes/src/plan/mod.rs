@@ -252,8 +252,9 @@ pub async fn plan(admission: &Admission, client: Client, options: PlanOptions) -
                     let access = access_of(&object, &name.kind, &name.namespace);
                     let request = Request { access, ..Request::of_object(object) };
                     match admission.decide(policies, request, TIMEOUT, began).await {
-                        None => Judged::Exempt(name.namespace),
-                        Some(decision) => Judged::Results(name, made_by, decision.results),
+                        Ok(None) => Judged::Exempt(name.namespace),
+                        Ok(Some(decision)) => Judged::Results(name, made_by, decision.results),
+                        Err(fault) => Judged::Missing(format!("{name}: {fault}")),
                     }
                 }
             }

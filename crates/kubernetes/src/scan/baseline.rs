@@ -55,23 +55,29 @@ struct WrittenImage {
     list: String,
     container: String,
     image: String,
+    /// For a policy; a report of before there were any has none.
+    policy: Option<String>,
     status: String,
 }
 
-/// What makes a finding the same one: control, object, container and repository. A new tag of an image that was unsigned
-/// before is no news; another image is.
+/// What makes a finding the same one: control, policy, object, container and repository. A new tag of an image that was
+/// unsigned before is no news; another image is, and so is another policy that refuses it.
 pub(super) fn fingerprint(resource: &ResourceName, control: Control, image: &ImageResult) -> String {
     key(
         [control.id(), &resource.kind, &resource.namespace, &resource.name, &image.list, &image.container],
+        image.policy.as_deref(),
         &image.image,
     )
 }
 
-fn key(parts: [&str; 6], image: &str) -> String {
+fn key(parts: [&str; 6], policy: Option<&str>, image: &str) -> String {
     let repository =
         Reference::parse(image).map_or_else(|_| image.to_owned(), |r| r.repository().to_string());
     // No name holds the separator, since it is escaped by the quotes.
-    format!("{parts:?} {repository:?}")
+    match policy {
+        None => format!("{parts:?} {repository:?}"),
+        Some(policy) => format!("{parts:?} {policy:?} {repository:?}"),
+    }
 }
 
 impl Baseline {
@@ -97,6 +103,7 @@ impl Baseline {
                 for image in control.images.iter().filter(|image| image.status == Status::Failed.code()) {
                     known.insert(key(
                         [&control.control, kind, namespace, name, &image.list, &image.container],
+                        image.policy.as_deref(),
                         &image.image,
                     ));
                 }
@@ -146,6 +153,7 @@ mod tests {
             |resource, _| resource.name.push('x'),
             |_, image| image.container.push('x'),
             |_, image| image.list.push('x'),
+            |_, image| image.policy = Some("ImagePolicy other".into()),
             |_, image| image.image = format!("x.{}", image.image),
         ] {
             assert_eq!(verdict(changed_sample(change)), Verdict::Bad);

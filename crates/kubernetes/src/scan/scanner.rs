@@ -251,7 +251,8 @@ impl Scanner {
             outcomes: Ok(Arc::default()),
         };
         if self.options.controls.contains(&Control::PinnedToDigest) {
-            image.moved = self.moved(&reference, placed.running, access).await;
+            // A tag is not pinned, whatever it names by now.
+            image.moved = self.moved(&reference, placed.running, access).await.unwrap_or_default();
         }
         if looks.is_empty() {
             return image;
@@ -371,16 +372,24 @@ impl Scanner {
         decision.results
     }
 
-    /// What is different about a tag by now, when something runs that was drawn by it. What cannot be told is nothing.
-    async fn moved(&self, tag: &Reference, running: Option<Digest>, access: &Arc<Access>) -> Option<String> {
-        let running = running.filter(|_| tag.digest().is_none())?;
+    /// What is different about a tag by now, when something runs that was drawn by it.
+    ///
+    /// # Errors
+    /// Why that cannot be told.
+    async fn moved(
+        &self,
+        tag: &Reference,
+        running: Option<Digest>,
+        access: &Arc<Access>,
+    ) -> Result<Option<String>, Outcome> {
+        let Some(running) = running.filter(|_| tag.digest().is_none()) else { return Ok(None) };
         match self.index(tag, access).await {
-            Ok(index) if index.digest == running || index.images.contains(&running.to_string()) => None,
-            Ok(index) => Some(format!("{running} runs, and the tag names {} now", index.digest)),
+            Ok(index) if index.digest == running || index.images.contains(&running.to_string()) => Ok(None),
+            Ok(index) => Ok(Some(format!("{running} runs, and the tag names {} now", index.digest))),
             Err(outcome) if outcome.reason == CouldNotReason::NotFound.code() => {
-                Some(format!("{running} runs, and the tag is gone"))
+                Ok(Some(format!("{running} runs, and the tag is gone")))
             }
-            Err(_) => None,
+            Err(outcome) => Err(outcome),
         }
     }
 
@@ -396,13 +405,16 @@ impl Scanner {
                 Outcome::could_not("no_object", "policies are about objects, and this one was not kept");
             return vec![whole(&outcome)];
         };
-        let mut moved = Vec::new();
+        let (mut moved, mut unknown) = (Vec::new(), Vec::new());
         for placed in images {
-            let is_moved = match Reference::parse(&placed.image) {
-                Ok(tag) => self.moved(&tag, placed.running, access).await.is_some(),
-                Err(_) => false,
-            };
-            moved.extend(placed.running.filter(|_| is_moved).map(|digest| (placed, digest)));
+            let Ok(tag) = Reference::parse(&placed.image) else { continue };
+            match self.moved(&tag, placed.running, access).await {
+                Ok(is) => {
+                    moved.extend(placed.running.filter(|_| is.is_some()).map(|digest| (placed, digest)))
+                }
+                // What runs may be something else than what the policies judge below.
+                Err(outcome) => unknown.push(placed_result(placed, &outcome)),
+            }
         }
         let mut results: Vec<RuleResult> = Vec::new();
         for object in forms_of(object, images, &moved) {
@@ -418,7 +430,7 @@ impl Scanner {
             let why = "no policy is about this resource";
             return vec![whole(&Outcome::new(RuleStatus::Skip, NO_POLICY, why))];
         }
-        results.into_iter().map(|result| of_rule(result, images)).collect()
+        results.into_iter().map(|result| of_rule(result, images)).chain(unknown).collect()
     }
 }
 

@@ -80,7 +80,8 @@ fn log(face: Face, answer: &Answer) {
     if answer.allowed() {
         tracing::debug!(uid, face, outcome, pins = answer.pins.len(), "review");
     } else {
-        tracing::info!(uid, face, outcome, message = answer.message, "review");
+        // A field called "message" would stand in the place of the log's own, lines and all.
+        tracing::info!(uid, face, outcome, why = answer.message, "review");
     }
 }
 

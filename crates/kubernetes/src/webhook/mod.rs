@@ -52,11 +52,7 @@ struct Webhook {
 pub async fn start(options: WebhookOptions) -> Result<Running, ServerError> {
     let WebhookOptions { listen: address, admission, certificates, metrics, patience } = options;
     let listener = listen::bind(address).await?;
-    let address = listener.local_addr().map_err(|source| ServerError::Listen {
-        address,
-        source,
-        hint: "the socket has no address",
-    })?;
+    let address = listen::address_of(&listener, address)?;
     let tls = changing_acceptor(Arc::clone(&certificates) as _)
         .map_err(|e| ServerError::Trust(format!("TLS cannot be set up: {e}")))?;
     let webhook = Arc::new(Webhook { admission, certificates, metrics, draining: AtomicBool::new(false) });

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// What it does.
 #[derive(Default)]
@@ -21,6 +22,8 @@ struct State {
     gone: usize,
     /// How many requests it will be too busy for.
     busy: usize,
+    /// Whether it has just begun, and knows only its own groups.
+    starting: bool,
     seen: Vec<String>,
 }
 
@@ -29,20 +32,31 @@ struct State {
 pub(crate) struct ApiServer {
     pub(crate) url: String,
     state: Arc<Mutex<State>>,
+    /// How many objects were put.
+    puts: watch::Sender<u64>,
 }
 
 impl ApiServer {
     pub(crate) async fn start() -> Self {
         let state = Arc::<Mutex<State>>::default();
         let shared = Arc::clone(&state);
+        let puts = watch::Sender::new(0);
+        let counting = puts.clone();
         let router = Router::new().fallback(move |uri: Uri| {
-            let answer = shared.lock().unwrap().answer(&uri);
-            async move { answer }
+            let (shared, puts) = (Arc::clone(&shared), counting.subscribe());
+            async move {
+                let now = *puts.borrow();
+                let query = query(&uri);
+                match query.get("watch") {
+                    Some(_) => too_old(puts, query["resourceVersion"].parse().unwrap()).await,
+                    None => shared.lock().unwrap().answer(&uri, now),
+                }
+            }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(axum::serve(listener, router).into_future());
-        Self { url, state }
+        Self { url, state, puts }
     }
 
     /// A kubeconfig with two contexts: `here`, which is this one, and the current one, where nobody answers.
@@ -67,6 +81,7 @@ impl ApiServer {
             metadata.entry("namespace").or_insert_with(|| "prod".into());
         }
         state.objects.entry(plural.to_owned()).or_default().push(object);
+        self.puts.send_modify(|count| *count += 1);
     }
 
     /// Serves another kind, of a group in a version.
@@ -88,10 +103,27 @@ impl ApiServer {
         self.state.lock().unwrap().busy = requests;
     }
 
+    /// Begins, or has begun.
+    pub(crate) fn starting(&self, is: bool) {
+        self.state.lock().unwrap().starting = is;
+    }
+
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.clone()
     }
+}
+
+fn query(uri: &Uri) -> BTreeMap<String, String> {
+    url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect()
+}
+
+/// A watch: it is silent until something is put, and then says that its list is too old.
+async fn too_old(mut puts: watch::Receiver<u64>, listed: u64) -> Response {
+    puts.wait_for(|now| *now > listed).await.unwrap();
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old resource version",
+        "reason": "Expired", "code": 410 });
+    answer(StatusCode::OK, &json!({ "type": "ERROR", "object": status }))
 }
 
 fn status(code: u16, reason: &str, message: &str) -> Response {
@@ -105,14 +137,13 @@ fn answer(code: StatusCode, body: &Value) -> Response {
 }
 
 impl State {
-    fn answer(&mut self, uri: &Uri) -> Response {
+    fn answer(&mut self, uri: &Uri, now: u64) -> Response {
         self.seen.push(uri.to_string());
         if self.busy > 0 {
             self.busy -= 1;
             return status(429, "TooManyRequests", "too many requests");
         }
-        let query: BTreeMap<String, String> =
-            url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+        let query = query(uri);
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();
         match parts.as_slice() {
             ["version"] => answer(
@@ -121,8 +152,16 @@ impl State {
                 "gitCommit": "", "gitTreeState": "", "buildDate": "", "goVersion": "", "compiler": "", "platform": "" }),
             ),
             ["apis"] => answer(StatusCode::OK, &self.groups()),
+            // A real one says 503, which its client asks again about for a while.
+            ["apis", _] if self.starting => status(500, "InternalError", "the server is starting"),
+            ["apis", group] => match self.groups()["groups"].as_array().unwrap() {
+                groups if groups.iter().any(|found| found["name"] == *group) => {
+                    answer(StatusCode::OK, &json!({}))
+                }
+                _ => status(404, "NotFound", "the server could not find the requested resource"),
+            },
             ["apis", group, version] => answer(StatusCode::OK, &self.kinds_of(&format!("{group}/{version}"))),
-            [.., "namespaces", namespace, plural] => self.list(plural, Some(namespace), &query),
+            [.., "namespaces", namespace, plural] => self.list(plural, Some(namespace), &query, now),
             ["api", "v1", "namespaces", name] => {
                 let labels =
                     json!({ "kubernetes.io/metadata.name": name, "policy.sigstore.dev/include": "true" });
@@ -133,14 +172,15 @@ impl State {
                 )
             }
             [.., "namespaces", namespace, plural, name] => self.one(plural, namespace, name),
-            [.., plural] => self.list(plural, None, &query),
+            [.., plural] => self.list(plural, None, &query, now),
             [] => status(404, "NotFound", "not found"),
         }
     }
 
     fn groups(&self) -> Value {
         let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (group, version) in self.kinds.iter().filter_map(|(version, _, _)| version.split_once('/')) {
+        let known = self.kinds.iter().filter(|_| !self.starting);
+        for (group, version) in known.filter_map(|(version, _, _)| version.split_once('/')) {
             groups.entry(group).or_default().insert(version);
         }
         let groups = groups.into_iter().map(|(group, versions)| {
@@ -176,7 +216,13 @@ impl State {
     }
 
     /// A page: where the next one begins stands in the token.
-    fn list(&mut self, plural: &str, namespace: Option<&str>, query: &BTreeMap<String, String>) -> Response {
+    fn list(
+        &mut self,
+        plural: &str,
+        namespace: Option<&str>,
+        query: &BTreeMap<String, String>,
+        now: u64,
+    ) -> Response {
         let scope =
             namespace.map_or("at the cluster scope".into(), |name| format!("in the namespace \"{name}\""));
         let key = namespace.map(|name| format!("{name}/{plural}"));
@@ -214,7 +260,7 @@ impl State {
                 object
             })
             .collect();
-        let list = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": "7", "continue": next },
+        let list = json!({ "kind": "List", "apiVersion": "v1", "metadata": { "resourceVersion": now.to_string(), "continue": next },
             "items": items });
         answer(StatusCode::OK, &list)
     }

@@ -285,3 +285,15 @@ async fn the_policies_of_a_cluster_are_all_of_them_or_none() {
     let error = read_policies(&client(&server)).await.unwrap_err().to_string();
     assert!(error.contains("ClusterPolicy") && error.contains("forbidden"), "{error}");
 }
+
+#[tokio::test]
+async fn an_api_server_that_has_just_begun_and_shows_few_groups_is_not_one_without_policies() {
+    let server = ApiServer::start().await;
+    server.serve("countersign.dev/v1alpha1", "ImagePolicy", "imagepolicies");
+    server.put("imagepolicies", json!({ "metadata": { "name": "p" }, "spec": { "images": ["**"] } }));
+    server.starting(true);
+    let error = read_policies(&client(&server)).await.unwrap_err().to_string();
+    assert!(error.contains("ImagePolicy") && error.contains("starting"), "{error}");
+    server.starting(false);
+    assert_eq!(read_policies(&client(&server)).await.unwrap().len(), 1);
+}

@@ -1,17 +1,21 @@
 //! What a cluster runs, watched; and alerts as events there.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
+use countersign_client::policy::Cluster as _;
 use countersign_clock::{ManualClock, Timestamp};
-use countersign_kubernetes::api::{Client, Namespaces, Reporter, Watching, events};
+use countersign_kubernetes::api::{ApiCluster, Client, Namespaces, Reporter, Watching, events};
 use countersign_kubernetes::continuous::sink::event::EventSink;
-use countersign_kubernetes::continuous::{News, Sink as _};
+use countersign_kubernetes::continuous::{News, Origin, Sink as _};
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -21,16 +25,21 @@ use crate::support::alert;
 /// An API server with pods alone: those that are there, and what becomes of them. Deployments it does not show.
 struct Server {
     client: Client,
+    /// `null` ends the connection of the watch in the middle of a line.
     changes: mpsc::UnboundedSender<Value>,
+    /// How many watches of pods it will refuse.
+    refuses: Arc<AtomicUsize>,
     written: mpsc::UnboundedReceiver<Value>,
 }
 
 fn server(pods: Vec<Value>) -> Server {
     let (changes, changed) = mpsc::unbounded_channel::<Value>();
     let (to, written) = mpsc::unbounded_channel();
-    let changed = Arc::new(Mutex::new(Some(changed)));
+    let changed = Arc::new(tokio::sync::Mutex::new(changed));
+    let refuses = Arc::<AtomicUsize>::default();
+    let left = Arc::clone(&refuses);
     let router = Router::new().fallback(move |request: Request| {
-        let (changed, pods, to) = (Arc::clone(&changed), pods.clone(), to.clone());
+        let (changed, pods, to, left) = (Arc::clone(&changed), pods.clone(), to.clone(), Arc::clone(&left));
         async move {
             let (parts, body) = request.into_parts();
             let watches = parts.uri.query().unwrap_or_default().contains("watch=true");
@@ -46,12 +55,26 @@ fn server(pods: Vec<Value>) -> Server {
                         "reason": "Forbidden", "message": "deployments is forbidden"});
                     (StatusCode::FORBIDDEN, status.to_string()).into_response()
                 }
-                ("pods", true) => {
-                    let changed = changed.lock().unwrap().take();
+                // One namespace by itself has other labels, so that it is seen who was asked.
+                ("shop", _) => labelled("asked").to_string().into_response(),
+                ("namespaces", false) => {
+                    let list = json!({"kind": "NamespaceList", "apiVersion": "v1", "metadata": {"resourceVersion": "1"},
+                        "items": [labelled("watched")]});
+                    list.to_string().into_response()
+                }
+                ("pods", true)
+                    if left.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() =>
+                {
+                    (StatusCode::SERVICE_UNAVAILABLE, "the server is starting").into_response()
+                }
+                ("pods" | "namespaces", true) => {
                     let lines = stream::unfold(changed, async |changed| {
-                        let Some(mut changes) = changed else { return std::future::pending().await };
-                        let change = changes.recv().await?;
-                        Some((Ok::<_, Infallible>(Bytes::from(format!("{change}\n"))), Some(changes)))
+                        let change = changed.lock().await.recv().await?;
+                        let line = match change {
+                            Value::Null => Err(std::io::Error::other("the connection ends")),
+                            change => Ok(Bytes::from(format!("{change}\n"))),
+                        };
+                        Some((line, changed))
                     });
                     Response::new(Body::from_stream(lines))
                 }
@@ -64,7 +87,7 @@ fn server(pods: Vec<Value>) -> Server {
             }
         }
     });
-    Server { client: Client::new(router, "default"), changes, written }
+    Server { client: Client::new(router, "default"), changes, refuses, written }
 }
 
 fn pod(name: &str, namespace: &str, phase: &str) -> Value {
@@ -72,6 +95,10 @@ fn pod(name: &str, namespace: &str, phase: &str) -> Value {
         "metadata": {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "2"},
         "spec": {"serviceAccountName": "robot", "containers": [{"name": "a", "image": "r.example/a:1"}]},
         "status": {"phase": phase}})
+}
+
+fn labelled(by: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"by": by}}})
 }
 
 fn watching(namespaces: Namespaces) -> Watching {
@@ -128,6 +155,54 @@ async fn pods_are_told_of_as_they_come_change_and_go_and_what_cannot_be_watched_
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_breaks_is_taken_up_again_and_what_could_not_be_watched_is_looked_at_again() {
+    let server = server(vec![pod("one", "shop", "Running")]);
+    let (to, mut news) = mpsc::channel(64);
+    tokio::spawn(watching(Namespaces::default()).run(server.client.clone(), to));
+    let mut of_pods = async || loop {
+        let told = match news.recv().await.unwrap() {
+            News::There(_, resource) if resource.name.kind == "Pod" => format!("there {}", resource.name),
+            News::Read(origin) if origin == Origin::from("pods ") => "read".to_owned(),
+            _ => continue,
+        };
+        return told;
+    };
+    assert_eq!((of_pods().await, of_pods().await), ("there Pod/shop/one".into(), "read".into()));
+    // A connection that ends is no news.
+    server.changes.send(Value::Null).unwrap();
+    server.changes.send(json!({"type": "ADDED", "object": pod("two", "shop", "Running")})).unwrap();
+    assert_eq!(of_pods().await, "there Pod/shop/two");
+    // One that cannot be had again is, until the list was read anew.
+    server.refuses.store(1, SeqCst);
+    server.changes.send(Value::Null).unwrap();
+    let told = [of_pods().await, of_pods().await, of_pods().await];
+    assert_eq!(
+        told,
+        ["there Pod/*", "there Pod/shop/one", "read"],
+        "what stood for all pods is gone with that"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn labels_of_namespaces_come_from_the_watch_again_after_it_broke() {
+    let server = server(Vec::new());
+    let cluster = ApiCluster::new(server.client.clone());
+    tokio::spawn(cluster.clone().watch_namespaces());
+    let until = async |by: &str| {
+        let told = async {
+            while cluster.namespace_labels("shop").await.unwrap()["by"] != by {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), told).await.unwrap();
+    };
+    until("watched").await;
+    server.changes.send(Value::Null).unwrap();
+    until("asked").await;
+    until("watched").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -306,3 +306,20 @@ async fn a_policy_that_refuses_fails_its_control_at_the_image() {
     kept[0].object = None;
     assert_eq!(outcomes(&scanner.scan(kept).await), [(Status::Unchecked, "no_object")]);
 }
+
+#[tokio::test]
+async fn what_runs_of_a_tag_that_nobody_could_look_at_is_not_passed_by_what_the_policies_say_of_the_tag() {
+    let bench = Bench::start().await;
+    let target = bench.put("v1", "v1").await;
+    let digest = target.descriptor.digest.to_string();
+    let policies = || PolicySet::new(vec![Box::new(Refuses("nothing".into()))]);
+    let scan = async || {
+        let scanner = scanner(&[Control::Policy], &[], policies());
+        scanner.scan(running("a", &bench.image("v1"), &digest)).await
+    };
+    assert_eq!(outcomes(&scan().await), [(Status::Passed, "refused")]);
+    bench.fake.lie(|seen| seen.path.ends_with("/manifests/v1").then(|| registry::answer(503, &[], "")));
+    let report = scan().await;
+    assert_eq!(outcomes(&report), [(Status::Passed, "refused"), (Status::Unchecked, "unreachable")]);
+    assert_eq!(report.verdict(&Thresholds::default()), Verdict::Unknown);
+}

@@ -1,11 +1,12 @@
 //! The webhook obeys a new revocation list with the next review, and no older one.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_clock::{Clock as _, Timestamp};
 use countersign_crypto::encoding::hex_encode;
 use countersign_crypto::{KeyPair, Signer as _};
-use countersign_kubernetes::certificate::{Keeper, Memory};
+use countersign_kubernetes::certificate::{Keeper, KeeperError, Keeping, Kept, Memory};
 use countersign_kubernetes::continuous::sink::Sending;
 use countersign_kubernetes::continuous::{
     AdmissionJudge, Alert, Metrics, News, Options, Origin, Rechecker, Sink, Sinks, Standing, Verifier,
@@ -132,6 +133,64 @@ async fn a_restart_forgets_neither_what_is_revoked_nor_the_highest_number() {
     // Somebody else may revoke now: the record says nothing, and that is told.
     let others = lists(&bench.hook, &key(), &bench.keeper);
     assert!(others.restore().await.unwrap_err().to_string().contains("not signed by anybody who may revoke"));
+}
+
+/// A keeper that cannot be reached for a while.
+#[derive(Debug, Default)]
+struct Away {
+    kept: Memory,
+    away: AtomicBool,
+}
+
+impl Keeper for Away {
+    fn read(&self) -> Keeping<'_, Option<Kept>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(KeeperError("no answer within 5 s".into())) });
+        }
+        self.kept.read()
+    }
+
+    fn replace<'a>(&'a self, old: Option<&'a Kept>, new: &'a str) -> Keeping<'a, bool> {
+        self.kept.replace(old, new)
+    }
+}
+
+#[tokio::test]
+async fn no_list_is_taken_while_nobody_knows_which_was_the_last() {
+    let mut bench = Bench::new().await;
+    let keeper = Arc::new(Away::default());
+    bench.keeper = Arc::clone(&keeper) as _;
+    bench.lists = lists(&bench.hook, &bench.soc, &bench.keeper);
+    bench.lists.offer("the cluster", &bench.sealed(5, &[&bench.signer])).await.unwrap();
+    keeper.away.store(true, Ordering::SeqCst);
+    // A restart, while the API server that has the record does not answer.
+    bench.lists = lists(&bench.hook, &bench.soc, &bench.keeper);
+    assert!(bench.lists.restore().await.is_err());
+    let old = bench.sealed(4, &[]);
+    let refused = bench.lists.offer("the cluster", &old).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("it may be an older one") && refused.contains("no answer within 5 s"),
+        "{refused}"
+    );
+    assert!(bench.refused().await.unwrap().contains("none yet"), "and so nothing can be checked");
+    keeper.away.store(false, Ordering::SeqCst);
+    let refused = bench.lists.offer("the cluster", &old).await.unwrap_err().to_string();
+    assert!(refused.contains("expected number 5 or more, found 4"), "{refused}");
+    assert!(bench.refused().await.unwrap().contains("entry 1 of list 5"));
+    assert_eq!(bench.lists.offer("the cluster", &bench.sealed(6, &[])).await, Ok(true));
+    assert_eq!(bench.refused().await, None);
+}
+
+#[tokio::test]
+async fn a_slow_replica_does_not_put_an_older_list_into_the_record() {
+    let bench = Bench::new().await;
+    let slow = lists(&bench.hook, &bench.soc, &bench.keeper);
+    slow.restore().await.unwrap();
+    bench.lists.offer("the cluster", &bench.sealed(6, &[&bench.signer])).await.unwrap();
+    assert_eq!(slow.offer("the cluster", &bench.sealed(5, &[])).await, Ok(true), "by what it knows");
+    let again = lists(&bench.hook, &bench.soc, &bench.keeper);
+    again.restore().await.unwrap();
+    assert_eq!(again.current().await.unwrap().list().number, 6);
 }
 
 #[tokio::test]

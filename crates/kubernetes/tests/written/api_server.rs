@@ -48,6 +48,11 @@ impl ApiServer {
         self.0.lock().unwrap().store(path, object);
     }
 
+    /// Takes an object away.
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().unwrap().objects.remove(path).unwrap();
+    }
+
     /// The objects below a path.
     pub(crate) fn objects(&self, below: &str) -> Vec<Value> {
         let state = self.0.lock().unwrap();

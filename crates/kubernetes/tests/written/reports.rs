@@ -6,12 +6,15 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use countersign_clock::{ManualClock, Timestamp};
 use countersign_kubernetes::api::{ReportOptions, Reports, reports};
+use countersign_kubernetes::continuous::{Judge, Judging, Metrics, News, Options, Origin, Sinks, Verifier};
 use countersign_kubernetes::policy_report::Family;
 use countersign_kubernetes::scan::{
-    Control, ControlResult, ImageResult, ResourceName, ResourceResult, Status,
+    Control, ControlResult, ImageResult, Resource, ResourceName, ResourceResult, Status,
 };
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::api_server::ApiServer;
 
@@ -212,6 +215,23 @@ async fn what_an_earlier_run_left_goes_when_nobody_puts_it_and_never_by_an_idle_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_report_that_somebody_takes_away_is_there_again() {
+    let server = cluster(&[Family::PolicyReport]);
+    let running = start(&server, &Family::ALL);
+    running.0.put("u1", &found("app", &[Status::Failed]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    server.remove(&format!("{POLICY_REPORTS}countersign-u1"));
+    // Something is put all the time, so that nobody wakes up to look.
+    for _ in 0..22 {
+        running.0.put("u1", &found("app", &[Status::Failed]));
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+    assert_eq!(names(&server, POLICY_REPORTS), ["countersign-u1"]);
+    assert_eq!(server.asked("PATCH"), 2);
+    end(running).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn reports_begin_and_end_with_their_definitions() {
     let server = cluster(&[]);
     let running = start(&server, &Family::ALL);
@@ -263,4 +283,40 @@ async fn a_replica_that_takes_over_reads_what_another_has_written() {
     standby.0.put("app", &found("app", &[Status::Passed]));
     end(standby).await;
     assert_eq!(server.asked("PATCH"), 1);
+}
+
+/// Says that nothing is signed.
+#[derive(Debug)]
+struct Unsigned;
+
+impl Judge for Unsigned {
+    fn judge(&self, resource: Resource, _: Instant) -> Judging<'_> {
+        Box::pin(async move { Some(found(&resource.name.name, &[Status::Failed])) })
+    }
+
+    fn needs_objects(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_gone_or_has_ended_loses_its_report_at_once() {
+    let server = cluster(&[Family::PolicyReport]);
+    let running = start(&server, &Family::ALL);
+    let metrics = Metrics::default();
+    let sinks = Arc::new(Sinks::start(Vec::new(), &metrics));
+    let clock = Arc::new(ManualClock::new(Timestamp::from_second(1_800_000_000).unwrap()));
+    let verifier = Verifier::new(Options::default(), Arc::new(Unsigned), sinks, metrics, clock);
+    let (news, telling) = mpsc::channel(4);
+    tokio::spawn(verifier.reporting(Some(running.0.clone())).run(telling));
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app", "namespace": "shop", "uid": "u1"},
+        "spec": {"containers": [{"name": "a", "image": "r.example/app:1"}]}});
+    let pod = Resource::of(pod, "cluster").unwrap();
+    let origin = Origin::from("pods");
+    news.send(News::There(origin.clone(), Box::new(pod.clone()))).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(names(&server, POLICY_REPORTS), ["countersign-u1"]);
+    news.send(News::Gone(origin, pod.name)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert!(names(&server, POLICY_REPORTS).is_empty());
 }

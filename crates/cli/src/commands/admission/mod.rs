@@ -6,7 +6,7 @@ mod serve;
 
 use clap::{Args, Subcommand};
 
-pub(in crate::commands) use serve::{texts, unusable};
+pub(in crate::commands) use serve::{follow_files, texts, unusable};
 
 use crate::failure::Outcome;
 use crate::out::Terminal;

@@ -22,9 +22,6 @@ use crate::commands::policy::{Roots, tell_trust_troubles, without_repository, wi
 use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
 use crate::out::{Terminal, block_on};
 
-/// What is never judged unless something else is said, as the webhook has it.
-const EXEMPT: [&str; 2] = ["kube-system", "countersign"];
-
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Form {
@@ -63,7 +60,7 @@ pub(crate) struct Plan {
     /// All but these namespaces
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     exclude_namespaces: Vec<String>,
-    /// A namespace that is never judged, instead of kube-system and countersign
+    /// A namespace that is never judged, instead of kube-system and the webhook's own
     #[arg(long, value_name = "NAME")]
     exempt_namespace: Vec<String>,
     /// text, json or markdown
@@ -95,11 +92,12 @@ impl Plan {
         let texts = texts(&self.policy)?;
         let planned = block_on(terminal, async {
             let client = self.cluster.client().await?;
-            let source = Arc::new(Source::new(SourceOptions {
+            let source = Source::new(SourceOptions {
                 registry: self.registry.options_for_any()?,
                 cluster: Arc::new(ApiCluster::new(client.clone())),
                 trust: installation.clone(),
-            }));
+            });
+            let source = Arc::new(source.in_namespace(self.cluster.webhook_namespace()));
             match followed {
                 Some(followed) => followed.once(&client, &source).await?,
                 None => source.set_revocations(Ok(self.revocation.load(&self.trust)?)),
@@ -162,7 +160,7 @@ impl Plan {
 
     fn exempt(&self) -> Vec<String> {
         if self.exempt_namespace.is_empty() {
-            return EXEMPT.map(str::to_owned).into();
+            return vec!["kube-system".into(), self.cluster.webhook_namespace().to_owned()];
         }
         self.exempt_namespace.clone()
     }

@@ -397,8 +397,12 @@ pub(in crate::commands) fn unusable(error: &FileError) -> Failure {
     Failure::usage(error.to_string()).next(format!("countersign policy lint {}", error.path.display()))
 }
 
-/// Reads files of policies again when they change. While something is wrong in them, what held before goes on.
-async fn follow_files(paths: Vec<PathBuf>, mut known: Vec<(PathBuf, String)>, policies: Arc<Policies>) {
+/// Reads files of policies again when they change, for ever. While something is wrong in them, what held before goes on.
+pub(in crate::commands) async fn follow_files(
+    paths: Vec<PathBuf>,
+    mut known: Vec<(PathBuf, String)>,
+    policies: Arc<Policies>,
+) {
     let mut told = None;
     let mut tick = tokio::time::interval(LOOK_AGAIN);
     loop {

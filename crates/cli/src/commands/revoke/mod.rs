@@ -168,7 +168,7 @@ fn tell(terminal: &Terminal, written: &Written) {
             written.path.display()
         ));
     }
-    terminal.talk("in a cluster: countersign revoke list --kubernetes | kubectl apply -f -");
+    terminal.talk("in a cluster: countersign revoke list --kubernetes | kubectl apply --server-side -f -");
 }
 
 /// Withdraw an entry; it stays in the list, with what withdraws it behind it

@@ -17,7 +17,7 @@ use crate::out::Terminal;
 #[command(before_help = "Examples:
   countersign revoke list
   countersign revoke list --dir /srv/countersign --output json
-  countersign revoke list --kubernetes | kubectl apply -f -
+  countersign revoke list --kubernetes | kubectl apply --server-side -f -
   countersign revoke list --list bad.json --sign-with soc.key")]
 pub(super) struct List {
     /// Print the signed list as an object for a cluster instead

@@ -1,5 +1,6 @@
 //! What a cluster runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
@@ -127,6 +128,14 @@ fn listed(report: Report) -> Result<Report, Failure> {
     .next("kubectl auth can-i list pods --all-namespaces; or name namespaces that may be listed: -n NAME"))
 }
 
+/// Who takes policies and has them.
+pub(super) struct Taking {
+    pub(super) admission: Arc<Admission>,
+    pub(super) policies: Arc<Policies>,
+    /// Of files.
+    pub(super) texts: Vec<(PathBuf, String)>,
+}
+
 /// A cluster that is there.
 struct Live {
     client: Client,
@@ -193,11 +202,15 @@ impl How {
             let options = self.options(controls, &ready.settings, policies)?;
             let source = match followed {
                 Some(followed) => {
-                    let source = Arc::new(source(&self.registry, &[], live.cluster(), trust.clone())?);
+                    let source = source(&self.registry, &[], live.cluster(), trust.clone())?;
+                    let source = Arc::new(source.in_namespace(cluster.webhook_namespace()));
                     followed.once(&live.client, &source).await?;
                     source
                 }
-                None => Arc::new(self.source(&[], live.cluster(), trust.clone())?),
+                None => {
+                    let source = self.source(&[], live.cluster(), trust.clone())?;
+                    Arc::new(source.in_namespace(cluster.webhook_namespace()))
+                }
             };
             let mut scanner = Scanner::new(options, Arc::clone(&source), Arc::new(SystemClock));
             if cluster.cluster_policies {
@@ -221,6 +234,19 @@ impl How {
         source: Arc<Source>,
         installation: Roots,
     ) -> Result<Arc<PolicySet>, Failure> {
+        let Taking { admission, policies, .. } = self.taking(cluster, source, installation)?;
+        policies.set_controller(cluster.no_match(client).await?);
+        policies.set_cluster(cluster.policies(client).await?);
+        admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
+    }
+
+    /// Who takes the policies of a cluster. Those of files are there.
+    pub(super) fn taking(
+        &self,
+        cluster: &ClusterArgs,
+        source: Arc<Source>,
+        installation: Roots,
+    ) -> Result<Taking, Failure> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let admission = Arc::new(Admission::new(Arc::clone(&source), clock));
         let texts = texts(&self.policies)?;
@@ -236,8 +262,6 @@ impl How {
         if !texts.is_empty() {
             policies.set_files(&texts).map_err(|e| unusable(&e))?;
         }
-        policies.set_controller(cluster.no_match(client).await?);
-        policies.set_cluster(cluster.policies(client).await?);
-        admission.policies().ok_or_else(|| Failure::internal("the policies were read and are not there"))
+        Ok(Taking { admission, policies: Arc::new(policies), texts })
     }
 }

@@ -7,21 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use countersign_client::policy::{Cluster, NoCluster};
+use countersign_client::policy::{Cluster, NoCluster, Source};
 use countersign_clock::SystemClock;
-use countersign_kubernetes::api::{ApiCluster, Watching, reports};
+use countersign_kubernetes::admit::Admission;
+use countersign_kubernetes::api::{
+    ApiCluster, Client, Watching, follow_controller, follow_policies, reports,
+};
 use countersign_kubernetes::continuous::sink::lines::{Form, Lines};
 use countersign_kubernetes::continuous::{
     Metrics, News, Origin, Rechecker, ScanJudge, Sinks, Verifier, serve_metrics,
 };
 use countersign_kubernetes::scan::{Control, Format, Resource, Scanner};
+use countersign_policy::PolicySet;
 use countersign_server::serve::Running;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use super::{How, Keep, Ready, checks_something};
+use super::cluster::Taking;
+use super::{How, Keep, Ready, checks_something, source};
 use crate::args::alerts::AlertArgs;
 use crate::args::cluster::ClusterArgs;
 use crate::args::reports::ReportsName;
+use crate::commands::admission::follow_files;
 use crate::commands::init::server_failure;
 use crate::commands::policy::{self, files, text_of};
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
@@ -75,6 +81,22 @@ impl WatchArgs {
     }
 }
 
+/// Where answers come from.
+enum Answers {
+    /// From a source that is made anew with each reading of the files.
+    Files(Arc<dyn Cluster>),
+    /// From one into which the policies, trust roots and revocation lists of a cluster are put as they change.
+    Cluster(OfCluster),
+}
+
+/// What of a cluster counts, and is followed.
+struct OfCluster {
+    source: Arc<Source>,
+    admission: Arc<Admission>,
+    /// Tells when another revocation list holds.
+    revocations: Option<watch::Receiver<u64>>,
+}
+
 /// A watch that is set up.
 struct Watch {
     judge: Arc<ScanJudge>,
@@ -110,8 +132,8 @@ impl How {
             if first.is_empty() {
                 return Err(Failure::usage("expected workloads with images, found none"));
             }
-            let cluster: Arc<dyn Cluster> = Arc::new(NoCluster);
-            let watch = self.prepare(terminal, controls, Arc::clone(&cluster)).await?;
+            let answers = Answers::Files(Arc::new(NoCluster));
+            let watch = self.prepare(terminal, controls, &answers).await?;
             let (news, telling) = mpsc::channel(NEWS);
             let (judge, rechecker) = (Arc::clone(&watch.judge), watch.rechecker.clone());
             let reading = async {
@@ -135,7 +157,7 @@ impl How {
             tokio::select! {
                 () = watch.verifier.run(telling) => {}
                 () = reading => {}
-                () = self.follow(controls, cluster, &judge, &rechecker) => {}
+                () = self.follow(controls, &answers, &judge, &rechecker) => {}
                 told = ended() => told?,
             }
             watch.sinks.finish(LAST_ALERTS).await;
@@ -150,14 +172,14 @@ impl How {
         controls: &[Control],
         args: &ClusterArgs,
     ) -> Outcome {
-        if args.cluster_policies {
-            return Err(Failure::usage("--cluster-policies cannot be watched with --watch")
-                .next("countersign admission serve --cluster --reverify 10m"));
-        }
         self.watching(terminal, async {
             let client = args.client().await?;
             let cluster: Arc<dyn Cluster> = Arc::new(ApiCluster::new(client.clone()));
-            let watch = self.prepare(terminal, controls, Arc::clone(&cluster)).await?;
+            let answers = match args.cluster_policies {
+                true => Answers::Cluster(self.following(terminal, controls, args, &client, cluster).await?),
+                false => Answers::Files(cluster),
+            };
+            let watch = self.prepare(terminal, controls, &answers).await?;
             let (news, telling) = mpsc::channel(NEWS);
             let watching = Watching { namespaces: self.which.namespaces(), secrets: !args.no_pull_secrets };
             let reports = self.watch.reports.options(self.interval()).map(|options| {
@@ -168,7 +190,7 @@ impl How {
             tokio::select! {
                 () = watch.verifier.reporting(reports).run(telling) => {}
                 () = watching.run(client, news) => {}
-                () = self.follow(controls, cluster, &watch.judge, &watch.rechecker) => {}
+                () = self.follow(controls, &answers, &watch.judge, &watch.rechecker) => {}
                 told = ended() => told?,
             }
             watch.sinks.finish(LAST_ALERTS).await;
@@ -192,19 +214,52 @@ impl How {
         Ok(0)
     }
 
+    /// Follows the policies and the revocation lists of a cluster, as the webhook does.
+    async fn following(
+        &self,
+        terminal: &Terminal,
+        controls: &[Control],
+        args: &ClusterArgs,
+        client: &Client,
+        cluster: Arc<dyn Cluster>,
+    ) -> Result<OfCluster, Failure> {
+        let (followed, roots) = tokio::task::block_in_place(|| {
+            self.may_have_policies("--cluster-policies", controls)?;
+            let ready = self.ready(terminal)?;
+            let followed = self.revocation.followed(&self.trust, Vec::new())?;
+            let roots = self.roots(&ready.settings, controls)?;
+            let roots = if followed.is_some() { policy::without_revocations(roots) } else { roots };
+            Ok::<_, Failure>((followed, roots))
+        })?;
+        let source = source(&self.registry, &[], cluster, roots.clone())?;
+        let source = Arc::new(source.in_namespace(args.webhook_namespace()));
+        let revocations = match followed {
+            Some(followed) => Some(followed.follow(client, &source).await?),
+            None => None,
+        };
+        let Taking { admission, policies, texts } = self.taking(args, Arc::clone(&source), roots)?;
+        if !texts.is_empty() {
+            tokio::spawn(follow_files(self.policies.clone(), texts, Arc::clone(&policies)));
+        }
+        let namespace = args.policy_controller_namespace.clone();
+        tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&policies)));
+        tokio::spawn(follow_policies(client.clone(), Arc::clone(&policies)));
+        tokio::spawn(policies.keep_trust_roots(Arc::new(SystemClock)));
+        Ok(OfCluster { source, admission, revocations })
+    }
+
     async fn prepare(
         &self,
         terminal: &Terminal,
         controls: &[Control],
-        cluster: Arc<dyn Cluster>,
+        answers: &Answers,
     ) -> Result<Watch, Failure> {
         let form = match self.format {
             Format::Pretty => Form::Text,
             Format::Json => Form::Json,
             _ => return Err(Failure::usage("--watch tells changes as pretty or json, not in another form")),
         };
-        let (scanner, ready) = self.tools(terminal, controls, cluster).await?;
-        checks_something(&scanner, controls)?;
+        let (scanner, ready) = self.tools(terminal, controls, answers).await?;
         let options = self.watch.alerts.options(self.interval(), self.which.concurrency)?;
         let mut all = self.watch.alerts.sinks()?;
         all.insert(0, Arc::new(Lines::new(form, std::io::stdout())));
@@ -217,8 +272,16 @@ impl How {
         }
         metrics.active(true);
         let sinks = Arc::new(Sinks::start(all, &metrics));
-        let judge = Arc::new(ScanJudge::new(scanner, ready.exceptions, ready.baseline));
+        let mut judge = ScanJudge::new(scanner, ready.exceptions, ready.baseline);
         let rechecker = Rechecker::default();
+        if let Answers::Cluster(own) = answers {
+            judge = judge.by_policies_of(Arc::clone(&own.admission));
+            tokio::spawn(rechecker.clone().follow(own.admission.changes()));
+            if let Some(revocations) = own.revocations.clone() {
+                tokio::spawn(rechecker.clone().follow(revocations));
+            }
+        }
+        let judge = Arc::new(judge);
         let clock = Arc::new(SystemClock);
         let verifier = Verifier::new(options, Arc::clone(&judge) as _, Arc::clone(&sinks), metrics, clock);
         Ok(Watch {
@@ -235,17 +298,30 @@ impl How {
         &self,
         terminal: &Terminal,
         controls: &[Control],
-        cluster: Arc<dyn Cluster>,
+        answers: &Answers,
     ) -> Result<(Scanner, Ready), Failure> {
         let (ready, options, source, objects) = tokio::task::block_in_place(|| {
             let ready = self.ready(terminal)?;
-            let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
-            let source = self.source(&[], cluster, trust)?;
+            let (policies, source, objects) = match answers {
+                Answers::Files(cluster) => {
+                    let (policies, trust, objects) = self.policies(&ready.settings, controls)?;
+                    (policies, Arc::new(self.source(&[], Arc::clone(cluster), trust)?), Some(objects))
+                }
+                Answers::Cluster(own) => (PolicySet::default(), Arc::clone(&own.source), None),
+            };
             let options = self.options(controls, &ready.settings, policies)?;
             Ok::<_, Failure>((ready, options, source, objects))
         })?;
-        policy::fetch_trust_roots(terminal, &source, objects).await;
-        Ok((Scanner::new(options, source, Arc::new(SystemClock)), ready))
+        let follows = objects.is_none();
+        if let Some(objects) = objects {
+            policy::fetch_trust_roots(terminal, &source, objects).await;
+        }
+        let scanner = Scanner::new(options, source, Arc::new(SystemClock));
+        if !follows {
+            // Policies of a cluster may come later.
+            checks_something(&scanner, controls)?;
+        }
+        Ok((scanner, ready))
     }
 
     /// What policies, exceptions, settings, baseline and revocation lists say; nothing while they cannot be read.
@@ -272,7 +348,7 @@ impl How {
     async fn follow(
         &self,
         controls: &[Control],
-        cluster: Arc<dyn Cluster>,
+        answers: &Answers,
         judge: &ScanJudge,
         rechecker: &Rechecker,
     ) {
@@ -291,8 +367,7 @@ impl How {
             }
             let tools = async {
                 let texts = texts?;
-                let tools = self.tools(&silent(), controls, Arc::clone(&cluster)).await?;
-                checks_something(&tools.0, controls)?;
+                let tools = self.tools(&silent(), controls, answers).await?;
                 Ok::<_, Failure>((texts, tools))
             };
             let tools = tools.await;
