@@ -383,6 +383,8 @@ mod tests {
             reason: "no_signature".into(),
             message: format!("{image} is not signed"),
             properties: BTreeMap::new(),
+            decided_by: Vec::new(),
+            level: None,
         }
     }
 
