@@ -223,7 +223,7 @@ fn a_summary_is_signed_of_what_holds_and_verified_by_its_seven_steps() {
     assert_eq!(verify("failed.json", &digest, &[]).0, 1, "signed that it failed");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_verified_by_what_its_registry_has() {
     let fake = Fake::start().await;
     let digest = images::image(&fake.app(), "v1", "content").await.digest;

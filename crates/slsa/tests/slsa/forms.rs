@@ -4,7 +4,7 @@ use countersign_bundle::Bundle;
 use countersign_crypto::Signer as _;
 use countersign_crypto::encoding::{base64_encode, pem_encode};
 use countersign_slsa::expect::Package;
-use countersign_slsa::{Expectations, Report, npm, wire};
+use countersign_slsa::{Expectations, Report, Verifier, npm, wire};
 use countersign_verify::{Reason, Subject};
 use serde_json::{Value, json};
 
@@ -42,6 +42,30 @@ fn an_old_line_without_a_log_entry_is_said_and_refused_unless_it_is_accepted() {
     assert_ne!(forged, text);
     let pieces = wire::read(forged.as_bytes()).unwrap();
     assert_eq!(reason(&world.judge_pieces(&pieces, &public(), &unlogged())), Some(Reason::SignatureInvalid));
+}
+
+#[test]
+fn githubs_own_instance_has_a_timestamp_and_no_log() {
+    let world = World::new();
+    let mut bundle = world.sign(&workflow(WORKFLOW), &github(WORKFLOW));
+    bundle.verification_material.tlog_entries.clear();
+    let (roots, material) = (public(), world.material_without_logs());
+    let judge = |bundle: &Bundle, expected: &Expectations, without_sct: bool| {
+        let verifier = Verifier::new(&roots, &material, expected, without_sct).unwrap();
+        let report = verifier.verify(&Subject::from_bytes(ARTIFACT), &[piece(bundle)], now());
+        report
+            .verified()
+            .map(|build| build.verified.times()[0].source.code())
+            .map_err(|refusal| refusal.reason)
+    };
+    assert_eq!(judge(&bundle, &unlogged(), true), Ok("timestamp_authority"));
+    assert_eq!(judge(&bundle, &unlogged(), false), Err(Reason::NoTrustedCtLog));
+    assert_eq!(judge(&bundle, &from_shop(), true), Err(Reason::NoTrustedLog));
+    bundle.verification_material.rfc3161_timestamps = vec![vec![0x30, 0]];
+    assert!(
+        judge(&bundle, &unlogged(), true).is_err(),
+        "a timestamp that does not verify is not passed over"
+    );
 }
 
 #[test]

@@ -146,6 +146,12 @@ impl World {
         TrustMaterial::from_trusted_root(&self.root).unwrap()
     }
 
+    /// As GitHub's own instance is: no logs, a timestamp authority.
+    pub(crate) fn material_without_logs(&self) -> TrustMaterial {
+        let root = TrustedRoot { tlogs: Vec::new(), ctlogs: Vec::new(), ..self.root.clone() };
+        TrustMaterial::from_trusted_root(&root).unwrap()
+    }
+
     pub(crate) fn certificate(&self, name: &str, said: &FulcioExtensions) -> Vec<u8> {
         let profile = LeafProfile {
             public_key: self.signing.public_key().clone(),
