@@ -94,7 +94,7 @@ impl Create {
             impact: self.impact.clone().unwrap_or_default(),
             action: self.action.clone().unwrap_or_default(),
         };
-        terminal.data(&create(&self.author.author(), &[statement]).map_err(refused)?)?;
+        terminal.data(&create(&self.author.author(), &[statement]).map_err(|e| refused(&e))?)?;
         Ok(0)
     }
 }

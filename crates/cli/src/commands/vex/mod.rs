@@ -71,6 +71,6 @@ impl AuthorArgs {
 }
 
 /// A document that cannot be made, because of what was asked for.
-fn refused(error: JsonError) -> Failure {
+fn refused(error: &JsonError) -> Failure {
     Failure::usage(error.to_string())
 }
