@@ -10,7 +10,7 @@ from .table import Fail, Skip, Table
 # Elements of the NTIA's list that a program leaves out of each document it writes here.
 LEFT_OUT = {
     ("npm", "cyclonedx"): {"supplier"}, ("npm", "spdxjson"): {"supplier"},
-    ("syft", "cyclonedx"): {"supplier", "version", "identifier"}, ("syft", "spdxjson"): {"supplier"},
+    ("syft", "cyclonedx"): {"supplier"}, ("syft", "spdxjson"): {"supplier"},
 }
 
 
