@@ -126,6 +126,7 @@ impl Assess {
             ));
         }
         let now = SystemClock.now();
+        let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let mut evidence =
             Evidence { workflows: self.workflows()?, locked: self.locked()?, ..Evidence::default() };
         self.gather(terminal, &mut evidence, now)?;
