@@ -75,7 +75,7 @@ pub(crate) struct Assess {
     #[arg(long, value_name = "FILE")]
     statement: Vec<PathBuf>,
     /// Let rows count that somebody only answers for
-    #[arg(long)]
+    #[arg(long, requires = "statement")]
     count_asserted: bool,
     /// Take statements that no transparency log has, as verify does
     #[arg(long)]
@@ -120,10 +120,15 @@ impl Assess {
         if self.format != Form::Vsa && (self.verifier.is_some() || self.resource.is_some()) {
             return Err(Failure::usage("--verifier and --resource go with --format vsa"));
         }
-        if self.artifact.is_none() && (!self.provenance.is_empty() || !self.statement.is_empty()) {
-            return Err(Failure::usage(
-                "expected the artifact that provenance and statements are about, found none",
-            ));
+        let about_artifact =
+            !self.provenance.is_empty() || !self.statement.is_empty() || self.roots.is_some();
+        if self.artifact.is_none() && about_artifact {
+            let what = "--provenance, --statement and --roots are about an artifact";
+            return Err(Failure::usage(format!("{what}; expected one, found none")));
+        }
+        if !self.identity.names_nobody() && self.statement.is_empty() && !self.clone.is_given() {
+            let what = "it is said who may have signed other statements, and there are none";
+            return Err(Failure::usage(what).next("give them with --statement, or a clone with --clone"));
         }
         let now = SystemClock.now();
         let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
