@@ -45,11 +45,11 @@ enum Form {
 #[command(
     before_help = "Examples:
   countersign slsa assess --workflow .github/workflows/release.yml
-  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --workflow .github/workflows/release.yml
-  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --clone . --ref refs/tags/v1.0.0
-  countersign slsa assess registry.example/app:v1 --roots roots.yaml --format html > assessment.html
-  countersign slsa assess app.tar.gz --provenance p.json --statement self.json --key ciso.pub --count-asserted
-  countersign slsa assess app.tar.gz --provenance p.json --require v1.2-build=3",
+  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --workflow release.yml
+  countersign slsa assess app.tar.gz --clone . --ref refs/tags/v1.0.0
+  countersign slsa assess registry.example/app:v1 --roots roots.yaml --format html > page.html
+  countersign slsa assess app.tar.gz --statement self.json --key ciso.pub --count-asserted
+  countersign slsa assess app.tar.gz --require v1.2-build=3",
     after_help = "Each row is met, not met, asserted by somebody until some day, or not assessable from what was given. A level is the highest \
 of which all rows are met. See docs/assessment.md."
 )]
