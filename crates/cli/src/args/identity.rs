@@ -93,6 +93,14 @@ impl IdentityArgs {
         lists.into_iter().chain(others).any(|list| !list.is_empty()) || !self.workflow().is_empty()
     }
 
+    /// Whether nobody is asked for.
+    pub(crate) fn names_nobody(&self) -> bool {
+        let names =
+            [&self.identities, &self.identity_patterns, &self.repo, &self.gitlab, &self.email, &self.spiffe];
+        let others = [&self.issuers, &self.issuer_patterns, &self.key];
+        names.iter().chain(&others).all(|list| list.is_empty()) && self.workflow().is_empty()
+    }
+
     /// Who may have signed. Under an authority of one's own no issuer need be named: the authority itself answers for
     /// the names it writes.
     pub(crate) fn who(&self, own_authority: bool) -> Result<Who, Failure> {

@@ -80,6 +80,15 @@ fn a_workflow_alone_is_read_with_its_lines() {
     assert!(beside.contains("| Hermetic | 4 | L4 N |"), "{beside}");
     let required = ["slsa", "assess", "--workflow", "release.yml", "--require", "v0.1=1"];
     assert_eq!(home.text(&required).0, 2);
+    // What would not be heard is refused.
+    let alone = ["slsa", "assess", "--workflow", "release.yml"];
+    for more in
+        [["--roots", "r"], ["--provenance", "p"], ["--statement", "s"], ["--key", "k.pub"], ["--ref", "r"]]
+    {
+        assert_eq!(home.text(&[&alone[..], &more].concat()).0, 1, "{more:?}");
+    }
+    assert_eq!(home.text(&[&alone[..], &["--count-asserted"]].concat()).0, 1);
+    assert_eq!(home.text(&[&alone[..], &["--verifier", "https://v"]].concat()).0, 1);
 }
 
 #[test]
@@ -129,6 +138,8 @@ fn self_assessments_count_for_their_rows_only_if_asked_and_only_by_whom_is_named
     let (code, ..) =
         home.text(&[&["slsa", "assess", "app.tar", "--insecure-ignore-tlog"], &given[..]].concat());
     assert_eq!(code, 1, "nobody is named who may sign it");
+    let counted = [&given[..], &["--key", "ciso.pub", "--count-asserted"]].concat();
+    assert_eq!(assess(&home, &counted).1["assertedCounts"], true);
 }
 
 #[test]

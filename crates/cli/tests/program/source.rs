@@ -94,9 +94,22 @@ impl Bench {
     }
 
     fn approve(&self, person: &str, revision: &str, more: &[&str]) {
+        self.approve_for(person, revision, MAIN, more);
+    }
+
+    fn approve_for(&self, person: &str, revision: &str, branch: &str, more: &[&str]) {
         let key = format!("{person}.key");
-        let own =
-            ["source", "approve", revision, "--clone", "clone", "--repository", REPOSITORY, "--branch", MAIN];
+        let own = [
+            "source",
+            "approve",
+            revision,
+            "--clone",
+            "clone",
+            "--repository",
+            REPOSITORY,
+            "--branch",
+            branch,
+        ];
         let sign = ["--key", &key, "--no-tlog", "--no-timestamp"];
         let arguments = [&own[..], &sign, more].concat();
         let mut command = self.home.command(&arguments);
@@ -204,7 +217,10 @@ fn what_two_people_did_not_agree_to_is_refused() {
     bench.commit("alice", "two");
     bench.refused("alice", &["main", "refs/notes/reviews"], "not_reviewed");
     // For another branch of it.
-    bench.approve("bob", "HEAD", &["--repository", REPOSITORY]);
+    bench.approve_for("bob", "HEAD", "refs/heads/release/1", &[]);
+    bench.refused("alice", &["main", "refs/notes/reviews"], "not_reviewed");
+    // Bob cannot push his own approval as somebody who only reviews.
+    bench.approve("bob", "HEAD", &[]);
     bench.refused("bob", &["main", "refs/notes/reviews"], "not_reviewed");
     // Nobody knows who pushes: the name in a commit is a claim.
     bench.refused("", &["main", "refs/notes/reviews"], "author_unknown");

@@ -14,18 +14,21 @@ fn line(workflow: &Workflow, finding: &Finding) -> Proof {
     Proof::Line { path: workflow.path.clone(), line: finding.line, text }
 }
 
-/// The findings of these rules, as evidence and by number.
+/// The findings of these rules, as evidence and by number. What fetches comes first: it says most.
 fn found(evidence: &Evidence, wanted: impl Fn(Rule) -> bool) -> (usize, Vec<Proof>) {
     let mut all = Vec::new();
     for workflow in &evidence.workflows {
         let findings = workflow.findings();
-        all.extend(
-            findings.iter().filter(|finding| wanted(finding.rule)).map(|finding| line(workflow, finding)),
-        );
+        let ours = findings.iter().filter(|finding| wanted(finding.rule));
+        all.extend(ours.map(|finding| (finding.rule, line(workflow, finding))));
     }
     let count = all.len();
-    all.truncate(MAX_SHOWN);
-    (count, all)
+    all.sort_by_key(|(rule, _)| match rule {
+        Rule::NetworkCommand => 0,
+        Rule::MutableImage => 1,
+        _ => 2,
+    });
+    (count, all.into_iter().map(|(_, proof)| proof).take(MAX_SHOWN).collect())
 }
 
 /// The workflow that an entry point names: a file of that path, or of one that ends so.
@@ -130,14 +133,18 @@ pub(super) fn as_code(evidence: &Evidence) -> Judgement {
 /// Fresh and apart: what the map says of the builder, and what it says that of.
 pub(super) fn isolated(evidence: &Evidence, rule: &'static str) -> Judgement {
     let mut judged = at_level(evidence, 3, rule);
-    if let Some(best) = evidence.best()
-        && ["generator_generic_slsa3", "generator_container_slsa3"]
-            .iter()
-            .any(|name| best.provenance.builder.id.contains(name))
-    {
+    let signs_for_others = |text: &str| {
+        ["generator_generic_slsa3", "generator_container_slsa3"].iter().any(|name| text.contains(name))
+    };
+    let mut jobs = evidence.workflows.iter().flat_map(|workflow| &workflow.jobs);
+    let signs_for_others = match evidence.best() {
+        Some(best) => signs_for_others(&best.provenance.builder.id),
+        None => jobs.any(|job| job.uses.as_ref().is_some_and(|at| signs_for_others(&at.text))),
+    };
+    if signs_for_others {
         judged.why.push_str(
-            "; this generator signs digests that a job of the project hands to it, so what is isolated is that job, by the \
-             virtual machine that the forge gives each job, and not by the generator",
+            "; slsa-github-generator signs digests that a job of the project hands to it, so what is isolated is that job, by the \
+             virtual machine that the forge gives each job, and not the generator",
         );
     }
     let (count, proofs) = found(evidence, |rule| matches!(rule, Rule::SelfHostedRunner | Rule::Cache));

@@ -50,7 +50,7 @@ fn absent(evidence: &Evidence) -> String {
             .iter()
             .find_map(|job| job.uses.as_ref().filter(|at| at.text.starts_with(GENERATOR)))?;
         Some(format!(
-            "; {}:{} has it made, which is in the provenance of a release and not in this file",
+            "; {}:{} calls slsa-github-generator, whose provenance comes with a release",
             workflow.path, job.line
         ))
     });

@@ -276,7 +276,18 @@ fn what_the_generator_isolates_is_said() {
     });
     let assessment = Assessment::of(&own, &rules(false));
     let row = assessment.tables[0].row("v0.1/isolated").unwrap();
-    assert!(row.judgement.why.contains("not by the generator"), "{}", row.judgement.why);
+    assert!(row.judgement.why.contains("not the generator"), "{}", row.judgement.why);
+}
+
+#[test]
+fn a_level_that_nobody_could_look_at_is_told_from_one_that_is_refuted() {
+    let page = |evidence: &Evidence| Format::Markdown.write(&Assessment::of(evidence, &rules(true))).unwrap();
+    let title = "## SLSA v1.2, build track: level 0";
+    let unsought = page(&Evidence { provenance: Sought::Not, ..whole() });
+    assert!(unsought.contains(&format!("{title}; of level 1 nothing is refuted")), "{unsought}");
+    let nothing =
+        page(&Evidence { provenance: Sought::Found { verified: vec![], refused: vec![] }, ..whole() });
+    assert!(nothing.contains(&format!("{title}\n")), "{nothing}");
 }
 
 #[test]

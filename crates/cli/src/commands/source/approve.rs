@@ -22,8 +22,10 @@ use crate::out::Terminal;
 #[command(
     before_help = "Examples:
   countersign source approve HEAD --repository git+https://git.example/shop --branch refs/heads/main
-  countersign source approve topic --repository git+https://git.example/shop --branch refs/heads/main --key bob.key --no-tlog
-  countersign source approve topic --repository git+https://git.example/shop --branch refs/heads/main --reject
+  countersign source approve topic --repository git+https://git.example/shop \\
+    --branch refs/heads/main --key bob.key --no-tlog
+  countersign source approve topic --reject --repository git+https://git.example/shop \\
+    --branch refs/heads/main
   git push origin refs/notes/reviews",
     after_help = "Fetch the notes of others first: git fetch origin refs/notes/reviews:refs/notes/reviews. What is signed is the revision in \
 full: a change of one letter is another one, and needs another approval."

@@ -25,7 +25,7 @@ const MAX_INPUT: u64 = 1 << 20;
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
   countersign source hook pre-receive --settings /srv/git/source.yaml --actor \"$REMOTE_USER\"
-  countersign source hook post-receive --settings /srv/git/source.yaml --actor \"$REMOTE_USER\" --key server.key")]
+  countersign source hook post-receive --settings source.yaml --actor \"$REMOTE_USER\" --key s.key")]
 pub(super) struct HookCommand {
     #[command(subcommand)]
     hook: Hook,

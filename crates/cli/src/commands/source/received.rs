@@ -40,7 +40,7 @@ const ENFORCED: [Control; 8] = [
 /// Write down what was let in: source provenance and a summary of each new revision, signed, in refs/notes/attestations
 #[derive(Debug, Args)]
 #[command(before_help = "Examples:
-  countersign source hook post-receive --settings source.yaml --actor \"$REMOTE_USER\" --key server.key --no-tlog")]
+  countersign source hook post-receive --settings source.yaml --actor \"$REMOTE_USER\" --key s.key")]
 pub(super) struct PostReceive {
     #[command(flatten)]
     hook: HookArgs,

@@ -15,7 +15,7 @@ th,td{border:1px solid var(--line);padding:.35em .6em;text-align:left;vertical-a
 th{background:var(--head)}td.sign{text-align:center;font-weight:600;width:3em}\
 .met{color:var(--met)}.not_met,.error,.open{color:var(--no)}.asserted,.not_assessable,.warning,.partly{color:var(--may)}\
 .covered{color:var(--met)}code{font-size:.92em}ul{margin:0;padding-left:1.1em}\
-@media(max-width:45em){body{padding:.6em;font-size:15px}.wide table{min-width:40em}}";
+@media(max-width:45em){body{padding:.6em;font-size:15px}.list table{min-width:40em}td.sign,th{padding:.3em .35em}}";
 
 pub(super) fn write(assessment: &Assessment) -> String {
     let subject = escaped(&assessment.subject);
@@ -138,7 +138,7 @@ fn decided(row: &Row) -> Vec<String> {
 
 /// A table of cells that are HTML already.
 fn list(head: &[&str], rows: impl Iterator<Item = Vec<String>>, out: &mut String) {
-    out.push_str("<div class=\"wide\"><table>\n<tr>");
+    out.push_str("<div class=\"wide list\"><table>\n<tr>");
     for cell in head {
         out.push_str(&format!("<th>{cell}</th>"));
     }

@@ -54,16 +54,26 @@ impl Format {
     }
 }
 
-/// The level of a table in words.
+/// The level of a table in words, and whether what is above it was looked at at all.
 fn level(table: &Table, assessment: &Assessment) -> String {
     let (without, with) = (table.level(false), table.level(true));
     let own = table.level(assessment.count_asserted);
-    if with == without {
+    let said = if with == without {
         format!("level {own}")
     } else if assessment.count_asserted {
         format!("level {own}, asserted rows counted; {without} without them")
     } else {
         format!("level {own}; {with} if asserted rows counted")
+    };
+    let above = own + 1;
+    let rows = || table.rows.iter().filter(|row| !row.optional && row.levels.contains(&above));
+    let unknown = rows().filter(|row| row.judgement.verdict == Verdict::NotAssessable).count();
+    let refused = rows().filter(|row| row.judgement.verdict == Verdict::NotMet).count();
+    match (refused, unknown) {
+        (0, 1..) => format!(
+            "{said}; of level {above} nothing is refuted, {unknown} rows are not assessable from what was given"
+        ),
+        _ => said,
     }
 }
 

@@ -24,6 +24,11 @@ pub(crate) struct CloneArgs {
 }
 
 impl CloneArgs {
+    /// Whether there is one.
+    pub(super) const fn is_given(&self) -> bool {
+        self.clone.is_some()
+    }
+
     /// The repository, if there is one.
     pub(super) fn git(&self) -> Option<Git> {
         self.clone.as_deref().map(Git::at)

@@ -114,13 +114,13 @@ impl Assess {
         if pieces.is_empty() {
             return Ok(());
         }
-        let who = self.identity.who(false);
         // Notes that nobody was named for are passed over; files were given to be heard.
-        let signers = match who {
-            Ok(Who::Keys(keys)) => Signers::Keys(keys),
-            Ok(Who::Identities(identities)) => Signers::Identities(identities),
-            Err(failure) if !self.statement.is_empty() => return Err(failure),
-            Err(_) => return Ok(()),
+        if self.identity.names_nobody() && self.statement.is_empty() {
+            return Ok(());
+        }
+        let signers = match self.identity.who(false)? {
+            Who::Keys(keys) => Signers::Keys(keys),
+            Who::Identities(identities) => Signers::Identities(identities),
         };
         let needs_none = self.identity.by_key() && self.insecure_ignore_tlog;
         let trust = prepare::trust(terminal, &self.trust, &self.revoked, needs_none)?;

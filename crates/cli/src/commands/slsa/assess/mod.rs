@@ -45,11 +45,11 @@ enum Form {
 #[command(
     before_help = "Examples:
   countersign slsa assess --workflow .github/workflows/release.yml
-  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --workflow .github/workflows/release.yml
-  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --clone . --ref refs/tags/v1.0.0
-  countersign slsa assess registry.example/app:v1 --roots roots.yaml --format html > assessment.html
-  countersign slsa assess app.tar.gz --provenance p.json --statement self.json --key ciso.pub --count-asserted
-  countersign slsa assess app.tar.gz --provenance p.json --require v1.2-build=3",
+  countersign slsa assess app.tar.gz --provenance app.intoto.jsonl --workflow release.yml
+  countersign slsa assess app.tar.gz --clone . --ref refs/tags/v1.0.0
+  countersign slsa assess registry.example/app:v1 --roots roots.yaml --format html > page.html
+  countersign slsa assess app.tar.gz --statement self.json --key ciso.pub --count-asserted
+  countersign slsa assess app.tar.gz --require v1.2-build=3",
     after_help = "Each row is met, not met, asserted by somebody until some day, or not assessable from what was given. A level is the highest \
 of which all rows are met. See docs/assessment.md."
 )]
@@ -75,7 +75,7 @@ pub(crate) struct Assess {
     #[arg(long, value_name = "FILE")]
     statement: Vec<PathBuf>,
     /// Let rows count that somebody only answers for
-    #[arg(long)]
+    #[arg(long, requires = "statement")]
     count_asserted: bool,
     /// Take statements that no transparency log has, as verify does
     #[arg(long)]
@@ -120,12 +120,18 @@ impl Assess {
         if self.format != Form::Vsa && (self.verifier.is_some() || self.resource.is_some()) {
             return Err(Failure::usage("--verifier and --resource go with --format vsa"));
         }
-        if self.artifact.is_none() && (!self.provenance.is_empty() || !self.statement.is_empty()) {
-            return Err(Failure::usage(
-                "expected the artifact that provenance and statements are about, found none",
-            ));
+        let about_artifact =
+            !self.provenance.is_empty() || !self.statement.is_empty() || self.roots.is_some();
+        if self.artifact.is_none() && about_artifact {
+            let what = "--provenance, --statement and --roots are about an artifact";
+            return Err(Failure::usage(format!("{what}; expected one, found none")));
+        }
+        if !self.identity.names_nobody() && self.statement.is_empty() && !self.clone.is_given() {
+            let what = "it is said who may have signed other statements, and there are none";
+            return Err(Failure::usage(what).next("give them with --statement, or a clone with --clone"));
         }
         let now = SystemClock.now();
+        let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
         let mut evidence =
             Evidence { workflows: self.workflows()?, locked: self.locked()?, ..Evidence::default() };
         self.gather(terminal, &mut evidence, now)?;
