@@ -31,7 +31,12 @@ TRANSIT = {
 }
 
 # Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
-GO_PINNED = {"notation": "github.com/notaryproject/notation/cmd/notation"}
+GO_PINNED = {
+    "notation": "github.com/notaryproject/notation/cmd/notation",
+    # Writes bills of materials.
+    "syft": "github.com/anchore/syft/cmd/syft",
+    "slsa-verifier": "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier",
+}
 
 # The programs of a Kubernetes control plane, pinned by `kubernetes/go.mod`.
 CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kubectl"]
@@ -40,7 +45,7 @@ CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kubectl"]
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Those that are needed for images alone.
-IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE, *GO_PINNED]
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE, "notation"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]

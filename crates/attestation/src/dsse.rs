@@ -6,6 +6,24 @@ use crate::json::{self, Base64, Bounded, JsonError};
 
 /// The payload type of in-toto statements.
 pub const IN_TOTO_PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+/// Whether a payload type is that of in-toto statements: the one that is written, or since version 1.2 of the specification one
+/// with the name of a predicate in it, which says nothing that the statement does not say itself.
+///
+/// ```
+/// use countersign_attestation::dsse::is_in_toto;
+/// assert!(is_in_toto("application/vnd.in-toto+json") && is_in_toto("application/vnd.in-toto.provenance+json"));
+/// assert!(!is_in_toto("application/vnd.in-toto.bundle") && !is_in_toto("application/vnd.in-toto.+json"));
+/// ```
+#[must_use]
+pub fn is_in_toto(payload_type: &str) -> bool {
+    let named =
+        payload_type.strip_prefix("application/vnd.in-toto.").and_then(|rest| rest.strip_suffix("+json"));
+    let word = |name: &str| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    payload_type == IN_TOTO_PAYLOAD_TYPE || named.is_some_and(word)
+}
+
 /// The largest envelope read, in bytes of JSON.
 pub const MAX_ENVELOPE_LEN: usize = 16 * 1024 * 1024;
 /// The most signatures read from one envelope. A bundle allows only one.

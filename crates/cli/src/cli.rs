@@ -133,6 +133,14 @@ commands! {
     #[cfg(target_os = "linux")]
     "build" Build(Box<commands::build::Build>),
         "Build a source apart from everything else, by digest, with provenance that the build cannot forge";
+    "provenance" Provenance(Box<commands::provenance::Provenance>),
+        "Sign what is known of the build that runs here: source, commit, run, materials; beside files and images";
+    "run" Run(Box<commands::run::Run>),
+        "Run a command, and sign which files it found and which it left";
+    "vex" Vex(commands::vex::VexCommand),
+        "Say whether a vulnerability touches a product, and take out of a scan what does not";
+    "sbom" Sbom(commands::sbom::SbomCommand),
+        "Look at bills of materials, and check that one is about an artifact and says enough";
     "init" Init(commands::init::Init),
         "Make an instance: its keys, certificates, logs, trust root and configuration, in one directory";
     "serve" Serve(commands::serve::Serve),

@@ -82,6 +82,55 @@ fn every_command_line_in_the_documents_is_one() {
     assert!(found > 60, "only {found} were found: the search is wrong");
 }
 
+/// The command lines in the templates for CI, taken out of YAML and of Jenkins' quotes.
+fn in_templates() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/ci");
+    let mut found = Vec::new();
+    for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', '/'])) {
+            let line = line.strip_prefix("- ").unwrap_or(line);
+            let line = line.strip_prefix("run: ").unwrap_or(line);
+            let quoted = line.strip_prefix("sh '").and_then(|line| line.strip_suffix('\''));
+            if quoted.unwrap_or(line).starts_with("countersign ") {
+                found.push((name.clone(), quoted.unwrap_or(line).to_owned()));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_line_in_the_templates_is_one_and_each_platform_has_its_template() {
+    let found = in_templates();
+    for (name, line) in &found {
+        for words in programs(line) {
+            if let Err(error) = Cli::try_parse_from(respelled(words.into_iter().map(Into::into))) {
+                panic!("{name}: {line}\n{error}");
+            }
+        }
+    }
+    let platforms = [
+        "github-actions.yml",
+        "gitlab-ci.yml",
+        "Jenkinsfile",
+        "tekton.yaml",
+        "buildkite.yml",
+        "circleci.yml",
+    ];
+    for platform in platforms {
+        let signs =
+            |(name, line): &(String, String)| name == platform && line.starts_with("countersign provenance");
+        assert!(found.iter().any(signs), "{platform} signs no provenance");
+        if platform != "Jenkinsfile" {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/ci").join(platform);
+            let text = std::fs::read_to_string(path).unwrap();
+            assert!(serde_saphyr::from_str::<serde_json::Value>(&text).is_ok(), "{platform} is no YAML");
+        }
+    }
+}
+
 #[test]
 fn every_command_that_a_text_mentions_is_there() {
     let mut cli = Cli::command();

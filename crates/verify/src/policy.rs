@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE};
+use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, is_in_toto};
 use countersign_attestation::statement;
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::Content;
@@ -98,7 +98,7 @@ pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
 
 /// Reads the statement out of the envelope that was verified.
 fn read_statement(envelope: &Envelope) -> Result<Statement, Failure> {
-    if envelope.payload_type != IN_TOTO_PAYLOAD_TYPE {
+    if !is_in_toto(&envelope.payload_type) {
         return Err(Failure::new(Reason::PayloadType, IN_TOTO_PAYLOAD_TYPE, envelope.payload_type.clone()));
     }
     Statement::from_json(&envelope.payload)

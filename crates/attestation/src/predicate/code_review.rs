@@ -137,7 +137,8 @@ mod tests {
         assert_eq!(approved(|own| own.reviewers.clear(), "eve"), ["eve"]);
         let twice: fn(&mut CodeReview) = |own| own.reviewers.push(Person { id: " BOB@example.com".into() });
         assert_eq!(approved(twice, "ci").len(), 1, "one person counts once");
-        let refusals: [(fn(&mut CodeReview), &str); 4] = [
+        type Change = fn(&mut CodeReview);
+        let refusals: [(Change, &str); 4] = [
             (|own| own.verdict = Opinion::Rejected, "eve"),
             (|own| own.authors.clear(), "eve"),
             (|own| own.reviewers.clear(), "Ann@Example.com"),

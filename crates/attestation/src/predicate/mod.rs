@@ -8,6 +8,7 @@
 //! | [`vsa`], [`levels`] | summaries of verification, and the words for levels in them |
 //! | [`svr`] | simple verification results |
 //! | [`vulnerabilities`] | vulnerability scans: cosign's, in-toto's |
+//! | [`scan_document`] | scanners' reports as files, and without what VEX clears |
 //! | [`openvex`], [`triage`] | OpenVEX, and which statement holds for a finding |
 //! | [`sbom`] | CycloneDX and SPDX, as far as it takes to judge them |
 //! | [`link`], [`scai`], [`test_result`], [`release`], [`runtime_trace`], [`reference`](mod@reference) | in-toto's others |
@@ -35,6 +36,7 @@ pub mod runtime_trace;
 pub mod sarif;
 pub mod sbom;
 pub mod scai;
+pub mod scan_document;
 mod scan_result;
 pub mod small;
 pub mod svr;

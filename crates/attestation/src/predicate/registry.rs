@@ -3,7 +3,6 @@
 
 use super::code_review::CodeReview;
 use super::link::Link;
-use super::openvex::OpenVex;
 use super::provenance::Provenance;
 use super::reference::Reference;
 use super::release::Release;
@@ -16,7 +15,7 @@ use super::svr::Svr;
 use super::test_result::TestResult;
 use super::vsa::Vsa;
 use super::vulnerabilities::VulnerabilityScan;
-use super::{code_review, sarif, vulnerabilities};
+use super::{code_review, link, openvex, sarif, vsa, vulnerabilities};
 use crate::json::JsonError;
 
 /// The type of what has no other: any file, as text.
@@ -32,8 +31,11 @@ pub struct Kind {
     /// The names for `--type`, each with the type that it stands for.
     pub names: &'static [(&'static str, &'static str)],
     /// Whether a text is such a predicate; `None` for what may be anything.
-    read: Option<fn(&str, &str) -> Result<(), JsonError>>,
+    read: Option<Reader>,
 }
+
+/// Reads a text as predicate of a type, and keeps nothing of it.
+type Reader = fn(&str, &str) -> Result<(), JsonError>;
 
 /// All of them.
 pub const KINDS: &[Kind] = &[
@@ -56,7 +58,7 @@ pub const KINDS: &[Kind] = &[
     Kind {
         name: "link",
         types: Link::TYPES,
-        names: &[("link", super::link::OLDER), ("link03", "https://in-toto.io/attestation/link/v0.3")],
+        names: &[("link", link::OLDER), ("link03", "https://in-toto.io/attestation/link/v0.3")],
         read: Some(|kind, text| Link::from_json(kind, text).map(drop)),
     },
     Kind {
@@ -100,14 +102,14 @@ pub const KINDS: &[Kind] = &[
     },
     Kind {
         name: "openvex",
-        types: &super::openvex::TYPES,
+        types: &openvex::TYPES,
         names: &[("openvex", "https://openvex.dev/ns")],
-        read: Some(|_, text| OpenVex::from_json(text).map(drop)),
+        read: Some(|_, text| openvex::check(text)),
     },
     Kind {
         name: "vsa",
         types: Vsa::TYPES,
-        names: &[("vsa", super::vsa::V1)],
+        names: &[("vsa", vsa::V1)],
         read: Some(|kind, text| Vsa::from_json(kind, text).map(drop)),
     },
     Kind {
@@ -278,7 +280,7 @@ mod tests {
             assert!(check(uri, "{}").is_none());
         }
         assert!(meant("https://slsa.dev/provenance/v1").is_none(), "it is known");
-        assert!(meant("https://spdx.dev/Documents").is_none() && meant("text/vex").is_none());
+        assert!(meant("https://spdx.dev/Documents").is_none() && meant("text/plain").is_none());
     }
 
     /// No predicate is empty, and none is another one.

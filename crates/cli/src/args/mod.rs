@@ -1,6 +1,7 @@
 //! Arguments that several commands share.
 
 pub(crate) mod alerts;
+pub(crate) mod artifact;
 pub(crate) mod authority;
 pub(crate) mod cluster;
 pub(crate) mod identity;

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
-use countersign_attestation::predicate;
+use countersign_attestation::predicate::{self, registry};
 use countersign_attestation::statement::{Statement, StatementVersion, Subject};
 use countersign_client::ClientError;
 use countersign_client::artifact::{hash_file, read_limited, write_atomically};
 use countersign_client::sign::{Session, Signed};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{Digest, HashAlgorithm, encoding};
+use countersign_http::text::printable;
 
 use crate::commands::sign::SigningArgs;
 use crate::failure::{Failure, Outcome};
@@ -128,7 +129,7 @@ pub(crate) struct AttestBlob {
     /// The file with the predicate, JSON; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "statement", required_unless_present = "statement")]
     predicate: Option<PathBuf>,
-    /// What the predicate is: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
+    /// What the predicate is, or a URI: custom, slsaprovenance, slsaprovenance02, slsaprovenance1, link, link03, spdx, spdxjson, cyclonedx, vuln, vulns, vulns01, openvex, vsa, svr, scai, test-result, release, runtime-trace, reference, code-review, sarif
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
     kind: String,
     /// A whole statement to be signed as it is
@@ -137,6 +138,8 @@ pub(crate) struct AttestBlob {
     /// The file's digest, hexadecimal, instead of the file
     #[arg(long, value_name = "SHA256", conflicts_with = "statement")]
     hash: Option<String>,
+    #[command(flatten)]
+    checks: PredicateArgs,
     #[command(flatten)]
     results: ResultArgs,
     #[command(flatten)]
@@ -150,11 +153,54 @@ pub(crate) fn predicate_type(name: &str) -> Result<String, Failure> {
     })
 }
 
+/// What is checked of a predicate before it is signed.
+#[derive(Debug, Args)]
+pub(crate) struct PredicateArgs {
+    /// Sign a predicate of a type that is not known here, although it looks like one that is: a newer version of it
+    #[arg(long)]
+    allow_unknown_type: bool,
+}
+
+impl PredicateArgs {
+    /// Refuses a predicate that readers of its type would refuse, and a type that is nearly a known one.
+    pub(crate) fn check(
+        &self,
+        terminal: &Terminal,
+        file: &Path,
+        kind: &str,
+        predicate: Option<&str>,
+    ) -> Result<(), Failure> {
+        match registry::check(kind, predicate.unwrap_or("null")) {
+            Some(_) if self.allow_unknown_type => Err(Failure::usage(format!(
+                "--allow-unknown-type: {} is known, and read by its rules",
+                printable(kind)
+            ))),
+            Some(read) => read.map_err(|e| {
+                let text = format!("{}: not a predicate of the type {kind}: {e}", file.display());
+                Failure::usage(text).next("mend the file: whoever reads it by its type would refuse it")
+            }),
+            None => match registry::meant(kind).filter(|_| !self.allow_unknown_type) {
+                Some(meant) => Err(Failure::usage(format!(
+                    "--type: {kind} is not known; known are {}",
+                    meant.types.join(", ")
+                ))
+                .next("write one of these, or --allow-unknown-type to sign it unread")),
+                None => {
+                    terminal.talk(&printable(&format!(
+                        "{kind} is not known here: what is signed was not checked"
+                    )));
+                    Ok(())
+                }
+            },
+        }
+    }
+}
+
 impl AttestBlob {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         self.signing.refused.check()?;
         self.results.check()?;
-        let payload = self.payload()?;
+        let payload = self.payload(terminal)?;
         let signed = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
             Ok(session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?)
         })?;
@@ -163,7 +209,7 @@ impl AttestBlob {
     }
 
     /// The bytes of the statement.
-    fn payload(&self) -> Result<Vec<u8>, Failure> {
+    fn payload(&self, terminal: &Terminal) -> Result<Vec<u8>, Failure> {
         if let Some(path) = &self.statement {
             let bytes = read_limited(path, MAX_PREDICATE)?;
             // Signed byte for byte as it is, once it is known to be a statement that verifiers can read.
@@ -179,6 +225,8 @@ impl AttestBlob {
                     )));
                 }
             }
+            let text = statement.predicate.as_ref().map(|predicate| predicate.get());
+            self.checks.check(terminal, path, &statement.predicate_type, text)?;
             return Ok(bytes);
         }
         let path = self.predicate.as_ref().ok_or_else(|| Failure::usage("--predicate is missing"))?;
@@ -186,6 +234,8 @@ impl AttestBlob {
             .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", path.display())))?;
         let predicate = predicate::wrap(&self.kind, &text, &SystemClock.now().to_string())
             .map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        let kind = predicate_type(&self.kind)?;
+        self.checks.check(terminal, path, &kind, Some(predicate.get()))?;
         let (name, digest) = match (&self.hash, &self.blob) {
             (Some(hash), blob) => {
                 let digest = Digest::parse(&format!("sha256:{hash}"))?;
@@ -201,7 +251,7 @@ impl AttestBlob {
                 digest: [("sha256".to_owned(), digest.to_hex())].into(),
                 annotations: Default::default(),
             }],
-            predicate_type: predicate_type(&self.kind)?,
+            predicate_type: kind,
             predicate: Some(predicate),
         };
         statement.to_json().map_err(|e| Failure::usage(e.to_string()))

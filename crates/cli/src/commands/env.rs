@@ -1,6 +1,7 @@
 //! `env`: the variables of the environment that are read.
 
 use clap::Args;
+use countersign_builder::environment::READ;
 use countersign_http::text::printable;
 
 use crate::failure::Outcome;
@@ -115,9 +116,14 @@ pub(crate) struct Env {
 
 impl Env {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        for (name, what, kind) in VARIABLES {
+        // A repository's address may hold a password.
+        let kind = |name: &str| if name.contains("URL") || name.contains("REPO") { Secret } else { Shown };
+        let known = |name: &str| VARIABLES.iter().any(|(other, ..)| *other == name);
+        let build = READ.iter().filter(|name| !known(name));
+        let build = build.map(|name| (*name, "what provenance says of the build", kind(name)));
+        for (name, what, kind) in VARIABLES.iter().copied().chain(build) {
             let value = std::env::var(name).unwrap_or_default();
-            let hidden = *kind == Secret && !value.is_empty() && !self.show_sensitive_values;
+            let hidden = kind == Secret && !value.is_empty() && !self.show_sensitive_values;
             let shown = if hidden { "********".to_owned() } else { printable(&value) };
             if self.show_descriptions {
                 terminal.line(&format!("# {what}"))?;

@@ -23,10 +23,13 @@ pub(crate) mod notary;
 #[cfg(all(unix, feature = "pkcs11"))]
 pub(crate) mod pkcs11;
 pub(crate) mod policy;
+pub(crate) mod provenance;
 pub(crate) mod quickstart;
 pub(crate) mod references;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
+pub(crate) mod run;
+pub(crate) mod sbom;
 pub(crate) mod scan;
 pub(crate) mod serve;
 pub(crate) mod sign;
@@ -36,3 +39,4 @@ pub(crate) mod trust;
 pub(crate) mod verify;
 pub(crate) mod verify_image;
 pub(crate) mod version;
+pub(crate) mod vex;

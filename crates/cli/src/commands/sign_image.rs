@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use countersign_attestation::predicate;
+use countersign_attestation::{Statement, predicate};
 use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::image::{
     Attesting, Forms, Images, Made, Signing, Target, attest, each, sign, targets,
@@ -14,10 +14,11 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::encoding;
 use countersign_registry::evidence::OlderTag;
 use countersign_registry::{Reference, RemoteRepository, Store};
+use serde_json::value::RawValue;
 
 use crate::args::refused::{AttestRefused, SignImageRefused};
 use crate::args::registry::{RegistryArgs, image};
-use crate::commands::cosign_sign::{MAX_PREDICATE, predicate_type};
+use crate::commands::cosign_sign::{MAX_PREDICATE, PredicateArgs, predicate_type};
 use crate::commands::sign::SigningArgs;
 use crate::commands::verify_image::annotations;
 use crate::failure::{Failure, Outcome};
@@ -325,7 +326,7 @@ pub(crate) struct Attest {
     /// The file with the predicate; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "statement", required_unless_present = "statement")]
     predicate: Option<PathBuf>,
-    /// What the predicate is: slsaprovenance, slsaprovenance02, slsaprovenance1, link, spdx, spdxjson, cyclonedx, vuln, openvex, custom, or a URI
+    /// What the predicate is, or a URI: custom, slsaprovenance, slsaprovenance02, slsaprovenance1, link, link03, spdx, spdxjson, cyclonedx, vuln, vulns, vulns01, openvex, vsa, svr, scai, test-result, release, runtime-trace, reference, code-review, sarif
     #[arg(long = "type", value_name = "TYPE", default_value = "custom")]
     kind: String,
     /// A whole statement to be signed as it is; it must be about the image
@@ -340,6 +341,8 @@ pub(crate) struct Attest {
     /// Sign nothing and write nothing: show what would be signed, and written where
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    checks: PredicateArgs,
     #[command(flatten)]
     form: FormArgs,
     #[command(flatten)]
@@ -362,6 +365,7 @@ impl Attest {
         let bytes = read_limited(file, MAX_PREDICATE)?;
         let references = self.images.iter().map(|text| image(text)).collect::<Result<Vec<_>, _>>()?;
         let images = self.form.registry.images(&references)?;
+        self.check(terminal, file, &bytes)?;
         let make = |target: &Target| self.attesting(target, &bytes, file, forms);
         if self.dry_run {
             for target in &block_on(terminal, async { Ok(targets(&images, &references, false).await?) })? {
@@ -400,6 +404,25 @@ impl Attest {
         })
     }
 
+    /// Refuses what readers would refuse, before anybody logs in.
+    fn check(&self, terminal: &Terminal, file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+        let wrong = |e: &dyn std::fmt::Display| Failure::usage(format!("{}: {e}", file.display()));
+        if self.statement.is_some() {
+            let statement = Statement::from_json(bytes).map_err(|e| wrong(&e))?;
+            let text = statement.predicate.as_ref().map(|predicate| predicate.get());
+            return self.checks.check(terminal, file, &statement.predicate_type, text);
+        }
+        let predicate = self.wrapped(file, bytes)?;
+        self.checks.check(terminal, file, &predicate_type(&self.kind)?, Some(predicate.get()))
+    }
+
+    fn wrapped(&self, file: &Path, bytes: &[u8]) -> Result<Box<RawValue>, Failure> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", file.display())))?;
+        predicate::wrap(&self.kind, text, &SystemClock.now().to_string())
+            .map_err(|e| Failure::usage(format!("{}: {e}", file.display())))
+    }
+
     /// What is done with a signed statement beside writing it to the registry.
     fn attested(&self, terminal: &Terminal, target: &Target, made: &Made, kind: &str) -> Result<(), Failure> {
         if let (Some(path), Some(signed)) = (&self.bundle, &made.signed) {
@@ -424,10 +447,7 @@ impl Attest {
         if self.statement.is_some() {
             return Ok(Attesting::whole(target, bytes.to_vec(), forms)?);
         }
-        let text = std::str::from_utf8(bytes)
-            .map_err(|_| Failure::usage(format!("{} is not UTF-8 text", file.display())))?;
-        let predicate = predicate::wrap(&self.kind, text, &SystemClock.now().to_string())
-            .map_err(|e| Failure::usage(format!("{}: {e}", file.display())))?;
+        let predicate = self.wrapped(file, bytes)?;
         Ok(Attesting::about(target, &predicate_type(&self.kind)?, predicate, forms)?)
     }
 }

@@ -23,6 +23,7 @@ mod mistakes;
 mod network;
 mod notary;
 mod policy;
+mod provenance;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
@@ -33,6 +34,7 @@ mod revocation;
 mod rotation;
 mod scan;
 mod signing;
+mod statements;
 mod support;
 mod tools;
 mod watch;

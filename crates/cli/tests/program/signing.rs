@@ -3,7 +3,7 @@
 
 use crate::images;
 use crate::registry::{Fake, answer};
-use crate::support::{Home, Instance, left_out};
+use crate::support::{CYCLONEDX, Home, Instance, PROVENANCE, SCAN, left_out};
 use countersign_registry::{Descriptor, RemoteRepository};
 use serde_json::Value;
 
@@ -221,7 +221,7 @@ async fn every_platform_is_signed_with_one_call_and_only_when_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_writes_nothing_and_shows_what_would_be_signed() {
     let bench = Bench::new().await;
-    std::fs::write(bench.home.path("p.json"), "{}").unwrap();
+    std::fs::write(bench.home.path("p.json"), CYCLONEDX).unwrap();
     let sign = ["sign", "--dry-run", "--also-legacy", "-a", "k=v", "--key", "cosign.key", &bench.image];
     let shown = bench.home.good(&sign);
     assert!(shown.contains(r#""annotations":{"k":"v"}"#), "{shown}");
@@ -260,8 +260,9 @@ async fn evidence_goes_to_another_repository_when_one_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn v02_statements_are_attested_filtered_and_printed_one_on_each_line() {
     for bench in Bench::both().await {
-        std::fs::write(bench.home.path("p.json"), r#"{"ok":true}"#).unwrap();
         let attest = |kind: &str, more: &[&str]| {
+            let predicate = if kind == "cyclonedx" { CYCLONEDX } else { PROVENANCE };
+            std::fs::write(bench.home.path("p.json"), predicate).unwrap();
             let attest =
                 ["attest", "--predicate", "p.json", "--key", "cosign.key", "--no-tlog", "--type", kind];
             bench.home.good(&[&attest[..], more, &[bench.image.as_str()]].concat());
@@ -464,7 +465,7 @@ async fn an_identity_signs_several_tags_with_one_login_and_is_verified_without_t
     let sign = ["sign", "--yes", "--identity-token", &token, "--also-legacy", &bench.image, &v2];
     let lines = bench.home.good(&sign);
     assert_eq!(lines.lines().count(), 2, "{lines}");
-    std::fs::write(bench.home.path("p.json"), "{}").unwrap();
+    std::fs::write(bench.home.path("p.json"), SCAN).unwrap();
     let attest = ["attest", "--identity-token", &token, "--predicate", "p.json", "--type", "vuln", &v2];
     bench.home.good(&[&attest[..], &["--also-legacy"]].concat());
     let issuer = format!("{}/development-identity-provider", instance.url);
@@ -524,8 +525,9 @@ async fn every_line_of_the_page_on_images_runs() {
     for name in ["cosign.key", "cosign.pub"] {
         std::fs::remove_file(home.path(name)).unwrap();
     }
-    for name in ["sbom.spdx.json", "provenance.json"] {
-        std::fs::write(home.path(name), r#"{"ok":true}"#).unwrap();
+    for (name, text) in [("sbom.spdx.json", r#"{"spdxVersion":"SPDX-2.3"}"#), ("provenance.json", PROVENANCE)]
+    {
+        std::fs::write(home.path(name), text).unwrap();
     }
     std::fs::write(home.path("pod.yaml"), format!("spec:\n  containers:\n  - image: {}\n", bench.image))
         .unwrap();

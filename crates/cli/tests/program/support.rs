@@ -7,6 +7,13 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::requests;
 
+/// A bill of materials that says as little as one may.
+pub(crate) const CYCLONEDX: &str = r#"{"bomFormat":"CycloneDX","specVersion":"1.6"}"#;
+/// Provenance that says as little as it may.
+pub(crate) const PROVENANCE: &str = r#"{"buildDefinition":{"buildType":"https://example.com/make","externalParameters":{}},"runDetails":{"builder":{"id":"https://example.com/builder"}}}"#;
+/// A scan that found nothing.
+pub(crate) const SCAN: &str = r#"{"scanner":{"uri":"pkg:grype","result":{"matches":[]}},"metadata":{"scanFinishedOn":"2026-01-01T00:00:00Z"}}"#;
+
 /// A place with nothing of the user's in it.
 pub(crate) struct Home(pub(crate) tempfile::TempDir);
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use crate::images;
 use crate::registry::{Fake, answer};
-use crate::support::{Home, golden, left_out};
+use crate::support::{CYCLONEDX, Home, golden, left_out};
 use countersign_crypto::{HashAlgorithm, PublicKey};
 use serde_json::Value;
 
@@ -20,7 +20,7 @@ impl Bench {
         images::image(&fake.app(), "v1", "content").await;
         let home = Home::new();
         home.good(&["generate-key-pair"]);
-        std::fs::write(home.path("p.json"), r#"{"ok":true}"#).unwrap();
+        std::fs::write(home.path("p.json"), CYCLONEDX).unwrap();
         let image = format!("{}/app:v1", fake.host);
         let by_key = ["--key", "cosign.key", "--no-tlog", "--also-legacy", image.as_str()];
         home.good(&[&["sign"][..], &by_key].concat());

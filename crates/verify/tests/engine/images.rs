@@ -290,6 +290,16 @@ fn v07_a_payload_that_is_no_statement_and_another_type_are_refused_in_the_older_
 }
 
 #[test]
+fn a_payload_type_that_names_a_predicate_is_taken_and_not_believed() {
+    let world = World::new();
+    let by_type = alice().predicate_type(PREDICATE_TYPE).unwrap().build();
+    let named = "application/vnd.in-toto.provenance+json";
+    let signed = |kind: &str| stored(&world, By::Certificate, named, &statement(&subject(), kind));
+    expect(&world, &signed(PREDICATE_TYPE), &by_type, None);
+    expect(&world, &signed("https://other.example"), &by_type, Some(Reason::PredicateTypeMismatch));
+}
+
+#[test]
 fn v08_null_subjects_name_no_image() {
     let world = World::new();
     for subjects in ["[null]", "null", "[]"] {

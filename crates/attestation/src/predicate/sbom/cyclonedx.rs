@@ -55,8 +55,8 @@ struct Named {
 
 impl Named {
     fn text(self) -> String {
-        let name = said(self.name);
-        if name.is_empty() { said(self.email) } else { name }
+        let name = said(&self.name);
+        if name.is_empty() { said(&self.email) } else { name }
     }
 }
 
@@ -160,16 +160,16 @@ impl From<WireComponent> for Component {
         let digests = hashes.filter_map(|hash| digest_in(&format!("sha256:{}", hash.content))).collect();
         let authors = wire.authors.0.into_iter().map(Named::text);
         let supplier =
-            [wire.supplier.text(), wire.manufacturer.text(), said(wire.publisher), said(wire.author)]
+            [wire.supplier.text(), wire.manufacturer.text(), said(&wire.publisher), said(&wire.author)]
                 .into_iter()
                 .chain(authors)
                 .find(|text| !text.is_empty());
         Self {
-            name: said(wire.name),
-            version: said(wire.version),
+            name: said(&wire.name),
+            version: said(&wire.version),
             supplier: supplier.unwrap_or_default(),
             purl: Purl::parse(&wire.purl),
-            otherwise_identified: !said(wire.cpe).is_empty() || wire.swid.is_object(),
+            otherwise_identified: !said(&wire.cpe).is_empty() || wire.swid.is_object(),
             digests,
         }
     }
@@ -179,5 +179,5 @@ impl From<WireComponent> for Component {
 fn tools(value: &Value) -> Vec<String> {
     let lists = [Some(value), value.get("components"), value.get("services")];
     let all = lists.into_iter().flatten().filter_map(Value::as_array).flatten();
-    all.filter_map(|tool| tool.get("name")?.as_str()).map(|name| said(name.to_owned())).collect()
+    all.filter_map(|tool| tool.get("name")?.as_str()).map(said).collect()
 }

@@ -287,7 +287,7 @@ fn digest_in(text: &str) -> Option<String> {
 }
 
 /// What is said, where "nobody says" is not taken for something said.
-fn said(text: String) -> String {
+fn said(text: &str) -> String {
     if matches!(text.trim(), "NOASSERTION" | "NONE") { String::new() } else { text.trim().to_owned() }
 }
 

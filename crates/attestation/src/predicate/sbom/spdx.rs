@@ -154,8 +154,8 @@ impl Document {
                 .creation_info
                 .creators
                 .0
-                .into_iter()
-                .map(said)
+                .iter()
+                .map(|creator| said(creator))
                 .filter(|one| !one.is_empty())
                 .collect(),
             created,
@@ -166,16 +166,16 @@ impl Document {
 
 impl Package {
     fn component(&self) -> Component {
-        let supplier = [&self.supplier, &self.originator].map(|text| said(text.clone()));
+        let supplier = [&self.supplier, &self.originator].map(|text| said(text));
         let purls = self.external_refs.0.iter().filter(|r| r.reference_type == "purl");
         let purl = purls.filter_map(|r| Purl::parse(&r.reference_locator)).next();
         let other = |r: &ExternalRef| {
             matches!(r.reference_type.as_str(), "cpe22Type" | "cpe23Type" | "swid" | "gitoid" | "swh")
-                && !said(r.reference_locator.clone()).is_empty()
+                && !said(&r.reference_locator).is_empty()
         };
         Component {
-            name: said(self.name.clone()),
-            version: said(self.version_info.clone()),
+            name: said(&self.name),
+            version: said(&self.version_info),
             supplier: supplier.into_iter().find(|text| !text.is_empty()).unwrap_or_default(),
             purl,
             otherwise_identified: self.external_refs.0.iter().any(other),

@@ -143,16 +143,16 @@ impl Element {
 
     fn component(&self, names: &BTreeMap<&str, &str>) -> Component {
         let mut agents = self.supplied_by.iter().chain(&self.originated_by);
-        let supplier = agents.find_map(|id| names.get(id.as_str())).map(|name| said((*name).to_owned()));
+        let supplier = agents.find_map(|id| names.get(id.as_str())).map(|name| said(name));
         let identifiers =
-            || self.external_identifier.0.iter().filter(|one| !said(one.identifier.clone()).is_empty());
+            || self.external_identifier.0.iter().filter(|one| !said(&one.identifier).is_empty());
         let purls = identifiers().filter(|one| one.external_identifier_type == "packageUrl");
         let known = |one: &Identifier| {
             matches!(one.external_identifier_type.as_str(), "cpe22" | "cpe23" | "swid" | "gitoid" | "swhid")
         };
         Component {
-            name: said(self.name.clone()),
-            version: said(self.version.clone()),
+            name: said(&self.name),
+            version: said(&self.version),
             supplier: supplier.unwrap_or_default(),
             purl: Purl::parse(&self.purl)
                 .or_else(|| purls.filter_map(|one| Purl::parse(&one.identifier)).next()),

@@ -121,15 +121,19 @@ const SECTIONS: [(Status, &str); 3] =
 /// The titles of a page's summary.
 const SUMMARY: [&str; 6] = ["Severity", "Control", "Failed", "Not checked", "All", "Compliance"];
 
-/// A control in a page's summary.
+/// A control in a page's summary. One that was skipped has no counts.
 fn summary(control: &ControlSummary) -> [String; 6] {
     let counts = &control.resources;
+    let count = |count: usize| match &control.skipped_because {
+        Some(_) => "–".to_owned(),
+        None => count.to_string(),
+    };
     [
         control.severity.name().to_owned(),
         format!("{} {}", control.id.id(), control.name),
-        counts.failed.to_string(),
-        counts.unchecked.to_string(),
-        counts.all.to_string(),
+        count(counts.failed),
+        count(counts.unchecked),
+        count(counts.all),
         match &control.skipped_because {
             Some(why) => format!("skipped: {why}"),
             None => score(control.compliance_score),

@@ -26,6 +26,8 @@ const CHANGE: usize = 20;
 const PATIENCE: u64 = if cfg!(debug_assertions) { 6 } else { 2 };
 /// How often the webhook begins anew in a run.
 const RESTARTS: usize = 6;
+/// After how many it is told how far a long run is.
+const TOLD: usize = 5_000;
 
 /// What the webhook was told to judge by.
 #[derive(Debug, Clone, Copy)]
@@ -169,6 +171,9 @@ impl Run {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= self.reviews {
                 return;
+            }
+            if number.is_multiple_of(TOLD) && number > 0 {
+                println!("{number} reviews");
             }
             if number % (self.reviews / (RESTARTS + 1)) == 1 {
                 self.restart(self.dice.permille(500)).await;

@@ -1,5 +1,5 @@
 //! OpenVEX documents: whether a vulnerability touches a product, in somebody's word. [`super::triage`] says which statement
-//! holds.
+//! holds; [`write`](mod@write) makes documents, and one of several.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,9 +15,18 @@ use super::{read, time};
 use crate::json::{Bounded, Index, JsonError, UniqueMap, null_is_default};
 use crate::purl::Purl;
 
+pub mod write;
+
 /// The types of predicates that hold such a document.
-pub const TYPES: [&str; 3] =
-    ["https://openvex.dev/ns", "https://openvex.dev/ns/v0.2.0", "https://openvex.dev/ns/v0.0.1"];
+///
+/// The last one is of an example of the specification, and no URI; it is read, as documents under it exist.
+pub const TYPES: [&str; 5] = [
+    "https://openvex.dev/ns",
+    "https://openvex.dev/ns/v0.2.0",
+    "https://openvex.dev/ns/v0.0.1",
+    "https://openvex.dev/ns/v0.0.2",
+    "text/vex",
+];
 /// What `@context` may be; without a version it is the first one.
 const CONTEXTS: [&str; 4] = [
     "https://openvex.dev/ns/v0.2.0",
@@ -162,6 +171,39 @@ impl OpenVex {
             statements: wire.statements.0.into_iter().enumerate().map(statement).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// Whether a text is a document that may be published: one that can be read, and in which each statement says what its status
+/// demands, and nothing that goes with another one. Readers take more, because a warning that is badly written is still one.
+///
+/// # Errors
+/// [`JsonError`] with the statement and what was expected there.
+pub fn check(text: &str) -> Result<(), JsonError> {
+    OpenVex::from_json(text)?;
+    let wire: WireDocument = read(text)?;
+    for (index, statement) in wire.statements.0.iter().enumerate() {
+        let filled = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.trim().is_empty());
+        let (clear, affected) = (statement.status == "not_affected", statement.status == "affected");
+        let members = [
+            ("justification", filled(&statement.justification), clear),
+            ("impact_statement", filled(&statement.impact_statement), clear),
+            ("action_statement", filled(&statement.action_statement), affected),
+        ];
+        for (name, is_there, belongs) in members {
+            if is_there && !belongs {
+                let status = &statement.status;
+                return Err(JsonError::Shape(format!(
+                    "statements[{index}].{name}: expected none with the status {status}"
+                )));
+            }
+        }
+        if affected && !filled(&statement.action_statement) {
+            return Err(JsonError::Shape(format!(
+                "statements[{index}].action_statement: expected what to do about it, as it is affected; found none"
+            )));
+        }
+    }
+    Ok(())
 }
 
 #[derive(Deserialize)]
@@ -366,6 +408,29 @@ mod tests {
         let mut later = statement();
         later["timestamp"] = "2026-01-03T00:00:00Z".into();
         assert!(parse(&document(&later)).unwrap().statements[0].time > read.time);
+    }
+
+    #[test]
+    fn what_is_published_says_what_its_status_demands_and_nothing_else_and_readers_take_more() {
+        let good = document(&statement()).to_string();
+        assert!(check(&good).is_ok());
+        for (changes, says) in [
+            (json!({ "status": "affected", "justification": null }), "what to do about it"),
+            (json!({ "status": "affected", "action_statement": "update" }), "justification: expected none"),
+            (
+                json!({ "status": "fixed", "justification": null, "impact_statement": "x" }),
+                "impact_statement: expected none",
+            ),
+            (json!({ "action_statement": "update" }), "action_statement: expected none"),
+        ] {
+            let mut changed = statement();
+            for (name, value) in changes.as_object().unwrap() {
+                changed[name] = value.clone();
+            }
+            let text = document(&changed).to_string();
+            assert!(OpenVex::from_json(&text).is_ok(), "{text}");
+            assert!(check(&text).unwrap_err().to_string().contains(says), "{says}");
+        }
     }
 
     #[test]
