@@ -41,7 +41,7 @@ impl From<BuildError> for Failure {
   countersign build git+https://git.example/acme/shop@refs/tags/v1 --key release.key --no-tlog
   countersign build git+file:///srv/shop@main --place https://files.example/=file:///srv/mirror/
   countersign build git+file:///srv/shop@main --twice               and bit by bit the same
-  countersign build git+file:///srv/shop@main --development         with this machine's tools; level 1
+  countersign build git+file:///srv/shop@main --development         with the host's tools; level 1
   countersign build --escape-suite                                  try to get out of the sandbox")]
 pub(crate) struct Build {
     /// What to build: git+https://HOST/PATH@REF, git+file:///PATH@REF, or tar+URL@sha256:HEX
