@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, is_in_toto};
+use countersign_attestation::predicate::provenance;
 use countersign_attestation::statement;
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::Content;
@@ -85,10 +86,11 @@ pub(crate) fn find_document(document: &[u8], subject: &Subject<'_>) -> Result<Di
     }
 }
 
-/// The builder that a provenance names, in either of its forms.
+/// The builder that a provenance names, in either of its forms; also in one of a version that nobody reads yet.
 pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
     const PROVENANCE: &str = "https://slsa.dev/provenance/";
-    if !statement.predicate_type.starts_with(PROVENANCE) {
+    let kind = statement.predicate_type.as_str();
+    if !kind.starts_with(PROVENANCE) && !provenance::types().contains(&kind) {
         return None;
     }
     let predicate: Value = serde_json::from_str(statement.predicate.as_deref()?.get()).ok()?;

@@ -358,13 +358,12 @@ fn key_source(text: &str) -> Result<(Signer, String), String> {
         let name = format!("the key sha256:{}", short_hex(&key.fingerprint()));
         return Ok((Signer::Key(KeySource::Pem(text.to_owned())), name));
     }
-    if !text.contains("://") && !text.starts_with("pkcs11:") {
-        return Err(
-            "expected a public key as PEM, or a reference such as k8s://namespace/secret or awskms://…"
-                .into(),
-        );
-    }
-    Ok((Signer::Key(KeySource::Reference(text.to_owned())), format!("the key {text}")))
+    let source = match text.strip_prefix("k8s://") {
+        // Which secrets may be read is for whoever answers to say.
+        Some(secret) if !secret.is_empty() => KeySource::Reference(text.to_owned()),
+        _ => KeySource::in_service(text).map_err(|e| format!("{e}; or a public key as PEM, or k8s://namespace/secret"))?,
+    };
+    Ok((Signer::Key(source), format!("the key {text}")))
 }
 
 fn short_hex(bytes: &[u8]) -> String {

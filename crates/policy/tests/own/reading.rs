@@ -50,6 +50,11 @@ fn what_names_nobody_or_everybody_is_refused() {
         (json!({"key": ""}), "spec.signedBy.key"),
         (json!({"key": "-----BEGIN PUBLIC KEY-----\nnone"}), "spec.signedBy.key"),
         (json!({"key": "cosign.pub"}), "spec.signedBy.key"),
+        (json!({"key": "https://169.254.169.254/key"}), "spec.signedBy.key"),
+        (json!({"key": "env://HOME"}), "spec.signedBy.key"),
+        (json!({"key": "file:///etc/passwd"}), "spec.signedBy.key"),
+        (json!({"key": "pkcs11:object=a?module-path=/tmp/a.so&x=://"}), "spec.signedBy.key"),
+        (json!({"key": "k8s://"}), "spec.signedBy.key"),
         (with(holder(&key()), json!({"email": "a@b.example"})), "spec.signedBy"),
         (with(alice(), json!({"who": "x"})), "spec.signedBy.who"),
     ] {

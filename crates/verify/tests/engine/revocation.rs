@@ -130,6 +130,7 @@ fn a_builder_is_known_by_the_provenance_it_signs() {
     for (kind, predicate, expected) in [
         ("https://slsa.dev/provenance/v1", v1, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v0.2", v02, Some(Reason::Revoked)),
+        ("https://in-toto.io/Provenance/v0.1", v02, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v1", &v1.replace("/1\"", "/2\""), None),
         ("https://example.com/other", v1, None),
     ] {

@@ -13,7 +13,7 @@ use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::verify::{Says, read_bundle, verify_artifact};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
-use countersign_verify::{Report, TimeSource, Verified};
+use countersign_verify::{Report, Verified};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -256,7 +256,7 @@ fn document(path: &Path, verified: &Verified, now: Timestamp) -> Result<OpenVex,
     let document = OpenVex::from_json(predicate.get()).map_err(|e| wrong(e.to_string()))?;
     let stated = document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
     let signed =
-        verified.times().iter().filter(|time| time.source != TimeSource::Now).map(|time| time.time).min();
+        verified.times().iter().filter(|time| time.source.is_vouched()).map(|time| time.time).min();
     if stated > now + CLOCKS {
         return Err(wrong(format!("it says {stated}, which is still to come")));
     }
