@@ -10,6 +10,9 @@ fuzz_target!(|text: &str| {
         assert!(!read.builder.id.trim().is_empty());
         let Ok(written) = read.to_v1() else { continue };
         let again = Provenance::from_json(types()[0], written.get()).expect("what was written can be read");
-        assert_eq!((&again.builder, &again.build_type, again.started), (&read.builder, &read.build_type, read.started));
+        assert_eq!(
+            (&again.builder, &again.build_type, again.started),
+            (&read.builder, &read.build_type, read.started)
+        );
     }
 });

@@ -92,7 +92,7 @@ pub const KINDS: &[Kind] = &[
         name: "vuln",
         types: &[vulnerabilities::COSIGN],
         names: &[("vuln", vulnerabilities::COSIGN)],
-        read: Some(|kind, text| VulnerabilityScan::from_json(kind, text)?.is_whole()),
+        read: Some(|kind, text| VulnerabilityScan::from_json(kind, text)?.is_dated()),
     },
     Kind {
         name: "vulns",

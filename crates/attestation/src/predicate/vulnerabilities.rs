@@ -24,6 +24,9 @@ pub const MAX_FINDINGS: usize = 50_000;
 /// The most names, fixed versions or severities of one finding.
 pub const MAX_NAMES: usize = 256;
 
+/// What is told of a scan that says nothing of what it found.
+const NO_RESULT: &str = "it has no result";
+
 /// How bad a vulnerability is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Severity {
@@ -168,7 +171,7 @@ impl VulnerabilityScan {
         let wire: WireScan = read(predicate)?;
         let scanner = wire.scanner;
         let findings = match scanner.result {
-            None => Err("it has no result".to_owned()),
+            None => Err(NO_RESULT.to_owned()),
             Some(result) if predicate_type == COSIGN => scan_result::read(result.get()),
             Some(result) => in_toto(result.get()),
         };
@@ -189,22 +192,34 @@ impl VulnerabilityScan {
 }
 
 impl VulnerabilityScan {
-    /// Whether it names the scanner and when it was done, and what was found can be told.
+    /// Whether it names the scanner and when it was done, and has a result, of whatever form.
     ///
     /// # Errors
     /// [`JsonError`] with what is missing.
-    pub fn is_whole(&self) -> Result<(), JsonError> {
+    pub fn is_dated(&self) -> Result<(), JsonError> {
         let missing = |what: &str| Err(JsonError::Shape(format!("{what}: expected something, found none")));
-        if let Err(why) = &self.findings {
-            return Err(JsonError::Shape(format!("scanner.result: {why}")));
+        if self.scanner.uri.is_empty() {
+            return missing("scanner.uri");
         }
         if self.finished.is_none() {
             return missing("metadata.scanFinishedOn");
         }
-        if self.scanner.uri.is_empty() {
-            return missing("scanner.uri");
+        if self.findings.as_ref().err().is_some_and(|why| why == NO_RESULT) {
+            return missing("scanner.result");
         }
         Ok(())
+    }
+
+    /// The same, and whether what was found can be told.
+    ///
+    /// # Errors
+    /// [`JsonError`] with what is missing.
+    pub fn is_whole(&self) -> Result<(), JsonError> {
+        self.is_dated()?;
+        match &self.findings {
+            Ok(_) => Ok(()),
+            Err(why) => Err(JsonError::Shape(format!("scanner.result: {why}"))),
+        }
     }
 
     /// Writes in-toto's predicate, [`IN_TOTO_V0_2`]. Of a finding, that keeps the name and the severity; the package and its
@@ -375,6 +390,18 @@ mod tests {
             change(&mut changed);
             assert!(changed.to_json().unwrap_err().to_string().contains(says), "{says}");
         }
+    }
+
+    #[test]
+    fn a_report_of_a_scanner_that_is_not_known_may_be_signed_and_none_may_not() {
+        let scan = |result: Value| {
+            let text = json!({ "scanner": { "uri": "u", "result": result },
+                "metadata": { "scanFinishedOn": "2026-01-01T00:00:00Z" } });
+            VulnerabilityScan::from_json(COSIGN, &text.to_string()).unwrap()
+        };
+        let unknown = scan(json!({ "vulnerabilities": [] }));
+        assert!(unknown.is_dated().is_ok() && unknown.is_whole().is_err());
+        assert!(scan(Value::Null).is_dated().unwrap_err().to_string().contains("scanner.result"));
     }
 
     #[test]

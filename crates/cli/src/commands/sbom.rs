@@ -225,7 +225,8 @@ fn of_statement(statement: &Statement) -> Result<Sbom, String> {
 
 fn show(terminal: &Terminal, sbom: &Sbom) -> Result<(), Failure> {
     let line = |name: &str, value: String| terminal.line(&format!("{name:<12}{}", printable(&value)));
-    line("form", format!("{} {}", sbom.format.name(), sbom.version))?;
+    let version = sbom.version.strip_prefix("SPDX-").unwrap_or(&sbom.version);
+    line("form", format!("{} {version}", sbom.format.name()))?;
     if let Some(root) = &sbom.root {
         line("about", format!("{} {}", root.name, root.version))?;
     }

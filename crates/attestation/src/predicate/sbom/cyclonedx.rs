@@ -62,6 +62,8 @@ impl Named {
 
 #[derive(Default, Deserialize)]
 struct WireComponent {
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
+    kind: String,
     #[serde(default, deserialize_with = "null_is_default")]
     name: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -115,12 +117,15 @@ impl Document {
             );
             return Err(JsonError::Shape(text));
         }
-        let mut parts = Vec::new();
+        let (mut parts, mut components) = (Vec::new(), 0);
         let mut left = self.components.0;
         left.reverse();
         while let Some(mut one) = left.pop() {
             left.extend(std::mem::take(&mut one.components.0).into_iter().rev());
-            parts.push(Component::from(one));
+            components += 1;
+            if one.kind != "file" {
+                parts.push(Component::from(one));
+            }
         }
         let metadata = self.metadata;
         let created = match &metadata.timestamp {
@@ -135,7 +140,7 @@ impl Document {
         Ok(Sbom {
             format: Format::CycloneDx,
             version: self.spec_version,
-            components: parts.len(),
+            components,
             digests: digests.into_iter().collect(),
             root: metadata.component.map(Component::from),
             parts,

@@ -339,6 +339,16 @@ mod tests {
         );
         let lines = json!("SPDXVersion: SPDX-2.3\nPackageName: a\nPackageName:\n##\nPackageName: b\n");
         assert_eq!(parse(SPDX, &lines).map(|read| (read.format, read.components)), Ok((Format::SpdxTags, 2)));
+        let file = format!(
+            "SPDXVersion: SPDX-2.3\nFileName: f\nSPDXID: f\nFileChecksum: SHA256: {HEX}\nPackageComment: <text>\nFileName: no\n\
+             </text>\nRelationship: SPDXRef-DOCUMENT DESCRIBES f\n"
+        );
+        let read = parse(SPDX, &json!(file)).unwrap();
+        assert_eq!(
+            (read.components, read.digests),
+            (1, [format!("sha256:{HEX}")].into()),
+            "a file may be the subject"
+        );
         let graph = json!({ "@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [
             { "type": "CreationInfo", "specVersion": "3.0.1" }, { "type": "SpdxDocument" }, { "type": "software_Package" }] });
         let read = parse("https://spdx.dev/Document/v3", &graph).unwrap();
@@ -374,14 +384,19 @@ mod tests {
             "metadata": { "timestamp": "2026-01-01T00:00:00Z", "authors": [{ "name": "Ann" }],
                 "component": { "bom-ref": "root", "name": "shop", "hashes": [{ "alg": "SHA-256", "content": HEX }] } },
             "components": [{ "bom-ref": "a", "name": "a", "version": "1", "purl": "pkg:npm/a@1", "supplier": { "name": "A" },
-                "components": [{ "name": "b", "version": "2", "cpe": "cpe:2.3:a:b:b:2", "publisher": "B" }] }],
+                "components": [{ "name": "b", "version": "2", "cpe": "cpe:2.3:a:b:b:2", "publisher": "B" }] },
+                { "type": "file", "name": "/Cargo.lock" }],
             "dependencies": [{ "ref": "root", "dependsOn": ["a"] }] })
     }
 
     #[test]
     fn each_of_the_minimum_elements_alone_is_missed() {
         let good = parse(CYCLONEDX, &whole()).unwrap();
-        assert_eq!((good.missing(), good.parts.len(), good.components), (Vec::new(), 2, 2));
+        assert_eq!(
+            (good.missing(), good.parts.len(), good.components),
+            (Vec::new(), 2, 3),
+            "a file is no package"
+        );
         assert_eq!(good.root.as_ref().map(|root| root.name.as_str()), Some("shop"));
         for (pointer, value, element) in [
             ("/metadata/timestamp", Value::Null, Element::Timestamp),
@@ -417,7 +432,8 @@ mod tests {
             "documentDescribes": ["root"],
             "relationships": [{ "spdxElementId": "root", "relationshipType": "CONTAINS", "relatedSpdxElement": "a" }] });
         let lines = json!(format!(
-            "SPDXVersion: SPDX-2.3\nCreator: Tool: t\nCreated: 2026-01-01T00:00:00Z\nPackageName: shop\n\
+            "SPDXVersion: SPDX-2.3\nCreator: Tool: t\nCreated: 2026-01-01T00:00:00Z\n\
+            FileName: x\nSPDXID: x\nPackageName: shop\n\
             SPDXID: root\nPackageChecksum: SHA256: {HEX}\nPackageName: a\nSPDXID: a\nPackageVersion: 1\nPackageSupplier: Person: A\n\
             ExternalRef: PACKAGE-MANAGER purl pkg:npm/a@1\nRelationship: SPDXRef-DOCUMENT DESCRIBES root\n\
             Relationship: root CONTAINS a\n"

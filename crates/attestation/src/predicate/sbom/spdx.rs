@@ -188,12 +188,25 @@ impl Package {
 /// tag.
 pub(super) fn tags(text: &str) -> Result<Sbom, JsonError> {
     let mut document = Document::default();
-    let mut in_text = false;
+    let (mut in_text, mut in_file) = (false, false);
     for line in text.lines() {
         let skipped = in_text;
         in_text = (in_text || line.contains("<text>")) && !line.contains("</text>");
         let Some((tag, value)) = line.split_once(':').filter(|_| !skipped) else { continue };
-        document.take(tag.trim(), value.trim())?;
+        let (tag, value) = (tag.trim(), value.trim());
+        document.take(tag, value)?;
+        // What follows a name is of what it names.
+        match tag {
+            "PackageName" | "FileName" => in_file = tag == "FileName",
+            "SPDXID" if in_file => {
+                document.files.0.last_mut().into_iter().for_each(|file| value.clone_into(&mut file.id))
+            }
+            "FileChecksum" if in_file => {
+                document.files.0.last_mut().into_iter().for_each(|file| checksum(&mut file.checksums, value))
+            }
+            _ if in_file => {}
+            _ => document.packages.0.last_mut().into_iter().for_each(|package| package.take(tag, value)),
+        }
     }
     if document.spdx_version.is_empty() {
         return Err(JsonError::Shape("SPDXVersion: expected a line with it, found none".into()));
@@ -235,12 +248,6 @@ impl Document {
                     });
                 }
             }
-            // What follows is of the last package, until there are files.
-            _ if self.files.0.is_empty() => {
-                if let Some(package) = self.packages.0.last_mut() {
-                    package.take(tag, value);
-                }
-            }
             _ => {}
         }
         Ok(())
@@ -255,12 +262,7 @@ impl Package {
             "PackageSupplier" => value.clone_into(&mut self.supplier),
             "PackageOriginator" => value.clone_into(&mut self.originator),
             "PrimaryPackagePurpose" => value.clone_into(&mut self.primary_package_purpose),
-            "PackageChecksum" if self.checksums.0.len() < MAX_REFERENCES => {
-                if let Some((algorithm, sum)) = value.split_once(':') {
-                    let (algorithm, checksum_value) = (algorithm.trim().to_owned(), sum.trim().to_owned());
-                    self.checksums.0.push(Checksum { algorithm, checksum_value });
-                }
-            }
+            "PackageChecksum" => checksum(&mut self.checksums, value),
             "ExternalRef" if self.external_refs.0.len() < MAX_REFERENCES => {
                 let mut words = value.split_whitespace().skip(1).map(str::to_owned);
                 if let (Some(reference_type), Some(reference_locator)) = (words.next(), words.next()) {
@@ -269,5 +271,13 @@ impl Package {
             }
             _ => {}
         }
+    }
+}
+
+/// Adds a sum such as `SHA256: 00…`, as far as there is room.
+fn checksum(sums: &mut Bounded<Checksum, MAX_REFERENCES>, value: &str) {
+    if let Some((algorithm, sum)) = value.split_once(':').filter(|_| sums.0.len() < MAX_REFERENCES) {
+        sums.0
+            .push(Checksum { algorithm: algorithm.trim().to_owned(), checksum_value: sum.trim().to_owned() });
     }
 }

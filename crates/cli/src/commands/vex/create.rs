@@ -35,8 +35,8 @@ fn purl(text: &str) -> Result<Purl, String> {
   countersign vex create --author Acme --vulnerability CVE-2024-1 --status not_affected \\
     --justification vulnerable_code_not_in_execute_path \\
     --product registry.example/app@sha256:9f86… --part pkg:deb/debian/openssl
-  countersign vex create --author Acme --vulnerability CVE-2024-2 --alias GHSA-xxxx --status affected \\
-    --action 'update to 1.3' --product pkg:npm/shop@1.2",
+  countersign vex create --author Acme --vulnerability CVE-2024-2 --alias GHSA-xxxx \\
+    --status affected --action 'update to 1.3' --product pkg:npm/shop@1.2",
     after_help = "not_affected needs --justification or --impact, affected needs --action; neither goes with another status. Without --product, the \
 statement is about whatever the document is attached to. The document goes to standard output."
 )]
@@ -94,7 +94,7 @@ impl Create {
             impact: self.impact.clone().unwrap_or_default(),
             action: self.action.clone().unwrap_or_default(),
         };
-        terminal.data(&create(&self.author.author(), &[statement]).map_err(refused)?)?;
+        terminal.data(&create(&self.author.author(), &[statement]).map_err(|e| refused(&e))?)?;
         Ok(0)
     }
 }

@@ -37,7 +37,7 @@ impl Merge {
         }
         let documents: Vec<(&str, &str)> =
             texts.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        terminal.data(&merge(&self.author.author(), &documents).map_err(refused)?)?;
+        terminal.data(&merge(&self.author.author(), &documents).map_err(|e| refused(&e))?)?;
         Ok(0)
     }
 }

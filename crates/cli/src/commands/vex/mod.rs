@@ -21,7 +21,8 @@ const MAX_FILE: usize = 16 << 20;
     --justification component_not_present --product registry.example/app@sha256:9f86… > vex.json
   countersign attest --type openvex --predicate vex.json registry.example/app@sha256:9f86…
   countersign vex merge --author Acme a.json b.json > all.json
-  countersign vex filter trivy.json registry.example/app@sha256:9f86… --vex vex.sigstore.json --key vex.pub")]
+  countersign vex filter trivy.json registry.example/app@sha256:9f86… \\
+    --vex vex.sigstore.json --key vex.pub")]
 pub(crate) struct VexCommand {
     #[command(subcommand)]
     action: Action,
@@ -71,6 +72,6 @@ impl AuthorArgs {
 }
 
 /// A document that cannot be made, because of what was asked for.
-fn refused(error: JsonError) -> Failure {
+fn refused(error: &JsonError) -> Failure {
     Failure::usage(error.to_string())
 }
