@@ -78,6 +78,12 @@ impl Node {
         self.0.referenced.line()
     }
 
+    /// Whether it is written here, and not where an alias points to.
+    #[must_use]
+    pub fn is_written_here(&self) -> bool {
+        self.0.referenced.line() == self.0.defined.line()
+    }
+
     /// The value of a name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Self> {

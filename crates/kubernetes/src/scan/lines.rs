@@ -1,11 +1,8 @@
 //! On which line of its file an image is named. Whatever is not plain is no line: one that is wrong is worse than none.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt;
 
-use serde::de::{MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_saphyr::Spanned;
+use countersign_slsa::yaml::{Node, Value};
 
 use super::resource::Resource;
 
@@ -38,11 +35,11 @@ pub fn locate(text: &str, resources: &mut [Resource]) {
     let lines: Vec<&str> = text.lines().collect();
     let mut found: HashMap<Name, Option<Texts>> = HashMap::new();
     for document in &documents {
-        for object in document.objects() {
+        for object in objects(document) {
             let mut texts = Texts::new();
-            object.texts(String::new(), &mut texts);
+            collect(object, String::new(), &mut texts);
             // Of two objects of one name nobody can tell which is meant.
-            found.entry(object.name()).and_modify(|first| *first = None).or_insert(Some(texts));
+            found.entry(name(object)).and_modify(|first| *first = None).or_insert(Some(texts));
         }
     }
     for resource in resources {
@@ -61,119 +58,50 @@ pub fn locate(text: &str, resources: &mut [Resource]) {
     }
 }
 
-/// A value, and the line on which it begins.
-struct Node(Spanned<Inner>);
-
-enum Inner {
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
-    Other,
+/// What an object is called.
+fn name(object: &Node) -> Name {
+    let of = |name| object.get("metadata").and_then(|metadata| text(metadata, name)).unwrap_or_default();
+    (text(object, "kind").unwrap_or_default(), of("namespace"), of("name"))
 }
 
-impl Node {
-    fn get(&self, name: &str) -> Option<&Self> {
-        let Inner::Map(fields) = &self.0.value else { return None };
-        fields.iter().find(|(own, _)| own == name).map(|(_, value)| value)
-    }
-
-    fn text(&self, name: &str) -> &str {
-        match self.get(name).map(|node| &node.0.value) {
-            Some(Inner::Text(text)) => text,
-            _ => "",
-        }
-    }
-
-    fn name(&self) -> Name {
-        let of = |name| self.get("metadata").map_or("", |metadata| metadata.text(name)).to_owned();
-        (self.text("kind").to_owned(), of("namespace"), of("name"))
-    }
-
-    /// The objects in a list of them, or the one that this is.
-    fn objects(&self) -> Vec<&Self> {
-        match self.get("items").map(|items| &items.0.value) {
-            Some(Inner::List(items)) if self.text("kind").ends_with("List") => items.iter().collect(),
-            _ => vec![self],
-        }
-    }
-
-    /// The texts in it and their lines, by their paths as reports write them.
-    fn texts(&self, path: String, found: &mut Texts) {
-        match &self.0.value {
-            Inner::Text(text) => {
-                let line = self.0.referenced.line();
-                // What an alias stands for is written elsewhere.
-                if line == self.0.defined.line() {
-                    found.insert(path, (text.clone(), line));
-                }
-            }
-            Inner::List(items) => {
-                for (index, item) in items.iter().enumerate() {
-                    item.texts(format!("{path}[{index}]"), found);
-                }
-            }
-            Inner::Map(fields) => {
-                for (name, value) in fields {
-                    let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-                    value.texts(path, found);
-                }
-            }
-            Inner::Other => {}
-        }
+/// A field that is a text: of a number nobody says how it is to be written.
+fn text(object: &Node, name: &str) -> Option<String> {
+    match object.get(name)?.value() {
+        Value::Text(text) => Some(text.clone()),
+        _ => None,
     }
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Spanned::deserialize(deserializer).map(Self)
+/// The objects in a list of them, or the one that this is.
+fn objects(document: &Node) -> Vec<&Node> {
+    match document.get("items").map(Node::value) {
+        Some(Value::List(items)) if text(document, "kind").is_some_and(|kind| kind.ends_with("List")) => {
+            items.iter().collect()
+        }
+        _ => vec![document],
     }
 }
 
-impl<'de> Deserialize<'de> for Inner {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Inner;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_unit<E>(self) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_none<E>(self) -> Result<Inner, E> {
-                Ok(Inner::Other)
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Inner, E> {
-                Ok(Inner::Text(text.to_owned()))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Inner, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    items.push(item);
-                }
-                Ok(Inner::List(items))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Inner, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(field) = map.next_entry()? {
-                    fields.push(field);
-                }
-                Ok(Inner::Map(fields))
+/// The texts in an object and their lines, by their paths as reports write them.
+fn collect(node: &Node, path: String, found: &mut Texts) {
+    match node.value() {
+        Value::Text(text) => {
+            if node.is_written_here() {
+                found.insert(path, (text.clone(), node.line()));
             }
         }
-        deserializer.deserialize_any(Any)
+        Value::List(items) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(item, format!("{path}[{index}]"), found);
+            }
+        }
+        Value::Map(fields) => {
+            for (name, value) in fields {
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                collect(value, path, found);
+            }
+        }
+        Value::Plain(_) | Value::Null => {}
     }
 }
 
