@@ -361,7 +361,8 @@ fn key_source(text: &str) -> Result<(Signer, String), String> {
     let source = match text.strip_prefix("k8s://") {
         // Which secrets may be read is for whoever answers to say.
         Some(secret) if !secret.is_empty() => KeySource::Reference(text.to_owned()),
-        _ => KeySource::in_service(text).map_err(|e| format!("{e}; or a public key as PEM, or k8s://namespace/secret"))?,
+        _ => KeySource::in_service(text)
+            .map_err(|e| format!("{e}; or a public key as PEM, or k8s://namespace/secret"))?,
     };
     Ok((Signer::Key(source), format!("the key {text}")))
 }

@@ -255,8 +255,7 @@ fn document(path: &Path, verified: &Verified, now: Timestamp) -> Result<OpenVex,
     let predicate = statement.predicate.as_ref().ok_or_else(|| wrong("it has no predicate".to_owned()))?;
     let document = OpenVex::from_json(predicate.get()).map_err(|e| wrong(e.to_string()))?;
     let stated = document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
-    let signed =
-        verified.times().iter().filter(|time| time.source.is_vouched()).map(|time| time.time).min();
+    let signed = verified.times().iter().filter(|time| time.source.is_vouched()).map(|time| time.time).min();
     if stated > now + CLOCKS {
         return Err(wrong(format!("it says {stated}, which is still to come")));
     }
