@@ -21,7 +21,7 @@ pub(crate) const SCRATCH: &str = "scratch";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Root {
-    /// The directory [`ROOT`], unpacked from an input by digest.
+    /// The directory `root`, unpacked from an input by digest.
     Unpacked,
     /// These directories of the host, and nothing else: development only.
     Host(Vec<String>),

@@ -10,7 +10,7 @@
 //! | `threats` | SLSA's threats A to I: covered by what |
 //! | `summary` | a verification summary of it |
 //! | [`claims`] | what a project claims, beside what was found |
-//! | [`format`] | Markdown, HTML, JSON, SARIF |
+//! | [`mod@format`] | Markdown, HTML, JSON, SARIF |
 //!
 //! A level is the highest of which all rows hold. Nothing that is missing, unsigned or unreadable makes a row hold, and an assertion
 //! never makes one hold that was found not to.
