@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use countersign_bundle::TrustedRoot;
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
 use countersign_policy::own::ImagePolicy;
-use countersign_policy::{Answer, CouldNot, Evidence, Known, Memo, PolicySet, Question, Request};
+use countersign_policy::{Answer, CouldNot, Evidence, Known, Memo, PolicySet, Question, Request, TrustRoot};
 use countersign_registry::Descriptor;
 use countersign_registry::evidence::{Form, Found, Origin};
 use jiff::Timestamp;
@@ -59,6 +60,8 @@ impl Known for Memory {
     fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
         match question {
             Question::Evidence(of) => Some(Ok(Answer::Evidence(Arc::new(self.evidence.of_forms(&of.forms))))),
+            // Keys sign, and nobody else is believed.
+            Question::Trust(None) => Some(TrustRoot::new(TrustedRoot::default()).map(|root| Answer::Trust(Arc::new(root)))),
             _ => None,
         }
     }
