@@ -133,7 +133,10 @@ pub(crate) fn signer_in_words(signer: &countersign_verify::Signer) -> String {
     match (signer.identity(), signer.issuer()) {
         (Some(name), Some(issuer)) => format!("{name} (issuer {issuer})"),
         (Some(name), None) => name.to_owned(),
-        _ => format!("{:?}", signer.public_key()),
+        _ => {
+            let print = signer.public_key().fingerprint();
+            format!("the holder of the key sha256:{}", countersign_crypto::encoding::hex_encode(&print))
+        }
     }
 }
 

@@ -72,7 +72,7 @@ fn says(
 pub(super) fn available(evidence: &Evidence) -> Judgement {
     let rule = "provenance of this digest is found and can be read";
     says(evidence, rule, |best| {
-        Ok(format!("{:?} by {}", best.provenance.version, best.provenance.builder.id))
+        Ok(format!("provenance {} by {}", best.provenance.version, best.provenance.builder.id))
     })
 }
 

@@ -3,6 +3,7 @@
 //! nothing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,16 @@ pub enum Version {
     /// `https://slsa.dev/provenance/v1`.
     #[default]
     V1,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V0_1 => "v0.1",
+            Self::V0_2 => "v0.2",
+            Self::V1 => "v1",
+        })
+    }
 }
 
 /// The types and the form that each is.
