@@ -61,7 +61,9 @@ impl Known for Memory {
         match question {
             Question::Evidence(of) => Some(Ok(Answer::Evidence(Arc::new(self.evidence.of_forms(&of.forms))))),
             // Keys sign, and nobody else is believed.
-            Question::Trust(None) => Some(TrustRoot::new(TrustedRoot::default()).map(|root| Answer::Trust(Arc::new(root)))),
+            Question::Trust(None) => {
+                Some(TrustRoot::new(TrustedRoot::default()).map(|root| Answer::Trust(Arc::new(root))))
+            }
             _ => None,
         }
     }
