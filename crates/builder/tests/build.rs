@@ -6,6 +6,9 @@
 #[path = "build/cases.rs"]
 mod cases;
 #[cfg(target_os = "linux")]
+#[path = "support/namespaces.rs"]
+mod namespaces;
+#[cfg(target_os = "linux")]
 #[path = "build/world.rs"]
 mod world;
 
@@ -20,7 +23,7 @@ fn main() -> ExitCode {
     if first == cases::KILLED {
         cases::build_until_killed();
     }
-    if std::env::args().any(|argument| argument == "--list") || !namespaces() {
+    if std::env::args().any(|argument| argument == "--list") || !namespaces::namespaces() {
         return ExitCode::SUCCESS;
     }
     let only = Some(first).filter(|first| !first.is_empty() && !first.starts_with('-'));
@@ -34,18 +37,6 @@ fn main() -> ExitCode {
         failed += usize::from(ended.is_err());
     }
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Whether user namespaces can be made here, as in most containers they cannot; said in one line if not, and with CI=true a failure.
-#[cfg(target_os = "linux")]
-fn namespaces() -> bool {
-    let made = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
-    let can = made.is_ok_and(|made| made.status.success());
-    if !can {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "user namespaces cannot be made here");
-        println!("skipped: user namespaces cannot be made here, and builds need them");
-    }
-    can
 }
 
 #[cfg(not(target_os = "linux"))]

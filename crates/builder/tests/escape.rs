@@ -2,6 +2,10 @@
 //! this program anew.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+#[cfg(target_os = "linux")]
+#[path = "support/namespaces.rs"]
+mod namespaces;
+
 use std::process::ExitCode;
 
 #[cfg(target_os = "linux")]
@@ -13,7 +17,7 @@ fn main() -> ExitCode {
         return code;
     }
     // `cargo test -- --list` and the like are for the usual harness.
-    if std::env::args().any(|argument| argument == "--list") || !namespaces() {
+    if std::env::args().any(|argument| argument == "--list") || !namespaces::namespaces() {
         return ExitCode::SUCCESS;
     }
     let say = |verdict: &Verdict| match verdict {
@@ -29,18 +33,6 @@ fn main() -> ExitCode {
     let failed = rows.iter().filter(|row| !row.holds()).count();
     println!("{} attempts, {failed} failed", rows.len());
     if failed == 0 && !rows.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-/// Whether user namespaces can be made here, as in most containers they cannot; said in one line if not, and with CI=true a failure.
-#[cfg(target_os = "linux")]
-fn namespaces() -> bool {
-    let made = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
-    let can = made.is_ok_and(|made| made.status.success());
-    if !can {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "user namespaces cannot be made here");
-        println!("skipped: user namespaces cannot be made here, and builds need them");
-    }
-    can
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -1,5 +1,8 @@
 //! `countersign build`, from a repository to a verified statement, with the tools of this machine.
 
+#[path = "../../../builder/tests/support/namespaces.rs"]
+mod namespaces;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -48,20 +51,9 @@ fn built(home: &Home) -> PathBuf {
     home.path("built")
 }
 
-/// Whether user namespaces can be made here, as in most containers they cannot; said in one line if not, and with CI=true a failure.
-fn namespaces() -> bool {
-    let made = std::process::Command::new("unshare").args(["--user", "--map-root-user", "true"]).output();
-    let can = made.is_ok_and(|made| made.status.success());
-    if !can {
-        assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "user namespaces cannot be made here");
-        println!("skipped: user namespaces cannot be made here, and builds need them");
-    }
-    can
-}
-
 #[test]
 fn a_build_is_signed_and_its_provenance_verifies_for_what_it_built_and_for_nothing_else() {
-    if !namespaces() {
+    if !namespaces::namespaces() {
         return;
     }
     let (home, source) = world(RECIPE);
@@ -95,7 +87,7 @@ fn a_build_is_signed_and_its_provenance_verifies_for_what_it_built_and_for_nothi
 
 #[test]
 fn the_signer_signs_nothing_but_the_journal_of_a_whole_build() {
-    if !namespaces() {
+    if !namespaces::namespaces() {
         return;
     }
     let (home, source) = world(RECIPE);
@@ -123,7 +115,7 @@ fn the_signer_signs_nothing_but_the_journal_of_a_whole_build() {
 
 #[test]
 fn a_build_that_is_not_the_same_twice_fails_is_not_there_or_has_no_tools_is_not_signed() {
-    if !namespaces() {
+    if !namespaces::namespaces() {
         return;
     }
     for (recipe, options, code, says) in [
@@ -153,7 +145,7 @@ fn a_build_that_is_not_the_same_twice_fails_is_not_there_or_has_no_tools_is_not_
 
 #[test]
 fn a_directory_that_is_there_is_not_written_to_and_a_source_that_is_none_is_refused() {
-    if !namespaces() {
+    if !namespaces::namespaces() {
         return;
     }
     let (home, source) = world(RECIPE);
@@ -174,7 +166,7 @@ fn a_directory_that_is_there_is_not_written_to_and_a_source_that_is_none_is_refu
 /// The key is another user's: only the signer's process can read it, and it is that user.
 #[test]
 fn the_signer_of_a_build_by_root_is_the_user_who_has_the_key() {
-    if !namespaces() {
+    if !namespaces::namespaces() {
         return;
     }
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
