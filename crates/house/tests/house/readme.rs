@@ -25,6 +25,16 @@ fn every_local_link_in_the_readme_leads_somewhere() {
 }
 
 #[test]
+fn every_page_of_the_manual_is_linked_from_the_readme() {
+    let text = readme();
+    let pages = fs::read_dir(root().join("docs")).expect("docs exists");
+    let names = pages.map(|page| page.unwrap().file_name().to_string_lossy().into_owned());
+    let missing: Vec<String> =
+        names.filter(|name| name.ends_with(".md") && !text.contains(&format!("](docs/{name})"))).collect();
+    assert_none("README.md does not lead to these pages of docs:", &missing);
+}
+
+#[test]
 fn the_two_commands_of_the_newcomer_stand_in_the_readme() {
     let text = readme();
     for command in ["cargo run --release -- quickstart", "cargo test --workspace"] {
