@@ -28,7 +28,7 @@ pub fn markdown(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '|' | '`' | '*' | '[' | ']' | '\\' | '_' => out.extend(['\\', c]),
+            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' => out.extend(['\\', c]),
             c => out.push(c),
         }
     }
@@ -54,6 +54,7 @@ mod tests {
         let evil = "<b>|`x`|&\"'\n\u{1b}[31m";
         assert!(!html(evil).contains(['<', '"', '\'', '\n', '\u{1b}']));
         assert_eq!(markdown("a|b\n<i>"), "a\\|b &lt;i&gt;");
+        assert_eq!(markdown("![a](b) #1"), "\\!\\[a\\](b) \\#1");
         assert_eq!(uri("a b\\c:1"), "a%20b/c%3A1");
     }
 }
