@@ -21,6 +21,7 @@ mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
 mod mistakes;
+mod monitoring;
 mod network;
 mod notary;
 mod policy;

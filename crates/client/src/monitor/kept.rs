@@ -83,16 +83,29 @@ pub fn read_evidence(what: &str, bytes: &[u8]) -> Result<ForkEvidence, ClientErr
 
 /// The directory in which a monitor keeps what it knows of one log.
 #[derive(Debug)]
-pub struct Kept(PathBuf);
+pub struct Kept {
+    dir: PathBuf,
+    /// No other monitor writes there.
+    _lock: std::fs::File,
+}
 
 impl Kept {
     /// This directory, made if it is not there.
     ///
     /// # Errors
-    /// [`ClientError::File`].
+    /// [`ClientError::File`], [`ClientError::Usage`] when another monitor works there.
     pub fn open(dir: &Path) -> Result<Self, ClientError> {
         std::fs::create_dir_all(dir).map_err(ClientError::file("create the directory", dir))?;
-        Ok(Self(dir.to_owned()))
+        let path = dir.join("lock");
+        let lock = std::fs::File::options().create(true).truncate(false).write(true).open(&path);
+        let lock = lock.map_err(ClientError::file("open", &path))?;
+        lock.try_lock().map_err(|_| {
+            ClientError::Usage(format!(
+                "{}: another monitor works there; each has a directory of its own",
+                dir.display()
+            ))
+        })?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock })
     }
 
     /// Where the monitor stood, if it ever stood anywhere. What is damaged is never taken for a beginning.
@@ -100,7 +113,7 @@ impl Kept {
     /// # Errors
     /// [`ClientError::File`], [`ClientError::Malformed`] when it is damaged, or of another log.
     pub fn standing(&self, monitor: &Monitor) -> Result<Option<Standing>, ClientError> {
-        let path = self.0.join(STATE);
+        let path = self.dir.join(STATE);
         if !path.try_exists().map_err(ClientError::file("look for", &path))? {
             return Ok(None);
         }
@@ -153,7 +166,7 @@ impl Kept {
         let texts: Vec<&str> = finding.notes.iter().map(Note::text).collect();
         let print = hex_encode(&sha256(format!("{message}\n{}", texts.join("\n")).as_bytes()));
         let name = format!("{alarm}-{}.json", print.get(..16).unwrap_or(&print));
-        let path = self.0.join(&name);
+        let path = self.dir.join(&name);
         if path.try_exists().map_err(ClientError::file("look for", &path))? {
             return Ok((path, false));
         }
@@ -169,7 +182,7 @@ impl Kept {
     }
 
     fn write(&self, name: &str, content: &impl Serialize) -> Result<PathBuf, ClientError> {
-        let path = self.0.join(name);
+        let path = self.dir.join(name);
         let bytes = serde_json::to_vec_pretty(content)
             .map_err(|e| ClientError::malformed(path.display().to_string(), e))?;
         write_atomically(&path, &bytes)?;
