@@ -10,6 +10,7 @@ use url::Url;
 
 use crate::ServerError;
 use crate::instance::InstanceKey;
+use crate::witness::{AskedWitness, WitnessSection};
 
 /// The name of the configuration file in an instance's directory.
 pub const FILE_NAME: &str = "countersign.toml";
@@ -85,6 +86,9 @@ pub struct Config {
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
+    /// Other logs that this instance witnesses.
+    #[serde(default)]
+    pub witness: Option<WitnessSection>,
 }
 
 fn all_roles() -> BTreeSet<Role> {
@@ -191,11 +195,15 @@ pub struct LogSection {
     /// Whether `dsseRequestV002`, which Rekor v2 dropped and sigstore-js still sends, is logged as a hashedrekord
     /// over its pre-authentication encoding. `false` refuses it, as Rekor does.
     pub accept_dsse_requests: bool,
+    /// Witnesses who are shown each checkpoint, and cosign it.
+    pub witnesses: Vec<AskedWitness>,
+    /// How many of them must have cosigned before an entry is acknowledged; with 0 nobody waits for them.
+    pub min_witnesses: usize,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { batch_linger_ms: 5, accept_dsse_requests: true }
+        Self { batch_linger_ms: 5, accept_dsse_requests: true, witnesses: Vec::new(), min_witnesses: 0 }
     }
 }
 
@@ -382,6 +390,12 @@ sct_leaf_index = true
 batch_linger_ms = 5
 # sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
 accept_dsse_requests = true
+# Witnesses who vouch that this log shows everybody one history (C2SP tlog-witness), one table for each; and how many of
+# them must have cosigned before an entry is acknowledged, 0 for none (docs/log.md).
+# min_witnesses = 1
+# [[log.witnesses]]
+# url = "https://witness.example"
+# key = "witness.example+1a2b3c4d+B…"
 
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.

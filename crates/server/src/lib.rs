@@ -23,6 +23,7 @@ mod retired;
 pub mod revoke;
 pub mod rotate;
 pub mod serve;
+pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

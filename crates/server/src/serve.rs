@@ -27,6 +27,8 @@ use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
+use crate::witness::Witness;
+use crate::witness::asking::Asking;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
@@ -81,6 +83,15 @@ pub(crate) struct LogRole {
     /// The log's full C2SP key id.
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
+    /// Who is asked to cosign.
+    pub(crate) witnesses: Option<Arc<Asking>>,
+}
+
+impl LogRole {
+    /// Whether entries are acknowledged only with cosignatures.
+    pub(crate) fn requires_witnesses(&self) -> bool {
+        self.witnesses.as_ref().is_some_and(|witnesses| witnesses.is_required())
+    }
 }
 
 /// The trust root.
@@ -100,6 +111,9 @@ pub(crate) struct Services {
     pub(crate) log: Option<LogRole>,
     pub(crate) tsa: Option<Tsa>,
     pub(crate) trust: Option<TrustRole>,
+    /// Vouches for other logs.
+    pub(crate) witness: Option<Arc<Witness>>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// The directories of logs that were rotated out, by their names.
     pub(crate) retired: BTreeMap<String, PathBuf>,
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
@@ -127,6 +141,9 @@ impl Services {
     }
     pub(crate) fn trust(&self) -> Result<&TrustRole, HttpError> {
         self.trust.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn witness(&self) -> Result<&Arc<Witness>, HttpError> {
+        self.witness.as_ref().ok_or_else(absent)
     }
     pub(crate) fn development(&self) -> Result<&countersign_ca::dev_idp::DevelopmentProvider, HttpError> {
         self.development.as_deref().ok_or_else(absent)
@@ -248,6 +265,8 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     tracing::info!(%address, %url, roles = ?roles, "serving");
     let stop_all = stop.clone();
     let task = tokio::spawn(async move {
+        let asking = services.log.as_ref().and_then(|role| role.witnesses.clone());
+        let asking = asking.map(|asking| tokio::spawn(asking.run()));
         let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
         let mut stopping = stopped.clone();
         let marker = Arc::clone(&services);
@@ -258,6 +277,9 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         let open = services.metrics.connections().clone();
         listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
+        if let Some(asking) = asking {
+            asking.abort();
+        }
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
             if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {

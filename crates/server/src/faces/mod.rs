@@ -9,6 +9,7 @@ mod retired;
 mod tiles;
 mod timestamp;
 mod trust;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +35,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.log.is_some() {
         router = router.merge(rekor::routes());
+    }
+    if services.witness.is_some() {
+        router = router.merge(witness::routes());
     }
     if services.ca.is_some() || services.log.is_some() {
         router = router.merge(retired::routes());

@@ -30,6 +30,8 @@ use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+use crate::witness::Witness;
+use crate::witness::asking::Asking;
 
 /// Sigstore's policy for timestamps, which its clients know.
 const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -161,6 +163,8 @@ impl Instance {
             log: None,
             tsa: None,
             trust: None,
+            witness: None,
+            clock: Arc::clone(&options.clock),
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
@@ -189,7 +193,13 @@ impl Instance {
             let log =
                 Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
                     .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
-            services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+            let section = &self.config.log;
+            let witnesses = Asking::new(&self.directory, &section.witnesses, section.min_witnesses, &log)?;
+            services.log =
+                Some(LogRole { log, log_id, accept_dsse: section.accept_dsse_requests, witnesses });
+        }
+        if let Some(section) = self.config.witness.as_ref().filter(|_| roles.contains(&Role::Log)) {
+            services.witness = Some(Arc::new(Witness::open(&self.directory, section, &password)?));
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(

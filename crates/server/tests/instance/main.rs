@@ -12,3 +12,4 @@ mod common;
 mod operating;
 mod requests;
 mod services;
+mod witnesses;
