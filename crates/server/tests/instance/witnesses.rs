@@ -21,7 +21,8 @@ fn key_in(path: &Path) -> PublicKey {
 /// A witness of the log whose key is here, and a log that asks it.
 struct Pair {
     directory: tempfile::TempDir,
-    witness: Running,
+    /// `None` while it is away.
+    witness: Option<Running>,
     log: Running,
     witnesses: Witnesses,
     client: reqwest::Client,
@@ -59,7 +60,7 @@ impl Pair {
         );
         change(&log, "[limits]", &asked);
         Self {
-            witness: running,
+            witness: Some(running),
             log: run(&log, log_socket).await,
             witnesses: Witnesses::parse(&published).unwrap(),
             client: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -112,9 +113,10 @@ async fn an_entry_is_acknowledged_only_in_a_tree_that_the_witness_has_cosigned()
         assert_eq!(pair.cosigners(&pair.checkpoint().await), 1, "the served one too");
     }
     // Without its witness it acknowledges nothing, and serves what was cosigned.
-    let address = pair.witness.address;
-    pair.witness.shutdown();
-    pair.witness.wait().await.unwrap();
+    let witness = pair.witness.take().unwrap();
+    let address = witness.address;
+    witness.shutdown();
+    witness.wait().await.unwrap();
     let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
     let request = entry_request(&key, b"alone");
     let (status, body) = pair.send(request.clone()).await;
@@ -125,7 +127,7 @@ async fn an_entry_is_acknowledged_only_in_a_tree_that_the_witness_has_cosigned()
     // It comes back, and knows where it was.
     let listener = std::net::TcpListener::bind(address).unwrap();
     listener.set_nonblocking(true).unwrap();
-    pair.witness = run(&pair.directory.path().join("witness"), listener).await;
+    pair.witness = Some(run(&pair.directory.path().join("witness"), listener).await);
     let (status, body) = pair.send(request).await;
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     let entry = TlogEntry::from_json(&body).unwrap();
@@ -153,7 +155,7 @@ async fn the_witness_answers_with_the_statuses_of_the_protocol() {
     let pair = Pair::new(1).await;
     assert_eq!(pair.add(b"a").await.0, 201);
     let ask = async |body: String| {
-        let url = format!("http://{}/add-checkpoint", pair.witness.address);
+        let url = format!("http://{}/add-checkpoint", pair.witness.as_ref().unwrap().address);
         let answer = pair.client.post(url).body(body).send().await.unwrap();
         let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
         (answer.status().as_u16(), kind, answer.text().await.unwrap())
