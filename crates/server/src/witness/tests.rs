@@ -112,9 +112,12 @@ fn of_many_histories_asked_for_at_once_one_is_cosigned() {
     let witness = fixture.open().unwrap();
     witness.cosign(&fixture.request(0, 20, None).0, now()).unwrap();
     let bodies: Vec<_> = (20..60).map(|changed| fixture.request(20, 60, Some(changed)).0).collect();
+    let witness = &witness;
     let cosigned = std::thread::scope(|scope| {
-        let asked: Vec<_> =
-            bodies.iter().map(|body| scope.spawn(|| status(witness.cosign(body, now())).is_ok())).collect();
+        let asked: Vec<_> = bodies
+            .iter()
+            .map(|body| scope.spawn(move || status(witness.cosign(body, now())).is_ok()))
+            .collect();
         asked.into_iter().filter_map(|asked| asked.join().unwrap().then_some(())).count()
     });
     assert_eq!(cosigned, 1);
