@@ -21,7 +21,7 @@ pub use rekor_v1::RekorV1;
 #[derive(Debug)]
 pub enum Feed<'a> {
     /// One that is kept as tiles (Rekor v2, tlog-tiles).
-    Tiles(LogReader<'a>),
+    Tiles(Box<LogReader<'a>>),
     /// One with the interface of Rekor v1.
     RekorV1(RekorV1<'a>),
 }

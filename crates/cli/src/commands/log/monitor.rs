@@ -203,7 +203,7 @@ impl Watching<'_> {
             (Place::Web(base), NoteKind::RekorV1) => {
                 Feed::RekorV1(RekorV1::new(&self.followed.http, base.clone()))
             }
-            _ => Feed::Tiles(self.followed.reader()),
+            _ => Feed::Tiles(Box::new(self.followed.reader())),
         }
     }
 

@@ -103,7 +103,10 @@ impl History {
     }
 
     fn feed(&self, dir: &Path) -> Feed<'static> {
-        Feed::Tiles(LogReader::new(LogSource::Directory(dir.to_owned()), self.signer.verifier().clone()))
+        Feed::Tiles(Box::new(LogReader::new(
+            LogSource::Directory(dir.to_owned()),
+            self.signer.verifier().clone(),
+        )))
     }
 
     async fn poll(&self, dir: &Path, standing: Option<&Standing>, how: How) -> Seen {
