@@ -3,10 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use countersign_crypto::{Digest, Hasher};
 use countersign_http::{Http, Request, shown};
+use nix::libc;
 use url::Url;
 
 use crate::BuildError;
@@ -54,6 +56,25 @@ impl Place {
     }
 }
 
+/// Whether a path would lead up for whoever reads it: what is spelled `..%2F` is a name in an address, and leads up in a file system.
+fn leads_up(url: &Url) -> bool {
+    let path = url.path().to_ascii_lowercase().replace("%2e", ".");
+    path.replace("%2f", "/").replace("%5c", "/").split('/').any(|part| part == "..")
+}
+
+/// Opens a file of a mirror; with it comes its length. Pipes and devices, which have no end, are none.
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    match found.len() {
+        _ if !found.is_file() => Err(io::Error::other("expected a file, found something else")),
+        length if length > MAX_INPUT as u64 => {
+            Err(io::Error::other(format!("expected at most {MAX_INPUT} bytes, found {length}")))
+        }
+        length => Ok((file, length)),
+    }
+}
+
 /// The store, and where what is not in it comes from.
 #[derive(Debug)]
 pub struct Store {
@@ -86,6 +107,10 @@ impl Store {
             return Ok(());
         }
         let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
+        // Else it would be read, or its digest told, whatever place is configured.
+        if leads_up(&input.url) {
+            return Err(fails(format!("expected an address that leads down, found {}", shown(&input.url))));
+        }
         let from = self.places.iter().find_map(|place| place.take(&input.url)).ok_or_else(|| {
             let place = shown(&input.url);
             fails(format!(
@@ -99,8 +124,9 @@ impl Store {
         let mut hasher = Hasher::new(input.digest.algorithm());
         if from.scheme() == "file" {
             let path = from.to_file_path().map_err(|()| fails("expected a path on this machine".into()))?;
-            let opened = File::open(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
-            io::copy(&mut Checked { from: opened, hasher: &mut hasher }, &mut kept).map_err(file)?;
+            let opened = open_file(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
+            let (from, length) = opened;
+            io::copy(&mut Checked { from, hasher: &mut hasher }.take(length), &mut kept).map_err(file)?;
         } else {
             let request = Request::get("place of inputs", &from).limit(MAX_INPUT).follow_elsewhere();
             let mut answer = self.http.open(request).await.map_err(|e| fails(e.to_string()))?;
@@ -166,8 +192,6 @@ impl Read for Checked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use countersign_crypto::HashAlgorithm;
     use countersign_http::HttpOptions;
@@ -242,6 +266,42 @@ mod tests {
         {
             let error = store.fetch(&input(url, b"good")).await.unwrap_err().to_string();
             assert!(error.contains("no place is configured"), "{url}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_beside_a_mirror_is_read_nor_is_its_digest_told() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("mirror")).unwrap();
+        fs::write(place.path().join("key"), b"secret").unwrap();
+        let mirror = format!("https://a.example/=file://{}/mirror/", place.path().display());
+        let own = format!("file://{}/mirror/", place.path().display());
+        let store = store(place.path(), &[&mirror, &own]);
+        for rest in ["..%2fkey", "..%2Fkey", "%2e%2E%2fkey", "..%5ckey", "a%2f..%2f..%2fkey", "../key"] {
+            for begin in ["https://a.example/", own.as_str()] {
+                for content in ["secret", "other"] {
+                    let asked = input(&format!("{begin}{rest}"), content.as_bytes());
+                    let error = store.fetch(&asked).await.unwrap_err().to_string();
+                    assert!(
+                        !error.contains("found sha256") && !store.path(&asked.digest).exists(),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_is_no_file_of_a_mirror() {
+        let place = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&place.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(place.path().join("directory")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", place.path().join("zero")).unwrap();
+        let store = store(place.path(), &[&format!("https://a.example/=file://{}/", place.path().display())]);
+        for name in ["pipe", "directory", "zero"] {
+            let asked = input(&format!("https://a.example/{name}"), b"");
+            let error = store.fetch(&asked).await.unwrap_err().to_string();
+            assert!(error.contains("expected a file"), "{name}: {error}");
         }
     }
 
