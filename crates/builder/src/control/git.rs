@@ -1,7 +1,7 @@
 //! A source from git, by the `git` program. It is fetched once; the commit is what was fetched, so that a name which moves between two
 //! questions cannot make two answers. Files are written from the objects themselves: no attributes, no filters, no hooks.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,8 +13,10 @@ use crate::recipe::is_plain;
 
 /// Where the fetched commit is kept in the repository of the build.
 const OWN: &str = "refs/countersign/source";
-/// The most files of a source.
+/// The most files and directories of a source.
 const MAX_FILES: usize = 500_000;
+/// The most bytes of a list of them.
+const MAX_LIST: u64 = 128 << 20;
 /// The most bytes of a source.
 const MAX_BYTES: u64 = 8 << 30;
 
@@ -172,15 +174,48 @@ impl<'p> Repository<'p> {
         tree.finish().map_err(BuildError::file("the source"))
     }
 
+    /// The files of a commit. A handful of objects can name more of them than any memory holds, so that they are counted as they come, and
+    /// with them the directories, which may be as many and hold nothing.
     fn files(&self, commit: &str) -> Result<Vec<Entry>, BuildError> {
-        let list = self.run(&["ls-tree", "-r", "-z", "--full-tree", commit])?;
-        let list = String::from_utf8(list).map_err(|_| fails("it has a file whose name is no UTF-8 text"))?;
-        let entries: Vec<Entry> =
-            list.split('\0').filter(|line| !line.is_empty()).map(Entry::read).collect::<Result<_, _>>()?;
-        if entries.len() > MAX_FILES {
-            return Err(fails(format!("it has more than {MAX_FILES} files, which is the limit")));
+        let mut listing = self
+            .git()
+            .args(["ls-tree", "-r", "-t", "-z", "--full-tree", commit])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| fails(format!("git does not start: {e}")))?;
+        let list = listing.stdout.take().ok_or_else(|| fails("git has no pipes"))?;
+        // Who still writes when this returns, ends: nobody reads any more.
+        let entries = entries(BufReader::new(list));
+        let ended = listing.wait().map_err(|e| fails(format!("git: {e}")))?;
+        let entries = entries?;
+        if !ended.success() {
+            return Err(fails(format!("git does not list the files of {commit}: {ended}")));
         }
         Ok(entries)
+    }
+}
+
+/// Reads a list of files and directories; gives the files.
+fn entries(list: impl BufRead) -> Result<Vec<Entry>, BuildError> {
+    let mut list = list.take(MAX_LIST);
+    let mut found = Vec::new();
+    let mut count = 0;
+    loop {
+        let mut line = Vec::new();
+        list.read_until(0, &mut line).map_err(|e| fails(format!("git: {e}")))?;
+        if line.is_empty() && list.limit() > 0 {
+            return Ok(found);
+        }
+        count += 1;
+        if line.pop() != Some(0) || count > MAX_FILES {
+            return Err(fails(format!(
+                "it has more than {MAX_FILES} files and directories, or their list more than {MAX_LIST} bytes, which is the limit"
+            )));
+        }
+        let line =
+            std::str::from_utf8(&line).map_err(|_| fails("it has a file whose name is no UTF-8 text"))?;
+        found.extend(Entry::read(line)?);
     }
 }
 
@@ -194,8 +229,8 @@ struct Entry {
 }
 
 impl Entry {
-    /// Reads `mode type object<TAB>path`.
-    fn read(line: &str) -> Result<Self, BuildError> {
+    /// Reads `mode type object<TAB>path`; `None` for a directory.
+    fn read(line: &str) -> Result<Option<Self>, BuildError> {
         let wrong = || fails(format!("git lists \"{line}\", which is no file"));
         let (facts, path) = line.split_once('\t').ok_or_else(wrong)?;
         let [mode, kind, object] =
@@ -205,15 +240,21 @@ impl Entry {
                 "{path} is a submodule; put its files into the source, or make it an input"
             )));
         }
-        if kind != "blob" || !is_plain(path) {
+        if !is_plain(path) {
             return Err(wrong());
         }
-        Ok(Self {
+        if (mode, kind) == ("040000", "tree") {
+            return Ok(None);
+        }
+        if kind != "blob" {
+            return Err(wrong());
+        }
+        Ok(Some(Self {
             path: path.into(),
             object: object.into(),
             executable: mode == "100755",
             link: mode == "120000",
-        })
+        }))
     }
 }
 
@@ -223,13 +264,56 @@ mod tests {
 
     #[test]
     fn lines_of_git_are_files_or_refused() {
-        let entry = Entry::read("100755 blob 0f\ta b/c").unwrap();
+        let entry = Entry::read("100755 blob 0f\ta b/c").unwrap().unwrap();
         assert!(entry.executable && !entry.link && entry.path == "a b/c");
-        assert!(Entry::read("120000 blob 0f\tl").unwrap().link);
+        assert!(Entry::read("120000 blob 0f\tl").unwrap().unwrap().link);
+        assert_eq!(Entry::read("040000 tree 0f\ta").unwrap(), None);
         assert!(Entry::read("160000 commit 0f\tsub").unwrap_err().to_string().contains("submodule"));
-        for bad in ["100644 blob 0f\t../a", "100644 blob 0f\t/a", "100644 tree 0f\ta", "100644 blob 0f a", ""]
-        {
+        for bad in [
+            "100644 blob 0f\t../a",
+            "100644 blob 0f\t/a",
+            "100644 tree 0f\ta",
+            "040000 tree 0f\t../a",
+            "100644 blob 0f a",
+            "",
+        ] {
             assert!(Entry::read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_list_of_a_source_ends_at_its_limits() {
+        let line = |n: usize| format!("040000 tree 0f\td{n}\0");
+        let list = |count: usize| (0..count).map(line).collect::<String>();
+        assert!(entries(list(MAX_FILES).as_bytes()).unwrap().is_empty());
+        assert!(
+            entries(list(MAX_FILES + 1).as_bytes()).unwrap_err().to_string().contains("which is the limit")
+        );
+        let long = std::io::repeat(b'a');
+        assert!(entries(BufReader::new(long)).unwrap_err().to_string().contains("which is the limit"));
+        assert!(entries(&b"100644 blob 0f\ta"[..]).is_err(), "cut short");
+    }
+
+    /// A tree of ten trees of ten trees …, which nobody can walk through.
+    #[test]
+    fn a_few_objects_that_name_without_end_are_refused() {
+        let place = tempfile::tempdir().unwrap();
+        let own = Repository(place.path());
+        own.run(&["init", "--quiet", "--bare", "."]).unwrap();
+        let write = |kind: &str, bytes: &[u8]| {
+            let file = place.path().join("object");
+            std::fs::write(&file, bytes).unwrap();
+            own.text(&["hash-object", "-t", kind, "-w", "--", file.to_str().unwrap()]).unwrap()
+        };
+        // Its leaves are trees with nothing in them.
+        let mut tree = write("tree", b"");
+        for _ in 0..12 {
+            let id = countersign_crypto::encoding::hex_decode(&tree).unwrap();
+            let bytes: Vec<u8> =
+                (0..10).flat_map(|n| [format!("40000 d{n}\0").as_bytes(), &id].concat()).collect();
+            tree = write("tree", &bytes);
+        }
+        let error = own.files(&tree).unwrap_err().to_string();
+        assert!(error.contains("which is the limit"), "{error}");
     }
 }
