@@ -64,7 +64,7 @@ pub struct Input {
 pub struct Lockfile {
     /// Where in the source.
     pub path: String,
-    /// Where the packages are, with `{name}` and `{version}`; not needed where the lockfile says it for each.
+    /// Where the packages are, with `{name}`, `{version}` and `{file}`; not needed where the lockfile says it for each.
     pub url: Option<String>,
 }
 

@@ -129,11 +129,12 @@ pub async fn prepare(request: &Request, store: &Store, registry: &Registry) -> R
         store.read(input, written)?;
         journal.write(Event::Input(described(input)))?;
     }
+    let mut placed = packages::Placed::default();
     for lockfile in &recipe.lockfiles {
         let text = packages::source_file(&source, &lockfile.path, MAX_LOCK_LEN)?;
         for package in packages::read(lockfile, &text)? {
             store.fetch(&package.input).await?;
-            packages::place(&package, store, &mut inputs)?;
+            placed.place(&package, store, &mut inputs)?;
             journal.write(Event::Input(package.resource.clone()))?;
         }
     }
