@@ -37,6 +37,16 @@ fn fails(message: impl Into<String>) -> BuildError {
     BuildError::Source(message.into())
 }
 
+/// What git says, when it succeeds.
+fn ended(what: &str, git: &mut Command) -> Result<Vec<u8>, BuildError> {
+    let ran = git.output().map_err(|e| fails(format!("git does not start: {e}")))?;
+    if ran.status.success() {
+        return Ok(ran.stdout);
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    Err(fails(format!("git {what}: {}", said.trim())))
+}
+
 impl<'p> Repository<'p> {
     /// Fetches a reference into a new repository in a directory.
     pub(crate) fn fetch(
@@ -47,7 +57,9 @@ impl<'p> Repository<'p> {
         let own = Self(directory);
         own.run(&["init", "--quiet", "--bare", "."])?;
         let what = format!("{reference}:{OWN}");
-        own.run(&[
+        let mut fetch = own.git();
+        // By no other way than the one that was asked for: a redirect from https to http is a name that anybody on the way can change.
+        fetch.env("GIT_ALLOW_PROTOCOL", url.scheme()).args([
             "fetch",
             "--quiet",
             "--no-tags",
@@ -56,7 +68,8 @@ impl<'p> Repository<'p> {
             "--",
             url.as_str(),
             &what,
-        ])?;
+        ]);
+        ended("fetch", &mut fetch)?;
         let commit =
             own.text(&["rev-parse", "--verify", "--end-of-options", &format!("{OWN}^{{commit}}")])?;
         let hex = matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
@@ -76,7 +89,8 @@ impl<'p> Repository<'p> {
     fn git(&self) -> Command {
         let mut command = Command::new("git");
         command.current_dir(self.0).env_clear().stdin(Stdio::null());
-        for name in ["PATH", "HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "no_proxy"] {
+        // Not HOME: in it lie names and passwords of whoever builds, which are not those of whoever asks.
+        for name in ["PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "https_proxy", "no_proxy"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -86,7 +100,7 @@ impl<'p> Repository<'p> {
                 ("GIT_CONFIG_NOSYSTEM", "1"),
                 ("GIT_CONFIG_GLOBAL", "/dev/null"),
                 ("GIT_TERMINAL_PROMPT", "0"),
-                ("GIT_ALLOW_PROTOCOL", "file:https:http"),
+                ("GIT_ALLOW_PROTOCOL", ""),
                 ("GIT_NO_REPLACE_OBJECTS", "1"),
                 ("LC_ALL", "C"),
             ])
@@ -95,13 +109,7 @@ impl<'p> Repository<'p> {
     }
 
     fn run(&self, arguments: &[&str]) -> Result<Vec<u8>, BuildError> {
-        let ran =
-            self.git().args(arguments).output().map_err(|e| fails(format!("git does not start: {e}")))?;
-        if ran.status.success() {
-            return Ok(ran.stdout);
-        }
-        let said = String::from_utf8_lossy(&ran.stderr);
-        Err(fails(format!("git {}: {}", arguments.first().unwrap_or(&""), said.trim())))
+        ended(arguments.first().unwrap_or(&""), self.git().args(arguments))
     }
 
     fn text(&self, arguments: &[&str]) -> Result<String, BuildError> {
@@ -260,6 +268,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -279,6 +289,32 @@ mod tests {
         ] {
             assert!(Entry::read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn nothing_of_whoever_builds_is_told_to_a_source() {
+        let git = Repository(Path::new("/")).git();
+        let given: Vec<_> = git.get_envs().filter_map(|(name, value)| value.and(name.to_str())).collect();
+        assert!(given.contains(&"PATH") && !given.contains(&"HOME"), "{given:?}");
+    }
+
+    #[test]
+    fn a_redirect_to_another_kind_of_address_is_not_followed() {
+        let (asked, elsewhere) =
+            (TcpListener::bind(("127.0.0.1", 0)).unwrap(), TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let url = Url::parse(&format!("http://{}/a.git", asked.local_addr().unwrap())).unwrap();
+        let to = elsewhere.local_addr().unwrap();
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = asked.accept().unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+            write!(stream, "HTTP/1.1 302 Found\r\nLocation: https://{to}/a.git/info/refs?service=git-upload-pack\r\nContent-Length: 0\r\n\r\n").unwrap();
+        });
+        let place = tempfile::tempdir().unwrap();
+        let error = Repository::fetch(place.path(), &url, "main").unwrap_err().to_string();
+        answering.join().unwrap();
+        elsewhere.set_nonblocking(true).unwrap();
+        assert!(elsewhere.accept().is_err(), "{error}");
     }
 
     #[test]
