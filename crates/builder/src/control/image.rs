@@ -1,12 +1,12 @@
 //! A root file system from an image in a registry, by digest: its layers one on the other.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, Write as _};
 
 use countersign_attestation::predicate::provenance::Resource;
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Name, Reference, Registry, Store as _};
 
-use super::archive::{Unpacking, unpack};
+use super::archive::{Members, Unpacking, unpack};
 use super::tree::Tree;
 use crate::BuildError;
 use crate::signer::resource;
@@ -36,9 +36,11 @@ pub(super) async fn unpack_image(
         while let Some(piece) = blob.next().await.map_err(|e| fails(e.to_string()))? {
             spooled.write_all(&piece).map_err(|e| fails(e.to_string()))?;
         }
-        spooled.seek(SeekFrom::Start(0)).map_err(|e| fails(e.to_string()))?;
-        unpack(spooled, into, Unpacking { strip: None, layer: true })
-            .map_err(|e| fails(format!("layer {}: {e}", layer.digest)))?;
+        for members in [Members::Gone, Members::Left] {
+            spooled.rewind().map_err(|e| fails(e.to_string()))?;
+            unpack(&spooled, into, Unpacking { strip: None, members })
+                .map_err(|e| fails(format!("layer {}: {e}", layer.digest)))?;
+        }
     }
     Ok(Resource { uri: format!("oci://{}", reference.at(digest)), ..resource("rootfs", &digest) })
 }

@@ -33,7 +33,7 @@ use crate::reproduce::{Circumstances, Difference, compare};
 use crate::sandbox::{self, End, Output, Plan, PlannedCommand, Root, plan};
 use crate::signer::resource;
 use crate::{BuildError, reproduce};
-use archive::{Unpacking, unpack};
+use archive::{Members, Unpacking, unpack};
 use git::Repository;
 use tree::{Links, Tree};
 
@@ -184,7 +184,7 @@ async fn resolve(
 /// In words: no archive, a limit, a name that leads out.
 pub fn unpack_source(from: &mut dyn Read, into: &Path, time: i64) -> Result<(), String> {
     let mut tree = Tree::new(into, Links::Refused, time).map_err(|e| e.to_string())?;
-    unpack(from, &mut tree, Unpacking { strip: None, layer: false })?;
+    unpack(from, &mut tree, Unpacking { strip: None, members: Members::All })?;
     tree.finish().map_err(|e| e.to_string())
 }
 
@@ -212,7 +212,9 @@ async fn root(
     let found = match rootfs {
         Rootfs::Tar(input) => {
             store.fetch(input).await?;
-            store.read(input, |from| unpack(from, &mut tree, Unpacking { strip: None, layer: false }))?;
+            store.read(input, |from| {
+                unpack(from, &mut tree, Unpacking { strip: None, members: Members::All })
+            })?;
             described(input)
         }
         Rootfs::Image(name) => image::unpack_image(registry, name, &mut tree).await?,

@@ -9,7 +9,7 @@ use countersign_attestation::purl::Purl;
 use countersign_crypto::{Digest, HashAlgorithm};
 use url::Url;
 
-use super::archive::{Unpacking, unpack};
+use super::archive::{Members, Unpacking, unpack};
 use super::store::Store;
 use super::tree::Tree;
 use crate::BuildError;
@@ -127,7 +127,7 @@ impl Placed {
         };
         let file = |e: std::io::Error| fails(e.to_string());
         let mut tree = inputs.within(path).map_err(file)?;
-        let strip = Unpacking { strip: Some(stem), layer: false };
+        let strip = Unpacking { strip: Some(stem), members: Members::All };
         store.read(input, |from| unpack(from, &mut tree, strip))?;
         let checksum = format!(r#"{{"files":{{}},"package":"{}"}}"#, input.digest.to_hex());
         tree.write(".cargo-checksum.json", false, &mut checksum.as_bytes()).map_err(file)?;
