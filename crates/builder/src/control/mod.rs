@@ -200,6 +200,10 @@ async fn root(
     let into = inside.join(plan::ROOT);
     if let Some(more) = &request.development {
         fs::create_dir_all(&into).map_err(BuildError::file("the root"))?;
+        if let Some(none) = more.iter().find(|path| !is_host_path(path)) {
+            let message = "expected the whole path of something on this machine".into();
+            return Err(BuildError::File { what: none.clone(), message });
+        }
         let paths = HOST.iter().map(|path| (*path).to_owned()).chain(more.iter().cloned());
         return Ok(Root::Host(paths.collect()));
     }
@@ -222,6 +226,12 @@ async fn root(
     tree.finish().map_err(BuildError::file("the root"))?;
     journal.write(Event::Input(found))?;
     Ok(Root::Unpacked)
+}
+
+/// Whether a path leads down from the root of this machine to something that is there. Of [`HOST`] not every machine has all; what is
+/// asked for must be there.
+fn is_host_path(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(is_plain) && Path::new(path).exists()
 }
 
 impl Prepared {
@@ -398,10 +408,24 @@ fn invocation() -> Result<String, BuildError> {
     Ok(format!("urn:countersign:build:{}", encoding::hex_encode(&bytes)))
 }
 
-/// Where the store is, unless said otherwise.
+/// Where the store is, unless said otherwise; `None` for those without a home. Never where others may write: they could make a link of it, and
+/// have a file written wherever it leads.
 #[must_use]
-pub fn default_store() -> PathBuf {
+pub fn default_store() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("countersign/build")
+    cache.map(|cache| cache.join("countersign/build"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_the_host_is_whole_and_leads_to_something() {
+        assert!(is_host_path("/usr/bin"));
+        for bad in ["usr/bin", "../usr", "/usr/../etc", "/", "", "/no/such/path"] {
+            assert!(!is_host_path(bad), "{bad}");
+        }
+    }
 }

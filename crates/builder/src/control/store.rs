@@ -34,17 +34,16 @@ impl Place {
             Some((prefix, instead)) => (prefix, Some(instead)),
             None => (text, None),
         };
-        for part in [Some(prefix), instead].into_iter().flatten() {
-            let known = Url::parse(part).is_ok_and(|url| matches!(url.scheme(), "https" | "http" | "file"));
+        // As the addresses of inputs are written, which begin so or do not.
+        let directory = |part: &str| {
+            let url = Url::parse(part).ok().filter(|url| matches!(url.scheme(), "https" | "http" | "file"));
             // Without the slash, https://a.example would allow https://a.example.evil too.
-            if !known || !part.ends_with('/') {
-                return Err(BuildError::Input {
-                    name: text.into(),
-                    message: "expected an address with a slash at its end, or two with = between".into(),
-                });
-            }
-        }
-        Ok(Self { prefix: prefix.into(), instead: instead.map(Into::into) })
+            url.filter(|_| part.ends_with('/')).map(String::from).ok_or_else(|| BuildError::Input {
+                name: text.into(),
+                message: "expected an address with a slash at its end, or two with = between".into(),
+            })
+        };
+        Ok(Self { prefix: directory(prefix)?, instead: instead.map(directory).transpose()? })
     }
 
     fn take(&self, url: &Url) -> Option<Url> {
@@ -302,6 +301,14 @@ mod tests {
             let asked = input(&format!("https://a.example/{name}"), b"");
             let error = store.fetch(&asked).await.unwrap_err().to_string();
             assert!(error.contains("expected a file"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_of_whatever_begins_so_however_it_is_written() {
+        let url = Url::parse("https://a.example/b/c").unwrap();
+        for same in ["https://A.example:443/b/", "HTTPS://a.example/x/../b/"] {
+            assert_eq!(Place::parse(same).unwrap().take(&url), Some(url.clone()), "{same}");
         }
     }
 

@@ -113,13 +113,22 @@ impl Build {
         };
         let signer_user = self.signer_user.as_deref().map(signer::user).transpose()?;
         let places = self.place.iter().map(|text| Place::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let directory = self.store.clone().unwrap_or_else(default_store);
+        let directory = self.store.clone().or_else(default_store).ok_or_else(|| {
+            Failure::usage("expected a place for inputs: HOME is not set")
+                .next("name a directory with --store")
+        })?;
         let store = Store::new(directory, places, self.signing.http.http())?;
+        match (signer_user, sandbox::own_user()) {
+            (Some(_), None) => {
+                return Err(Failure::usage("--signer-user: only root can give the signer a user"));
+            }
+            (None, Some(_)) => {
+                terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
+            }
+            _ => {}
+        }
         let outputs = self.directories()?;
         let registry = self.registry.registry([])?;
-        if signer_user.is_none() && sandbox::own_user().is_some() {
-            terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
-        }
         terminal.talk(&format!("resolving {}", printable(source)));
         let prepared = block_on(terminal, async { Ok(prepare(&request, &store, &registry).await?) })?;
         terminal.talk(if self.twice { "building, twice" } else { "building" });
