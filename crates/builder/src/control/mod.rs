@@ -221,7 +221,7 @@ async fn root(
             })?;
             described(input)
         }
-        Rootfs::Image(name) => image::unpack_image(registry, name, &mut tree).await?,
+        Rootfs::Image(name) => image::unpack_image(registry, store, name, &mut tree).await?,
     };
     tree.finish().map_err(BuildError::file("the root"))?;
     journal.write(Event::Input(found))?;

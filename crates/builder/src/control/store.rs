@@ -25,7 +25,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads `https://host/path/`, or `https://host/path/=file:///mirror/` for a mirror of it.
+    /// Reads `https://host/path/`, or `https://host/path/=file:///mirror/` for a mirror of it; `oci://registry/path/` for images, which have
+    /// no mirrors.
     ///
     /// # Errors
     /// [`BuildError::Input`] when a part is no address of a directory.
@@ -36,7 +37,11 @@ impl Place {
         };
         // As the addresses of inputs are written, which begin so or do not.
         let directory = |part: &str| {
-            let url = Url::parse(part).ok().filter(|url| matches!(url.scheme(), "https" | "http" | "file"));
+            let url = Url::parse(part).ok().filter(|url| match url.scheme() {
+                "https" | "http" | "file" => true,
+                "oci" => instead.is_none() && url.has_host(),
+                _ => false,
+            });
             // Without the slash, https://a.example would allow https://a.example.evil too.
             url.filter(|_| part.ends_with('/')).map(String::from).ok_or_else(|| BuildError::Input {
                 name: text.into(),
@@ -96,6 +101,24 @@ impl Store {
         self.directory.join(digest.algorithm().name()).join(digest.to_hex())
     }
 
+    /// Where something is taken from that a recipe or a lockfile names by an address.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`] when no place is configured for it.
+    pub(super) fn place(&self, name: &str, url: &Url) -> Result<Url, BuildError> {
+        let fails = |message: String| BuildError::Input { name: name.to_owned(), message };
+        // Else it would be read, or its digest told, whatever place is configured.
+        if leads_up(url) {
+            return Err(fails(format!("expected an address that leads down, found {}", shown(url))));
+        }
+        self.places.iter().find_map(|place| place.take(url)).ok_or_else(|| {
+            let place = shown(url);
+            fails(format!(
+                "no place is configured for {place}; allow one with --place, or put the file into a mirror"
+            ))
+        })
+    }
+
     /// Sees to it that an input is in the store.
     ///
     /// # Errors
@@ -106,16 +129,7 @@ impl Store {
             return Ok(());
         }
         let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
-        // Else it would be read, or its digest told, whatever place is configured.
-        if leads_up(&input.url) {
-            return Err(fails(format!("expected an address that leads down, found {}", shown(&input.url))));
-        }
-        let from = self.places.iter().find_map(|place| place.take(&input.url)).ok_or_else(|| {
-            let place = shown(&input.url);
-            fails(format!(
-                "no place is configured for {place}; allow one with --place, or put the file into a mirror"
-            ))
-        })?;
+        let from = self.place(&input.name, &input.url)?;
         let above = target.parent().unwrap_or(&self.directory);
         let file = |e: io::Error| fails(e.to_string());
         fs::create_dir_all(above).map_err(file)?;
@@ -317,8 +331,19 @@ mod tests {
         assert!(
             Place::parse("https://a.example/").is_ok()
                 && Place::parse("https://a.example/=file:///m/").is_ok()
+                && Place::parse("oci://a.example/b/").is_ok()
         );
-        for bad in ["https://a.example", "a/", "https://a.example/=file:///m", "ftp://a.example/", ""] {
+        for bad in [
+            "https://a.example",
+            "a/",
+            "https://a.example/=file:///m",
+            "ftp://a.example/",
+            "",
+            "oci://a.example/=file:///m/",
+            "oci://a.example/=oci://b.example/",
+            "https://a.example/=oci://b.example/",
+            "oci:/",
+        ] {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
     }

@@ -53,7 +53,7 @@ pub(crate) struct Build {
     /// A new directory for the outputs, their provenance, the log and the journal
     #[arg(long, value_name = "DIR", default_value = "built")]
     output: PathBuf,
-    /// A place that inputs may come from, https://host/path/, or =file:///mirror/ behind it for a mirror; several times
+    /// A place that inputs may come from: https://host/path/, or =file:///mirror/ behind it for a mirror, or oci://registry/path/; several times
     #[arg(long, value_name = "PLACE")]
     place: Vec<String>,
     /// Where inputs are kept by digest, instead of the cache of the user
