@@ -1,5 +1,6 @@
 //! Packages that a lockfile in the source names by digest, as inputs.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -8,7 +9,7 @@ use countersign_attestation::purl::Purl;
 use countersign_crypto::{Digest, HashAlgorithm};
 use url::Url;
 
-use super::archive::{Unpacking, unpack};
+use super::archive::{Members, Unpacking, unpack};
 use super::store::Store;
 use super::tree::Tree;
 use crate::BuildError;
@@ -22,9 +23,10 @@ pub(crate) struct Package {
     pub(crate) resource: Resource,
     /// What is fetched.
     pub(crate) input: Input,
-    kind: LockFile,
-    /// `name-version`, without what a path cannot hold.
-    stem: String,
+    /// Where it lies among the inputs.
+    path: String,
+    /// `name-version` of a crate, with which every name in its archive begins; all others stay the archives they are.
+    unpacked: Option<String>,
 }
 
 /// Reads a lockfile of the source.
@@ -56,20 +58,32 @@ fn package(lockfile: &Lockfile, kind: LockFile, resource: Resource) -> Result<Pa
         })
         .ok_or_else(|| wrong("it has no digest of a file"))?;
     let address = match &lockfile.url {
-        Some(pattern) => pattern.replace("{name}", &purl.name).replace("{version}", &version),
+        Some(pattern) => {
+            let file = purl.qualifiers.get("file_name").map_or("", String::as_str);
+            pattern.replace("{name}", &purl.name).replace("{version}", &version).replace("{file}", file)
+        }
         None => resource.download_location.clone(),
     };
     let url = Url::parse(&address)
-        .map_err(|_| wrong("the lockfile does not say where it is; give the recipe's lockfile a url with {name} and {version}"))?;
+        .map_err(|_| wrong("the lockfile does not say where it is; give the recipe's lockfile a url with {name} and {version}, or {file}"))?;
     let stem = format!("{}-{version}", purl.name);
     let file = match kind {
         LockFile::Cargo => format!("{stem}.crate"),
         _ => url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned(),
     };
-    if !is_plain(&stem) || stem.contains('/') || !is_plain(&file) || file.contains('/') {
+    let top = directory(kind).unwrap_or_default();
+    // Scopes have packages of one name each.
+    let parts = match kind {
+        LockFile::Cargo => vec![top, &stem],
+        LockFile::Npm if !purl.namespace.is_empty() => vec![top, &purl.namespace, &file],
+        _ => vec![top, &file],
+    };
+    if !parts.iter().all(|part| is_plain(part) && !part.contains('/')) {
         return Err(wrong("its name is no name of a file"));
     }
-    Ok(Package { resource, input: Input { name: file, url, digest }, kind, stem })
+    let path = parts.join("/");
+    let unpacked = Some(stem).filter(|_| kind == LockFile::Cargo);
+    Ok(Package { resource, input: Input { name: file, url, digest }, path, unpacked })
 }
 
 /// The directory among the inputs; `None` for lockfiles whose packages cannot be fetched by digest.
@@ -82,25 +96,43 @@ fn directory(kind: LockFile) -> Option<&'static str> {
     }
 }
 
-/// Puts a package among the inputs: crates unpacked as cargo vendors them, all others as the files they are.
-pub(crate) fn place(package: &Package, store: &Store, inputs: &mut Tree) -> Result<(), BuildError> {
-    let input = &package.input;
-    let top = directory(package.kind).unwrap_or_default();
-    if package.kind != LockFile::Cargo {
-        let path = format!("{top}/{}", input.name);
-        return store.read(input, |mut from| {
-            // npm's and Python's files may share a name; the second would silently take the place of the first.
-            inputs.write(&path, false, &mut from).map(drop).map_err(|e| e.to_string())
-        });
+/// What lies where among the inputs.
+#[derive(Debug, Default)]
+pub(crate) struct Placed(BTreeMap<String, Digest>);
+
+impl Placed {
+    /// Puts a package among the inputs: crates unpacked as cargo vendors them, all others as the files they are. Never in the place of
+    /// another, nor into it: the build would find one, or a mixture, and its provenance name both.
+    pub(crate) fn place(
+        &mut self,
+        package: &Package,
+        store: &Store,
+        inputs: &mut Tree,
+    ) -> Result<(), BuildError> {
+        let Package { input, path, unpacked, .. } = package;
+        let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
+        match self.0.insert(path.clone(), input.digest) {
+            None => {}
+            // As another lockfile of the source has it.
+            Some(same) if same == input.digest => return Ok(()),
+            Some(other) => {
+                let digest = input.digest;
+                return Err(fails(format!("two packages would lie in {path}: {other} and {digest}")));
+            }
+        }
+        let Some(stem) = unpacked else {
+            return store.read(input, |mut from| {
+                inputs.write(path, false, &mut from).map(drop).map_err(|e| e.to_string())
+            });
+        };
+        let file = |e: std::io::Error| fails(e.to_string());
+        let mut tree = inputs.within(path).map_err(file)?;
+        let strip = Unpacking { strip: Some(stem), members: Members::All };
+        store.read(input, |from| unpack(from, &mut tree, strip))?;
+        let checksum = format!(r#"{{"files":{{}},"package":"{}"}}"#, input.digest.to_hex());
+        tree.write(".cargo-checksum.json", false, &mut checksum.as_bytes()).map_err(file)?;
+        tree.finish().map_err(file)
     }
-    let below = format!("{top}/{}", package.stem);
-    let fails = |e: std::io::Error| BuildError::Input { name: input.name.clone(), message: e.to_string() };
-    let mut tree = inputs.within(&below).map_err(fails)?;
-    let strip = Unpacking { strip: Some(&package.stem), layer: false };
-    store.read(input, |from| unpack(from, &mut tree, strip))?;
-    let checksum = format!(r#"{{"files":{{}},"package":"{}"}}"#, input.digest.to_hex());
-    tree.write(".cargo-checksum.json", false, &mut checksum.as_bytes()).map_err(fails)?;
-    tree.finish().map_err(fails)
 }
 
 /// Reads a file of the source, at most so many bytes; never through a link.
@@ -128,6 +160,11 @@ pub(crate) fn source_file(source: &Path, path: &str, limit: usize) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use countersign_crypto::encoding;
+    use countersign_http::{Http, HttpOptions};
+
+    use super::super::store::Place;
+    use super::super::tree::Links;
     use super::*;
 
     fn lockfile(path: &str, url: Option<&str>) -> Lockfile {
@@ -150,6 +187,62 @@ mod tests {
             text.lines().filter(|line| !line.starts_with("checksum")).collect::<Vec<_>>().join("\n");
         let loose = read(&own, unpinned.as_bytes()).unwrap_err().to_string();
         assert!(loose.contains("no digest"), "{loose}");
+    }
+
+    /// Puts the packages of lockfiles among inputs that are made in a directory; their files lie there in `mirror`.
+    async fn placed(place: &Path, lockfiles: &[(&str, String)]) -> Result<(), BuildError> {
+        let mirror = Place::parse(&format!("https://f.example/=file://{}/mirror/", place.display()))?;
+        let store = Store::new(place.join("store"), vec![mirror], Http::new(HttpOptions::default()))?;
+        let mut inputs = Tree::new(&place.join("inputs"), Links::Refused, 0).unwrap();
+        let mut placed = Placed::default();
+        for (name, text) in lockfiles {
+            for package in read(&lockfile(name, Some("https://f.example/{file}")), text.as_bytes())? {
+                store.fetch(&package.input).await?;
+                placed.place(&package, &store, &mut inputs)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn no_package_takes_the_place_of_another() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("mirror")).unwrap();
+        for (file, content) in [("a.whl", "one"), ("b.whl", "two")] {
+            std::fs::write(place.path().join("mirror").join(file), content).unwrap();
+        }
+        let poetry = |file: &str, content: &str| {
+            let digest = HashAlgorithm::Sha256.digest(content.as_bytes());
+            let text = format!(
+                "[[package]]\nname = \"a\"\nversion = \"1\"\nfiles = [{{ file = \"{file}\", hash = \"{digest}\" }}]\n"
+            );
+            ("poetry.lock", text)
+        };
+        let (one, two) = (poetry("a.whl", "one"), poetry("b.whl", "two"));
+        placed(place.path(), &[one.clone(), two, one.clone()]).await.unwrap();
+        for (file, content) in [("a.whl", "one"), ("b.whl", "two")] {
+            let found = std::fs::read(place.path().join("inputs/python").join(file)).unwrap();
+            assert_eq!(found, content.as_bytes());
+        }
+        // Of the same name, from elsewhere.
+        let there = place.path().join("mirror/other");
+        std::fs::create_dir(&there).unwrap();
+        std::fs::write(there.join("a.whl"), "three").unwrap();
+        let error =
+            placed(place.path(), &[one, poetry("other/a.whl", "three")]).await.unwrap_err().to_string();
+        assert!(error.contains("two packages would lie in python/a.whl"), "{error}");
+    }
+
+    #[test]
+    fn packages_of_one_name_in_two_scopes_lie_in_two_places() {
+        let sri = |byte: u8| format!("sha512-{}", encoding::base64_encode(&[byte; 64]));
+        let entry = |scope: &str, byte| serde_json::json!({ "version": "1.0.0", "resolved": format!("https://f.example/{scope}/core/-/core-1.0.0.tgz"), "integrity": sri(byte) });
+        let text = serde_json::json!({ "lockfileVersion": 3, "packages": {
+            "node_modules/@a/core": entry("@a", 1), "node_modules/@b/core": entry("@b", 2),
+        } });
+        let found = read(&lockfile("package-lock.json", None), text.to_string().as_bytes()).unwrap();
+        let paths: Vec<_> = found.iter().map(|package| package.path.as_str()).collect();
+        assert_eq!(paths, ["npm/@a/core-1.0.0.tgz", "npm/@b/core-1.0.0.tgz"]);
     }
 
     #[test]

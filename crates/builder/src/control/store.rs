@@ -3,10 +3,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use countersign_crypto::{Digest, Hasher};
 use countersign_http::{Http, Request, shown};
+use nix::libc;
 use url::Url;
 
 use crate::BuildError;
@@ -23,7 +25,8 @@ pub struct Place {
 }
 
 impl Place {
-    /// Reads `https://host/path/`, or `https://host/path/=file:///mirror/` for a mirror of it.
+    /// Reads `https://host/path/`, or `https://host/path/=file:///mirror/` for a mirror of it; `oci://registry/path/` for images, which have
+    /// no mirrors.
     ///
     /// # Errors
     /// [`BuildError::Input`] when a part is no address of a directory.
@@ -32,17 +35,20 @@ impl Place {
             Some((prefix, instead)) => (prefix, Some(instead)),
             None => (text, None),
         };
-        for part in [Some(prefix), instead].into_iter().flatten() {
-            let known = Url::parse(part).is_ok_and(|url| matches!(url.scheme(), "https" | "http" | "file"));
+        // As the addresses of inputs are written, which begin so or do not.
+        let directory = |part: &str| {
+            let url = Url::parse(part).ok().filter(|url| match url.scheme() {
+                "https" | "http" | "file" => true,
+                "oci" => instead.is_none() && url.has_host(),
+                _ => false,
+            });
             // Without the slash, https://a.example would allow https://a.example.evil too.
-            if !known || !part.ends_with('/') {
-                return Err(BuildError::Input {
-                    name: text.into(),
-                    message: "expected an address with a slash at its end, or two with = between".into(),
-                });
-            }
-        }
-        Ok(Self { prefix: prefix.into(), instead: instead.map(Into::into) })
+            url.filter(|_| part.ends_with('/')).map(String::from).ok_or_else(|| BuildError::Input {
+                name: text.into(),
+                message: "expected an address with a slash at its end, or two with = between".into(),
+            })
+        };
+        Ok(Self { prefix: directory(prefix)?, instead: instead.map(directory).transpose()? })
     }
 
     fn take(&self, url: &Url) -> Option<Url> {
@@ -51,6 +57,25 @@ impl Place {
             None => Some(url.clone()),
             Some(instead) => Url::parse(&format!("{instead}{rest}")).ok(),
         }
+    }
+}
+
+/// Whether a path would lead up for whoever reads it: what is spelled `..%2F` is a name in an address, and leads up in a file system.
+fn leads_up(url: &Url) -> bool {
+    let path = url.path().to_ascii_lowercase().replace("%2e", ".");
+    path.replace("%2f", "/").replace("%5c", "/").split('/').any(|part| part == "..")
+}
+
+/// Opens a file of a mirror; with it comes its length. Pipes and devices, which have no end, are none.
+fn open_file(path: &Path) -> io::Result<(File, u64)> {
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    match found.len() {
+        _ if !found.is_file() => Err(io::Error::other("expected a file, found something else")),
+        length if length > MAX_INPUT as u64 => {
+            Err(io::Error::other(format!("expected at most {MAX_INPUT} bytes, found {length}")))
+        }
+        length => Ok((file, length)),
     }
 }
 
@@ -76,6 +101,24 @@ impl Store {
         self.directory.join(digest.algorithm().name()).join(digest.to_hex())
     }
 
+    /// Where something is taken from that a recipe or a lockfile names by an address.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`] when no place is configured for it.
+    pub(super) fn place(&self, name: &str, url: &Url) -> Result<Url, BuildError> {
+        let fails = |message: String| BuildError::Input { name: name.to_owned(), message };
+        // Else it would be read, or its digest told, whatever place is configured.
+        if leads_up(url) {
+            return Err(fails(format!("expected an address that leads down, found {}", shown(url))));
+        }
+        self.places.iter().find_map(|place| place.take(url)).ok_or_else(|| {
+            let place = shown(url);
+            fails(format!(
+                "no place is configured for {place}; allow one with --place, or put the file into a mirror"
+            ))
+        })
+    }
+
     /// Sees to it that an input is in the store.
     ///
     /// # Errors
@@ -86,12 +129,7 @@ impl Store {
             return Ok(());
         }
         let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
-        let from = self.places.iter().find_map(|place| place.take(&input.url)).ok_or_else(|| {
-            let place = shown(&input.url);
-            fails(format!(
-                "no place is configured for {place}; allow one with --place, or put the file into a mirror"
-            ))
-        })?;
+        let from = self.place(&input.name, &input.url)?;
         let above = target.parent().unwrap_or(&self.directory);
         let file = |e: io::Error| fails(e.to_string());
         fs::create_dir_all(above).map_err(file)?;
@@ -99,8 +137,9 @@ impl Store {
         let mut hasher = Hasher::new(input.digest.algorithm());
         if from.scheme() == "file" {
             let path = from.to_file_path().map_err(|()| fails("expected a path on this machine".into()))?;
-            let opened = File::open(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
-            io::copy(&mut Checked { from: opened, hasher: &mut hasher }, &mut kept).map_err(file)?;
+            let opened = open_file(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
+            let (from, length) = opened;
+            io::copy(&mut Checked { from, hasher: &mut hasher }.take(length), &mut kept).map_err(file)?;
         } else {
             let request = Request::get("place of inputs", &from).limit(MAX_INPUT).follow_elsewhere();
             let mut answer = self.http.open(request).await.map_err(|e| fails(e.to_string()))?;
@@ -166,8 +205,6 @@ impl Read for Checked<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
     use countersign_crypto::HashAlgorithm;
     use countersign_http::HttpOptions;
@@ -245,13 +282,68 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn nothing_beside_a_mirror_is_read_nor_is_its_digest_told() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir(place.path().join("mirror")).unwrap();
+        fs::write(place.path().join("key"), b"secret").unwrap();
+        let mirror = format!("https://a.example/=file://{}/mirror/", place.path().display());
+        let own = format!("file://{}/mirror/", place.path().display());
+        let store = store(place.path(), &[&mirror, &own]);
+        for rest in ["..%2fkey", "..%2Fkey", "%2e%2E%2fkey", "..%5ckey", "a%2f..%2f..%2fkey", "../key"] {
+            for begin in ["https://a.example/", own.as_str()] {
+                for content in ["secret", "other"] {
+                    let asked = input(&format!("{begin}{rest}"), content.as_bytes());
+                    let error = store.fetch(&asked).await.unwrap_err().to_string();
+                    assert!(
+                        !error.contains("found sha256") && !store.path(&asked.digest).exists(),
+                        "{error}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_is_no_file_of_a_mirror() {
+        let place = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&place.path().join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        fs::create_dir(place.path().join("directory")).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", place.path().join("zero")).unwrap();
+        let store = store(place.path(), &[&format!("https://a.example/=file://{}/", place.path().display())]);
+        for name in ["pipe", "directory", "zero"] {
+            let asked = input(&format!("https://a.example/{name}"), b"");
+            let error = store.fetch(&asked).await.unwrap_err().to_string();
+            assert!(error.contains("expected a file"), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_of_whatever_begins_so_however_it_is_written() {
+        let url = Url::parse("https://a.example/b/c").unwrap();
+        for same in ["https://A.example:443/b/", "HTTPS://a.example/x/../b/"] {
+            assert_eq!(Place::parse(same).unwrap().take(&url), Some(url.clone()), "{same}");
+        }
+    }
+
     #[test]
     fn a_place_is_a_directory() {
         assert!(
             Place::parse("https://a.example/").is_ok()
                 && Place::parse("https://a.example/=file:///m/").is_ok()
+                && Place::parse("oci://a.example/b/").is_ok()
         );
-        for bad in ["https://a.example", "a/", "https://a.example/=file:///m", "ftp://a.example/", ""] {
+        for bad in [
+            "https://a.example",
+            "a/",
+            "https://a.example/=file:///m",
+            "ftp://a.example/",
+            "",
+            "oci://a.example/=file:///m/",
+            "oci://a.example/=oci://b.example/",
+            "https://a.example/=oci://b.example/",
+            "oci:/",
+        ] {
             assert!(Place::parse(bad).is_err(), "{bad}");
         }
     }

@@ -53,7 +53,7 @@ pub(crate) struct Build {
     /// A new directory for the outputs, their provenance, the log and the journal
     #[arg(long, value_name = "DIR", default_value = "built")]
     output: PathBuf,
-    /// A place that inputs may come from, https://host/path/, or =file:///mirror/ behind it for a mirror; several times
+    /// A place that inputs may come from: https://host/path/, or =file:///mirror/ behind it for a mirror, or oci://registry/path/; several times
     #[arg(long, value_name = "PLACE")]
     place: Vec<String>,
     /// Where inputs are kept by digest, instead of the cache of the user
@@ -113,13 +113,22 @@ impl Build {
         };
         let signer_user = self.signer_user.as_deref().map(signer::user).transpose()?;
         let places = self.place.iter().map(|text| Place::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let directory = self.store.clone().unwrap_or_else(default_store);
+        let directory = self.store.clone().or_else(default_store).ok_or_else(|| {
+            Failure::usage("expected a place for inputs: HOME is not set")
+                .next("name a directory with --store")
+        })?;
         let store = Store::new(directory, places, self.signing.http.http())?;
+        match (signer_user, sandbox::own_user()) {
+            (Some(_), None) => {
+                return Err(Failure::usage("--signer-user: only root can give the signer a user"));
+            }
+            (None, Some(_)) => {
+                terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
+            }
+            _ => {}
+        }
         let outputs = self.directories()?;
         let registry = self.registry.registry([])?;
-        if signer_user.is_none() && sandbox::own_user().is_some() {
-            terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
-        }
         terminal.talk(&format!("resolving {}", printable(source)));
         let prepared = block_on(terminal, async { Ok(prepare(&request, &store, &registry).await?) })?;
         terminal.talk(if self.twice { "building, twice" } else { "building" });

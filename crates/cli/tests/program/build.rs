@@ -127,6 +127,8 @@ fn a_build_that_is_not_the_same_twice_fails_is_not_there_or_has_no_tools_is_not_
         ("true", &["--development", "--config", "none.toml"], 1, "none.toml"),
         ("true", &["--development", "--config", "../file"], 1, "within"),
         ("true", &["--host-path", "/opt"], 1, "--development"),
+        ("true", &["--development", "--host-path", "/no/such/path"], 1, "/no/such/path"),
+        ("true", &["--development", "--host-path", "usr"], 1, "whole path"),
         ("true", &["--development", "--signer-user", "no-such-user"], 1, "no-such-user"),
         ("true", &["--development", "--place", "https://a.example"], 1, "slash"),
         ("true", &["--development", "--builder-base", "nowhere"], 1, "nowhere"),
@@ -161,6 +163,16 @@ fn a_directory_that_is_there_is_not_written_to_and_a_source_that_is_none_is_refu
     assert!(code == 1 && said.contains("none"), "{said}");
     assert_eq!(home.text(&["build", "https://a.example/b"]).0, 1);
     assert_eq!(home.text(&["build"]).0, 1);
+}
+
+#[test]
+fn without_a_home_nobody_guesses_where_inputs_are_kept() {
+    let (home, source) = world(RECIPE);
+    let mut build = home.command(&["build", &source, "--development", "--key", "cosign.key", "--no-tlog"]);
+    let ended = build.env_remove("HOME").env_remove("XDG_CACHE_HOME").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && said.contains("--store"), "{said}");
+    assert!(!built(&home).exists());
 }
 
 /// The key is another user's: only the signer's process can read it, and it is that user.
