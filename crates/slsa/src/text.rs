@@ -29,11 +29,17 @@ pub fn markdown(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' => out.extend(['\\', c]),
+            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' | '~' => out.extend(['\\', c]),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Text within a message of SARIF, in which `[text](target)` would be a link.
+#[must_use]
+pub fn message(text: &str) -> String {
+    text.replace("](", "] (")
 }
 
 /// A path as the reference to a file that it is.
@@ -57,6 +63,7 @@ mod tests {
         assert_eq!(html("a\u{fffe}b\u{ffff}"), "a\u{fffd}b\u{fffd}", "no XML may hold them");
         assert_eq!(markdown("a|b\n<i>"), "a\\|b &lt;i&gt;");
         assert_eq!(markdown("![x](y) #1"), "\\!\\[x\\](y) \\#1");
+        assert_eq!(message("[x](https://a.example)"), "[x] (https://a.example)");
         assert_eq!(uri("a b\\c:1"), "a%20b/c%3A1");
     }
 }
