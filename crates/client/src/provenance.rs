@@ -29,8 +29,6 @@ const ENDINGS: [&str; 8] = [
 ];
 /// A file for all artifacts of a directory.
 const OF_ALL: &str = "multiple.intoto.jsonl";
-/// What is no provenance, however it is called: the type of a statement says it.
-const UNVERSIONED: &str = "https://slsa.dev/provenance/";
 
 /// The files beside an artifact that may hold its provenance.
 ///
@@ -101,7 +99,7 @@ pub async fn of_image(place: Place<'_>, max_count: usize) -> Result<OfImage, Cli
         let other =
             bundle.as_ref().ok().and_then(|bundle| bundle.content.envelope()).is_some_and(|envelope| {
                 Statement::from_json(&envelope.payload)
-                    .is_ok_and(|statement| !is_provenance(&statement.predicate_type))
+                    .is_ok_and(|statement| !provenance::is_type(&statement.predicate_type))
             });
         if other || !seen.insert((one.layer.digest, one.annotations)) {
             continue;
@@ -111,10 +109,6 @@ pub async fn of_image(place: Place<'_>, max_count: usize) -> Result<OfImage, Cli
         pieces.push(Piece { document, place: uri, bundle });
     }
     Ok(OfImage { digest, pieces })
-}
-
-fn is_provenance(kind: &str) -> bool {
-    provenance::types().contains(&kind) || kind.starts_with(UNVERSIONED)
 }
 
 #[cfg(test)]
