@@ -269,7 +269,9 @@ impl<'a> Verifier<'a> {
         let (level, root) = match best {
             Some(root) => (if of.is_provenance { root.level } else { 0 }, Some(root)),
             // "Defaulting to level 1", as the specification has it, for who asks for no more.
-            None if known && of.is_provenance && !of.self_hosted && self.takes_level_1() => (1, None),
+            None if known && of.is_provenance && !of.self_hosted && self.takes_level_1(of.builder) => {
+                (1, None)
+            }
             None => {
                 let expected = "signer and builder to stand in the roots of trust together";
                 let found = format!("{} signed for the builder {}", signer_in_words(signer), of.builder);
@@ -289,9 +291,13 @@ impl<'a> Verifier<'a> {
         Some((level, root))
     }
 
-    /// Whether whoever asks takes the default of the specification for a builder that stands in no root.
-    fn takes_level_1(&self) -> bool {
-        self.expectations.level.is_some_and(|level| level <= 1)
+    /// Whether whoever asks takes the default of the specification for a builder that stands in no root. One that stands in
+    /// another signer's is claimed by somebody who may not speak for it; and who asks for a builder by its name asks for
+    /// more than that somebody says it.
+    fn takes_level_1(&self, builder: &str) -> bool {
+        let asked =
+            self.expectations.level.is_some_and(|level| level <= 1) && self.expectations.builder.is_none();
+        asked && !self.builders.know(builder)
     }
 
     fn check_log(&self, is_logged: bool, root: Option<&Root>, out: &mut Recorder) {
