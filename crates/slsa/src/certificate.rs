@@ -10,8 +10,13 @@ use crate::git::{Source, same_repository};
 use crate::report::{CheckName, Recorder};
 use crate::roots::GITHUB;
 
-/// What a machine of the platform is called.
-pub(crate) const HOSTED: &str = "github-hosted";
+/// What forges call their own machines.
+const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
+
+/// Whether a runner, as it is said to be, is a machine that the platform does not keep.
+pub(crate) fn is_self_hosted(runner: &str) -> bool {
+    !HOSTED.contains(&runner)
+}
 
 /// What the certificate says of the source. Older certificates have only the deprecated extensions.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,43 +40,67 @@ impl Vouched {
     }
 }
 
-/// Holds certificate and provenance against each other.
+/// Where certificate and provenance say different things.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("expected {expected}, found {found}")]
+pub struct Disagreement {
+    /// [`Reason::Contradiction`]; [`Reason::ExtensionMismatch`] for a certificate that says too little.
+    pub reason: Reason,
+    /// What would have been good.
+    pub expected: String,
+    /// What is there.
+    pub found: String,
+}
+
+/// Holds the certificate of the signer against itself and against the provenance: the names of what both say, and say the same
+/// of. Whoever believes provenance that an identity signed has to ask this: the platform vouches for the certificate alone.
+///
+/// # Errors
+/// [`Disagreement`].
+pub fn agreement(
+    certificate: &Certificate,
+    provenance: Option<&Provenance>,
+    facts: &Facts,
+) -> Result<Vec<&'static str>, Disagreement> {
+    let contradiction =
+        |expected: String, found: String| Disagreement { reason: Reason::Contradiction, expected, found };
+    let said = certificate.fulcio();
+    if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
+        return Err(contradiction(format!("one {what} in the certificate"), format!("{one} and {other}")));
+    }
+    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
+    // nobody but whoever ran the build.
+    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
+        return Err(Disagreement {
+            reason: Reason::ExtensionMismatch,
+            expected: "a certificate that names the repository".into(),
+            found: "one that names none".into(),
+        });
+    }
+    let compared = compared(said, provenance, facts);
+    match compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written)) {
+        Some((what, vouched, written)) => Err(contradiction(
+            format!("{what} {vouched}, as the certificate says"),
+            format!("{written} in the provenance"),
+        )),
+        None => Ok(compared.iter().map(|(what, ..)| *what).collect()),
+    }
+}
+
+/// The check of it.
 pub(crate) fn check(
     certificate: &Certificate,
     provenance: Option<&Provenance>,
     facts: &Facts,
     out: &mut Recorder,
 ) {
-    let said = certificate.fulcio();
-    if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
-        let expected = format!("one {what} in the certificate");
-        return out.fail(CheckName::Agreement, Reason::Contradiction, expected, format!("{one} and {other}"));
-    }
-    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
-    // nobody but whoever ran the build.
-    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
-        let expected = "a certificate that names the repository";
-        return out.fail(CheckName::Agreement, Reason::ExtensionMismatch, expected, "one that names none");
-    }
-    let compared = compared(said, provenance, facts);
-    let differing = compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written));
-    match differing {
-        Some((what, vouched, written)) => {
-            let expected = format!("{what} {vouched}, as the certificate says");
-            out.fail(
-                CheckName::Agreement,
-                Reason::Contradiction,
-                expected,
-                format!("{written} in the provenance"),
-            );
+    let name = CheckName::Agreement;
+    match agreement(certificate, provenance, facts) {
+        Err(Disagreement { reason, expected, found }) => out.fail(name, reason, expected, found),
+        Ok(names) if names.is_empty() => {
+            out.skip(name, "the certificate says nothing that the provenance says too");
         }
-        None if compared.is_empty() => {
-            out.skip(CheckName::Agreement, "the certificate says nothing that the provenance says too");
-        }
-        None => {
-            let names: Vec<&str> = compared.iter().map(|(what, ..)| *what).collect();
-            out.pass(CheckName::Agreement, "certificate and provenance to say the same", names.join(", "));
-        }
+        Ok(names) => out.pass(name, "certificate and provenance to say the same", names.join(", ")),
     }
 }
 
