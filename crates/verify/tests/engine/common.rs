@@ -86,6 +86,8 @@ pub(crate) struct World {
     pub(crate) witness: Arc<KeyPair>,
     pub(crate) root: TrustedRoot,
     pub(crate) signing: KeyPair,
+    /// The repository that certificates name.
+    pub(crate) repository: &'static str,
 }
 
 /// An authority for leaves of a purpose, with its key; the one above it, which sets no limit that matters; and a root with
@@ -217,7 +219,8 @@ impl World {
                 .collect(),
         };
         let sct_extensions = Vec::new();
-        Self { ca_key, ca, sct_extensions, ct, tsa, logs, witness: ed(), root, signing: p256() }
+        let (witness, signing, repository) = (ed(), p256(), "https://git.example/a");
+        Self { ca_key, ca, sct_extensions, ct, tsa, logs, witness, root, signing, repository }
     }
 
     /// Puts an intermediate between the authority and its leaves. Returns how to make certificates for any key under
@@ -254,7 +257,7 @@ impl World {
             san: San::Email(NAME.into()),
             fulcio: FulcioExtensions {
                 issuer_v2: Some(ISSUER.into()),
-                source_repository_uri: Some("https://git.example/a".into()),
+                source_repository_uri: Some(self.repository.into()),
                 ..Default::default()
             },
             not_before: at(T - 60),
