@@ -263,14 +263,7 @@ impl LevelRule {
         let level = level.ok_or_else(|| {
             format!("{} signed for the builder {builder}, and no entry names the two together", signer(fact))
         })?;
-        let agrees = match by_whom {
-            Signer::Certificate(certificate) => {
-                countersign_slsa::agreement(certificate, Some(&read), &facts).map(drop)
-            }
-            _ => Ok(()),
-        };
-        let origin = agrees.map_err(|why| printable(&why.to_string()));
-        let origin = origin.and_then(|()| self.origin.check(&read, &facts));
+        let origin = self.origin.check(&read, &facts);
         let source =
             read.source.map_or_else(String::new, |source| format!(", from {}", printable(&source.uri)));
         Ok(Built { level, builder, source, origin, fact })

@@ -41,8 +41,8 @@ fn cve_2025_29778_each_identity_field_alone_can_fail() {
         (json!({"issuer": "", "issuerRegExp": "^https://issuer\\.example$"}), Ok(())),
         (json!({"issuer": "", "issuerRegExp": "^https://other\\.example$"}), Err("issuer_mismatch")),
         (json!({"issuer": issuer, "issuerRegExp": "^https://other\\.example$"}), Err("issuer_mismatch")),
-        (json!({"additionalExtensions": {"sourceRepositoryURI": "https://github.com/acme/*"}}), Ok(())),
-        (json!({"additionalExtensions": {"1.3.6.1.4.1.57264.1.12": "https://github.com/acme/app"}}), Ok(())),
+        (json!({"additionalExtensions": {"sourceRepositoryURI": "https://git.example/*"}}), Ok(())),
+        (json!({"additionalExtensions": {"1.3.6.1.4.1.57264.1.12": "https://git.example/a"}}), Ok(())),
         (
             json!({"additionalExtensions": {"sourceRepositoryURI": "https://git.evil/*"}}),
             Err("extension_mismatch"),

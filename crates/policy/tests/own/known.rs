@@ -270,21 +270,6 @@ fn each_statement_removed_altered_aged_or_by_another_is_refused_with_the_reason(
     assert_eq!(told, ["too_old", "too_old", "scan_too_old", "too_old", "too_old"]);
 }
 
-#[test]
-fn provenance_of_another_source_than_its_certificate_is_for_has_no_level() {
-    let mut cluster = Cluster::new();
-    cluster.put(IMAGE);
-    cluster.world.repository = "https://github.com/evil/app";
-    cluster.attest(IMAGE, By::Alice, PROVENANCE, &built());
-    for rule in [json!({"level": 1, "roots": [root(json!({}))]}), field("provenance")] {
-        let policy = policy(json!({"provenance": rule}));
-        assert_eq!(answer(&cluster, &policy), Err("other_origin".into()), "{rule}");
-    }
-    cluster.world.repository = "https://github.com/acme/app";
-    cluster.attest(IMAGE, By::Alice, PROVENANCE, &built());
-    assert_eq!(answer(&cluster, &policy(json!({"provenance": field("provenance")}))), Ok(()));
-}
-
 /// Changes the last piece of evidence after it was signed.
 fn alter(cluster: &mut Cluster) {
     let place = cluster.place(IMAGE);

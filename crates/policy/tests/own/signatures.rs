@@ -40,7 +40,7 @@ fn each_field_of_an_identity_alone_can_fail() {
         (subject("*@example.co"), no.clone()),
         (json!({"email": null, "subjectRegex": "alice@.*"}), Ok(())),
         (json!({"email": null, "subjectRegex": "alice"}), no.clone()),
-        (json!({"extensions": {"source-repository-uri": "https://github.com/acme/*"}}), Ok(())),
+        (json!({"extensions": {"source-repository-uri": "https://git.example/*"}}), Ok(())),
         (
             json!({"extensions": {"source-repository-uri": "https://git.evil/*"}}),
             Err("extension_mismatch".into()),

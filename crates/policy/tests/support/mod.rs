@@ -94,10 +94,8 @@ pub(crate) fn pod(images: &[&str]) -> Value {
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        let mut world = World::new();
-        world.repository = "https://github.com/acme/app";
         Self {
-            world,
+            world: World::new(),
             tags: BTreeMap::new(),
             evidence: BTreeMap::new(),
             files: BTreeMap::new(),

@@ -86,8 +86,6 @@ pub(crate) struct World {
     pub(crate) witness: Arc<KeyPair>,
     pub(crate) root: TrustedRoot,
     pub(crate) signing: KeyPair,
-    /// The repository that certificates name.
-    pub(crate) repository: &'static str,
 }
 
 /// An authority for leaves of a purpose, with its key; the one above it, which sets no limit that matters; and a root with
@@ -219,8 +217,7 @@ impl World {
                 .collect(),
         };
         let sct_extensions = Vec::new();
-        let (witness, signing, repository) = (ed(), p256(), "https://git.example/a");
-        Self { ca_key, ca, sct_extensions, ct, tsa, logs, witness, root, signing, repository }
+        Self { ca_key, ca, sct_extensions, ct, tsa, logs, witness: ed(), root, signing: p256() }
     }
 
     /// Puts an intermediate between the authority and its leaves. Returns how to make certificates for any key under
@@ -257,7 +254,7 @@ impl World {
             san: San::Email(NAME.into()),
             fulcio: FulcioExtensions {
                 issuer_v2: Some(ISSUER.into()),
-                source_repository_uri: Some(self.repository.into()),
+                source_repository_uri: Some("https://git.example/a".into()),
                 ..Default::default()
             },
             not_before: at(T - 60),
