@@ -40,67 +40,67 @@ impl Vouched {
     }
 }
 
-/// Where certificate and provenance say different things.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found {found}")]
-pub struct Disagreement {
-    /// [`Reason::Contradiction`]; [`Reason::ExtensionMismatch`] for a certificate that says too little.
-    pub reason: Reason,
-    /// What would have been good.
-    pub expected: String,
-    /// What is there.
-    pub found: String,
-}
-
-/// Holds the certificate of the signer against itself and against the provenance: the names of what both say, and say the same
-/// of. Whoever believes provenance that an identity signed has to ask this: the platform vouches for the certificate alone.
+/// Whether the certificate of who signed agrees with itself, and with the provenance in all that both say of the build.
 ///
 /// # Errors
-/// [`Disagreement`].
-pub fn agreement(
-    certificate: &Certificate,
-    provenance: Option<&Provenance>,
-    facts: &Facts,
-) -> Result<Vec<&'static str>, Disagreement> {
-    let contradiction =
-        |expected: String, found: String| Disagreement { reason: Reason::Contradiction, expected, found };
-    let said = certificate.fulcio();
-    if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
-        return Err(contradiction(format!("one {what} in the certificate"), format!("{one} and {other}")));
-    }
-    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
-    // nobody but whoever ran the build.
-    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
-        return Err(Disagreement {
-            reason: Reason::ExtensionMismatch,
-            expected: "a certificate that names the repository".into(),
-            found: "one that names none".into(),
-        });
-    }
-    let compared = compared(said, provenance, facts);
-    match compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written)) {
-        Some((what, vouched, written)) => Err(contradiction(
-            format!("{what} {vouched}, as the certificate says"),
-            format!("{written} in the provenance"),
-        )),
-        None => Ok(compared.iter().map(|(what, ..)| *what).collect()),
-    }
+/// In words, what was expected and what was found.
+pub fn agrees(certificate: &Certificate, provenance: &Provenance, facts: &Facts) -> Result<(), String> {
+    let wrong = |Contradicted { expected, found, .. }| format!("expected {expected}, found {found}");
+    compare(certificate, Some(provenance), facts).map(drop).map_err(wrong)
 }
 
-/// The check of it.
+/// Where they do not agree.
+struct Contradicted {
+    reason: Reason,
+    expected: String,
+    found: String,
+}
+
+/// Holds certificate and provenance against each other.
 pub(crate) fn check(
     certificate: &Certificate,
     provenance: Option<&Provenance>,
     facts: &Facts,
     out: &mut Recorder,
 ) {
-    let name = CheckName::Agreement;
-    match agreement(certificate, provenance, facts) {
-        Err(Disagreement { reason, expected, found }) => out.fail(name, reason, expected, found),
-        Ok(names) if names.is_empty() => {
-            out.skip(name, "the certificate says nothing that the provenance says too");
+    match compare(certificate, provenance, facts) {
+        Err(Contradicted { reason, expected, found }) => {
+            out.fail(CheckName::Agreement, reason, expected, found);
         }
-        Ok(names) => out.pass(name, "certificate and provenance to say the same", names.join(", ")),
+        Ok(compared) if compared.is_empty() => {
+            out.skip(CheckName::Agreement, "the certificate says nothing that the provenance says too");
+        }
+        Ok(compared) => {
+            out.pass(CheckName::Agreement, "certificate and provenance to say the same", compared.join(", "));
+        }
+    }
+}
+
+/// What both say, where they say the same.
+fn compare(
+    certificate: &Certificate,
+    provenance: Option<&Provenance>,
+    facts: &Facts,
+) -> Result<Vec<&'static str>, Contradicted> {
+    let said = certificate.fulcio();
+    let wrong = |reason, expected, found| Err(Contradicted { reason, expected, found });
+    if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
+        let expected = format!("one {what} in the certificate");
+        return wrong(Reason::Contradiction, expected, format!("{one} and {other}"));
+    }
+    // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
+    // nobody but whoever ran the build.
+    if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
+        let expected = "a certificate that names the repository".to_owned();
+        return wrong(Reason::ExtensionMismatch, expected, "one that names none".to_owned());
+    }
+    let compared = compared(said, provenance, facts);
+    match compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written)) {
+        Some((what, vouched, written)) => {
+            let expected = format!("{what} {vouched}, as the certificate says");
+            wrong(Reason::Contradiction, expected, format!("{written} in the provenance"))
+        }
+        None => Ok(compared.iter().map(|(what, ..)| *what).collect()),
     }
 }
 
