@@ -171,7 +171,7 @@ impl LevelRule {
         let mut others = BTreeSet::new();
         let mut asked: Vec<&Authority> = Vec::new();
         for root in &self.roots {
-            if asked.iter().any(|by| by.who == root.by.who) {
+            if asked.iter().any(|by| same_evidence(by, &root.by)) {
                 continue;
             }
             asked.push(&root.by);
@@ -255,7 +255,7 @@ impl LevelRule {
         let facts = Facts::of(&read);
         let self_hosted = is_self_hosted(by_whom, &facts);
         let of = |root: &&Root| {
-            root.by.who == by.who
+            same_evidence(&root.by, by)
                 && root.builder.matches(&read.builder.id, by_whom.identity())
                 && (root.self_hosted || !self_hosted)
         };
@@ -278,6 +278,12 @@ fn is_self_hosted(signer: &Signer, facts: &Facts) -> bool {
     };
     let said = vouched.into_iter().chain(facts.runner.as_deref());
     said.into_iter().any(|runner| !HOSTED.contains(&runner))
+}
+
+/// Whether what counts by one counts by the other: the same signer, with the same evidence beside the signature. A root that
+/// does without a log says nothing of one that asks for it.
+fn same_evidence(one: &Authority, other: &Authority) -> bool {
+    one.who == other.who && one.demands == other.demands
 }
 
 /// What holds goes before what does not, and the higher level before the lower.

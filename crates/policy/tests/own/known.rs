@@ -271,16 +271,45 @@ fn each_statement_removed_altered_aged_or_by_another_is_refused_with_the_reason(
 }
 
 /// Changes the last piece of evidence after it was signed.
-fn alter(cluster: &mut Cluster) {
+fn change(cluster: &mut Cluster, change: impl FnOnce(&mut Bundle)) {
     let place = cluster.place(IMAGE);
     let piece = cluster.evidence.get_mut(&place).unwrap().last_mut().unwrap();
     let mut bundle = Bundle::from_json(&piece.bytes).unwrap();
-    let countersign_bundle::Content::Dsse(envelope) = &mut bundle.content else { panic!("a statement") };
-    let text = String::from_utf8(envelope.payload.clone()).unwrap();
-    assert!(text.contains("\"name\":\"image\""));
-    envelope.payload = text.replace("\"name\":\"image\"", "\"name\":\"imagf\"").into_bytes();
+    change(&mut bundle);
     piece.bytes = bundle.to_json().unwrap();
     piece.layer = Descriptor::of(media_type::BUNDLE, &piece.bytes);
+}
+
+fn alter(cluster: &mut Cluster) {
+    change(cluster, |bundle| {
+        let countersign_bundle::Content::Dsse(envelope) = &mut bundle.content else { panic!("a statement") };
+        let text = String::from_utf8(envelope.payload.clone()).unwrap();
+        assert!(text.contains("\"name\":\"image\""));
+        envelope.payload = text.replace("\"name\":\"image\"", "\"name\":\"imagf\"").into_bytes();
+    });
+}
+
+#[test]
+fn a_level_for_what_a_log_has_is_none_of_what_no_log_has_whichever_root_stands_first() {
+    let key = key();
+    let signer = || json!({"key": holder(&key)["key"]});
+    let low = root(json!({"signer": signer(), "level": 1, "unlogged": true}));
+    let high = root(json!({"signer": signer()}));
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.attest(IMAGE, By::Key(&key), PROVENANCE, &built());
+    let orders = [json!([low, high]), json!([high, low])];
+    let ask = |cluster: &Cluster, level: u8, roots: &Value| {
+        answer(cluster, &policy(json!({"provenance": {"level": level, "roots": roots}})))
+    };
+    for roots in &orders {
+        assert_eq!(ask(&cluster, 3, roots), Ok(()), "{roots}");
+    }
+    change(&mut cluster, |bundle| bundle.verification_material.tlog_entries.clear());
+    for roots in &orders {
+        assert_eq!(ask(&cluster, 3, roots), Err("level_too_low".into()), "{roots}");
+        assert_eq!(ask(&cluster, 1, roots), Ok(()), "{roots}");
+    }
 }
 
 #[test]
