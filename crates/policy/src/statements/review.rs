@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use countersign_attestation::predicate::code_review::{CodeReview, Opinion};
+use countersign_attestation::predicate::code_review::{CodeReview, Opinion, spelled};
 use countersign_attestation::predicate::small::Predicate as _;
 use countersign_http::text::printable;
 use jiff::SignedDuration;
@@ -46,7 +46,6 @@ impl ReviewRule {
             }
         }
         // Who is an author by anybody's word is one.
-        let spelled = |name: &str| name.trim().to_lowercase();
         let authors: BTreeSet<String> = reviews
             .iter()
             .flat_map(|(_, review)| review.authors.iter().map(|author| spelled(&author.id)))
