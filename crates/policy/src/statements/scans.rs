@@ -166,6 +166,7 @@ impl ScanRule {
         Ok(self.fresh_of(&scans, ask.now()))
     }
 
+    /// The same of scans that were asked for.
     pub(super) fn fresh_of(&self, scans: &Scans, now: Timestamp) -> Verdict {
         let Some(newest) = scans.usable.first() else { return scans.none() };
         if let Some(verdict) = scans.superseded() {

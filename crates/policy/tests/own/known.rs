@@ -2,9 +2,12 @@
 //! each statement alone, can make the answer no.
 
 use countersign_bundle::Bundle;
-use countersign_policy::{Answer, CouldNot, Known, Memo, PolicySet, Question, Request, Status};
+use countersign_policy::{
+    Answer, CouldNot, CouldNotReason, Known, Memo, PolicySet, Question, Request, Status,
+};
 use countersign_registry::Descriptor;
 use countersign_registry::descriptor::media_type;
+use countersign_registry::evidence::Form;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -425,6 +428,64 @@ fn what_could_not_be_checked_is_no_answer_about_the_statement() {
             .all(|result| result.status == Status::Error && result.reason == "unreachable")
     );
     assert!(!decision.admits());
+}
+
+#[test]
+fn vex_that_cannot_be_read_takes_back_what_its_signer_cleared_before_it() {
+    let stranger = key();
+    let clears = vex(&[("CVE-1", "not_affected"), ("CVE-3", "fixed")]);
+    let unreadable = with(
+        clears.clone(),
+        json!({"statements": [{"vulnerability": {"name": "CVE-1"}, "status": "worse"}]}),
+    );
+    for (by, first, second, expected) in [
+        (By::Alice, &clears, &unreadable, Err("vulnerable".to_owned())),
+        (By::Alice, &unreadable, &clears, Ok(())),
+        (By::Key(&stranger), &clears, &unreadable, Ok(())),
+    ] {
+        let mut cluster = image(&[(SCAN, scan(120))]);
+        cluster.stamped_at = T - 30;
+        cluster.attest(IMAGE, By::Alice, VEX, first);
+        cluster.stamped_at = T;
+        cluster.attest(IMAGE, by, VEX, second);
+        let trusted = json!({"anyOf": [alice(), holder(&stranger)]});
+        let scan = with(field("scan"), json!({"vex": {"signedBy": trusted}}));
+        assert_eq!(answer(&cluster, &policy(json!({ "scan": scan }))), expected);
+    }
+}
+
+/// A registry that has what is asked for and does not tell of the older forms.
+struct Half<'a>(&'a Cluster);
+
+impl Known for Half<'_> {
+    fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        match question {
+            Question::Evidence(of) if !of.forms.contains(&Form::Bundle) => {
+                Some(Err(CouldNot::new(CouldNotReason::Unreachable, "no answer")))
+            }
+            other => self.0.answer(other),
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_looked_at_may_be_the_newest_whatever_holds_beside_it() {
+    let cluster = image(&all());
+    let told = |spec: Value| {
+        let set = PolicySet::new(vec![Box::new(read(&policy(spec)))]);
+        let decision =
+            set.evaluate(&Request::of_object(pod(&[IMAGE])), &Half(&cluster), cluster.now).unwrap();
+        decision.results.iter().map(|result| result.status).collect::<Vec<_>>()
+    };
+    for name in FIELDS {
+        let mut spec = json!({});
+        spec[name] = field(name);
+        assert_eq!(told(spec), [Status::Error], "{name}");
+    }
+    for (which, status) in [("all", Status::Error), ("newest", Status::Error), ("any", Status::Pass)] {
+        let said = json!({"predicate": TESTS, "signedBy": alice(), "which": which});
+        assert_eq!(told(json!({"attestations": [said]})), [status], "{which}");
+    }
 }
 
 /// A cluster whose judgements are kept, as the webhook keeps them.
