@@ -132,7 +132,7 @@ impl ScanRule {
         there: &[(&str, &Digest)],
         ask: &Ask<'_>,
     ) -> Result<Verdict, Stop> {
-        if let Some(verdict) = scans.superseded() {
+        if let Some(verdict) = scans.superseded(self) {
             return Ok(verdict);
         }
         let counting = self.counting(&scans.usable);

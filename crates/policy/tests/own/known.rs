@@ -31,7 +31,7 @@ pub(crate) fn built() -> Value {
     json!({
         "buildDefinition": {
             "buildType": "https://countersign.dev/buildtypes/recipe/v1",
-            "externalParameters": { "source": { "uri": "git+https://github.com/acme/app", "ref": "refs/tags/v1.2.3",
+            "externalParameters": { "source": { "uri": "git+https://git.example/a", "ref": "refs/tags/v1.2.3",
                 "digest": { "gitCommit": "a".repeat(40) } } },
         },
         "runDetails": { "builder": { "id": BUILDER } },
@@ -75,7 +75,7 @@ pub(crate) fn tested() -> Value {
 }
 
 pub(crate) fn reviewed() -> Value {
-    json!({ "repository": "https://github.com/acme/app", "verdict": "approved", "authors": [{ "id": "ann@example.com" }],
+    json!({ "repository": "git+https://git.example/a", "verdict": "approved", "authors": [{ "id": "ann@example.com" }],
         "reviewers": [{ "id": "bob@example.com" }] })
 }
 
@@ -109,7 +109,7 @@ fn root(changes: Value) -> Value {
 fn field(name: &str) -> Value {
     match name {
         "provenance" => {
-            json!({"level": 3, "roots": [root(json!({}))], "source": "https://github.com/acme/app", "tag": "v1.2.3",
+            json!({"level": 3, "roots": [root(json!({}))], "source": "https://git.example/a", "tag": "v1.2.3",
             "buildType": "https://countersign.dev/buildtypes/recipe/v1", "notOlderThan": "30d"})
         }
         "sbom" => json!({"signedBy": alice(), "formats": ["cyclonedx"], "ntia": true, "notOlderThan": "30d"}),
@@ -152,7 +152,7 @@ fn each_field_alone_can_make_the_answer_no() {
             Err("unknown_builder"),
         ),
         ("provenance", json!({"roots": [root(json!({"signer": with_key()}))]}), Err("no_provenance")),
-        ("provenance", json!({"source": "https://github.com/acme/app2"}), Err("other_origin")),
+        ("provenance", json!({"source": "https://git.example/b"}), Err("other_origin review_of_other")),
         ("provenance", json!({"tag": "v1.2.4"}), Err("other_origin")),
         ("provenance", json!({"tag": null, "branch": "main"}), Err("other_origin")),
         ("provenance", json!({"tag": null, "versionedTag": "v1.2"}), Ok(())),
@@ -206,6 +206,33 @@ fn what_a_builder_chooses_freely_and_whose_machine_it_was_are_refused_unless_tol
     assert_eq!(ask(json!({})), Err("other_origin".into()));
     assert_eq!(ask(json!({"parameters": ["debug"]})), Ok(()));
     assert_eq!(ask(json!({"source": null, "tag": null, "buildType": null})), Ok(()), "nothing is expected");
+}
+
+/// Alice's certificates name the repository `https://git.example/a`.
+#[test]
+fn provenance_that_the_certificate_or_itself_contradicts_counts_for_nothing_whatever_is_expected() {
+    let of = |uri: &str| {
+        let mut predicate = built();
+        predicate["buildDefinition"]["externalParameters"]["source"]["uri"] = uri.into();
+        predicate
+    };
+    let mut two_refs = of("git+https://git.example/a@refs/heads/main");
+    two_refs["buildDefinition"]["externalParameters"]["source"]["ref"] = "refs/tags/v1".into();
+    let (other, key) = (of("git+https://git.example/b"), key());
+    for (predicate, by, holds) in [
+        (&built(), By::Alice, true),
+        (&other, By::Alice, false),
+        (&other, By::Key(&key), true),
+        (&two_refs, By::Alice, false),
+        (&two_refs, By::Key(&key), false),
+    ] {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        cluster.attest(IMAGE, by, PROVENANCE, predicate);
+        let roots = json!([root(json!({})), root(json!({"signer": {"key": holder(&key)["key"]}}))]);
+        let found = answer(&cluster, &policy(json!({"provenance": {"level": 1, "roots": roots}})));
+        assert_eq!(found, if holds { Ok(()) } else { Err("other_origin".into()) }, "{predicate}");
+    }
 }
 
 /// The documents, one of them changed, missing, or said by somebody else.
@@ -366,6 +393,25 @@ fn a_scan_that_says_it_is_to_come_or_after_its_signature_is_none() {
 }
 
 #[test]
+fn an_older_scan_of_one_scanner_does_not_stand_in_for_a_newer_one_that_another_scanner_came_after() {
+    let grype = |finished: i64| {
+        let mut scan = scan(finished);
+        scan["scanner"]["uri"] = "pkg:github/anchore/grype".into();
+        scan
+    };
+    let useless = with(grype(120), json!({"metadata": {}}));
+    for (second, expected) in [(useless, Err("unusable_scan".to_owned())), (grype(110), Ok(()))] {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        for (at, predicate) in [(T - 50, grype(120)), (T - 30, second), (T, scan(120))] {
+            cluster.stamped_at = at;
+            cluster.attest(IMAGE, By::Alice, SCAN, &predicate);
+        }
+        assert_eq!(answer(&cluster, &policy(json!({"scan": {"signedBy": alice()}}))), expected);
+    }
+}
+
+#[test]
 fn a_scan_needs_a_time_that_somebody_vouches_for() {
     let key = key();
     let mut cluster = Cluster::new();
@@ -392,6 +438,19 @@ fn nobody_approves_of_their_own_work_and_a_later_no_takes_an_approval_back() {
         let found = answer(&cluster, &policy(json!({"review": {"signedBy": alice()}})));
         assert_eq!(found.is_ok(), holds, "{predicate}: {found:?}");
     }
+}
+
+#[test]
+fn a_review_of_another_repository_than_the_source_that_is_asked_for_is_none_of_this() {
+    let mut statements = all();
+    for (repository, expected) in
+        [("https://git.example/a.git", Ok(())), ("https://git.example/b", Err("review_of_other".to_owned()))]
+    {
+        statements[5].1["repository"] = repository.into();
+        assert_eq!(answer(&image(&statements), &everything("", json!({}))), expected, "{repository}");
+    }
+    let alone = policy(json!({"review": field("review")}));
+    assert_eq!(answer(&image(&statements), &alone), Ok(()), "no source is asked for");
 }
 
 #[test]
