@@ -60,10 +60,10 @@ impl Voices {
     /// vulnerability goes on keeping it.
     fn keep_beside(&mut self, useless: &[&Fact]) {
         for (document, fact) in self.documents.iter_mut().zip(&self.facts) {
-            let taken_back =
-                |other: &&&Fact| signer_key(other) == signer_key(fact) && may_be_newer(other, fact);
-            let cleared = document.statements.iter().any(|statement| statement.status.clears());
-            if cleared && useless.iter().any(|other| taken_back(&other)) {
+            let takes_back =
+                |other: &&Fact| signer_key(other) == signer_key(fact) && may_be_newer(other, fact);
+            let clears = document.statements.iter().any(|statement| statement.status.clears());
+            if clears && useless.iter().any(takes_back) {
                 document.statements.retain(|statement| !statement.status.clears());
                 self.notes.push(format!(
                     "{} clears nothing: what {} signed after it is not applied",
