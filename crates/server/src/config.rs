@@ -378,7 +378,7 @@ pub(crate) fn template(
 organization = {organization}
 
 # The address clients use. Its host name is the name of the log and is part of every signature made here:
-# to change it later, rotate the log (`countersign rotate log`).
+# to change it later, rotate both logs (`countersign rotate log` and `countersign rotate log-v1`).
 url = {url}
 
 # The address this process listens on. Loopback is for trying; a server listens on 0.0.0.0:443 with TLS, or

@@ -203,12 +203,19 @@ pub fn rotate_trusted_root(
     window: Window,
 ) -> Result<TrustedRoot, DocumentError> {
     let window = window.check()?;
-    let new = trusted_root(instance, window.starts)?;
+    let mut new = trusted_root(instance, window.starts)?;
     let mut root = old.clone();
-    for (old, new) in root.tlogs.iter().flat_map(|old| new.tlogs.iter().map(move |new| (old, new))) {
-        let hosts = (host("the old log", &old.base_url)?, host("the new log", &new.base_url)?);
-        if old.log_id == new.log_id && hosts.0 != hosts.1 {
-            return Err(DocumentError::Renamed { from: hosts.0, to: hosts.1 });
+    let known = |log: &TransparencyLog| old.tlogs.iter().find(|old| old.is(log));
+    // Of two logs, one is replaced after the other: until its turn comes, a log keeps the name that its checkpoints have.
+    let replacing = new.tlogs.iter().any(|log| known(log).is_none());
+    for log in &mut new.tlogs {
+        let Some(before) = known(log) else { continue };
+        let (from, to) = (host("the old log", &before.base_url)?, host("the new log", &log.base_url)?);
+        if from != to {
+            if !replacing {
+                return Err(DocumentError::Renamed { from, to });
+            }
+            log.base_url.clone_from(&before.base_url);
         }
     }
     replace("transparency log", &mut root.tlogs, new.tlogs, window)?;

@@ -401,3 +401,28 @@ fn a_log_of_rekor_v1_stands_beside_the_other_and_rotates_alone() {
     let v1_rotated = rotate_trusted_root(&v2_rotated, &next, window()).unwrap();
     assert_eq!((v1_rotated.tlogs.len(), open(&v1_rotated)), (4, 2));
 }
+
+/// Both logs have the name of the host, so a new name takes two rotations; until its own, each keeps what it has.
+#[test]
+fn two_logs_move_to_another_host_one_after_the_other() {
+    let alone = instance();
+    let v1 = LogDescription { key: key(KeyType::EcdsaP256).public_key().clone(), ..alone.log.clone() };
+    let mut both = InstanceDescription { log_v1: Some(v1), ..alone };
+    let root = trusted_root(&both, start()).unwrap();
+    let old = both.log.url.clone();
+    let url = "https://moved.example".to_owned();
+    both.origin = "moved.example".into();
+    (both.log.url, both.log_v1.as_mut().unwrap().url) = (url.clone(), url.clone());
+    let refused = rotate_trusted_root(&root, &both, window()).unwrap_err();
+    assert!(matches!(refused, DocumentError::Renamed { .. }), "{refused}");
+    let open = |root: &TrustedRoot| -> Vec<String> {
+        let used = root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none());
+        used.map(|l| l.base_url.clone()).collect()
+    };
+    both.log.key = key(KeyType::Ed25519).public_key().clone();
+    let half = rotate_trusted_root(&root, &both, window()).unwrap();
+    assert_eq!(open(&half), [old, url.clone()]);
+    both.log_v1.as_mut().unwrap().key = key(KeyType::EcdsaP256).public_key().clone();
+    let whole = rotate_trusted_root(&half, &both, window()).unwrap();
+    assert_eq!(open(&whole), [url.clone(), url]);
+}
