@@ -306,6 +306,7 @@ async fn r21_an_instance_with_all_keys_on_a_token_acknowledges_nothing_without_i
         ("ca-key", "ca"),
         ("ct-key", "ct"),
         ("log-key", "log"),
+        ("log-v1-key", "log-v1"),
         ("tsa-key", "tsa"),
         ("tuf-key", "tuf"),
         ("ca-root-key", "ca-root"),

@@ -18,6 +18,7 @@ pub mod listen;
 mod metrics;
 mod patient;
 mod rate_limit;
+mod rekor_v1;
 mod remote_key;
 mod retired;
 pub mod revoke;

@@ -26,6 +26,7 @@ pub use crate::listen::Patience;
 use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
+use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
@@ -98,6 +99,8 @@ pub(crate) struct Services {
     pub(crate) base_url: String,
     pub(crate) ca: Option<CaRole>,
     pub(crate) log: Option<LogRole>,
+    /// The second log, where the role has one.
+    pub(crate) rekor_v1: Option<Arc<RekorV1>>,
     pub(crate) tsa: Option<Tsa>,
     pub(crate) trust: Option<TrustRole>,
     /// The directories of logs that were rotated out, by their names.
@@ -122,6 +125,9 @@ impl Services {
     pub(crate) fn log(&self) -> Result<&LogRole, HttpError> {
         self.log.as_ref().ok_or_else(absent)
     }
+    pub(crate) fn rekor_v1(&self) -> Result<&Arc<RekorV1>, HttpError> {
+        self.rekor_v1.as_ref().ok_or_else(absent)
+    }
     pub(crate) fn tsa(&self) -> Result<&Tsa, HttpError> {
         self.tsa.as_ref().ok_or_else(absent)
     }
@@ -134,7 +140,8 @@ impl Services {
 
     fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
         let transparency = self.log.iter().map(|r| ("transparency", &r.log));
-        transparency.chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
+        let v1 = self.rekor_v1.iter().map(|r| ("Rekor v1", &r.active().log));
+        transparency.chain(v1).chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
     }
 
     /// A key that lives elsewhere.
@@ -152,6 +159,7 @@ impl Services {
         let there = |key: InstanceKey| !away.iter().any(|(gone, _)| *gone == key);
         self.ca.is_some() && there(InstanceKey::Ca) && there(InstanceKey::Ct)
             || self.log.is_some() && there(InstanceKey::Log)
+            || self.rekor_v1.is_some() && there(InstanceKey::LogV1)
             || self.tsa.is_some() && there(InstanceKey::Tsa)
             // What is published stays there.
             || self.trust.is_some()
@@ -270,6 +278,12 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
                 );
             }
         }
+        if let Some(rekor) = &services.rekor_v1 {
+            // They take no entries, so there is nothing to wait for but their locks.
+            for shard in rekor.retired() {
+                shard.log.shutdown().await;
+            }
+        }
         outcome
     });
     Ok(Running::new(address, url, stop, task))
@@ -289,6 +303,13 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         }
         for (name, log) in services.logs() {
             services.metrics.tree_size(name, log.head().size);
+        }
+        if let Some(rekor) = services.rekor_v1.clone() {
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = rekor.follow() {
+                    tracing::error!(%error, "the index of the log of Rekor v1 could not follow");
+                }
+            });
         }
         for key in &services.remote_keys {
             let away = key.away().is_some();

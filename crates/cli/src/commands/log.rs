@@ -7,6 +7,7 @@ use countersign_bundle::{Bundle, InclusionProof};
 use countersign_client::ClientError;
 use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::log::{LogReader, LogSource, VerifiedCheckpoint};
+use countersign_client::rekor::RekorVersion;
 use countersign_client::trust::verifier_of;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{PublicKey, encoding};
@@ -91,12 +92,11 @@ impl LogArgs {
         let trust = self.trust.load(None)?;
         match place {
             Some(Place::Web(url)) => {
-                let verifier = trust.log_key(&url)?;
+                let verifier = trust.log_key(&url, RekorVersion::V2)?;
                 Ok((Place::Web(url), verifier))
             }
             other => {
-                let newest = trust.root.tlogs.iter().max_by_key(|log| log.public_key.valid_for.start);
-                let log = newest.ok_or_else(|| ClientError::Trust(format!("{} lists no log", trust.from)))?;
+                let log = trust.newest_log()?;
                 let place = match other {
                     Some(directory) => directory,
                     None => Place::Web(parse_url(&log.base_url)?),

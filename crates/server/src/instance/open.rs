@@ -21,7 +21,7 @@ use countersign_trust::documents::{AuthorityDescription, InstanceDescription, Lo
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
 
-use super::{Instance, InstanceKey, keys_of, paths};
+use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
 use crate::config::Role;
 use crate::fetch::HttpTransport;
@@ -60,6 +60,10 @@ impl Instance {
             ca: AuthorityDescription { url: base.clone(), chain: self.chain(paths::CA_CHAIN)? },
             ct_log: LogDescription { url: format!("{base}/ct"), key: key(InstanceKey::Ct)? },
             log: LogDescription { url: base.clone(), key: key(InstanceKey::Log)? },
+            log_v1: match self.config.log.rekor_v1 {
+                true => Some(LogDescription { url: base.clone(), key: key(InstanceKey::LogV1)? }),
+                false => None,
+            },
             origin: self.config.origin(),
             tsa: AuthorityDescription {
                 url: format!("{base}/api/v1/timestamp"),
@@ -145,7 +149,7 @@ impl Instance {
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
         let password = self.password(options.password.as_ref());
-        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| keys_of(*role)).copied().collect();
+        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| self.keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
         let key = |wanted: InstanceKey| {
             keys.iter()
@@ -159,6 +163,7 @@ impl Instance {
             base_url: self.config.base_url(),
             ca: None,
             log: None,
+            rekor_v1: None,
             tsa: None,
             trust: None,
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
@@ -190,6 +195,10 @@ impl Instance {
                 Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
                     .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
             services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+            if self.config.log.rekor_v1 {
+                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                services.rekor_v1 = Some(Arc::new(rekor));
+            }
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(

@@ -300,7 +300,7 @@ async fn tls_by_configuration_serves_those_who_trust_it_and_nobody_in_the_clear(
 async fn each_role_alone_answers_its_own_paths_and_needs_no_other_key() {
     let own: [(Role, &[&str], &str); 4] = [
         (Role::Ca, &["ca", "ct"], "/api/v2/trustBundle"),
-        (Role::Log, &["log"], "/checkpoint"),
+        (Role::Log, &["log", "log-v1"], "/checkpoint"),
         (Role::Tsa, &["tsa"], "/api/v1/timestamp/certchain"),
         (Role::Trust, &["tuf-online"], "/trusted_root.json"),
     ];
@@ -321,7 +321,7 @@ async fn each_role_alone_answers_its_own_paths_and_needs_no_other_key() {
                 removed += 1;
             }
         }
-        assert_eq!(removed, 6 - keys.len(), "{role}");
+        assert_eq!(removed, 7 - keys.len(), "{role}");
         std::fs::remove_dir_all(path.join("keys/offline")).unwrap();
         let roles = Some(BTreeSet::from([role]));
         let serve = ServeOptions { listener: Some(listener), roles, ..ServeOptions::default() };
