@@ -40,16 +40,20 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     pub(crate) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
-            if self.health.is_failed() {
-                return;
-            }
-            if let Err(error) = self.flush(&job) {
-                self.health.fail(&format!("flushing tiles: {error}"));
-                return;
-            }
+        while self.jobs.recv().is_ok_and(|job| self.finish(&job)) {}
+    }
+
+    /// Does a job; says whether there may be another.
+    pub(crate) fn finish(&self, job: &FlushJob) -> bool {
+        // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
+        if self.health.is_failed() {
+            return false;
         }
+        let flushed = self.flush(job);
+        if let Err(error) = &flushed {
+            self.health.fail(&format!("flushing tiles: {error}"));
+        }
+        flushed.is_ok()
     }
 
     fn flush(&self, job: &FlushJob) -> io::Result<()> {

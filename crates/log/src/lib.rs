@@ -56,8 +56,10 @@ mod shared;
 pub mod storage;
 mod tree;
 pub mod wal;
+mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, Leaf, LogParams};
 pub use shared::Head;
+pub use workers::Driven;

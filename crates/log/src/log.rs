@@ -24,6 +24,7 @@ use crate::shared::{Head, Shared};
 use crate::storage::{Files, LockAttempt, Storage};
 use crate::tree::TreeAt;
 use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
+use crate::workers::{Driven, Workers};
 use crate::{AppendError, Leaf, LogError, LogParams};
 
 const LOCK: &str = "lock";
@@ -197,6 +198,31 @@ impl Log {
         signers: Vec<Arc<dyn Signer>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LogError> {
+        let (log, workers) = Self::prepare(storage, options, signers, clock)?;
+        workers.start()?;
+        Ok(log)
+    }
+
+    /// Opens a log without threads: its work is done by whoever holds what is given beside it.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_driven(
+        storage: &Arc<dyn Storage>,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Driven), LogError> {
+        let (log, workers) = Self::prepare(storage, options, signers, clock)?;
+        Ok((log, Driven::new(workers)))
+    }
+
+    fn prepare(
+        storage: &Arc<dyn Storage>,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Workers), LogError> {
         let params = read_params(storage.as_ref())?;
         let guard = match storage.lock(LOCK, &holder()).map_err(LogError::io("taking the log's lock"))? {
             LockAttempt::Taken(guard) => guard,
@@ -286,25 +312,9 @@ impl Log {
             })?;
         }
         let (end, ended) = watch::channel(false);
-        let start = |name: &str| std::thread::Builder::new().name(name.into());
-        let starting = || LogError::io("starting the log's threads");
-        let flush_thread = start("log-flusher").spawn(move || flusher.run()).map_err(starting())?;
-        start("log-sequencer")
-            .spawn(move || {
-                sequencer.run();
-                // The sequencer is gone, so the others end when they have done what it gave them, or cannot.
-                if let Some(index) = &index {
-                    index.close();
-                }
-                let _ = flush_thread.join();
-                if let Some(thread) = index_thread {
-                    let _ = thread.join();
-                }
-                drop(guard);
-                end.send_replace(true);
-            })
-            .map_err(starting())?;
-        Ok(Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended })
+        let index = index.zip(index_thread);
+        let workers = Workers { sequencer, flusher, index, guard, end };
+        Ok((Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended }, workers))
     }
 
     /// Appends an entry. When this returns a receipt, the entry is durable, and the receipt proves it.

@@ -98,7 +98,9 @@ pub(crate) fn recover(
         ));
     }
     if let Some(path) = unused {
-        storage.remove(&path).map_err(LogError::io(format!("removing the unused {path}")))?;
+        // For good: if it came back after the segment before it went on, the two would contradict each other.
+        let removed = storage.remove(&path).and_then(|()| storage.sync_dir(WAL));
+        removed.map_err(LogError::io(format!("removing the unused {path}")))?;
     }
     let tree = Tree::new(storage.clone(), params.format);
     check_not_restored(storage.as_ref(), params.format, &head, &replayed.edge)?;

@@ -31,7 +31,7 @@ use crate::recovery::CHECKPOINT;
 use crate::shared::{Head, Shared};
 use crate::storage::Storage;
 use crate::tree::{Edge, FullTile};
-use crate::wal::{BatchWriter, Segment, SegmentError, WalEntry, segment_path};
+use crate::wal::{BatchWriter, Segment, SegmentError, WAL, WalEntry, segment_path};
 use crate::{AppendError, Leaf, Options};
 
 /// A batch is closed when it has this many bytes. With the partial bundle before it, of 16 MiB at most in a Rekor log,
@@ -147,15 +147,21 @@ impl Sequencer {
     /// Commits batch after batch until told to stop or until storage fails.
     pub(crate) fn run(mut self) {
         let mut stopping = false;
-        while !self.shared.health.is_failed() {
-            let mut waiting = Vec::new();
-            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut stopping, &mut waiting))) {
-                Ok(true) => {}
-                Ok(false) => return,
-                // Before those who wait are let go: their entries may be in the log.
-                Err(_) => self.shared.health.fail("the sequencer panicked"),
-            }
+        while self.step(&mut stopping) {}
+    }
+
+    /// Commits one batch; says whether there may be another.
+    pub(crate) fn step(&mut self, stopping: &mut bool) -> bool {
+        if self.shared.health.is_failed() {
+            return false;
         }
+        let mut waiting = Vec::new();
+        let more = catch_unwind(AssertUnwindSafe(|| self.turn(stopping, &mut waiting)));
+        if more.is_err() {
+            // Before those who wait are let go: their entries may be in the log.
+            self.shared.health.fail("the sequencer panicked");
+        }
+        more.unwrap_or(false)
     }
 
     /// Gathers a batch and commits it; says whether there may be another.
@@ -483,7 +489,9 @@ impl Sequencer {
             Err(error) if is_full(&error) => {
                 // The old one serves until there is space; it is no worse for being long. What was begun of the new
                 // one must go: the old one will have the entries which it would begin with.
-                if let Err(error) = self.shared.tree.storage.remove(&segment_path(base.size)) {
+                let storage = &self.shared.tree.storage;
+                let removed = storage.remove(&segment_path(base.size)).and_then(|()| storage.sync_dir(WAL));
+                if let Err(error) = removed {
                     self.fail("removing an unfinished write-ahead segment", &error);
                 }
             }

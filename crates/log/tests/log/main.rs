@@ -6,5 +6,6 @@
 mod crash;
 mod kill_loop;
 mod refusals;
+mod simulator;
 mod support;
 mod usage;
