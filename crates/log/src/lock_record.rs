@@ -180,7 +180,7 @@ impl LockRecord {
         if next.size == current.size && next.root != current.root {
             return changed("the new tree head has the committed one's size and another root");
         }
-        let Some(bytes) = next.encode() else {
+        let Some(mut bytes) = next.encode() else {
             return changed("the signed checkpoint is too long for the lock record");
         };
         let slots = read_slots(self.file.as_mut()).map_err(SwapError::Io)?;
@@ -193,9 +193,12 @@ impl LockRecord {
                 "the committed tree head is not the one this process wrote: another writer was here",
             );
         }
-        if other.is_some_and(|o| o.generation >= current.generation) {
+        if other.as_ref().is_some_and(|o| o.generation >= current.generation) {
             return changed("the lock record holds a newer tree head: another writer was here");
         }
+        // To the end of what stood there, so that a slot is a record and zeros, and a flipped bit in it shows.
+        let before = other.map_or(SLOT, |head| FIXED + head.note.len() + 32);
+        bytes.resize(bytes.len().max(before), 0);
         self.file.write_at(offset(next.generation), &bytes).map_err(SwapError::Io)?;
         self.file.sync_data().map_err(SwapError::Io)?;
         self.current = next;

@@ -471,7 +471,8 @@ impl Sequencer {
             index.add(rows, self.edge.size());
         }
         self.recent.shrink(self.shared.index.as_ref().map_or(0, |index| index.upto()));
-        if self.segment.len() >= self.options.segment_bytes {
+        // A segment without entries is not finished, however long its beginning: its successor would be itself.
+        if self.segment.len() >= self.options.segment_bytes && self.segment.base() < self.edge.size() {
             self.rotate();
         }
     }

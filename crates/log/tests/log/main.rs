@@ -5,6 +5,7 @@
 
 mod crash;
 mod kill_loop;
+mod races;
 mod refusals;
 mod simulator;
 mod support;
