@@ -45,21 +45,26 @@
 
 mod error;
 mod flusher;
+pub mod fsck;
 mod health;
 mod index;
 mod lock_record;
 mod log;
 mod params;
 mod recovery;
+mod scrub;
 mod sequencer;
 mod shared;
 pub mod storage;
 mod tree;
 pub mod wal;
+mod walk;
 mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, Leaf, LogParams};
+pub use scrub::Scrubbed;
 pub use shared::Head;
+pub use walk::Finding;
 pub use workers::Driven;

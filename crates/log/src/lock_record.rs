@@ -76,6 +76,39 @@ impl TreeHead {
     }
 }
 
+/// What stands in a slot.
+pub(crate) enum Slot {
+    /// Nothing was ever written.
+    Empty,
+    /// A tree head, and zeros after it.
+    Whole(TreeHead),
+    /// Neither; the offset in the slot from which on it is not.
+    Damaged(u64),
+}
+
+/// The two slots of a record, with their offsets.
+pub(crate) fn slots(bytes: &[u8]) -> Vec<(u64, Slot)> {
+    let mut found: Vec<_> =
+        (0_u64..).map(|number| number * SLOT as u64).zip(bytes.chunks(SLOT).map(slot)).collect();
+    if bytes.len() != 2 * SLOT {
+        found.push((bytes.len() as u64, Slot::Damaged(0)));
+    }
+    found
+}
+
+fn slot(bytes: &[u8]) -> Slot {
+    let dirty =
+        |from: usize| bytes.iter().skip(from).position(|byte| *byte != 0).map(|at| (from + at) as u64);
+    match TreeHead::decode(bytes) {
+        None if dirty(0).is_none() => Slot::Empty,
+        None => Slot::Damaged(0),
+        Some(head) => match dirty(FIXED + head.note.len() + 32) {
+            Some(at) => Slot::Damaged(at),
+            None => Slot::Whole(head),
+        },
+    }
+}
+
 /// Why a head was not committed.
 #[derive(Debug)]
 pub(crate) enum SwapError {

@@ -27,7 +27,7 @@ use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
 use crate::workers::{Driven, Workers};
 use crate::{AppendError, Leaf, LogError, LogParams};
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// How many bundles' keys may be on their way to the index while it is made anew.
 const REBUILT_BUNDLES: u64 = 1024;
 /// When a client of an overloaded log should come back.
@@ -385,6 +385,10 @@ impl Log {
         };
         let checkpoint = head.checkpoint.clone();
         Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// What the log is.

@@ -39,9 +39,9 @@ pub(crate) struct Recovered {
 }
 
 /// A segment as it was read.
-struct Content {
-    base: u64,
-    bytes: Vec<u8>,
+pub(crate) struct Content {
+    pub(crate) base: u64,
+    pub(crate) bytes: Vec<u8>,
 }
 
 fn inconsistent<T>(what: String) -> Result<T, LogError> {
@@ -137,7 +137,10 @@ pub(crate) fn recover(
 }
 
 /// Reads the segments, and names one apart that was being made when the process ended.
-fn read_segments(storage: &dyn Storage, committed: u64) -> Result<(Vec<Content>, Option<String>), LogError> {
+pub(crate) fn read_segments(
+    storage: &dyn Storage,
+    committed: u64,
+) -> Result<(Vec<Content>, Option<String>), LogError> {
     let mut contents: Vec<Content> = Vec::new();
     let mut unused = None;
     let bases = segments(storage)?;
@@ -174,17 +177,17 @@ fn read_segments(storage: &dyn Storage, committed: u64) -> Result<(Vec<Content>,
     Ok((contents, unused))
 }
 
-struct Replayed {
-    edge: Edge,
-    bundle: Vec<u8>,
+pub(crate) struct Replayed {
+    pub(crate) edge: Edge,
+    pub(crate) bundle: Vec<u8>,
     keys: Vec<[u8; 32]>,
     first_key: u64,
     /// For each segment the size at its beginning, and the length in bytes up to which it is committed.
-    ends: Vec<(u64, u64)>,
+    pub(crate) ends: Vec<(u64, u64)>,
 }
 
 /// Goes through the write-ahead file up to the committed size, and gives every tile that becomes full to `place`.
-fn replay(
+pub(crate) fn replay(
     contents: &[Content],
     format: Format,
     committed: u64,
@@ -311,7 +314,12 @@ fn check_not_restored(
     Ok(())
 }
 
-fn place_partial(storage: &dyn Storage, format: Format, edge: &Edge, bundle: &[u8]) -> Result<(), LogError> {
+pub(crate) fn place_partial(
+    storage: &dyn Storage,
+    format: Format,
+    edge: &Edge,
+    bundle: &[u8],
+) -> Result<(), LogError> {
     let place = |path: TilePath, content: &[u8]| {
         let name = path.to_string();
         let directory = format!("{}.p", path.full());

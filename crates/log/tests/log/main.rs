@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, reason = "one binary of several modules")]
 
 mod crash;
+mod fsck;
 mod kill_loop;
 mod races;
 mod refusals;
