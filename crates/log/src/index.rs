@@ -104,6 +104,23 @@ fn finding(what: &str) -> Finding {
     Finding { path: FILE.into(), offset: None, what }
 }
 
+/// Copies the index of a log that may run to another directory, up to a size; nothing if there is none.
+pub(crate) fn copy(from: &Path, to: &Path, size: u64) -> rusqlite::Result<()> {
+    let path = from.join(FILE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY)?;
+    let copy = to.join(FILE);
+    connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+    let copy = Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    copy.execute("DELETE FROM entries WHERE position >= ?1", [size])?;
+    copy.execute("UPDATE state SET upto = min(upto, ?1)", [size])?;
+    Ok(())
+}
+
 /// What the writer is told.
 enum Job {
     /// Keys of consecutive entries, and the size of the log with them.

@@ -141,7 +141,15 @@ impl LockRecord {
     pub(crate) fn create(storage: &dyn Storage) -> io::Result<()> {
         let head =
             TreeHead { generation: 0, size: 0, time_ms: 0, root: merkle::empty_root(), note: String::new() };
-        let mut bytes = head.encode().unwrap_or_default();
+        Self::create_at(storage, &head)
+    }
+
+    /// Makes the record of a copy of a log, with the head of its tree. Durable once the directory is flushed.
+    pub(crate) fn create_at(storage: &dyn Storage, head: &TreeHead) -> io::Result<()> {
+        let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the signed checkpoint is too long");
+        let slot = head.encode().ok_or_else(too_long)?;
+        let mut bytes = vec![0; usize::try_from(offset(head.generation)).unwrap_or_default()];
+        bytes.extend(slot);
         bytes.resize(2 * SLOT, 0);
         let mut file = storage.create(LOCK_RECORD)?;
         file.write_at(0, &bytes)?;

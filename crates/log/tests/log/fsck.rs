@@ -11,16 +11,16 @@ use countersign_log::{KeyOf, Log, LogError, Options};
 use crate::kill_loop::number;
 use crate::support::{KEY, Random, append_all, clock, options, params, runtime, signers};
 
-fn key_of() -> KeyOf {
+pub fn key_of() -> KeyOf {
     Arc::new(|stored: &[u8]| sha256(stored))
 }
 
-fn small() -> Options {
+pub fn small() -> Options {
     Options { segment_bytes: 60_000, reserve_bytes: 0, key_of: Some(key_of()), ..options() }
 }
 
 /// A log of some thousand entries, closed: three levels of tiles cannot be had so cheaply, two can.
-fn filled(directory: &Path) {
+pub fn filled(directory: &Path) {
     Log::create(directory, &params()).unwrap();
     let log = Log::open(directory, small(), signers(), clock()).unwrap();
     runtime().block_on(async {
@@ -31,7 +31,7 @@ fn filled(directory: &Path) {
     });
 }
 
-fn check(directory: &Path) -> Report {
+pub fn check(directory: &Path) -> Report {
     fsck(directory, KEY.public_key(), Some(&key_of())).unwrap()
 }
 
