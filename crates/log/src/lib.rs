@@ -51,6 +51,7 @@ mod health;
 mod index;
 mod lock_record;
 mod log;
+mod mark;
 mod params;
 mod recovery;
 mod scrub;

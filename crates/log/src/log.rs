@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, RwLock};
@@ -17,6 +17,7 @@ use crate::flusher::{FlushJob, Flusher};
 use crate::health::Health;
 use crate::index::{Index, IndexWriter, Key};
 use crate::lock_record::{LOCK_RECORD, LockRecord};
+use crate::mark::Mark;
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
 use crate::sequencer::{Committed, MakeLeaf, Message, Pending, RESERVE, Sequencer, make_reserve};
@@ -52,6 +53,9 @@ pub struct Options {
     /// How a lost index of duplicates gets its keys back from the entries, and a damaged one is found out; without
     /// it, a lost one begins empty and a damaged one is believed.
     pub key_of: Option<KeyOf>,
+    /// A file outside of the log's directory in which the newest checkpoint is marked, so that a directory put back
+    /// whole from an old copy is not signed upon. Without it only those put back in part are found out.
+    pub mark: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -63,6 +67,7 @@ impl Default for Options {
             segment_bytes: 32 << 20,
             reserve_bytes: 32 << 20,
             key_of: None,
+            mark: None,
         }
     }
 }
@@ -76,6 +81,7 @@ impl std::fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("reserve_bytes", &self.reserve_bytes)
             .field("key_of", &self.key_of.is_some())
+            .field("mark", &self.mark)
             .finish()
     }
 }
@@ -237,6 +243,10 @@ impl Log {
             recovered;
 
         let committed = lock.current();
+        let mark = options.mark.clone().map(Mark);
+        if let Some(mark) = &mark {
+            mark.check(&tree, committed, &signers)?;
+        }
         let (index, writer, index_thread) = match storage.location() {
             Some(directory) => {
                 let (index, writer, thread) = Index::open(directory, committed.size)?;
@@ -299,6 +309,7 @@ impl Log {
             expected: 1,
             reserve,
             partial,
+            mark,
         };
         if shared.head().size == 0 {
             let genesis = shared.params.genesis.clone();

@@ -351,38 +351,49 @@ fn check_edge(tree: &Tree, edge: &Edge) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Refuses a published checkpoint that is ahead of the committed one or not consistent with it. One that is torn
-/// says nothing: it is not flushed when it is written.
+/// Refuses when the published checkpoint is ahead of the committed one or not consistent with it.
 fn check_published(tree: &Tree, head: &TreeHead, signers: &[NoteSigner]) -> Result<(), LogError> {
     let bytes = tree.storage.read(CHECKPOINT).map_err(LogError::io("reading the published checkpoint"))?;
-    let Some(bytes) = bytes else { return Ok(()) };
-    let published = Note::parse(&bytes).and_then(|note| match signers.first() {
+    bytes.map_or(Ok(()), |bytes| check_known(tree, head, signers, &bytes, "the published checkpoint"))
+}
+
+/// Refuses a tree that does not continue a checkpoint which is known. One that is torn says nothing: it is not flushed
+/// when it is written.
+pub(crate) fn check_known(
+    tree: &Tree,
+    head: &TreeHead,
+    signers: &[NoteSigner],
+    bytes: &[u8],
+    what: &str,
+) -> Result<(), LogError> {
+    let known = Note::parse(bytes).and_then(|note| match signers.first() {
         Some(signer) => Checkpoint::from_note(&note, signer.verifier()),
         None => Checkpoint::parse(note.text()),
     });
-    let published = match published {
-        Ok(published) => published,
+    let known = match known {
+        Ok(known) => known,
         Err(error) => {
-            tracing::warn!(%error, "the published checkpoint was torn and is written anew");
+            tracing::warn!(%error, "{what} was torn, or is not of this log, and is written anew");
             return Ok(());
         }
     };
-    if published.size > head.size {
+    if known.size > head.size {
         return inconsistent(format!(
-            "the published checkpoint has size {}, the lock record {}: the lock record is older, as after \
-             restoring a backup. Signing on would fork the log",
-            published.size, head.size
+            "{what} has size {}, the lock record {}: the lock record is older, as after restoring a backup. Signing on \
+             would fork the log. Put back what is newer (countersign log restore); if that is lost, keep this log to be \
+             read and begin a successor (countersign rotate log)",
+            known.size, head.size
         ));
     }
-    let root = if published.size == 0 {
+    let root = if known.size == 0 {
         merkle::empty_root()
     } else {
-        proof::root(&TreeAt { tree, size: head.size }, published.size)?
+        proof::root(&TreeAt { tree, size: head.size }, known.size)?
     };
-    if root != published.root {
+    if root != known.root {
         return inconsistent(format!(
-            "the published checkpoint of size {} is not of the same tree as the lock record's of size {}",
-            published.size, head.size
+            "{what} of size {} is not of the same tree as the lock record's of size {}",
+            known.size, head.size
         ));
     }
     Ok(())

@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use crate::flusher::FlushJob;
 use crate::index::{IndexWriter, Key};
 use crate::lock_record::{LockRecord, SwapError, TreeHead};
+use crate::mark::Mark;
 use crate::recovery::CHECKPOINT;
 use crate::shared::{Head, Shared};
 use crate::storage::Storage;
@@ -137,6 +138,8 @@ pub(crate) struct Sequencer {
     pub(crate) reserve: bool,
     /// The partial tiles and bundle on disk.
     pub(crate) partial: Vec<TilePath>,
+    /// Where the newest checkpoint is marked outside of the directory.
+    pub(crate) mark: Option<Mark>,
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -357,6 +360,9 @@ impl Sequencer {
         // 4. The checkpoint, for everyone to see.
         let published = self.write(CHECKPOINT, note.as_bytes());
         published.map_err(|error| self.fail("publishing the checkpoint", &error))?;
+        if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.write(&note)) {
+            tracing::error!(%error, "the checkpoint could not be marked: an old copy may go unnoticed");
+        }
         let head = Arc::new(Head { size: self.edge.size(), root, time_ms, checkpoint: note.into() });
         self.shared.publish(head.clone());
         self.remove_partial(&filled);

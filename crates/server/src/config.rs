@@ -191,11 +191,16 @@ pub struct LogSection {
     /// Whether `dsseRequestV002`, which Rekor v2 dropped and sigstore-js still sends, is logged as a hashedrekord
     /// over its pre-authentication encoding. `false` refuses it, as Rekor does.
     pub accept_dsse_requests: bool,
+    /// How many hours lie between two scrubs, which read every tile from disk again and check it; 0 for none.
+    pub scrub_hours: u32,
+    /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
+    /// an old copy is then not signed upon. Relative paths start at the instance's directory.
+    pub mark_directory: Option<PathBuf>,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { batch_linger_ms: 5, accept_dsse_requests: true }
+        Self { batch_linger_ms: 5, accept_dsse_requests: true, scrub_hours: 24, mark_directory: None }
     }
 }
 
@@ -382,6 +387,11 @@ sct_leaf_index = true
 batch_linger_ms = 5
 # sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
 accept_dsse_requests = true
+# Every tile is read from disk again and checked after so many hours; 0 for never.
+scrub_hours = 24
+# A directory, best on another disk, that marks how large the logs are: an instance put back from an old copy is found
+# out by it, and does not sign what would fork the log.
+# mark_directory = "/var/lib/countersign-marks"
 
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.

@@ -27,9 +27,13 @@ use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
+use crate::scrub::Scrub;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
+
+/// Soon, so that a scrub is made also where the server starts anew every day.
+const FIRST_SCRUB: Duration = Duration::from_secs(60);
 
 /// How soon that is tried again when it failed: its key may be away.
 const TRUST_RETRY: Duration = Duration::from_secs(60);
@@ -51,6 +55,8 @@ pub struct ServeOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a client may take to send things.
     pub patience: Patience,
+    /// How long after the start the logs are scrubbed for the first time.
+    pub first_scrub: Duration,
 }
 
 impl Default for ServeOptions {
@@ -63,6 +69,7 @@ impl Default for ServeOptions {
             password: None,
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
+            first_scrub: FIRST_SCRUB,
         }
     }
 }
@@ -107,6 +114,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     /// Keys that may be away.
     pub(crate) remote_keys: Vec<Arc<RemoteKey>>,
+    /// The logs' scrubs; none if they are not wanted.
+    pub(crate) scrubs: Vec<Arc<Scrub>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -132,7 +141,7 @@ impl Services {
         self.development.as_deref().ok_or_else(absent)
     }
 
-    fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
         let transparency = self.log.iter().map(|r| ("transparency", &r.log));
         transparency.chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
     }
@@ -155,6 +164,11 @@ impl Services {
             || self.tsa.is_some() && there(InstanceKey::Tsa)
             // What is published stays there.
             || self.trust.is_some()
+    }
+
+    /// The logs in whose tiles the last scrub found damage.
+    pub(crate) fn damaged(&self) -> Vec<&'static str> {
+        self.scrubs.iter().filter(|scrub| scrub.damaged() > 0).map(|scrub| scrub.name()).collect()
     }
 
     /// Whether a log has stopped because its disk failed it.
@@ -243,12 +257,22 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     let services = Arc::new(instance.services(&roles, &options).await?);
     let url = instance.config.base_url();
     let (limits, patience) = (instance.config.limits.clone(), options.patience);
+    let first_scrub = options.first_scrub;
     let (stop, stopped) = watch::channel(false);
     let app = router(Arc::clone(&services));
     tracing::info!(%address, %url, roles = ?roles, "serving");
     let stop_all = stop.clone();
     let task = tokio::spawn(async move {
         let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
+        let scrubs: Vec<_> = services
+            .scrubs
+            .iter()
+            .map(|scrub| {
+                let (scrub, metrics, asked) =
+                    (Arc::clone(scrub), Arc::clone(&services.metrics), stopped.clone());
+                tokio::spawn(scrub.run(metrics, first_scrub, move || *asked.borrow()))
+            })
+            .collect();
         let mut stopping = stopped.clone();
         let marker = Arc::clone(&services);
         tokio::spawn(async move {
@@ -258,6 +282,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         let open = services.metrics.connections().clone();
         listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
+        scrubs.iter().for_each(tokio::task::JoinHandle::abort);
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
             if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {

@@ -98,7 +98,7 @@ pub(super) fn append_error(error: AppendError) -> HttpError {
     match error {
         AppendError::Full => {
             HttpError::new(Shape::Grpc, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full")
-                .retry_after(30)
+                .retry_after(5)
         }
         AppendError::Overloaded { .. } => {
             HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "too many entries are waiting")

@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
+use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -166,6 +167,7 @@ impl Instance {
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
+            scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
         if roles.contains(&Role::Ca) {
@@ -184,6 +186,7 @@ impl Instance {
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
                 key_of: Some(Arc::new(countersign_crypto::sha256)),
+                mark: self.mark(paths::LOG),
                 ..Options::default()
             };
             let log =
@@ -220,7 +223,18 @@ impl Instance {
                 repository: self.directory.join(paths::TUF),
             });
         }
+        if self.config.log.scrub_hours > 0 {
+            let period = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            services.scrubs =
+                services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
+        }
         Ok(services)
+    }
+
+    /// Where the newest checkpoint of a log is marked.
+    fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
+        let directory = self.config.log.mark_directory.as_ref()?;
+        Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
@@ -279,6 +293,7 @@ impl Instance {
             &self.directory.join(paths::CT),
             CtLog::options(Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                mark: self.mark(paths::CT),
                 ..Options::default()
             }),
             vec![Arc::clone(&ct_signer)],
