@@ -121,9 +121,10 @@ impl Restore {
             return Err(Failure::usage(format!("no log is missing in {}", self.directory.display()))
                 .next("move the damaged one away first, and keep it"));
         }
-        for log in &lost {
+        // Before anything is written.
+        let known = lost.iter().map(|log| self.newest_of(log, &newest)).collect::<Result<Vec<_>, _>>()?;
+        for (log, known) in lost.iter().zip(known) {
             let from = self.copy.join(log.name);
-            let known = self.newest_of(log, &newest)?;
             let copied = restore(&from, &log.directory, &log.key, key_of(log), known)
                 .map_err(|e| log_failure(&from, &e))?;
             say("put back and checked", &copied, terminal)?;
