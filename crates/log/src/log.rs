@@ -193,6 +193,16 @@ impl Log {
         Self::open_on(&storage, options, signers, clock)
     }
 
+    /// Who has the log in a directory open, to be told before anything that takes long is done; nobody as a rule.
+    #[must_use]
+    pub fn holder_of(directory: &Path) -> Option<String> {
+        match Files::new(directory).lock(LOCK, &holder()) {
+            Ok(LockAttempt::HeldBy(holder)) => Some(holder),
+            // What goes wrong here goes wrong again when the log is opened.
+            Ok(LockAttempt::Taken(_)) | Err(_) => None,
+        }
+    }
+
     /// Opens a log on any storage. Without a [location](Storage::location) there is no index of duplicates;
     /// then only keys in the write-ahead file are found again.
     ///

@@ -147,10 +147,12 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 impl Sequencer {
-    /// Commits batch after batch until told to stop or until storage fails.
-    pub(crate) fn run(mut self) {
+    /// Commits batch after batch until told to stop or until storage fails. Gives the lock record back, whose lock keeps
+    /// others out: the flusher may be about to remove what another would build upon.
+    pub(crate) fn run(mut self) -> LockRecord {
         let mut stopping = false;
         while self.step(&mut stopping) {}
+        self.lock
     }
 
     /// Commits one batch; says whether there may be another.

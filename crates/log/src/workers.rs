@@ -31,7 +31,7 @@ impl Workers {
         let flush_thread = start("log-flusher").spawn(move || flusher.run()).map_err(starting())?;
         start("log-sequencer")
             .spawn(move || {
-                sequencer.run();
+                let lock = sequencer.run();
                 // The sequencer is gone, so the others end when they have done what it gave them, or cannot.
                 if let Some((index, _)) = &index {
                     index.close();
@@ -40,6 +40,7 @@ impl Workers {
                 if let Some((_, thread)) = index {
                     let _ = thread.join();
                 }
+                drop(lock);
                 drop(guard);
                 end.send_replace(true);
             })

@@ -10,7 +10,8 @@ fn instance(home: &Home) {
     let mut server = home.command(&["serve", "instance", "--listen", "127.0.0.1:0"]);
     let mut server = server.stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line)
+        .unwrap();
     assert!(line.contains("serving"), "{line}");
     let stopped = std::process::Command::new("kill").arg(server.id().to_string()).status().unwrap();
     assert!(stopped.success() && server.wait().unwrap().success());

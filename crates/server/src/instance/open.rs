@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options};
+use countersign_log::{Log, LogError, Options};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -145,6 +145,16 @@ impl Instance {
         roles: &BTreeSet<Role>,
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
+        // Before keys are decrypted, which takes its time.
+        for (role, log, name) in [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")] {
+            let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
+            if let Some(holder) = holder {
+                return Err(ServerError::Log {
+                    log: name,
+                    message: LogError::LockedBy { holder }.to_string(),
+                });
+            }
+        }
         let password = self.password(options.password.as_ref());
         let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
