@@ -10,6 +10,8 @@ use crate::metrics::Metrics;
 
 /// The rest after each file, which leaves the disk to those who wait for an answer.
 const REST: Duration = Duration::from_millis(2);
+/// The first comes soon after the start, so that one is made also where the server starts anew every day.
+const FIRST: Duration = Duration::from_secs(60);
 
 /// What the scrubs of one log found.
 #[derive(Debug)]
@@ -38,10 +40,9 @@ impl Scrub {
     pub(crate) async fn run(
         self: Arc<Self>,
         metrics: Arc<Metrics>,
-        first: Duration,
         stopping: impl Fn() -> bool + Clone + Send + 'static,
     ) {
-        tokio::time::sleep(first).await;
+        tokio::time::sleep(FIRST.min(self.period)).await;
         loop {
             let (scrub, metrics, stopping) = (Arc::clone(&self), Arc::clone(&metrics), stopping.clone());
             let done = tokio::task::spawn_blocking(move || scrub.once(&metrics, &stopping)).await;

@@ -32,9 +32,6 @@ use crate::scrub::Scrub;
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
 
-/// Soon, so that a scrub is made also where the server starts anew every day.
-const FIRST_SCRUB: Duration = Duration::from_secs(60);
-
 /// How soon that is tried again when it failed: its key may be away.
 const TRUST_RETRY: Duration = Duration::from_secs(60);
 
@@ -55,8 +52,8 @@ pub struct ServeOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a client may take to send things.
     pub patience: Patience,
-    /// How long after the start the logs are scrubbed for the first time.
-    pub first_scrub: Duration,
+    /// Scrub the logs more often than the configuration says, which counts in hours.
+    pub scrub_period: Option<Duration>,
 }
 
 impl Default for ServeOptions {
@@ -69,7 +66,7 @@ impl Default for ServeOptions {
             password: None,
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
-            first_scrub: FIRST_SCRUB,
+            scrub_period: None,
         }
     }
 }
@@ -257,7 +254,6 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     let services = Arc::new(instance.services(&roles, &options).await?);
     let url = instance.config.base_url();
     let (limits, patience) = (instance.config.limits.clone(), options.patience);
-    let first_scrub = options.first_scrub;
     let (stop, stopped) = watch::channel(false);
     let app = router(Arc::clone(&services));
     tracing::info!(%address, %url, roles = ?roles, "serving");
@@ -270,7 +266,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
             .map(|scrub| {
                 let (scrub, metrics, asked) =
                     (Arc::clone(scrub), Arc::clone(&services.metrics), stopped.clone());
-                tokio::spawn(scrub.run(metrics, first_scrub, move || *asked.borrow()))
+                tokio::spawn(scrub.run(metrics, move || *asked.borrow()))
             })
             .collect();
         let mut stopping = stopped.clone();

@@ -234,7 +234,8 @@ impl Instance {
             });
         }
         if self.config.log.scrub_hours > 0 {
-            let period = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            let hours = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            let period = options.scrub_period.unwrap_or(hours);
             services.scrubs =
                 services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
         }
