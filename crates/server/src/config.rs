@@ -198,11 +198,22 @@ pub struct LogSection {
     /// Whether there is a second log with the interface of Rekor v1, for clients that know no other. An instance gets
     /// one when it is made, or by `countersign rotate log-v1`.
     pub rekor_v1: bool,
+    /// How many hours lie between two scrubs, which read every tile from disk again and check it; 0 for none.
+    pub scrub_hours: u32,
+    /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
+    /// an old copy is then not signed upon. Relative paths start at the instance's directory.
+    pub mark_directory: Option<PathBuf>,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { batch_linger_ms: 5, accept_dsse_requests: true, rekor_v1: false }
+        Self {
+            batch_linger_ms: 5,
+            accept_dsse_requests: true,
+            rekor_v1: false,
+            scrub_hours: 24,
+            mark_directory: None,
+        }
     }
 }
 
@@ -414,6 +425,11 @@ batch_linger_ms = 5
 accept_dsse_requests = true
 # A second log with the interface of Rekor v1, for clients that know no other.
 rekor_v1 = true
+# Every tile is read from disk again and checked after so many hours; 0 for never.
+scrub_hours = 24
+# A directory, best on another disk, that marks how large the logs are: an instance put back from an old copy is found
+# out by it, and does not sign what would fork the log.
+# mark_directory = "/var/lib/countersign-marks"
 
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.

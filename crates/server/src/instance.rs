@@ -7,6 +7,7 @@ use countersign_crypto::{KeyType, PublicKey, Signer};
 use countersign_keys::{
     KeyError, KeyRef, PasswordSource, create_key, create_key_pair, file, load_public_key, load_signer,
 };
+use countersign_log::KeyOf;
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -296,6 +297,60 @@ impl Instance {
             });
         }
         Ok(chain)
+    }
+}
+
+/// A log that lies in a directory, for who works on its files.
+pub struct LogAtRest {
+    /// Its directory in an instance or in a copy of one; empty for a log alone.
+    pub name: &'static str,
+    /// Its name in its checkpoints; empty when nothing but the log itself says it.
+    pub origin: String,
+    /// Where it lies.
+    pub directory: PathBuf,
+    /// The key of its checkpoints.
+    pub key: PublicKey,
+    /// How an entry's key in the index of duplicates is found.
+    pub key_of: Option<KeyOf>,
+}
+
+impl std::fmt::Debug for LogAtRest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogAtRest").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl LogAtRest {
+    /// The names of the logs that an instance may have.
+    pub const NAMES: [&'static str; 2] = [paths::LOG, paths::CT];
+
+    /// A log in a directory.
+    #[must_use]
+    pub fn new(name: &'static str, directory: PathBuf, key: PublicKey) -> Self {
+        // As the roles are opened: a transparency log's duplicates are those with the same body.
+        let key_of: KeyOf = Arc::new(countersign_crypto::sha256);
+        let key_of = (name != paths::CT && key.key_type() == KeyType::Ed25519).then_some(key_of);
+        Self { name, origin: String::new(), directory, key, key_of }
+    }
+}
+
+impl Instance {
+    /// The logs of the roles that this instance runs.
+    ///
+    /// # Errors
+    /// [`ServerError::Key`] when a public key is missing.
+    pub fn logs_at_rest(&self) -> Result<Vec<LogAtRest>, ServerError> {
+        let mut logs = Vec::new();
+        for (role, name, key, origin) in [
+            (Role::Log, paths::LOG, InstanceKey::Log, self.config.origin()),
+            (Role::Ca, paths::CT, InstanceKey::Ct, self.ct_origin()),
+        ] {
+            if self.config.roles.contains(&role) {
+                let key = key.load_public(&self.directory)?;
+                logs.push(LogAtRest { origin, ..LogAtRest::new(name, self.directory.join(name), key) });
+            }
+        }
+        Ok(logs)
     }
 }
 

@@ -23,6 +23,7 @@ mod remote_key;
 mod retired;
 pub mod revoke;
 pub mod rotate;
+mod scrub;
 pub mod serve;
 
 use std::net::SocketAddr;

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
+use crate::scrub::Scrub;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
@@ -52,6 +53,8 @@ pub struct ServeOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a client may take to send things.
     pub patience: Patience,
+    /// Scrub the logs more often than the configuration says, which counts in hours.
+    pub scrub_period: Option<Duration>,
 }
 
 impl Default for ServeOptions {
@@ -64,6 +67,7 @@ impl Default for ServeOptions {
             password: None,
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
+            scrub_period: None,
         }
     }
 }
@@ -110,6 +114,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     /// Keys that may be away.
     pub(crate) remote_keys: Vec<Arc<RemoteKey>>,
+    /// The logs' scrubs; none if they are not wanted.
+    pub(crate) scrubs: Vec<Arc<Scrub>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -138,7 +144,7 @@ impl Services {
         self.development.as_deref().ok_or_else(absent)
     }
 
-    fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
         let transparency = self.log.iter().map(|r| ("transparency", &r.log));
         let v1 = self.rekor_v1.iter().map(|r| ("Rekor v1", &r.active().log));
         transparency.chain(v1).chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
@@ -163,6 +169,11 @@ impl Services {
             || self.tsa.is_some() && there(InstanceKey::Tsa)
             // What is published stays there.
             || self.trust.is_some()
+    }
+
+    /// The logs in whose tiles the last scrub found damage.
+    pub(crate) fn damaged(&self) -> Vec<&'static str> {
+        self.scrubs.iter().filter(|scrub| scrub.damaged() > 0).map(|scrub| scrub.name()).collect()
     }
 
     /// Whether a log has stopped because its disk failed it.
@@ -257,6 +268,15 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     let stop_all = stop.clone();
     let task = tokio::spawn(async move {
         let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
+        let scrubs: Vec<_> = services
+            .scrubs
+            .iter()
+            .map(|scrub| {
+                let (scrub, metrics, asked) =
+                    (Arc::clone(scrub), Arc::clone(&services.metrics), stopped.clone());
+                tokio::spawn(scrub.run(metrics, move || *asked.borrow()))
+            })
+            .collect();
         let mut stopping = stopped.clone();
         let marker = Arc::clone(&services);
         tokio::spawn(async move {
@@ -266,6 +286,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         let open = services.metrics.connections().clone();
         listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
+        scrubs.iter().for_each(tokio::task::JoinHandle::abort);
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
             if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {

@@ -1,5 +1,9 @@
 //! `countersign log`: reading a transparency log and checking that it keeps its promises.
 
+mod at_rest;
+mod backup;
+mod fsck;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -30,7 +34,8 @@ const MAX_FILE: usize = 16 << 20;
 #[command(before_help = "Examples:
   countersign log checkpoint                     how large the log is, signed
   countersign log verify --kept checkpoint.txt   that it only grew since then
-  countersign log find --identity a@example.com --since 2h   what somebody signed")]
+  countersign log find --identity a@example.com --since 2h   what somebody signed
+  countersign log fsck /srv/countersign          that every byte of a log at rest is as it was signed")]
 pub(crate) struct LogCommand {
     #[command(subcommand)]
     action: Action,
@@ -38,20 +43,26 @@ pub(crate) struct LogCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Backup(backup::Backup),
     Checkpoint(CheckpointCommand),
     Find(Box<Find>),
+    Fsck(fsck::Fsck),
     Get(Get),
     Proof(Proof),
+    Restore(backup::Restore),
     Verify(Verify),
 }
 
 impl LogCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
+            Action::Backup(command) => command.run(terminal),
             Action::Checkpoint(command) => command.run(terminal),
             Action::Find(command) => command.run(terminal),
+            Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
+            Action::Restore(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
     }

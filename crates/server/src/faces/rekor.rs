@@ -98,7 +98,7 @@ fn admit(entry: &HashedRekordV2) -> Result<(), String> {
 pub(super) fn append_error(error: AppendError, shape: Shape) -> HttpError {
     match error {
         AppendError::Full => {
-            HttpError::new(shape, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full").retry_after(30)
+            HttpError::new(shape, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full").retry_after(5)
         }
         AppendError::Overloaded { .. } => {
             HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "too many entries are waiting")

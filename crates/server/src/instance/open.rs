@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options};
+use countersign_log::{Log, LogError, Options};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
+use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -148,6 +149,16 @@ impl Instance {
         roles: &BTreeSet<Role>,
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
+        // Before keys are decrypted, which takes its time.
+        for (role, log, name) in [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")] {
+            let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
+            if let Some(holder) = holder {
+                return Err(ServerError::Log {
+                    log: name,
+                    message: LogError::LockedBy { holder }.to_string(),
+                });
+            }
+        }
         let password = self.password(options.password.as_ref());
         let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| self.keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
@@ -171,6 +182,7 @@ impl Instance {
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
+            scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
         if roles.contains(&Role::Ca) {
@@ -189,6 +201,7 @@ impl Instance {
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
                 key_of: Some(Arc::new(countersign_crypto::sha256)),
+                mark: self.mark(paths::LOG),
                 ..Options::default()
             };
             let log =
@@ -229,7 +242,19 @@ impl Instance {
                 repository: self.directory.join(paths::TUF),
             });
         }
+        if self.config.log.scrub_hours > 0 {
+            let hours = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            let period = options.scrub_period.unwrap_or(hours);
+            services.scrubs =
+                services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
+        }
         Ok(services)
+    }
+
+    /// Where the newest checkpoint of a log is marked.
+    fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
+        let directory = self.config.log.mark_directory.as_ref()?;
+        Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
@@ -288,6 +313,7 @@ impl Instance {
             &self.directory.join(paths::CT),
             CtLog::options(Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                mark: self.mark(paths::CT),
                 ..Options::default()
             }),
             vec![Arc::clone(&ct_signer)],
