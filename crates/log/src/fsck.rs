@@ -8,11 +8,12 @@ use std::path::Path;
 
 use countersign_crypto::PublicKey;
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath, items_at_level};
-use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier, merkle};
+use countersign_tlog::{Checkpoint, Hash, Note, NoteKind, NoteVerifier, merkle};
 
 use crate::index::Lookup;
 use crate::lock_record::{LOCK_RECORD, Slot, TreeHead, slots};
 use crate::log::{KeyOf, LOCK};
+use crate::params::host_and_tree;
 use crate::recovery::{CHECKPOINT, Replayed, read_params, read_segments, replay};
 use crate::sequencer::RESERVE;
 use crate::storage::{Files, LockAttempt, Storage};
@@ -38,6 +39,11 @@ pub struct Report {
 pub(crate) fn verifier(params: &LogParams, key: &PublicKey) -> Result<NoteVerifier, LogError> {
     Ok(match params.format {
         Format::Rekor => NoteVerifier::rekor_v2(&params.origin, key.clone())?,
+        Format::RekorV1 => {
+            let (host, _) = host_and_tree(&params.origin)
+                .ok_or_else(|| LogError::Params(format!("\"{}\" is no origin of Rekor v1", params.origin)))?;
+            NoteVerifier::new(NoteKind::RekorV1, host, key.clone())?
+        }
         Format::StaticCt => NoteVerifier::rfc6962(&params.origin, key.clone())?,
     })
 }

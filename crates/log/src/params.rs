@@ -171,7 +171,7 @@ impl Leaf {
 }
 
 /// Host and tree id in the origin of a log of Rekor v1. The id is an `int64` above zero, in decimal.
-fn host_and_tree(origin: &str) -> Option<(&str, u64)> {
+pub(crate) fn host_and_tree(origin: &str) -> Option<(&str, u64)> {
     let (host, number) = origin.split_once(" - ")?;
     let id: u64 = number.parse().ok().filter(|id| *id > 0 && *id <= i64::MAX.unsigned_abs())?;
     (id.to_string() == number).then_some((host, id))

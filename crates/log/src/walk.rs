@@ -61,7 +61,7 @@ pub(crate) fn entries(format: Format, bundle: &[u8]) -> Vec<Placed<'_>> {
                 let (entry, _) = rest.split_at_checked(rest.len() - tail.len())?;
                 Some((entry, tail))
             }),
-            Format::Rekor => rest
+            Format::Rekor | Format::RekorV1 => rest
                 .split_first_chunk::<2>()
                 .and_then(|(len, tail)| tail.split_at_checked(usize::from(u16::from_be_bytes(*len)))),
         };

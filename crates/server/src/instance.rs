@@ -322,14 +322,17 @@ impl std::fmt::Debug for LogAtRest {
 
 impl LogAtRest {
     /// The names of the logs that an instance may have.
-    pub const NAMES: [&'static str; 2] = [paths::LOG, paths::CT];
+    pub const NAMES: [&'static str; 3] = [paths::LOG, paths::LOG_V1, paths::CT];
 
     /// A log in a directory.
     #[must_use]
     pub fn new(name: &'static str, directory: PathBuf, key: PublicKey) -> Self {
         // As the roles are opened: a transparency log's duplicates are those with the same body.
-        let key_of: KeyOf = Arc::new(countersign_crypto::sha256);
-        let key_of = (name != paths::CT && key.key_type() == KeyType::Ed25519).then_some(key_of);
+        let key_of: Option<KeyOf> = match name {
+            paths::CT => None,
+            paths::LOG_V1 => Some(open_v1::key_of_v1()),
+            _ => (key.key_type() == KeyType::Ed25519).then(|| Arc::new(countersign_crypto::sha256) as KeyOf),
+        };
         Self { name, origin: String::new(), directory, key, key_of }
     }
 }
@@ -341,10 +344,20 @@ impl Instance {
     /// [`ServerError::Key`] when a public key is missing.
     pub fn logs_at_rest(&self) -> Result<Vec<LogAtRest>, ServerError> {
         let mut logs = Vec::new();
+        // That of Rekor v1 has a number in its origin which is chosen when the log is made.
+        let v1 = self.config.log.rekor_v1.then_some((
+            Role::Log,
+            paths::LOG_V1,
+            InstanceKey::LogV1,
+            String::new(),
+        ));
         for (role, name, key, origin) in [
             (Role::Log, paths::LOG, InstanceKey::Log, self.config.origin()),
             (Role::Ca, paths::CT, InstanceKey::Ct, self.ct_origin()),
-        ] {
+        ]
+        .into_iter()
+        .chain(v1)
+        {
             if self.config.roles.contains(&role) {
                 let key = key.load_public(&self.directory)?;
                 logs.push(LogAtRest { origin, ..LogAtRest::new(name, self.directory.join(name), key) });

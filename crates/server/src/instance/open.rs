@@ -150,7 +150,9 @@ impl Instance {
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
         // Before keys are decrypted, which takes its time.
-        for (role, log, name) in [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")] {
+        let v1 = self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, "Rekor v1"));
+        let both = [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")];
+        for (role, log, name) in both.into_iter().chain(v1) {
             let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
             if let Some(holder) = holder {
                 return Err(ServerError::Log {
@@ -252,7 +254,7 @@ impl Instance {
     }
 
     /// Where the newest checkpoint of a log is marked.
-    fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
+    pub(super) fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
         let directory = self.config.log.mark_directory.as_ref()?;
         Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }

@@ -18,7 +18,7 @@ use crate::retired;
 use crate::serve::ServeOptions;
 
 /// The key of a stored entry is its leaf hash, by which entries are asked for too.
-fn key_of() -> KeyOf {
+pub(crate) fn key_of_v1() -> KeyOf {
     Arc::new(|stored| leaf_hash(Leaf::parts_v1(stored).map_or(stored, |(_, body)| body)))
 }
 
@@ -43,12 +43,13 @@ impl Instance {
                     message: "a retired tree has no place".into(),
                 })
                 .and_then(|place| self.retired_signer(place, password))?;
-            let run = Options { key_of: Some(key_of()), reserve_bytes: 0, ..Options::default() };
+            let run = Options { key_of: Some(key_of_v1()), reserve_bytes: 0, ..Options::default() };
             shards.push(open(&tree, run, signer, options, next(&shards))?);
         }
         let run = Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
-            key_of: Some(key_of()),
+            key_of: Some(key_of_v1()),
+            mark: self.mark(paths::LOG_V1),
             ..Options::default()
         };
         let directory = self.directory.join(paths::LOG_V1);

@@ -137,14 +137,21 @@ impl Restore {
         if self.newest.len() == 1 && log.name.is_empty() {
             return newest.first().map(Vec::as_slice).ok_or_else(|| Failure::usage("expected --newest"));
         }
-        let is_own = |note: &Vec<u8>| {
-            let origin = Note::parse(note).and_then(|note| Checkpoint::parse(note.text()));
-            origin.is_ok_and(|checkpoint| checkpoint.origin == log.origin)
+        let origin_of = |note: &[u8]| {
+            let note = Note::parse(note).and_then(|note| Checkpoint::parse(note.text()));
+            note.ok().map(|checkpoint| checkpoint.origin)
         };
+        // A log of Rekor v1 is named by itself alone, so by its copy.
+        let origin = if log.origin.is_empty() {
+            let own = read_limited(&self.copy.join(log.name).join("checkpoint"), MAX_CHECKPOINT)?;
+            origin_of(&own).unwrap_or_default()
+        } else {
+            log.origin.clone()
+        };
+        let is_own = |note: &Vec<u8>| origin_of(note).is_some_and(|found| found == origin);
         newest.iter().find(|note| is_own(note)).map(Vec::as_slice).ok_or_else(|| {
             Failure::usage(format!(
-                "expected the newest checkpoint of {} with --newest, found none",
-                log.origin
+                "expected the newest checkpoint of {origin} with --newest, found none"
             ))
             .next("ask whoever watches the log: a monitor, a witness, a client that kept one")
         })
