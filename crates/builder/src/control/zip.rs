@@ -58,27 +58,23 @@ impl Fields<'_> {
     }
 }
 
-fn said(error: io::Error) -> String {
-    error.to_string()
-}
-
 fn bytes(from: &mut impl Read, length: usize) -> Result<Vec<u8>, String> {
     let mut read = vec![0; length];
-    from.read_exact(&mut read).map_err(said)?;
+    from.read_exact(&mut read).map_err(|e| e.to_string())?;
     Ok(read)
 }
 
 impl<R: Read + Seek> Archive<R> {
     /// Reads the directory.
     pub(super) fn new(mut from: R) -> Result<Self, String> {
-        let length = from.seek(SeekFrom::End(0)).map_err(said)?;
+        let length = from.seek(SeekFrom::End(0)).map_err(|e| e.to_string())?;
         if length > MAX_ARCHIVE {
             return Err(format!("expected at most {MAX_ARCHIVE} bytes, found {length}"));
         }
         // No comment behind it, so that there is one place where it can be.
         let last = length.checked_sub(END as u64).ok_or("it is no ZIP archive")?;
         let mut from = BufReader::new(from);
-        from.seek(SeekFrom::Start(last)).map_err(said)?;
+        from.seek(SeekFrom::Start(last)).map_err(|e| e.to_string())?;
         let end = bytes(&mut from, END)?;
         let end = Fields(&end);
         end.begins(b"PK\x05\x06")?;
@@ -95,7 +91,7 @@ impl<R: Read + Seek> Archive<R> {
                 "its directory has {size} bytes, more than {MAX_DIRECTORY}, which is the limit"
             ));
         }
-        from.seek(SeekFrom::Start(start)).map_err(said)?;
+        from.seek(SeekFrom::Start(start)).map_err(|e| e.to_string())?;
         let mut directory = from.by_ref().take(size);
         let mut members = Vec::new();
         for _ in 0..count {
@@ -137,7 +133,7 @@ impl<R: Read + Seek> Archive<R> {
         work: impl FnOnce(&mut dyn Read) -> io::Result<T>,
     ) -> Result<T, String> {
         let wrong = |message: String| format!("{:?}: {message}", member.name);
-        self.from.seek(SeekFrom::Start(member.at)).map_err(|e| wrong(said(e)))?;
+        self.from.seek(SeekFrom::Start(member.at)).map_err(|e| wrong(e.to_string()))?;
         let fixed = bytes(&mut self.from, LOCAL).map_err(wrong)?;
         let local = Fields(&fixed);
         local.begins(b"PK\x03\x04").map_err(wrong)?;
@@ -153,7 +149,9 @@ impl<R: Read + Seek> Archive<R> {
         if end.is_none_or(|end| end > self.end) {
             return Err(wrong("it goes on behind the members".into()));
         }
-        self.from.seek_relative(i64::try_from(extra).unwrap_or(i64::MAX)).map_err(|e| wrong(said(e)))?;
+        self.from
+            .seek_relative(i64::try_from(extra).unwrap_or(i64::MAX))
+            .map_err(|e| wrong(e.to_string()))?;
         let packed = self.from.by_ref().take(member.packed);
         let done = if member.deflated {
             whole(DeflateDecoder::new(packed), member.length, work)
@@ -171,11 +169,11 @@ fn whole<T>(
     work: impl FnOnce(&mut dyn Read) -> io::Result<T>,
 ) -> Result<T, String> {
     let mut body: Take<_> = from.take(length);
-    let done = work(&mut body).map_err(said)?;
-    io::copy(&mut body, &mut io::sink()).map_err(said)?;
+    let done = work(&mut body).map_err(|e| e.to_string())?;
+    io::copy(&mut body, &mut io::sink()).map_err(|e| e.to_string())?;
     let missing = body.limit();
     let mut rest = body.into_inner();
-    if missing > 0 || io::copy(&mut rest.by_ref().take(1), &mut io::sink()).map_err(said)? > 0 {
+    if missing > 0 || io::copy(&mut rest.by_ref().take(1), &mut io::sink()).map_err(|e| e.to_string())? > 0 {
         return Err(format!("expected {length} bytes, found another number of them"));
     }
     Ok(done)
@@ -190,7 +188,7 @@ impl Member {
         let name = String::from_utf8(bytes(directory, entry.length(28)?)?)
             .map_err(|_| "a name which is no UTF-8 text".to_owned())?;
         let more = entry.number(30, 2)? + entry.number(32, 2)?;
-        if io::copy(&mut directory.take(more), &mut io::sink()).map_err(said)? != more {
+        if io::copy(&mut directory.take(more), &mut io::sink()).map_err(|e| e.to_string())? != more {
             return Err("it ends early".into());
         }
         let wrong = |message: &str| Err(format!("{name:?}: {message}"));
