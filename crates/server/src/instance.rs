@@ -345,12 +345,8 @@ impl Instance {
     pub fn logs_at_rest(&self) -> Result<Vec<LogAtRest>, ServerError> {
         let mut logs = Vec::new();
         // That of Rekor v1 has a number in its origin which is chosen when the log is made.
-        let v1 = self.config.log.rekor_v1.then_some((
-            Role::Log,
-            paths::LOG_V1,
-            InstanceKey::LogV1,
-            String::new(),
-        ));
+        let v1 =
+            self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, InstanceKey::LogV1, String::new()));
         for (role, name, key, origin) in [
             (Role::Log, paths::LOG, InstanceKey::Log, self.config.origin()),
             (Role::Ca, paths::CT, InstanceKey::Ct, self.ct_origin()),

@@ -150,10 +150,8 @@ impl Restore {
         };
         let is_own = |note: &Vec<u8>| origin_of(note).is_some_and(|found| found == origin);
         newest.iter().find(|note| is_own(note)).map(Vec::as_slice).ok_or_else(|| {
-            Failure::usage(format!(
-                "expected the newest checkpoint of {origin} with --newest, found none"
-            ))
-            .next("ask whoever watches the log: a monitor, a witness, a client that kept one")
+            Failure::usage(format!("expected the newest checkpoint of {origin} with --newest, found none"))
+                .next("ask whoever watches the log: a monitor, a witness, a client that kept one")
         })
     }
 }
