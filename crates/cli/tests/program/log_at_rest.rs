@@ -4,6 +4,9 @@ use std::path::Path;
 
 use crate::support::Home;
 
+/// The logs of an instance.
+const LOGS: [&str; 3] = ["log", "log-v1", "ct"];
+
 /// An instance whose logs have their first entries, and which does not run.
 fn instance(home: &Home) {
     home.good(&["init", "instance", "--dev"]);
@@ -28,7 +31,7 @@ fn r6_fsck_names_file_and_place_of_what_is_damaged() {
     let home = Home::new();
     instance(&home);
     let good = home.good(&["log", "fsck", "instance"]);
-    assert_eq!(good.matches("all as they were signed").count(), 2, "{good}");
+    assert_eq!(good.matches("all as they were signed").count(), LOGS.len(), "{good}");
 
     let bundle = home.path("instance/log/tile/entries/000.p/1");
     flip(&bundle, 9);
@@ -56,7 +59,7 @@ fn r8_a_copy_is_checked_and_put_back_only_with_the_newest_checkpoints() {
     let home = Home::new();
     instance(&home);
     let out = home.good(&["log", "backup", "instance", "copy"]);
-    assert_eq!(out.matches("copied and checked").count(), 2, "{out}");
+    assert_eq!(out.matches("copied and checked").count(), LOGS.len(), "{out}");
     home.good(&["log", "backup", "verify", "copy"]);
     let (code, _, err) = home.text(&["log", "backup", "instance", "copy"]);
     assert!(code == 1 && err.contains("there is a log in this directory already"), "{code} {err}");
@@ -67,20 +70,27 @@ fn r8_a_copy_is_checked_and_put_back_only_with_the_newest_checkpoints() {
     let (code, _, err) = home.text(&["log", "backup", "verify", "instance/tuf"]);
     assert!(code == 1 && err.contains("no copy"), "{code} {err}");
 
-    let newest = ["log", "ct"].map(|log| format!("instance/{log}/checkpoint"));
-    for (name, path) in ["log.txt", "ct.txt"].iter().zip(&newest) {
+    let newest = LOGS.map(|log| format!("instance/{log}/checkpoint"));
+    for (name, path) in ["log.txt", "v1.txt", "ct.txt"].iter().zip(&newest) {
         std::fs::copy(home.path(path), home.path(name)).unwrap();
     }
-    let both = ["log", "restore", "copy", "instance", "--newest", "log.txt", "--newest", "ct.txt"];
-    let (code, _, err) = home.text(&both);
+    let all = [
+        ["log", "restore"],
+        ["copy", "instance"],
+        ["--newest", "log.txt"],
+        ["--newest", "ct.txt"],
+        ["--newest", "v1.txt"],
+    ]
+    .concat();
+    let (code, _, err) = home.text(&all);
     assert!(code == 1 && err.contains("no log is missing"), "{code} {err}");
-    for log in ["log", "ct"] {
+    for log in LOGS {
         std::fs::rename(home.path(&format!("instance/{log}")), home.path(&format!("lost-{log}"))).unwrap();
     }
-    let (code, _, err) = home.text(&both[..6]);
+    let (code, _, err) = home.text(&all[..8]);
     assert!(code == 1 && err.contains("with --newest, found none"), "{code} {err}");
     assert!(!home.path("instance/log").exists(), "nothing is put back by halves");
-    let out = home.good(&both);
-    assert_eq!(out.matches("put back and checked").count(), 2, "{out}");
+    let out = home.good(&all);
+    assert_eq!(out.matches("put back and checked").count(), LOGS.len(), "{out}");
     home.good(&["log", "fsck", "instance"]);
 }
