@@ -128,17 +128,32 @@ pub fn rotate(
     new.check(&instance, replaced)?;
     // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
     let mut held = hold_logs(&instance, &source, clock)?;
+    let done = rotate_held(&instance, target, replaced, new, &source, clock.now(), &mut held);
+    // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.
+    let ended = held.iter().try_for_each(|(_, log)| end(log));
+    done.and_then(|report| ended.map(|()| report))
+}
+
+fn rotate_held(
+    instance: &Instance,
+    target: Target,
+    replaced: &[InstanceKey],
+    new: &NewKeys,
+    source: &PasswordSource,
+    now: Timestamp,
+    held: &mut Vec<(InstanceKey, Log)>,
+) -> Result<RotateReport, ServerError> {
+    let directory = &instance.directory;
     // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
-    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
-    let now = clock.now();
+    let tuf_root = instance.load_key(InstanceKey::TufRoot, source)?;
     let [key] = *replaced else {
-        return rotate_tuf(&instance, replaced, new, &source, &tuf_root, now);
+        return rotate_tuf(instance, replaced, new, source, &tuf_root, now);
     };
     if key == InstanceKey::Revocation {
-        return rotate_revocation(&instance, new, &source, &tuf_root, now);
+        return rotate_revocation(instance, new, source, &tuf_root, now);
     }
     if key == InstanceKey::LogV1 && !instance.config.log.rekor_v1 {
-        return begin_log_v1(&instance, new, &source, &tuf_root, now);
+        return begin_log_v1(instance, new, source, &tuf_root, now);
     }
     // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
     // held, and without it no server starts.
@@ -146,7 +161,7 @@ pub fn rotate(
         let (_, log) = held.swap_remove(at);
         end(&log)?;
     }
-    let retired = retired_directory(&instance, target, now)?;
+    let retired = retired_directory(instance, target, now)?;
     let readable_at = match key {
         InstanceKey::Log | InstanceKey::LogV1 | InstanceKey::Ct => {
             let name = retired.file_name().unwrap_or_default().to_string_lossy();
@@ -155,8 +170,8 @@ pub fn rotate(
         _ => None,
     };
     let mut moves = Moves::default();
-    let done = replace(&instance, key, new, &retired, &source, now, &mut moves)
-        .and_then(|instance| publish(&instance, &source, &tuf_root, readable_at.as_deref(), now));
+    let done = replace(instance, key, new, &retired, source, now, &mut moves)
+        .and_then(|instance| publish(&instance, source, &tuf_root, readable_at.as_deref(), now));
     if let Err(e) = done {
         moves.undo();
         return Err(e);
