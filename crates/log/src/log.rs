@@ -450,6 +450,14 @@ impl Log {
         self.shared.entry(index)
     }
 
+    /// The leaf hash of an entry, without reading the entry. Blocks briefly.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn leaf_hash(&self, index: u64) -> Result<Hash, LogError> {
+        self.shared.leaf_hash(index)
+    }
+
     /// The index of the entry with this leaf hash, in a log whose [keys](NewEntry::dedup_key) are the leaf hashes of
     /// its entries. Blocks briefly; for longer when there is no index of duplicates.
     ///

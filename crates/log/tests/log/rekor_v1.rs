@@ -70,9 +70,11 @@ fn an_entry_is_found_by_its_leaf_as_soon_as_it_is_acknowledged_and_after_reopeni
         for number in 1..300 {
             let receipt = append(&log, number, number).await;
             assert_eq!(log.find_leaf(&leaf_hash(&body(number))).unwrap(), Some(receipt.index));
+            assert_eq!(log.leaf_hash(receipt.index).unwrap(), leaf_hash(&body(number)));
         }
         assert_eq!(log.find_leaf(&leaf_hash(b"genesis")).unwrap(), Some(0));
         assert_eq!(log.find_leaf(&leaf_hash(b"another")).unwrap(), None);
+        assert!(log.leaf_hash(300).is_err(), "beyond the tree");
         log.shutdown().await;
         std::fs::remove_file(directory.path().join("index.db")).unwrap();
         let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();

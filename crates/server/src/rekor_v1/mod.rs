@@ -103,8 +103,8 @@ impl Shard {
         self.first + self.log.head().size
     }
 
-    fn entry_id(&self, body: &[u8]) -> String {
-        format!("{:016x}{}", self.tree_id, hex_encode(&leaf_hash(body)))
+    fn entry_id(&self, leaf: &Hash) -> String {
+        format!("{:016x}{}", self.tree_id, hex_encode(leaf))
     }
 
     /// An entry of this tree with a proof in the newest one. Blocks.
@@ -143,7 +143,7 @@ impl Shard {
                 "signedEntryTimestamp": base64_encode(&promise),
             },
         });
-        Ok((self.entry_id(body), entry))
+        Ok((self.entry_id(&leaf_hash(body)), entry))
     }
 
     /// The state of the tree, as `GET /api/v1/log` has it.
@@ -248,9 +248,8 @@ impl RekorV1 {
         let mut ids = Vec::new();
         for shard in self.shards() {
             for index in shard.index.find(query)? {
-                let stored = shard.log.entry(index)?;
-                let (_, body) = Leaf::parts_v1(&stored).ok_or(RekorError::Stored)?;
-                ids.push(shard.entry_id(body));
+                // From the tree and not from the entries: an answer may have thousands, and a bundle is large.
+                ids.push(shard.entry_id(&shard.log.leaf_hash(index)?));
             }
         }
         Ok(ids)

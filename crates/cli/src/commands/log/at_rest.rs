@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use countersign_client::artifact::read_limited;
 use countersign_crypto::PublicKey;
-use countersign_log::{KeyOf, LogError};
+use countersign_log::LogError;
 use countersign_server::instance::{Instance, LogAtRest};
 
 use crate::commands::init::server_failure;
@@ -71,11 +71,6 @@ impl KeyArgs {
 /// Where a copy keeps the public key of a log.
 pub(super) fn key_beside(copy: &Path, name: &str) -> PathBuf {
     copy.join(format!("{name}.pub"))
-}
-
-/// Finds the key of an entry in a log's index of duplicates.
-pub(super) fn key_of(log: &LogAtRest) -> Option<&KeyOf> {
-    log.key_of.as_ref()
 }
 
 /// What is wrong with a log, with the exit code that says so.

@@ -9,7 +9,7 @@ use countersign_log::backup::{Copied, backup, restore};
 use countersign_server::instance::LogAtRest;
 use countersign_tlog::{Checkpoint, Note};
 
-use super::at_rest::{KeyArgs, key_beside, key_of, log_failure};
+use super::at_rest::{KeyArgs, key_beside, log_failure};
 use super::fsck::check_all;
 use crate::args::OutputArgs;
 use crate::failure::{Failure, Outcome};
@@ -68,8 +68,8 @@ impl Backup {
         };
         for log in self.key.logs(directory)? {
             let to = destination.join(log.name);
-            let copied =
-                backup(&log.directory, &to, &log.key, key_of(&log)).map_err(|e| log_failure(&to, &e))?;
+            let copied = backup(&log.directory, &to, &log.key, log.key_of.as_ref())
+                .map_err(|e| log_failure(&to, &e))?;
             if !log.name.is_empty() {
                 write_atomically(&key_beside(destination, log.name), log.key.to_pem().as_bytes())?;
             }
@@ -125,7 +125,7 @@ impl Restore {
         let known = lost.iter().map(|log| self.newest_of(log, &newest)).collect::<Result<Vec<_>, _>>()?;
         for (log, known) in lost.iter().zip(known) {
             let from = self.copy.join(log.name);
-            let copied = restore(&from, &log.directory, &log.key, key_of(log), known)
+            let copied = restore(&from, &log.directory, &log.key, log.key_of.as_ref(), known)
                 .map_err(|e| log_failure(&from, &e))?;
             say("put back and checked", &copied, terminal)?;
         }

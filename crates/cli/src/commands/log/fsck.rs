@@ -6,7 +6,7 @@ use countersign_log::fsck::{Report, fsck};
 use countersign_server::instance::LogAtRest;
 use serde_json::json;
 
-use super::at_rest::{KeyArgs, key_of, log_failure};
+use super::at_rest::{KeyArgs, log_failure};
 use crate::args::OutputArgs;
 use crate::commands::serve::DirectoryArgs;
 use crate::failure::{Failure, Outcome, REJECTED};
@@ -41,7 +41,7 @@ pub(super) fn check_all(logs: &[LogAtRest], as_json: bool, terminal: &Terminal) 
     let mut damaged = 0;
     let mut answers = Vec::new();
     for log in logs {
-        let report = fsck(&log.directory, &log.key, key_of(log)).map_err(|e| {
+        let report = fsck(&log.directory, &log.key, log.key_of.as_ref()).map_err(|e| {
             let failure = log_failure(&log.directory, &e);
             match e {
                 countersign_log::LogError::LockedBy { .. } => {
