@@ -10,6 +10,8 @@
 mod adversarial;
 mod common;
 mod operating;
+mod rekor_v1;
 mod requests;
 mod services;
+mod shards;
 mod witnesses;
