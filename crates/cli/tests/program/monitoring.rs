@@ -29,8 +29,8 @@ impl Bench {
         self.home.text(&[&["log", "monitor", "--state", "watch", "--once"], more].concat())
     }
 
-    fn restart(&mut self) {
-        self.instance.stop();
+    /// What was stopped goes on with what lies in the directory now.
+    fn start_again(&mut self) {
         self.instance = Instance::start_again(&self.home);
     }
 }
@@ -44,7 +44,7 @@ fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline
     assert_eq!((code, out.as_str()), (0, ""), "what was there before is not told: {err}");
     bench.instance.stop();
     copy(&bench.home, "instance", "old");
-    bench.restart();
+    bench.start_again();
     bench.sign("b");
     let (code, out, err) = bench.monitor(&alice);
     assert_eq!(code, 0, "{err}");
@@ -58,7 +58,7 @@ fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline
     bench.instance.stop();
     std::fs::remove_dir_all(bench.home.path("instance")).unwrap();
     copy(&bench.home, "old", "instance");
-    bench.restart();
+    bench.start_again();
     let (code, out, _) = bench.monitor(&alice);
     assert!(code == 2 && out.contains("it shrank"), "{code} {out}");
     bench.sign("c");
