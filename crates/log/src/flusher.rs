@@ -29,6 +29,22 @@ pub(crate) fn full_tiles(format: Format, from: u64, to: u64) -> impl Iterator<It
     })
 }
 
+/// Makes the tiles that became full between two sizes durable, with their names.
+pub(crate) fn flush_tiles(storage: &dyn Storage, format: Format, from: u64, to: u64) -> io::Result<()> {
+    let mut directories = BTreeSet::from([String::new()]);
+    for path in full_tiles(format, from, to) {
+        let path = path.to_string();
+        storage.sync(&path)?;
+        // The tile's directory and those above it: any of them may be new.
+        let mut rest = path.as_str();
+        while let Some((parent, _)) = rest.rsplit_once('/') {
+            directories.insert(parent.to_owned());
+            rest = parent;
+        }
+    }
+    directories.iter().rev().try_for_each(|directory| storage.sync_dir(directory))
+}
+
 /// Runs until no more jobs can come.
 pub(crate) struct Flusher {
     pub(crate) storage: Arc<dyn Storage>,
@@ -53,20 +69,7 @@ impl Flusher {
     }
 
     fn flush(&self, job: &FlushJob) -> io::Result<()> {
-        let mut directories = BTreeSet::from([String::new()]);
-        for path in full_tiles(self.format, job.from, job.to) {
-            let path = path.to_string();
-            self.storage.sync(&path)?;
-            // The tile's directory and those above it: any of them may be new.
-            let mut rest = path.as_str();
-            while let Some((parent, _)) = rest.rsplit_once('/') {
-                directories.insert(parent.to_owned());
-                rest = parent;
-            }
-        }
-        for directory in directories.iter().rev() {
-            self.storage.sync_dir(directory)?;
-        }
+        flush_tiles(self.storage.as_ref(), self.format, job.from, job.to)?;
         // Keys which the index does not have must be found in the segment when the log is opened again.
         if self.index.as_ref().is_some_and(|index| !index.flush()) {
             return Ok(());

@@ -1,6 +1,7 @@
 //! What the sequencer and the users of a log share, and reading from it: every byte from disk is checked against the
 //! signed tree before it is given to anyone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -55,14 +56,29 @@ impl Shared {
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
+    /// The index of duplicates has the keys of all entries below this one.
+    pub(crate) fn indexed_upto(&self) -> u64 {
+        self.index.as_ref().map_or(0, |index| index.upto())
+    }
+
     /// Where the index of duplicates has a key. Finding duplicates is a courtesy and an entry twice is no harm to the
     /// log, so whatever goes wrong here and in [`Shared::vouched`] means that there is none.
     pub(crate) fn indexed(&self, key: &Key) -> Option<u64> {
-        match self.index.as_ref()?.lookup(key) {
-            Ok(found) => found.filter(|position| *position < self.head().size),
+        self.all_indexed(&[*key]).get(key).copied()
+    }
+
+    /// Where the index of duplicates has those of these keys that it has.
+    pub(crate) fn all_indexed(&self, keys: &[Key]) -> HashMap<Key, u64> {
+        let size = self.head().size;
+        let found = self.index.as_ref().map_or_else(|| Ok(HashMap::new()), |index| index.find(keys));
+        match found {
+            Ok(mut found) => {
+                found.retain(|_, position| *position < size);
+                found
+            }
             Err(error) => {
-                tracing::warn!(%error, "looking a duplicate up failed");
-                None
+                tracing::warn!(%error, "looking duplicates up failed");
+                HashMap::new()
             }
         }
     }

@@ -4,7 +4,12 @@
 #![allow(unreachable_pub, reason = "one binary of several modules")]
 
 mod crash;
+mod database_contract;
 mod kill_loop;
+mod migration;
+mod past_one_machine;
+mod races;
 mod refusals;
+mod stores;
 mod support;
 mod usage;
