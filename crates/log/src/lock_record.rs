@@ -15,7 +15,7 @@ use crate::storage::{Storage, StorageFile};
 
 /// The file with the lock record.
 pub(crate) const LOCK_RECORD: &str = "lock-record";
-/// The lock record of a log that was moved to another store, as it was then.
+/// The lock record of a log that was moved to another store, as it was then, with the move's own number.
 pub(crate) const MOVED: &str = "lock-record.moved";
 const MAGIC: &[u8; 8] = b"cs-head1";
 const SLOT: usize = 32 * 1024;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use countersign_tlog::{Checkpoint, Hash, Note};
 
-use crate::{LogError, LogParams};
 use crate::flusher::{flush_tiles, full_tiles};
 use crate::lock_record::{LOCK_RECORD, MOVED, parse};
 use crate::log::{LOCK, holder};
@@ -16,7 +15,12 @@ use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, read_params};
 use crate::storage::{LockAttempt, LockGuard, Storage};
 use crate::wal::{WAL, segment_path, segments};
+use crate::{LogError, LogParams};
 
+/// In the new store what will be [`MOVED`] in the old one: only the store that has it may get the log.
+const COMING: &str = "lock-record.coming";
+/// The length of a move's number: a record that was put aside ends with it.
+const NUMBER: usize = 32;
 /// How many tiles are copied together.
 const TOGETHER: usize = 64;
 
@@ -68,11 +72,7 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
     if read(to.as_ref(), LOCK_RECORD)?.is_some() {
         return Err(LogError::Exists { found: LOCK_RECORD.into() });
     }
-    let record = match read(from.as_ref(), LOCK_RECORD)? {
-        Some(record) => record,
-        // Put aside by a move that was cut off.
-        None => read(from.as_ref(), MOVED)?.ok_or(LogError::NoLockRecord { expected: LOCK_RECORD })?,
-    };
+    let Some(record) = read(from.as_ref(), LOCK_RECORD)? else { return take_up(from.as_ref(), to.as_ref()) };
     let head = parse(&record)?;
     let params = read_params(from.as_ref())?;
     check_older(to.as_ref(), &params, head.size)?;
@@ -109,14 +109,38 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
     }
     to.sync_dir("").map_err(doing("flushing the names of the copied files"))?;
 
+    let mut number = [0; NUMBER];
+    countersign_crypto::random(&mut number).map_err(|e| doing("numbering the move")(io::Error::other(e)))?;
+    let aside = [record.as_slice(), &number].concat();
+    write(to.as_ref(), COMING, &aside)?;
     // From here on the log is in neither store, until it is in the new one.
-    write(from.as_ref(), MOVED, &record)?;
+    write(from.as_ref(), MOVED, &aside)?;
+    finish(from.as_ref(), to.as_ref(), &record)?;
+    Ok(Migrated { size: head.size, root: head.root, tiles })
+}
+
+/// Takes a move up that was cut off when the lock record had been put aside, if it was to this store.
+fn take_up(from: &dyn Storage, to: &dyn Storage) -> Result<Migrated, LogError> {
+    let aside = read(from, MOVED)?.ok_or(LogError::NoLockRecord { expected: LOCK_RECORD })?;
+    if read(to, COMING)?.as_ref() != Some(&aside) {
+        return Err(LogError::Moved { record: MOVED });
+    }
+    let (record, _) = aside.split_at(aside.len().saturating_sub(NUMBER));
+    let head = parse(record)?;
+    finish(from, to, record)?;
+    Ok(Migrated { size: head.size, root: head.root, tiles: 0 })
+}
+
+/// The last steps: out of the old store, into the new one.
+fn finish(from: &dyn Storage, to: &dyn Storage, record: &[u8]) -> Result<(), LogError> {
     from.remove(LOCK_RECORD)
         .and_then(|()| from.sync_dir(""))
         .map_err(doing("putting the old store's lock record aside"))?;
-    write(to.as_ref(), LOCK_RECORD, &record)?;
-    to.remove(MOVED).and_then(|()| to.sync_dir("")).map_err(doing("removing an outdated lock record"))?;
-    Ok(Migrated { size: head.size, root: head.root, tiles })
+    write(to, LOCK_RECORD, record)?;
+    to.remove(MOVED)
+        .and_then(|()| to.remove(COMING))
+        .and_then(|()| to.sync_dir(""))
+        .map_err(doing("removing outdated lock records"))
 }
 
 /// Refuses a store that has another log, or once had a larger tree than the one that is moved there: the log went on from

@@ -1,5 +1,7 @@
 //! `countersign log`: reading a transparency log and checking that it keeps its promises.
 
+mod migrate;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -40,6 +42,7 @@ enum Action {
     Checkpoint(CheckpointCommand),
     Find(Box<Find>),
     Get(Get),
+    Migrate(migrate::Migrate),
     Proof(Proof),
     Verify(Verify),
 }
@@ -50,6 +53,7 @@ impl LogCommand {
             Action::Checkpoint(command) => command.run(terminal),
             Action::Find(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
+            Action::Migrate(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }

@@ -45,6 +45,7 @@ pub(super) struct Relay {
     /// The most entries on their way; more stay in the channel, which then pushes back.
     most: usize,
     waiting: HashMap<RequestId, Waiting>,
+    asked: Instant,
     looked: Instant,
     /// Somebody got an answer, so the tree has grown.
     due: bool,
@@ -63,6 +64,7 @@ impl Relay {
             messages,
             most,
             waiting: HashMap::new(),
+            asked: Instant::now(),
             looked: Instant::now(),
             due: false,
         }
@@ -158,9 +160,11 @@ impl Relay {
     fn ask(&mut self) -> std::io::Result<()> {
         let open: Vec<RequestId> =
             self.waiting.iter().filter(|(_, entry)| entry.place.is_none()).map(|(id, _)| *id).collect();
-        if open.is_empty() {
+        // When there are answers somebody says so, as a rule.
+        if open.is_empty() || !self.due && self.asked.elapsed() < ASK {
             return Ok(());
         }
+        self.asked = Instant::now();
         for (id, answer) in self.storage.database().collect(self.storage.log(), &open)? {
             self.answered(id, answer);
         }

@@ -63,6 +63,9 @@ fn a_log_moves_there_and_back_with_the_same_root_and_goes_on() {
         assert!(matches!(migrate(from, to), Err(LogError::Exists { .. })));
         grow(to, next..next + 300, &mut ledger);
         next += 300;
+        // Nor does anybody make a second copy of the old state elsewhere.
+        let other = stores();
+        assert!(matches!(migrate(from, &other.distributed), Err(LogError::Moved { .. })));
         // Requests sent again are found, also those from before the move.
         let log = open(to, small()).unwrap();
         runtime().block_on(async {

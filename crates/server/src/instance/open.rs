@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options};
+use countersign_log::Options;
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -30,6 +30,7 @@ use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+use crate::store::Store;
 
 /// Sigstore's policy for timestamps, which its clients know.
 const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -168,8 +169,10 @@ impl Instance {
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
             draining: AtomicBool::new(false),
         };
+        let store = Store::of(self)?;
         if roles.contains(&Role::Ca) {
             services.ca = Some(self.ca_role(
+                &store,
                 key(InstanceKey::Ca)?,
                 key(InstanceKey::Ct)?,
                 development.as_deref(),
@@ -186,9 +189,9 @@ impl Instance {
                 key_of: Some(Arc::new(countersign_crypto::sha256)),
                 ..Options::default()
             };
-            let log =
-                Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
-                    .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
+            let log = store
+                .open(paths::LOG, run, vec![signer], Arc::clone(&options.clock))
+                .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
             services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
         }
         if roles.contains(&Role::Tsa) {
@@ -267,6 +270,7 @@ impl Instance {
 
     fn ca_role(
         &self,
+        store: &Store,
         signer: Arc<dyn Signer>,
         ct_signer: Arc<dyn Signer>,
         development: Option<&DevelopmentProvider>,
@@ -275,16 +279,13 @@ impl Instance {
         let config_path = self.directory.join(super::FILE_NAME);
         let section = &self.config.ca;
         let ct_error = |message: String| ServerError::Log { log: "CT", message };
-        let log = Log::open(
-            &self.directory.join(paths::CT),
-            CtLog::options(Options {
-                linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                ..Options::default()
-            }),
-            vec![Arc::clone(&ct_signer)],
-            Arc::clone(&options.clock),
-        )
-        .map_err(|e| ct_error(e.to_string()))?;
+        let run = CtLog::options(Options {
+            linger: Duration::from_millis(self.config.log.batch_linger_ms),
+            ..Options::default()
+        });
+        let log = store
+            .open(paths::CT, run, vec![Arc::clone(&ct_signer)], Arc::clone(&options.clock))
+            .map_err(|e| ct_error(e.to_string()))?;
         let chain = self.chain(paths::CA_CHAIN)?;
         let mut ct = CtLog::new(
             log,
