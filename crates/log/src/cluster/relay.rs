@@ -72,13 +72,17 @@ impl Relay {
 
     /// Runs until it is told to stop and nothing waits any more.
     pub(super) fn run(mut self) {
-        let mut stopping = false;
+        let (mut stopping, mut away) = (false, false);
         while !stopping || !self.waiting.is_empty() {
             stopping |= self.gather(stopping);
-            let outcome = self.put().and_then(|()| self.ask());
-            if let Err(error) = outcome {
-                tracing::warn!(%error, waiting = self.waiting.len(), "the log's queue is away; trying again");
-                std::thread::sleep(ASK);
+            match self.put().and_then(|()| self.ask()) {
+                Ok(()) => away = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut away, true) {
+                        tracing::warn!(%error, "the log's queue is away; it is tried again until it is back");
+                    }
+                    std::thread::sleep(ASK);
+                }
             }
             self.look();
             self.settle();

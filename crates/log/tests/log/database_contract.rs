@@ -1,9 +1,10 @@
 //! What every database of a log must do: the one in memory, by which the rest is tested, and PostgreSQL.
 
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use countersign_log::AppendError;
-use countersign_log::storage::database::{Acquired, Change, Database, Fence, Place, Request};
+use countersign_log::storage::database::{Acquired, Change, Database, Event, Fence, Place, Request};
 
 use crate::support::Random;
 use crate::support::database::MemoryDatabase;
@@ -155,11 +156,36 @@ fn queue(database: &dyn Database) {
     assert_eq!(database.waiting("other", 10).unwrap(), [request(9)]);
 }
 
+/// Who listens is called when something happens.
+fn notifications(database: &dyn Database) {
+    let most = Duration::from_secs(30);
+    let request = Request { id: [1; 16], key: [1; 32], form: Vec::new() };
+    let place = Place { index: 1, duplicate: false };
+    for event in [Event::Queued, Event::Answered] {
+        let (calls, called) = mpsc::channel();
+        database.listen("calls", event, Box::new(move || calls.send(()).unwrap()));
+        let happen = || match event {
+            Event::Queued => database.enqueue("calls", std::slice::from_ref(&request)).unwrap(),
+            Event::Answered => database.answer("calls", &[([1; 16], Ok(place))]).unwrap(),
+        };
+        // It may take a moment until there is somebody who hears.
+        let end = Instant::now() + most;
+        while called.recv_timeout(Duration::from_millis(100)).is_err() {
+            assert!(Instant::now() < end, "{event:?}: nobody was called");
+            happen();
+        }
+        while called.recv_timeout(Duration::from_millis(300)).is_ok() {}
+        happen();
+        called.recv_timeout(most).unwrap();
+    }
+}
+
 fn contract(database: &dyn Database) {
     leases(database);
     files(database);
     keys(database);
     queue(database);
+    notifications(database);
 }
 
 #[test]

@@ -277,6 +277,32 @@ fn r4_every_operation_on_the_database_may_fail_and_nothing_acknowledged_is_lost(
     assert!(runs > 100);
 }
 
+/// R8: the database was restored from an old backup, or a standby that was behind became the primary.
+#[test]
+fn r8_a_database_that_lost_commits_is_never_signed_upon() {
+    for grown in [11..12, 11..30, 11..400_u64] {
+        let world = World::new();
+        let storage: Arc<dyn Storage> = Arc::new(world.store(&world.wire(), LEASE));
+        let grow = |numbers| {
+            let log = open(&storage, options()).unwrap();
+            runtime().block_on(async {
+                append_all(&log, numbers).await;
+                log.shutdown().await;
+            });
+        };
+        grow(0..11);
+        let old = world.database.snapshot();
+        grow(grown.clone());
+        let new = world.database.snapshot();
+        world.database.restore(&old);
+        let error = open(&storage, options()).unwrap_err().to_string();
+        assert!(error.contains("nothing will be signed"), "{grown:?}: {error}");
+        // With everything as it was it opens.
+        world.database.restore(&new);
+        grow(5000..5001);
+    }
+}
+
 #[test]
 fn a_log_is_created_once_and_by_one() {
     let world = World::new();

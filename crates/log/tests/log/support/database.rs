@@ -58,6 +58,16 @@ impl MemoryDatabase {
         self.0.lock().unwrap().queue.clear();
     }
 
+    /// The files of all logs, as a backup has them.
+    pub fn snapshot(&self) -> BTreeMap<(String, String), Vec<u8>> {
+        self.0.lock().unwrap().files.clone()
+    }
+
+    /// Puts a backup in place of the files.
+    pub fn restore(&self, backup: &BTreeMap<(String, String), Vec<u8>>) {
+        self.0.lock().unwrap().files.clone_from(backup);
+    }
+
     /// How many requests and answers are in the queue.
     pub fn queued(&self) -> usize {
         self.0.lock().unwrap().queue.len()

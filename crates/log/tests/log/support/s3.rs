@@ -92,7 +92,10 @@ impl FakeS3 {
                 state.unsigned += u64::from(
                     !request.headers.get("authorization").is_some_and(|a| a.starts_with("AWS4-HMAC-SHA256 ")),
                 );
-                state.trouble.filter(|(every, _)| state.requests % every == 0).map(|(_, trouble)| trouble)
+                state
+                    .trouble
+                    .filter(|(every, _)| state.requests.is_multiple_of(*every))
+                    .map(|(_, trouble)| trouble)
             };
             let (status, headers, body) = match trouble {
                 Some(Trouble::Busy) => (503, String::new(), Vec::new()),
