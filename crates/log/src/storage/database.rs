@@ -96,7 +96,8 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// The database of any number of logs, which are told apart by their names.
 ///
 /// # Contract
-/// - What a call has written is durable when it returns without an error, and a change is made whole or not at all.
+/// - What a call has written is durable when it returns without an error, and a change is made whole or not at all. The
+///   queue may lose what was last written: who waits puts it there again.
 /// - An error says nothing about whether the operation took effect, or still will.
 /// - No write under a [`Fence`] takes effect once a lease with a larger token was given out.
 pub trait Database: Send + Sync + fmt::Debug {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio_postgres::Row;
 
 pub use access::PostgresAccess;
-use pool::{Parameter, Pool};
+use pool::{Commits, Parameter, Pool};
 
 use super::database::{
     Acquired, Answer, Change, Database, Event, Fence, Place, Request, RequestId, Wake, lease_lost,
@@ -30,6 +30,8 @@ type Listeners = Mutex<Vec<(String, Wake)>>;
 /// A PostgreSQL database.
 pub struct Postgres {
     pool: Arc<Pool>,
+    /// For the queue, which may lose what was last written: it is put there again.
+    quick: Arc<Pool>,
     access: PostgresAccess,
     listeners: Arc<Listeners>,
     listening: tokio::task::AbortHandle,
@@ -120,7 +122,8 @@ impl Postgres {
     /// # Errors
     /// What the database says; `InvalidInput` when it runs without durability.
     pub fn connect(access: PostgresAccess) -> io::Result<Self> {
-        let pool = Arc::new(Pool::new(access.clone())?);
+        let pool = Arc::new(Pool::new(access.clone(), Commits::Durable)?);
+        let quick = Arc::new(Pool::new(access.clone(), Commits::Quick)?);
         let preparing = Arc::clone(&pool);
         remote::wait(LIMIT, async move { preparing.prepare().await })?;
         let listeners: Arc<Listeners> = Arc::default();
@@ -133,21 +136,21 @@ impl Postgres {
                 wake();
             }
         }));
-        Ok(Self { pool, access, listeners, listening: task.abort_handle() })
+        Ok(Self { pool, quick, access, listeners, listening: task.abort_handle() })
     }
 
     fn query(&self, text: &'static str, parameters: Vec<Parameter>) -> io::Result<Vec<Row>> {
         remote::wait(LIMIT, Arc::clone(&self.pool).query(text, parameters, None))
     }
 
-    fn query_and_tell(
+    /// Does something with the queue, and tells who listens.
+    fn queue(
         &self,
         text: &'static str,
         parameters: Vec<Parameter>,
-        log: &str,
-        event: Event,
+        tell: Option<String>,
     ) -> io::Result<Vec<Row>> {
-        remote::wait(LIMIT, Arc::clone(&self.pool).query(text, parameters, Some(payload(log, event))))
+        remote::wait(LIMIT, Arc::clone(&self.quick).query(text, parameters, tell))
     }
 
     /// Writes under a lease; says how much was made.
@@ -272,12 +275,12 @@ impl Database for Postgres {
             keys(requests.iter().map(|request| request.key)),
             Box::new(forms),
         ];
-        self.query_and_tell(sql::ENQUEUE, parameters, log, Event::Queued).map(drop)
+        self.queue(sql::ENQUEUE, parameters, Some(payload(log, Event::Queued))).map(drop)
     }
 
     fn waiting(&self, log: &str, limit: usize) -> io::Result<Vec<Request>> {
         let parameters: Vec<Parameter> = vec![Box::new(log.to_owned()), Box::new(number(limit as u64))];
-        self.query(sql::WAITING, parameters)?
+        self.queue(sql::WAITING, parameters, None)?
             .iter()
             .map(|row| Ok(Request { id: exact(row, 0)?, key: exact(row, 1)?, form: column(row, 2)? }))
             .collect()
@@ -306,22 +309,22 @@ impl Database for Postgres {
             Box::new(refusals),
             Box::new(reasons),
         ];
-        self.query_and_tell(sql::ANSWER, parameters, log, Event::Answered).map(drop)
+        self.queue(sql::ANSWER, parameters, Some(payload(log, Event::Answered))).map(drop)
     }
 
     fn collect(&self, log: &str, wanted: &[RequestId]) -> io::Result<Vec<(RequestId, Answer)>> {
-        self.query(sql::COLLECT, vec![Box::new(log.to_owned()), ids(wanted)])?
+        self.queue(sql::COLLECT, vec![Box::new(log.to_owned()), ids(wanted)], None)?
             .iter()
             .map(|row| Ok((exact(row, 0)?, answer_of(row)?)))
             .collect()
     }
 
     fn withdraw(&self, log: &str, unwanted: &[RequestId]) -> io::Result<()> {
-        self.query(sql::WITHDRAW, vec![Box::new(log.to_owned()), ids(unwanted)]).map(drop)
+        self.queue(sql::WITHDRAW, vec![Box::new(log.to_owned()), ids(unwanted)], None).map(drop)
     }
 
     fn forget(&self, log: &str, older: Duration) -> io::Result<()> {
-        self.query(sql::FORGET, vec![Box::new(log.to_owned()), Box::new(milliseconds(older))]).map(drop)
+        self.queue(sql::FORGET, vec![Box::new(log.to_owned()), Box::new(milliseconds(older))], None).map(drop)
     }
 
     fn listen(&self, log: &str, event: Event, wake: Wake) {

@@ -24,8 +24,17 @@ const MUCH_LATER: Duration = Duration::from_secs(60);
 /// A parameter of a statement, owned by the operation.
 pub(super) type Parameter = Box<dyn ToSql + Send + Sync>;
 
+/// Whether a commit waits for the disk, and for that of a synchronous standby.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commits {
+    Durable,
+    /// What was committed last may be lost.
+    Quick,
+}
+
 pub(super) struct Pool {
     access: PostgresAccess,
+    commits: Commits,
     tls: MakeRustlsConnect,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
@@ -71,9 +80,9 @@ impl Connection {
 }
 
 impl Pool {
-    pub(super) fn new(access: PostgresAccess) -> io::Result<Self> {
+    pub(super) fn new(access: PostgresAccess, commits: Commits) -> io::Result<Self> {
         let tls = access.tls()?;
-        Ok(Self { access, tls, idle: Mutex::default(), places: Semaphore::new(CONNECTIONS) })
+        Ok(Self { access, commits, tls, idle: Mutex::default(), places: Semaphore::new(CONNECTIONS) })
     }
 
     /// A connection that has the settings on which the log's promise rests.
@@ -95,9 +104,12 @@ impl Pool {
             ));
         }
         // Where there is a synchronous standby, "on" waits for its disk too; what is stronger stays.
-        if commit.is_some_and(|commit| !matches!(commit.as_str(), "on" | "remote_apply")) {
-            client.batch_execute("SET synchronous_commit = on").await.map_err(|e| failed(&e))?;
-        }
+        let set = match (self.commits, commit.as_deref()) {
+            (_, None) | (Commits::Durable, Some("on" | "remote_apply")) => "",
+            (Commits::Durable, Some(_)) => "SET synchronous_commit = on",
+            (Commits::Quick, Some(_)) => "SET synchronous_commit = off",
+        };
+        client.batch_execute(set).await.map_err(|e| failed(&e))?;
         Ok(Connection { client, statements: HashMap::new(), notifies })
     }
 
