@@ -294,7 +294,7 @@ fn custom_objects(kind: PolicyKind, value: &Value) -> Vec<CustomObject> {
             let named = |rule: &Value| {
                 let texts = |name: &str| list(rule, name).iter().filter_map(text_of).collect::<Vec<String>>();
                 let (groups, resources) = (texts("/apiGroups"), texts("/resources"));
-                let custom = resources.into_iter().filter(|name| !name.contains('*') && !is_workload(name));
+                let custom = resources.into_iter().filter(|name| !is_workload(name));
                 let of = |resource: String| {
                     let of_group = |group: &String| (group.clone(), resource.clone());
                     groups.iter().map(of_group).collect::<Vec<_>>()
@@ -342,7 +342,12 @@ impl Policy for Unreadable {
     }
 
     fn custom_objects(&self) -> Vec<CustomObject> {
-        self.custom.clone()
+        // What is named by a star is whatever else is sent.
+        let is_named = |custom: &&CustomObject| match custom {
+            CustomObject::Kind(_) => true,
+            CustomObject::Resource { resource, .. } => !resource.contains('*'),
+        };
+        self.custom.iter().filter(is_named).cloned().collect()
     }
 
     fn evaluate(&self, request: &Request, ask: &Ask<'_>) -> Result<(Vec<RuleResult>, Vec<Pin>), Stop> {
@@ -487,6 +492,10 @@ mod tests {
         let validating = "apiVersion: policies.kyverno.io/v1\nkind: ImageValidatingPolicy\nmetadata: {name: p}\n\
                           spec: {matchConstraints: {resourceRules: [{apiGroups: [tekton.dev], apiVersions: ['*'], \
                           operations: [CREATE], resources: [tasks, pods]}]}, attestorz: []}\n";
+        let starred = validating.replace("[tasks, pods]", "['*']");
+        let results = decide(document(&starred), &object("tekton.dev/v1", "Task"));
+        assert!(results[0].denies() && results[0].status == Status::Error);
+        assert!(decide(document(&starred), &object("v1", "Service")).is_empty());
         for text in [own, kyverno, validating] {
             let results = decide(document(text), &object("tekton.dev/v1", "Task"));
             assert!(results[0].denies() && results[0].status == Status::Error, "{text}");

@@ -70,8 +70,16 @@ pub enum LogError {
         #[source]
         error: io::Error,
     },
-    /// The index of duplicates failed.
-    #[error("the index of duplicates: {0}")]
+    /// The index of terms is being made, and is not near the log yet.
+    #[error("the index of terms is being made: {known} of {size} entries are in it")]
+    Behind {
+        /// How many entries are in it.
+        known: u64,
+        /// How many the log has.
+        size: u64,
+    },
+    /// An index, of duplicates or of terms, failed.
+    #[error("the index: {0}")]
     Index(#[from] rusqlite::Error),
 }
 

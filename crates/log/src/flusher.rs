@@ -29,7 +29,7 @@ pub(crate) fn full_tiles(format: Format, from: u64, to: u64) -> impl Iterator<It
     })
 }
 
-/// Makes the tiles that became full between two sizes durable, with their names.
+/// Makes the tiles and bundles durable that became full between two sizes.
 pub(crate) fn flush_tiles(storage: &dyn Storage, format: Format, from: u64, to: u64) -> io::Result<()> {
     let mut directories = BTreeSet::from([String::new()]);
     for path in full_tiles(format, from, to) {
@@ -56,16 +56,20 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     pub(crate) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
-            if self.health.is_failed() {
-                return;
-            }
-            if let Err(error) = self.flush(&job) {
-                self.health.fail(&format!("flushing tiles: {error}"));
-                return;
-            }
+        while self.jobs.recv().is_ok_and(|job| self.finish(&job)) {}
+    }
+
+    /// Does a job; says whether there may be another.
+    pub(crate) fn finish(&self, job: &FlushJob) -> bool {
+        // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
+        if self.health.is_failed() {
+            return false;
         }
+        let flushed = self.flush(job);
+        if let Err(error) = &flushed {
+            self.health.fail(&format!("flushing tiles: {error}"));
+        }
+        flushed.is_ok()
     }
 
     fn flush(&self, job: &FlushJob) -> io::Result<()> {

@@ -45,10 +45,10 @@ impl std::fmt::Debug for Ask<'_> {
 }
 
 impl<'a> Ask<'a> {
-    /// `access` is what all questions of this request to registries may use.
+    /// `access` is what all questions to registries may use that are asked through this.
     #[must_use]
-    pub fn new(known: &'a dyn Known, access: Access, now: Timestamp) -> Self {
-        Self { known, open: RefCell::default(), access: Arc::new(access), now, exceptions: &[] }
+    pub fn new(known: &'a dyn Known, access: impl Into<Arc<Access>>, now: Timestamp) -> Self {
+        Self { known, open: RefCell::default(), access: access.into(), now, exceptions: &[] }
     }
 
     /// The same with exceptions that hold.

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cluster_image::{ClusterImagePolicy, PolicyController, Settings, TrustRootObject};
 use crate::evaluate::{Policy, PolicySet};
 use crate::kyverno;
+use crate::list::objects_of;
 use crate::own;
 use crate::pattern::Glob;
 use crate::read::ReadError;
@@ -59,7 +60,7 @@ impl Document {
     }
 }
 
-/// The objects of a text in YAML or JSON, those of a `List` one by one.
+/// The objects of a text in YAML or JSON, those of a list one by one.
 ///
 /// # Errors
 /// [`ReadError`]: limits, what is no YAML, and what has no `apiVersion` and `kind`.
@@ -76,17 +77,13 @@ pub fn read_documents(text: &str) -> Result<Vec<Document>, ReadError> {
         }
         let value: Value = serde_saphyr::from_str(&document)
             .map_err(|error| ReadError::new(path(), format!("expected YAML: {error}")))?;
-        match value {
-            Value::Null => {}
-            Value::Object(mut fields) if fields.get("kind").is_some_and(|kind| kind == "List") => {
-                let Some(Value::Array(items)) = fields.remove("items") else {
-                    return Err(ReadError::new(format!("{}.items", path()), "expected a list of objects"));
-                };
-                for item in items {
-                    documents.push(Document::of(index, item)?);
-                }
-            }
-            value => documents.push(Document::of(index, value)?),
+        if value.is_null() {
+            continue;
+        }
+        let objects = objects_of(value, MAX_DOCUMENTS)
+            .map_err(|message| ReadError::new(format!("{}.items", path()), message))?;
+        for object in objects {
+            documents.push(Document::of(index, object)?);
         }
         if documents.len() > MAX_DOCUMENTS {
             return Err(too_many());
@@ -310,6 +307,9 @@ mod tests {
                     {\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{\"apiVersion\": \"v1\", \"kind\": \"C\"}]}\n";
         let found = kinds(text);
         assert_eq!(found, [(0, "A".into()), (1, "B".into()), (2, "C".into())]);
+        let pods =
+            "{apiVersion: v1, kind: PodList, items: [{metadata: {name: a}}, {apiVersion: v1, kind: Pod}]}";
+        assert_eq!(kinds(pods), [(0, "Pod".into()), (0, "Pod".into())]);
         let data = read_documents(text).unwrap().remove(0).value["data"].clone();
         assert_eq!(data, "---\n-----BEGIN PUBLIC KEY-----\n");
         assert!(kinds("").is_empty());

@@ -143,7 +143,7 @@ impl std::str::FromStr for Destination {
     }
 }
 
-/// Moves both logs of an instance between its directory and the store of its configuration, and opens them there, which
+/// Moves the logs of an instance between its directory and the store of its configuration, and opens them there, which
 /// checks them against their signed roots. Nobody else may have them open.
 ///
 /// A log that is there already, from a run of this that was cut off, stays as it is.
@@ -168,8 +168,10 @@ pub fn move_logs(
         Destination::Distributed => (&stores.0, &stores.1),
         Destination::Local => (&stores.1, &stores.0),
     };
+    let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
     [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
         .into_iter()
+        .chain(v1)
         .map(|(log, name, key)| {
             let moved = move_log(&instance, source, target, name, key, &password, clock);
             moved.map(|moved| (log, moved)).map_err(|e| match e {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use countersign_http::text::printable;
+use countersign_slsa::text::markdown;
 
 use super::{Counts, Effect, Finding, Plan};
 
@@ -182,14 +183,7 @@ fn escaped(text: &str) -> String {
     if short.len() < printable(text).len() {
         short.push('…');
     }
-    let mut out = String::new();
-    for character in short.chars() {
-        if matches!(character, '|' | '<' | '>' | '*' | '_' | '[' | ']' | '`' | '\\' | '#') {
-            out.push('\\');
-        }
-        out.push(character);
-    }
-    out
+    markdown(&short)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Objects from files: YAML with several documents, JSON, lists of objects.
 
+use countersign_policy::objects_of;
 use serde_json::Value;
 
 use super::resource::Resource;
@@ -8,8 +9,6 @@ use super::resource::Resource;
 pub const MAX_TEXT: usize = 256 << 20;
 /// The most objects in one text.
 pub const MAX_OBJECTS: usize = 200_000;
-/// How deep lists may stand in lists.
-const MAX_DEPTH: usize = 4;
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,8 +30,15 @@ pub fn read_resources(text: &str, source: &str) -> Result<Vec<Resource>, InputEr
     let mut left = MAX_OBJECTS;
     let mut resources = Vec::new();
     for (index, document) in read_values(text)?.into_iter().enumerate() {
-        objects(document, 0, &mut left, &mut |object| resources.extend(Resource::of(object, source)))
-            .map_err(|why| InputError(format!("document {}: {why}", index + 1)))?;
+        let wrong = |why: &str| InputError(format!("document {}: {why}", index + 1));
+        let objects = objects_of(document, MAX_OBJECTS).map_err(|why| wrong(&format!("items: {why}")))?;
+        left = left
+            .checked_sub(objects.len())
+            .ok_or_else(|| wrong(&format!("expected at most {MAX_OBJECTS} objects, found more")))?;
+        for object in objects.into_iter().filter(|object| !object.is_null()) {
+            check(&object).map_err(wrong)?;
+            resources.extend(Resource::of(object, source));
+        }
     }
     Ok(resources)
 }
@@ -58,32 +64,12 @@ pub fn read_values(text: &str) -> Result<Vec<Value>, InputError> {
     }
 }
 
-/// Takes the objects out of lists.
-fn objects(value: Value, depth: usize, left: &mut usize, take: &mut impl FnMut(Value)) -> Result<(), String> {
-    let mut value = value;
-    let is_list = value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
-    match &mut value {
-        Value::Null => Ok(()),
-        Value::Object(fields) if is_list && fields.contains_key("items") => {
-            if depth >= MAX_DEPTH {
-                return Err("lists stand in lists too deep".into());
-            }
-            match fields.remove("items") {
-                Some(Value::Array(items)) => {
-                    items.into_iter().try_for_each(|item| objects(item, depth + 1, left, take))
-                }
-                _ => Err("items: expected a list of objects".into()),
-            }
-        }
-        Value::Object(fields) if fields.get("kind").is_some_and(Value::is_string) => {
-            *left = left
-                .checked_sub(1)
-                .ok_or_else(|| format!("expected at most {MAX_OBJECTS} objects, found more"))?;
-            take(value);
-            Ok(())
-        }
-        Value::Object(_) => Err("kind: expected a text; this is no Kubernetes object".into()),
-        _ => Err("expected an object".into()),
+/// That this is an object of a cluster.
+fn check(object: &Value) -> Result<(), &'static str> {
+    match object {
+        Value::Object(fields) if fields.get("kind").is_some_and(Value::is_string) => Ok(()),
+        Value::Object(_) => Err("kind: expected a text; this is no Kubernetes object"),
+        _ => Err("expected an object"),
     }
 }
 
@@ -103,6 +89,9 @@ mod tests {
             format!("# words\n---\n{}\n---\n---\nkind: Service\n---\n{}\n", pod("a"), pod("b")),
             format!("{{\"kind\": \"List\", \"items\": [{}, {}]}}", pod("a"), pod("b")),
             format!("{{\"kind\": \"PodList\", \"items\": [{}, {}]}}", pod("a"), pod("b")),
+            "{\"apiVersion\": \"v1\", \"kind\": \"PodList\", \"items\": [{\"metadata\": {\"name\": \"a\"}}, \
+             {\"metadata\": {\"name\": \"b\"}}]}"
+                .to_owned(),
             format!("{}\n{}", pod("a"), pod("b")),
             "{kind: Pod, metadata: {name: a}}\n---\nkind: Pod\nmetadata: {name: b}".to_owned(),
         ] {
@@ -114,9 +103,17 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_an_error_and_not_left_out() {
         let deep = "{\"kind\":\"List\",\"items\":[".repeat(6) + "{\"kind\":\"Pod\"}" + &"]}".repeat(6);
-        for text in
-            ["[1", "words", "[]", "a: 1", "{\"kind\": \"List\", \"items\": {}}", "kind: 1", "{", &deep]
-        {
+        for text in [
+            "[1",
+            "words",
+            "[]",
+            "a: 1",
+            "{\"kind\": \"List\", \"items\": {}}",
+            "kind: List",
+            "kind: 1",
+            "{",
+            &deep,
+        ] {
             assert!(read_resources(text, "f").is_err(), "{text}");
         }
     }

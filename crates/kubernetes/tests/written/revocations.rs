@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use countersign_client::policy::{NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::{KeyPair, KeyType, Signer as _};
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
 use countersign_kubernetes::api::{Reporter, events, follow_revocations};
 use countersign_kubernetes::certificate::Memory;
 use countersign_kubernetes::revocation::{RevocationLists, RevocationOptions};
 use countersign_kubernetes::webhook::Metrics;
 use countersign_verify::TrustMaterial;
-use countersign_verify::revocation::{RevocationAuthority, RevocationList, seal};
+use countersign_verify::revocation::{Entry, Revocation, RevocationAuthority, RevocationList, Target, seal};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -83,7 +83,22 @@ async fn a_list_that_does_not_count_is_told_at_its_object_once_and_one_that_coun
     let sealed = |number: u64, by: &KeyPair| {
         let now = SystemClock.now();
         let expires = now.checked_add(SignedDuration::from_hours(1)).unwrap();
-        let list = RevocationList { number, issued_at: now, expires, entries: Vec::new() };
+        // As many as an object carries.
+        let entry = |id: u32| Entry {
+            id,
+            revoke: Some(Revocation {
+                target: Target::Digest(HashAlgorithm::Sha256.digest(&id.to_be_bytes()).to_string()),
+                since: None,
+                until: None,
+                expires: None,
+            }),
+            undo: None,
+            reason: "malware".into(),
+            by: "soc".into(),
+            at: now,
+        };
+        let list =
+            RevocationList { number, issued_at: now, expires, entries: (1..=2900).map(entry).collect() };
         String::from_utf8(seal(&list, by).unwrap()).unwrap()
     };
     let forger = KeyPair::generate(KeyType::EcdsaP256).unwrap();

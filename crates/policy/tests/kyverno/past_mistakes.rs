@@ -1,9 +1,10 @@
 //! Past mistakes of Kyverno, by their ids.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use countersign_policy::kyverno::ClusterPolicy;
-use countersign_policy::{Answer, CouldNot, Known, Operation, Policy, PolicySet, Question, Status};
+use countersign_policy::{Access, Answer, CouldNot, Known, Operation, Policy, PolicySet, Question, Status};
 use serde_json::{Value, json};
 
 use countersign_crypto::Signer as _;
@@ -230,15 +231,27 @@ fn what_a_policy_of_a_namespace_may_be_asked_with_is_for_that_namespace() {
     for policy in [&mut older, &mut newer] {
         policy["metadata"]["namespace"] = json!("prod");
     }
+    let cluster = || Box::new(read(&signed_by(json!([{"entries": [key_entry(&key())]}])))) as Box<dyn Policy>;
     let older: Box<dyn Policy> = Box::new(read(&older));
     let newer: Box<dyn Policy> =
         Box::new(countersign_policy::kyverno::ImageValidatingPolicy::read(&newer).unwrap());
     for policy in [older, newer] {
-        let own = policy.access_for(&request(pod(&[IMAGE])));
-        assert!(own.insecure && own.secrets.len() == 1 && own.providers.len() == 1, "{own:?}");
-        let mut elsewhere = pod(&[IMAGE]);
-        elsewhere["metadata"]["namespace"] = json!("test");
-        assert_eq!(policy.access_for(&request(elsewhere)), countersign_policy::Access::default());
+        let given = policy.access();
+        assert!(given.insecure && given.secrets.len() == 1 && given.providers.len() == 1, "{given:?}");
+        let set = PolicySet::new(vec![cluster(), policy]);
+        let asked_in = |namespace: &str| -> Vec<Access> {
+            let mut object = pod(&[IMAGE]);
+            object["metadata"]["namespace"] = json!(namespace);
+            let open = set.evaluate(&request(object), &HashMap::new(), Cluster::new().now).unwrap_err();
+            let of = |question: &Question| match question {
+                Question::Digest { access, .. } => Access::clone(access),
+                other => panic!("{other}"),
+            };
+            open.iter().map(of).collect()
+        };
+        // The policy of the cluster asks without it there too.
+        assert_eq!(asked_in("prod"), [Access::default(), given]);
+        assert_eq!(asked_in("test"), [Access::default()]);
     }
 }
 

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::signed::MAX_SIGNED_LIST;
 use super::target::{Compiled, MAX_TEXT, Target};
 
-/// The most entries of a list. Those which were withdrawn count too.
+/// The most entries that are read, those which were withdrawn too. What can be signed is bounded by [`MAX_SIGNED_LIST`], which
+/// comes first: some 2,900 entries with a digest and a line of reason.
 pub const MAX_ENTRIES: usize = 10_000;
 
 /// Why a text is no revocation list.
@@ -124,7 +125,7 @@ impl RevocationList {
         self.check()?;
         let Self { number, issued_at, expires, ref entries } = *self;
         let wire = Wire { number, issued_at, expires, entries: Bounded(entries.clone()) };
-        Ok(serde_json::to_vec_pretty(&wire).map_err(JsonError::from)?)
+        Ok(serde_json::to_vec(&wire).map_err(JsonError::from)?)
     }
 
     /// The entries that revoke something and were not withdrawn, expired or not.

@@ -22,6 +22,12 @@ pub enum OpenError {
     /// Larger than is read.
     #[error("the revocation list: expected at most {MAX_SIGNED_LIST} bytes, found {0}")]
     TooLarge(usize),
+    /// A list with more entries than can be signed as one.
+    #[error(
+        "the revocation list is full: expected at most {MAX_SIGNED_LIST} bytes when it is signed, found {0}; revoke a key, an \
+         identity or a builder in the place of single artifacts, or begin a new list without those that were withdrawn"
+    )]
+    Full(usize),
     /// Not a bundle.
     #[error("the revocation list: {0}")]
     Bundle(#[from] BundleError),
@@ -121,5 +127,5 @@ pub fn seal(list: &RevocationList, signer: &dyn Signer) -> Result<Vec<u8>, OpenE
         content: Content::Dsse(envelope),
     };
     let json = bundle.to_json()?;
-    if json.len() > MAX_SIGNED_LIST { Err(OpenError::TooLarge(json.len())) } else { Ok(json) }
+    if json.len() > MAX_SIGNED_LIST { Err(OpenError::Full(json.len())) } else { Ok(json) }
 }

@@ -6,8 +6,8 @@ use countersign_bundle::{Bundle, Content, KeyMaterial};
 use countersign_crypto::encoding::hex_encode;
 use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _, sha256};
 use countersign_verify::revocation::{
-    Entry, ListError, Memory, MemoryError, OpenError, PAYLOAD_TYPE, Revocation, RevocationAuthority,
-    RevocationList, Revocations, Target, Text, open, seal,
+    Entry, ListError, MAX_SIGNED_LIST, Memory, MemoryError, OpenError, PAYLOAD_TYPE, Revocation,
+    RevocationAuthority, RevocationList, Revocations, Target, Text, open, seal,
 };
 use countersign_verify::{
     CheckName, Identity, Outcome, Reason, Report, Requirements, Subject, TrustMaterial, verify,
@@ -127,11 +127,28 @@ fn a_builder_is_known_by_the_provenance_it_signs() {
     let revoked = list(vec![entry(1, Target::Builder(exact("https://b.example/1")))]);
     let v1 = r#"{"runDetails":{"builder":{"id":"https://b.example/1"}}}"#;
     let v02 = r#"{"builder":{"id":"https://b.example/1"}}"#;
+    let both =
+        r#"{"runDetails":{"builder":{"id":"https://b.example/2"}},"builder":{"id":"https://b.example/1"}}"#;
+    let twice = r#"{"builder":{"id":"https://b.example/1"},"builder":{"id":"https://b.example/2"}}"#;
     for (kind, predicate, expected) in [
         ("https://slsa.dev/provenance/v1", v1, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v0.2", v02, Some(Reason::Revoked)),
         ("https://in-toto.io/Provenance/v0.1", v02, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v1", &v1.replace("/1\"", "/2\""), None),
+        // Another builder in the form of another version hides none; which one counts is for whoever reads it to say.
+        ("https://slsa.dev/provenance/v0.2", both, Some(Reason::Revoked)),
+        ("https://slsa.dev/provenance/v1", both, Some(Reason::Revoked)),
+        (
+            "https://slsa.dev/provenance/v0.2",
+            &both.replace("\"https://b.example/2\"", "2"),
+            Some(Reason::Revoked),
+        ),
+        (
+            "https://slsa.dev/provenance/v0.2",
+            r#"[["https://b.example/1"],"https://b.example/type"]"#,
+            Some(Reason::Revoked),
+        ),
+        ("https://slsa.dev/provenance/v0.2", twice, Some(Reason::StatementMalformed)),
         ("https://example.com/other", v1, None),
     ] {
         assert_eq!(judge(&world, &provenance(kind, predicate), &revoked), expected, "{kind} {predicate}");
@@ -366,14 +383,30 @@ fn a_list_that_says_nothing_two_things_or_something_impossible_is_refused() {
     read(good.clone()).unwrap();
     for (from, to) in [
         ("\"number\"", "\"numbre\""),
-        ("\"number\": 7,", "\"number\": 7, \"more\": 1,"),
-        ("\"target\"", "\"since\": null, \"target\""),
+        ("\"number\":7,", "\"number\":7,\"more\":1,"),
+        ("\"target\"", "\"since\":null,\"target\""),
         ("\"exact\"", "\"glob\""),
         ("\"identity\"", "\"person\""),
     ] {
         assert!(good.contains(from));
         assert!(matches!(read(good.replace(from, to)), Err(ListError::Json(_))), "{from} {to}");
     }
+}
+
+#[test]
+fn a_list_grows_to_the_size_of_an_object_of_a_cluster_and_no_further() {
+    let key = p256();
+    let authority = RevocationAuthority::new(&[key.public_key().clone()], &[]).unwrap();
+    let of = |count: u32| {
+        let digest = |id: u32| HashAlgorithm::Sha256.digest(&id.to_be_bytes()).to_string();
+        list((1..=count).map(|id| entry(id, Target::Digest(digest(id)))).collect())
+    };
+    let sealed = seal(&of(2900), &key).unwrap();
+    let read = open(&sealed, &authority, &TrustMaterial::empty(), "test", at(T)).unwrap();
+    assert_eq!(*read.list(), of(2900));
+    let full = seal(&of(3000), &key).unwrap_err();
+    assert!(matches!(full, OpenError::Full(size) if size > MAX_SIGNED_LIST), "{full}");
+    assert!(full.to_string().contains("in the place of"), "{full}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Markdown: the summary, and a table of what does not hold.
 
+use countersign_slsa::text::markdown as escaped;
+
 use super::{SECTIONS, SUMMARY, score, summary, vulnerabilities};
 use crate::scan::report::Report;
 
@@ -39,20 +41,4 @@ pub(super) fn write(report: &Report) -> String {
 fn row(cells: &[&str]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| escaped(cell)).collect();
     format!("| {} |\n", cells.join(" | "))
-}
-
-/// Text in which nothing is markup.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            c if c.is_control() => out.push(' '),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' => out.extend(['\\', c]),
-            c => out.push(c),
-        }
-    }
-    out
 }

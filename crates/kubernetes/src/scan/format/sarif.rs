@@ -1,5 +1,6 @@
 //! SARIF 2.1.0: a result for each failure and for each place at which nobody could look.
 
+use countersign_slsa::text::{message, uri};
 use serde_json::{Value, json};
 
 use super::vulnerabilities;
@@ -64,7 +65,7 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         // A place at which nobody could look is no verdict on it.
         "kind": if unchecked { "open" } else { "fail" },
         "level": if unchecked { "none" } else { level(control.severity()) },
-        "message": { "text": text },
+        "message": { "text": message(&text) },
         "locations": [{
             "physicalLocation": physical,
             "logicalLocations": [{ "fullyQualifiedName": format!("{resource}#{}", image.path), "kind": "resource" }],
@@ -86,13 +87,4 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         }
     }
     result
-}
-
-/// A path as the reference to a file that it is.
-fn uri(path: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    path.replace('\\', "/")
-        .bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-        .collect()
 }

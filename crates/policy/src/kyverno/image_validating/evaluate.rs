@@ -39,11 +39,6 @@ impl Policy for ImageValidatingPolicy {
         self.access.clone()
     }
 
-    /// What a policy of a namespace may be asked with is for that namespace.
-    fn access_for(&self, request: &Request) -> Access {
-        if self.name.is_elsewhere(&request.namespace) { Access::default() } else { self.access() }
-    }
-
     fn lints(&self) -> Vec<Lint> {
         self.lints.clone()
     }
