@@ -82,6 +82,9 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
+    /// The pages for people.
+    #[serde(default)]
+    pub web: Web,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -196,6 +199,20 @@ pub struct LogSection {
 impl Default for LogSection {
     fn default() -> Self {
         Self { batch_linger_ms: 5, accept_dsse_requests: true }
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Whether there are any, and the index that they search in.
+    pub pages: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { pages: true }
     }
 }
 
@@ -383,6 +400,10 @@ batch_linger_ms = 5
 # sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
 accept_dsse_requests = true
 
+[web]
+# Pages for people: searching the log, its entries, verifying a file.
+pages = true
+
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
@@ -477,6 +498,7 @@ mod tests {
             ("http://localhost:8411", "http://localhost/#x", "root of its host"),
             ("http://localhost:8411", "http://user:hunter2@localhost", "no user and no password"),
             ("batch_linger_ms = 5", "batch_linger_ms = 60000", "at most 1000"),
+            ("pages = true", "page = true", "unknown field `page`"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
             ("token=a;object=ca", "token=a;colour=ca", "no attribute"),

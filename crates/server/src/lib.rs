@@ -23,6 +23,7 @@ mod retired;
 pub mod revoke;
 pub mod rotate;
 pub mod serve;
+mod terms;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

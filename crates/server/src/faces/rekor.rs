@@ -11,6 +11,7 @@ use countersign_bundle::TlogEntry;
 use countersign_bundle::rekor::{EntryRequest, HashedRekordV2, Verifier};
 use countersign_crypto::{PublicKey, Scheme};
 use countersign_log::{AppendError, Leaf, NewEntry, Receipt};
+use countersign_tlog::merkle::leaf_hash;
 use countersign_x509::Certificate;
 use http::{Request, StatusCode};
 
@@ -63,7 +64,8 @@ async fn create(
     let receipt = role
         .log
         .append(NewEntry {
-            dedup_key: countersign_crypto::sha256(&canonical),
+            // The pages find an entry by this too.
+            dedup_key: leaf_hash(&canonical),
             leaf: Box::new(move |_| Leaf { merkle_leaf: canonical.clone(), stored: canonical }),
         })
         .await

@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options};
+use countersign_log::{Log, Options, Terms};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -157,6 +157,8 @@ impl Instance {
         let now = options.clock.now();
         let mut services = Services {
             base_url: self.config.base_url(),
+            clock: Arc::clone(&options.clock),
+            pages: self.config.web.pages,
             ca: None,
             log: None,
             tsa: None,
@@ -183,13 +185,18 @@ impl Instance {
                 .key_id;
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                key_of: Some(Arc::new(countersign_crypto::sha256)),
+                key_of: Some(Arc::new(countersign_tlog::merkle::leaf_hash)),
                 ..Options::default()
             };
+            let directory = self.directory.join(paths::LOG);
+            let failed =
+                |e: countersign_log::LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
-                Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
-                    .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
-            services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+                Log::open(&directory, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
+            let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
+            let accept_dsse = self.config.log.accept_dsse_requests;
+            services.log = Some(LogRole { log, log_id, accept_dsse, terms });
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(
@@ -215,6 +222,7 @@ impl Instance {
             }
             self.renew_revocations(options, now);
             services.trust = Some(TrustRole {
+                instance: self.directory.clone(),
                 revocations: self.directory.join(paths::REVOCATIONS),
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
