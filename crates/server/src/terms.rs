@@ -23,7 +23,9 @@ pub(crate) fn terms_of(stored: &[u8]) -> Vec<String> {
     let Ok(entry) = HashedRekordV2::parse_body(stored) else { return Vec::new() };
     let mut terms = vec![term("digest", &entry.digest.to_string())];
     match &entry.verifier {
-        Verifier::PublicKey(spki) => terms.extend(PublicKey::from_spki_der(spki).ok().map(|key| of_key(&key))),
+        Verifier::PublicKey(spki) => {
+            terms.extend(PublicKey::from_spki_der(spki).ok().map(|key| of_key(&key)))
+        }
         Verifier::Certificate(der) => {
             if let Ok(certificate) = Certificate::from_der(der) {
                 terms.push(of_key(certificate.public_key()));

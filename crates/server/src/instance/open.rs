@@ -189,10 +189,11 @@ impl Instance {
                 ..Options::default()
             };
             let directory = self.directory.join(paths::LOG);
-            let failed =
-                |e: countersign_log::LogError| ServerError::Log { log: "transparency", message: e.to_string() };
-            let log =
-                Log::open(&directory, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let failed = |e: countersign_log::LogError| ServerError::Log {
+                log: "transparency",
+                message: e.to_string(),
+            };
+            let log = Log::open(&directory, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
             let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
             let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
             let accept_dsse = self.config.log.accept_dsse_requests;

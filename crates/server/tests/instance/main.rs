@@ -10,5 +10,6 @@
 mod adversarial;
 mod common;
 mod operating;
+mod pages;
 mod requests;
 mod services;

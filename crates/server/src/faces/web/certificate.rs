@@ -36,13 +36,19 @@ impl Standing {
 /// The path to one of the authorities, which must have been valid when the certificate began to be.
 fn path(certificate: &Certificate, root: &TrustedRoot) -> Option<VerifiedChain> {
     let at = certificate.not_before();
-    root.certificate_authorities.iter().filter(|authority| authority.valid_for.contains(at)).find_map(|authority| {
-        let all: Vec<Certificate> =
-            authority.certificates.iter().map(|der| Certificate::from_der(der)).collect::<Result<_, _>>().ok()?;
-        let (anchor, intermediates) = all.split_last()?;
-        let anchors = std::slice::from_ref(anchor);
-        chain::verify(certificate, intermediates, anchors, Purpose::CodeSigning, at).ok()
-    })
+    root.certificate_authorities.iter().filter(|authority| authority.valid_for.contains(at)).find_map(
+        |authority| {
+            let all: Vec<Certificate> = authority
+                .certificates
+                .iter()
+                .map(|der| Certificate::from_der(der))
+                .collect::<Result<_, _>>()
+                .ok()?;
+            let (anchor, intermediates) = all.split_last()?;
+            let anchors = std::slice::from_ref(anchor);
+            chain::verify(certificate, intermediates, anchors, Purpose::CodeSigning, at).ok()
+        },
+    )
 }
 
 /// When trusted CT logs saw it, by SCTs that verify.
@@ -63,11 +69,7 @@ fn seen(chain: &VerifiedChain, root: &TrustedRoot) -> Vec<(Timestamp, String)> {
 
 /// The first name in a certificate, as text.
 pub(super) fn name(certificate: &Certificate) -> String {
-    certificate
-        .sans()
-        .iter()
-        .find_map(San::as_text)
-        .map_or_else(|| certificate.describe(), str::to_owned)
+    certificate.sans().iter().find_map(San::as_text).map_or_else(|| certificate.describe(), str::to_owned)
 }
 
 /// The certificate's card: who it is about, who says so, and when. Markup.
@@ -181,7 +183,9 @@ mod tests {
         let middle = bar(start, end, &[(time("2026-01-01T00:05:00Z"), "<b>".into())]);
         assert!(middle.contains("cx=\"300\"") && middle.contains("&lt;b&gt;") && !middle.contains("outside"));
         let late = bar(start, end, &[(time("2026-01-01T00:20:00Z"), "x".into())]);
-        assert!(late.contains("mark outside") && late.contains("(outside of it)") && late.contains("cx=\"580\""));
+        assert!(
+            late.contains("mark outside") && late.contains("(outside of it)") && late.contains("cx=\"580\"")
+        );
         // Both ends the same, or centuries apart.
         assert!(bar(start, start, &[]).contains("No time of signing"));
         bar(Timestamp::MIN, Timestamp::MAX, &[(start, String::new())]);

@@ -105,10 +105,7 @@ async fn proven(services: &Arc<Services>, leaf: &str) -> Result<Proven, Missing>
         Ok(Some(Proven { entry, size: head.size, root: head.root, proof, checkpoint }))
     });
     let failed = |error: &dyn std::fmt::Display| Missing::Unreadable(error.to_string());
-    read.await
-        .map_err(|e| failed(&e))?
-        .map_err(|e: LogError| failed(&e))?
-        .ok_or(Missing::Unknown)
+    read.await.map_err(|e| failed(&e))?.map_err(|e: LogError| failed(&e))?.ok_or(Missing::Unknown)
 }
 
 /// The bytes of the entry, exactly.
@@ -173,7 +170,7 @@ pub(super) async fn page(State(services): State<Arc<Services>>, Path(leaf): Path
     main.push_str(&how_to_verify(entry, &services.base_url));
     main.push_str("<section><h2>The bytes</h2>\n");
     main.push_str(&format!(
-        "<pre class=\"raw\"><code>{}</code></pre>\n<p><a href=\"/entry/{hex}/body.json\">As they are</a> · \
+        "<pre class=\"raw\"><code>{}</code></pre>\n<p><a href=\"/entry/{hex}/body\">As they are</a> · \
          <a href=\"/entry/{hex}/entry.json\">with the proof, as in a bundle</a></p></section>\n",
         escaped(&String::from_utf8_lossy(&entry.body))
     ));
@@ -185,7 +182,10 @@ fn signer(entry: &Entry, services: &Services) -> String {
         Some(Verifier::Certificate(der)) => match Certificate::from_der(der) {
             Ok(certificate) => {
                 let standing = Standing::of(&certificate, trusted_root(services).as_ref());
-                format!("<section><h2>The certificate</h2>\n{}</section>\n", card(&certificate, &standing, &[]))
+                format!(
+                    "<section><h2>The certificate</h2>\n{}</section>\n",
+                    card(&certificate, &standing, &[])
+                )
             }
             Err(_) => "<section><h2>The certificate</h2>\n<p>It cannot be read.</p></section>\n".into(),
         },
@@ -198,14 +198,18 @@ fn signer(entry: &Entry, services: &Services) -> String {
                 out.push_str(&fact("Kind", &key.key_type().to_string()));
                 let print = hex_encode(&key.fingerprint());
                 out.push_str(&fact_of("SHA-256", &format!("<code>{print}</code>")));
-                out.push_str(&format!("</dl>\n<pre class=\"raw\"><code>{}</code></pre>\n", lines(&key.to_pem())));
+                out.push_str(&format!(
+                    "</dl>\n<pre class=\"raw\"><code>{}</code></pre>\n",
+                    lines(&key.to_pem())
+                ));
             } else {
                 out.push_str("</dl>\n");
             }
             out.push_str("</section>\n");
             out
         }
-        None => "<section><h2>No signature</h2>\n<p>The first entry of a log only begins it.</p></section>\n".into(),
+        None => "<section><h2>No signature</h2>\n<p>The first entry of a log only begins it.</p></section>\n"
+            .into(),
     }
 }
 

@@ -18,10 +18,7 @@ pub(super) enum Question {
     /// The entry with an index.
     Index(u64),
     /// Entries with one of these terms, and the one with this leaf hash.
-    Any {
-        leaf: Option<Hash>,
-        terms: Vec<String>,
-    },
+    Any { leaf: Option<Hash>, terms: Vec<String> },
 }
 
 impl Question {

@@ -44,7 +44,7 @@ pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
     router
         .route("/search", get(search::results))
         .route("/entry/{leaf}", get(entry::page))
-        .route("/entry/{leaf}/body.json", get(entry::body))
+        .route("/entry/{leaf}/body", get(entry::body))
         .route("/entry/{leaf}/entry.json", get(entry::with_proof))
 }
 
@@ -136,7 +136,11 @@ mod tests {
 
     #[test]
     fn the_policy_lets_nothing_in_from_elsewhere_and_no_page_needs_what_it_forbids() {
-        assert!(POLICY.starts_with("default-src 'none'") && !POLICY.contains("unsafe") && !POLICY.contains("http"));
+        assert!(
+            POLICY.starts_with("default-src 'none'")
+                && !POLICY.contains("unsafe")
+                && !POLICY.contains("http")
+        );
         assert!(!STYLE.contains("url(") && !STYLE.contains("@import"));
         assert!(!SCRIPT.contains("innerHTML") && !SCRIPT.contains("eval(") && !SCRIPT.contains("http"));
     }

@@ -24,10 +24,7 @@ pub(super) fn search_form(typed: &str) -> String {
     )
 }
 
-pub(super) async fn results(
-    State(services): State<Arc<Services>>,
-    RawQuery(query): RawQuery,
-) -> Response {
+pub(super) async fn results(State(services): State<Arc<Services>>, RawQuery(query): RawQuery) -> Response {
     let query = query.unwrap_or_default();
     let typed = url::form_urlencoded::parse(query.as_bytes())
         .find_map(|(name, value)| (name == "q").then(|| value.into_owned()))

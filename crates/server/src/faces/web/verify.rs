@@ -73,7 +73,8 @@ impl Asked {
         match (self.identity.as_str(), self.issuer.as_str(), self.key.as_str()) {
             ("", "", "") => Ok((Requirements::builder().dangerous_any_identity().build(), false)),
             ("", "", pem) => {
-                let key = PublicKey::from_pem(pem).map_err(|e| format!("The public key cannot be read: {e}."))?;
+                let key =
+                    PublicKey::from_pem(pem).map_err(|e| format!("The public key cannot be read: {e}."))?;
                 Ok((Requirements::builder().key(key).build(), true))
             }
             ("", _, _) | (_, "", _) => {
