@@ -131,30 +131,37 @@ pub(super) fn card(certificate: &Certificate, standing: &Standing, times: &[(Tim
     out
 }
 
-/// The time in which a certificate is valid, with numbered marks at the times given, and what they are.
+/// The time in which a certificate is valid, with numbered marks at the times given, and what they are. `times` may be in
+/// any order.
 fn bar(start: Timestamp, end: Timestamp, times: &[(Timestamp, String)]) -> String {
+    let mut times = times.to_vec();
+    times.sort_by_key(|(time, _)| *time);
     let seconds = || times.iter().map(|(time, _)| time.as_second());
     let (start_s, end_s) = (start.as_second(), end.as_second());
     let first = seconds().chain([start_s, end_s]).min().unwrap_or(start_s);
     let last = seconds().chain([start_s, end_s]).max().unwrap_or(end_s);
     let whole = i128::from(last) - i128::from(first);
-    // From 20 to 580 of 600.
+    // From 16 to 344 of 360.
     let at = |second: i64| -> i128 {
-        if whole == 0 { 300 } else { 20 + (i128::from(second) - i128::from(first)) * 560 / whole }
+        if whole == 0 { 180 } else { 16 + (i128::from(second) - i128::from(first)) * 328 / whole }
     };
     let (from, to) = (at(start_s), at(end_s));
     let mut out = format!(
-        "<figure class=\"validity\"><svg viewBox=\"0 0 600 46\" role=\"img\" aria-label=\"Validity of the certificate, with the \
-         times listed below\">\n<rect class=\"line\" x=\"20\" y=\"30\" width=\"560\" height=\"4\" rx=\"2\"/>\n\
-         <rect class=\"valid\" x=\"{from}\" y=\"26\" width=\"{}\" height=\"12\" rx=\"3\"/>\n",
+        "<figure class=\"validity\"><svg viewBox=\"0 0 360 48\" role=\"img\" aria-label=\"Validity of the certificate, with the \
+         times listed below\">\n<rect class=\"line\" x=\"16\" y=\"37\" width=\"328\" height=\"4\" rx=\"2\"/>\n\
+         <rect class=\"valid\" x=\"{from}\" y=\"34\" width=\"{}\" height=\"10\" rx=\"3\"/>\n",
         (to - from).max(4)
     );
-    for (number, (time, _)) in (1..).zip(times) {
+    // Marks that would cover each other stand side by side.
+    let mut free = i128::MIN;
+    for (number, (time, _)) in (1..).zip(&times) {
         let x = at(time.as_second());
+        let head = x.max(free);
+        free = head + 24;
         let class = if (start..=end).contains(time) { "mark" } else { "mark outside" };
         out.push_str(&format!(
-            "<g class=\"{class}\"><path d=\"M{x} 20V44\"/><circle cx=\"{x}\" cy=\"12\" r=\"11\"/>\
-             <text x=\"{x}\" y=\"16\">{number}</text></g>\n"
+            "<g class=\"{class}\"><path d=\"M{head} 22L{x} 34V46\"/><circle cx=\"{head}\" cy=\"12\" r=\"11\"/>\
+             <text x=\"{head}\" y=\"16\">{number}</text></g>\n"
         ));
     }
     out.push_str(&format!("</svg>\n<figcaption>Valid from {start} to {end}.</figcaption>\n"));
@@ -162,7 +169,7 @@ fn bar(start: Timestamp, end: Timestamp, times: &[(Timestamp, String)]) -> Strin
         out.push_str("<p>No time of signing is known here: the log gives none, and a timestamp is kept beside the signature.</p>\n");
     } else {
         out.push_str("<ol>\n");
-        for (time, what) in times {
+        for (time, what) in &times {
             let place = if (start..=end).contains(time) { "" } else { " (outside of it)" };
             out.push_str(&format!("<li>{time}: {}{place}</li>\n", escaped(what)));
         }
@@ -181,11 +188,13 @@ mod tests {
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         let (start, end) = (time("2026-01-01T00:00:00Z"), time("2026-01-01T00:10:00Z"));
         let middle = bar(start, end, &[(time("2026-01-01T00:05:00Z"), "<b>".into())]);
-        assert!(middle.contains("cx=\"300\"") && middle.contains("&lt;b&gt;") && !middle.contains("outside"));
+        assert!(middle.contains("cx=\"180\"") && middle.contains("&lt;b&gt;") && !middle.contains("outside"));
         let late = bar(start, end, &[(time("2026-01-01T00:20:00Z"), "x".into())]);
         assert!(
-            late.contains("mark outside") && late.contains("(outside of it)") && late.contains("cx=\"580\"")
+            late.contains("mark outside") && late.contains("(outside of it)") && late.contains("cx=\"344\"")
         );
+        let close = bar(start, end, &[(end, "b".into()), (start, "a".into()), (start, "c".into())]);
+        assert!(close.contains("cx=\"16\"") && close.contains("cx=\"40\""), "{close}");
         // Both ends the same, or centuries apart.
         assert!(bar(start, start, &[]).contains("No time of signing"));
         bar(Timestamp::MIN, Timestamp::MAX, &[(start, String::new())]);

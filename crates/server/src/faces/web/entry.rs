@@ -15,7 +15,9 @@ use countersign_x509::Certificate;
 use http::StatusCode;
 
 use super::certificate::{Standing, card, name};
-use super::{command, escaped, fact, fact_of, page as whole, proof, quoted, trusted_root, unreadable, words};
+use super::{
+    command, escaped, fact, fact_of, lines, page as whole, proof, quoted, trusted_root, unreadable, words,
+};
 use crate::http::respond;
 use crate::serve::Services;
 
@@ -211,11 +213,6 @@ fn signer(entry: &Entry, services: &Services) -> String {
         None => "<section><h2>No signature</h2>\n<p>The first entry of a log only begins it.</p></section>\n"
             .into(),
     }
-}
-
-/// Text of several lines within a `pre`.
-fn lines(text: &str) -> String {
-    text.lines().map(|line| escaped(line) + "\n").collect()
 }
 
 fn in_the_log(found: &Proven, picture: &str) -> String {

@@ -101,9 +101,15 @@ fn fact_of(name: &str, markup: &str) -> String {
     format!("<div><dt>{name}</dt><dd>{markup}</dd></div>\n")
 }
 
-/// A command as it is typed.
+/// Commands as they are typed, one on a line.
 fn command(text: &str) -> String {
-    format!("<pre class=\"command\"><code>{}</code></pre>\n", escaped(text))
+    format!("<pre class=\"command\" tabindex=\"0\"><code>{}</code></pre>\n", lines(text))
+}
+
+/// Text of several lines, within a `pre` or a field.
+fn lines(text: &str) -> String {
+    let lines: Vec<String> = text.lines().map(escaped).collect();
+    lines.join("\n")
 }
 
 /// A word of a command that means itself to a shell.

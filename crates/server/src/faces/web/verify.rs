@@ -17,7 +17,7 @@ use countersign_verify::{
 use http::{Request, StatusCode};
 
 use super::certificate::{Standing, card};
-use super::{escaped, fact, fact_of, page, trusted_root, words};
+use super::{escaped, fact, fact_of, lines, page, trusted_root, words};
 use crate::http::{Shape, read_body};
 use crate::revoke;
 use crate::serve::Services;
@@ -115,18 +115,12 @@ fn form_with(asked: &Asked, answer: &str) -> String {
          spellcheck=\"false\" placeholder=\"https://accounts.example.com\">\n\
          <label for=\"key\">Or a public key (PEM)</label>\n<textarea id=\"key\" name=\"key\" rows=\"4\" spellcheck=\"false\">{}</textarea>\n\
          </details>\n<button>Verify</button>\n</form>\n<script src=\"/assets/verify.js\"></script>\n",
-        in_field(&asked.digests),
-        in_field(&asked.bundle),
+        lines(&asked.digests),
+        lines(&asked.bundle),
         escaped(&asked.identity),
         escaped(&asked.issuer),
-        in_field(&asked.key),
+        lines(&asked.key),
     )
-}
-
-/// Text of several lines in a field.
-fn in_field(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(escaped).collect();
-    lines.join("\n")
 }
 
 pub(super) async fn answer(State(services): State<Arc<Services>>, request: Request<Body>) -> Response {
@@ -219,25 +213,27 @@ fn told(report: &Report, named: bool, services: &Services) -> String {
             out.push_str(&facts(verified, services));
         }
         Err(rejection) => {
-            out.push_str(&format!(
+            out.push_str(
                 "<h2 class=\"verdict bad\" id=\"verdict\"><span aria-hidden=\"true\">✗</span> Rejected</h2>\n\
-                 <p>Do not use this file on the strength of this signature. {}: expected {}, found {}.</p>\n",
-                escaped(&rejection.check.code().replace('_', " ")),
-                escaped(&rejection.expected),
-                escaped(&rejection.found),
-            ));
+                 <p>Do not use this file on the strength of this signature.</p>\n<dl class=\"facts\">\n",
+            );
+            out.push_str(&fact("What fails", &rejection.check.code().replace('_', " ")));
+            out.push_str(&fact("Expected", &rejection.expected));
+            out.push_str(&fact("Found", &rejection.found));
+            out.push_str("</dl>\n");
         }
     }
     out.push_str("<h3>What was checked</h3>\n<ul class=\"checks\">\n");
     for check in report.checks() {
-        let (class, sign, word) = match check.outcome {
-            Outcome::Passed => ("good", "✓", "holds"),
-            Outcome::Failed => ("bad", "✗", "fails"),
-            Outcome::NotApplicable => ("open", "–", "not there"),
-        };
-        let found = match check.outcome {
-            Outcome::Failed => format!("expected {}, found {}", check.expected, check.found),
-            Outcome::Passed | Outcome::NotApplicable => check.found.clone(),
+        let (class, sign, word, found) = match (check.outcome, check.consequence_of) {
+            (Outcome::Passed, _) => ("good", "✓", "holds", check.found.clone()),
+            (Outcome::NotApplicable, _) => ("none", "–", "not there", check.found.clone()),
+            (Outcome::Failed, None) => {
+                ("bad", "✗", "fails", format!("expected {}, found {}", check.expected, check.found))
+            }
+            (Outcome::Failed, Some(first)) => {
+                ("none", "✗", "fails", format!("fails because this does: {}", first.code().replace('_', " ")))
+            }
         };
         out.push_str(&format!(
             "<li class=\"{class}\"><span class=\"sign\" role=\"img\" aria-label=\"{word}\">{sign}</span> <strong>{}</strong> \
