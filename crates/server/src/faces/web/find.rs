@@ -28,7 +28,9 @@ impl Question {
         if text.is_empty() || text.len() > LONGEST {
             return None;
         }
-        if text.bytes().all(|b| b.is_ascii_digit())
+        // The digits of a hash may all be decimal ones; an index has no more than 20.
+        if text.len() <= 20
+            && text.bytes().all(|b| b.is_ascii_digit())
             && let Ok(index) = text.parse()
         {
             return Some(Self::Index(index));
