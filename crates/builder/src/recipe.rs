@@ -66,7 +66,8 @@ pub struct Input {
 pub struct Lockfile {
     /// Where in the source.
     pub path: String,
-    /// Where the packages are, with `{name}`, `{version}` and `{file}`; not needed where the lockfile says it for each.
+    /// Where the packages are, with `{name}`, `{version}`, `{package}` (npm's name with its scope), `{file}` (Python) or `{module}` (Go); not needed
+    /// where the lockfile says it for each.
     pub url: Option<String>,
 }
 

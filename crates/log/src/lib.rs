@@ -43,23 +43,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod backup;
 mod error;
 mod flusher;
+pub mod fsck;
 mod health;
 mod index;
 mod lock_record;
 mod log;
+mod mark;
 mod params;
 mod recovery;
+mod scrub;
 mod sequencer;
 mod shared;
 pub mod storage;
 mod terms;
 mod tree;
 pub mod wal;
+mod walk;
+mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
+pub use scrub::Scrubbed;
 pub use shared::Head;
 pub use terms::{Terms, TermsOf};
+pub use walk::Finding;
+pub use workers::Driven;

@@ -152,6 +152,16 @@ impl Shared {
         }
     }
 
+    /// The leaf hash of an entry, from the tree alone.
+    pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, LogError> {
+        let tree = self.tree_up_to(self.head().size)?;
+        if index < tree.size {
+            tree.node(Node { level: 0, index })
+        } else {
+            Err(LogError::OutOfTree(format!("there is no entry {index}")))
+        }
+    }
+
     /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
     pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
         // Before the look-up, which may then know more than this but not less.
@@ -171,6 +181,35 @@ impl Shared {
             if is_at(index)? {
                 return Ok(Some(index));
             }
+        }
+        Ok(None)
+    }
+
+    /// The position of the entry with this key, in a log whose keys can be had from its entries.
+    pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
+        let Some(key_of) = &self.key_of else { return Ok(None) };
+        // Before the look-up, which may then know more than this but not less.
+        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let size = self.head().size;
+        if let Some(found) = self.indexed(key)
+            && self.vouched(found, key).is_some()
+        {
+            return Ok(Some(found));
+        }
+        // The first entry is in the index under its leaf hash, whatever the keys of the others are.
+        if key_of(&self.params.genesis.stored) == *key {
+            return Ok((size > 0).then_some(0));
+        }
+        // The index is behind by a moment.
+        while next < size {
+            let (path, bundle) = self.bundle(next / u64::from(TILE_WIDTH))?;
+            let first = path.index * u64::from(TILE_WIDTH);
+            let entries = self.params.format.split(path, &bundle)?;
+            let place = entries.iter().zip(first..).find(|(entry, at)| *at >= next && key_of(entry) == *key);
+            if let Some((_, found)) = place {
+                return Ok(Some(found));
+            }
+            next = first + u64::from(path.width);
         }
         Ok(None)
     }

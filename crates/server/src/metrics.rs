@@ -41,6 +41,8 @@ pub(crate) struct Metrics {
     durations: Family<RouteLabels, Histogram>,
     tree_size: Family<LogLabels, Gauge>,
     keys: Family<KeyLabels, Gauge>,
+    scrubbed: Family<LogLabels, Counter>,
+    damaged: Family<LogLabels, Gauge>,
     certificates: Counter,
     timestamps: Counter,
     connections: Gauge,
@@ -63,12 +65,16 @@ impl Metrics {
         let durations = Family::<RouteLabels, Histogram>::new_with_constructor(duration_buckets);
         let tree_size = Family::<LogLabels, Gauge>::default();
         let keys = Family::<KeyLabels, Gauge>::default();
+        let (scrubbed, damaged) =
+            (Family::<LogLabels, Counter>::default(), Family::<LogLabels, Gauge>::default());
         let (certificates, timestamps, connections) =
             (Counter::default(), Counter::default(), Gauge::default());
         let mut registry = Registry::with_prefix("countersign");
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_duration_seconds", "Time to answer", durations.clone());
         registry.register("log_tree_size_entries", "Entries in the log", tree_size.clone());
+        registry.register("log_scrubbed_files", "Files of the log read again and checked", scrubbed.clone());
+        registry.register("log_damaged_places", "Damaged places the last scrub found", damaged.clone());
         registry.register("key_available", "Whether a key outside of the instance can be used", keys.clone());
         registry.register("ca_certificates_issued", "Certificates issued", certificates.clone());
         registry.register("tsa_timestamps_issued", "Timestamps issued", timestamps.clone());
@@ -79,6 +85,8 @@ impl Metrics {
             durations,
             tree_size,
             keys,
+            scrubbed,
+            damaged,
             certificates,
             timestamps,
             connections,
@@ -108,6 +116,12 @@ impl Metrics {
 
     pub(crate) fn tree_size(&self, log: &'static str, size: u64) {
         self.tree_size.get_or_create(&LogLabels { log }).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// What a scrub read and found.
+    pub(crate) fn scrubbed(&self, log: &'static str, files: u64, damaged: u64) {
+        self.scrubbed.get_or_create(&LogLabels { log }).inc_by(files);
+        self.damaged.get_or_create(&LogLabels { log }).set(i64::try_from(damaged).unwrap_or(i64::MAX));
     }
 
     /// Whether a key that lives outside of the instance can be used.

@@ -10,14 +10,6 @@ use crate::git::{Source, same_repository};
 use crate::report::{CheckName, Recorder};
 use crate::roots::GITHUB;
 
-/// What forges call their own machines.
-const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
-
-/// Whether a runner, as it is said to be, is a machine that the platform does not keep.
-pub(crate) fn is_self_hosted(runner: &str) -> bool {
-    !HOSTED.contains(&runner)
-}
-
 /// What the certificate says of the source. Older certificates have only the deprecated extensions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vouched {

@@ -10,9 +10,10 @@ use countersign_verify::{
     Payload, Reason, Requirements, RequirementsBuilder, RequirementsError, Signer, Subject, TrustMaterial,
     Verified, verify,
 };
+use countersign_x509::is_hosted_runner;
 use jiff::Timestamp;
 
-use crate::certificate::{self, Vouched, is_self_hosted};
+use crate::certificate::{self, Vouched};
 use crate::expect::{Expectations, is_builder};
 use crate::git::{branch_reference, is_version, same_repository, tag_reference};
 use crate::report::{Attempt, Build, CheckName, Recorder, Report, Signed, signer_in_words};
@@ -159,7 +160,7 @@ impl<'a> Verifier<'a> {
             _ => Vouched::default(),
         };
         let self_hosted =
-            [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| is_self_hosted(runner));
+            [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| !is_hosted_runner(runner));
         let trusted = Trusted { builder: &builder, is_provenance: !is_publish, is_logged, self_hosted };
         let (level, root) = self.trust(verified.signer(), &trusted, out)?;
         self.check_log(is_logged, root, out);
@@ -320,7 +321,7 @@ impl<'a> Verifier<'a> {
     ) {
         let said: Vec<&String> = [&vouched.runner, &facts.runner].into_iter().flatten().collect();
         let expected = "a machine of the platform";
-        match said.iter().find(|runner| is_self_hosted(runner)) {
+        match said.iter().find(|runner| !is_hosted_runner(runner)) {
             Some(other) if !root.is_some_and(|root| root.self_hosted) => {
                 out.fail(CheckName::Runner, Reason::SelfHosted, expected, other.as_str());
             }

@@ -2,9 +2,13 @@
 //! questions cannot make two answers. Files are written from the objects themselves: no attributes, no filters, no hooks.
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
 
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use url::Url;
 
 use super::tree::{Links, Tree};
@@ -19,6 +23,20 @@ const MAX_FILES: usize = 500_000;
 const MAX_LIST: u64 = 128 << 20;
 /// The most bytes of a source.
 const MAX_BYTES: u64 = 8 << 30;
+
+/// How much of what git says is told, in bytes.
+const MAX_SAID: u64 = 64 << 10;
+
+/// What a server may take of whoever fetches from it.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// How long it may all take.
+    time: Duration,
+    /// The largest file that git may write: the pack with all that comes.
+    pack: u64,
+}
+
+const BOUNDS: Bounds = Bounds { time: Duration::from_secs(30 * 60), pack: 4 << 30 };
 
 /// A source that was fetched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +65,50 @@ fn ended(what: &str, git: &mut Command) -> Result<Vec<u8>, BuildError> {
     Err(fails(format!("git {what}: {}", said.trim())))
 }
 
+/// Runs git, which reads a line before it asks anybody, within bounds.
+fn ended_within(what: &str, git: &mut Command, line: &str, bounds: Bounds) -> Result<(), BuildError> {
+    let wrong = |e: &dyn std::fmt::Display| fails(format!("git {what}: {e}"));
+    // A group of its own, so that those whom it starts end with it.
+    git.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut running = git.spawn().map_err(|e| fails(format!("git does not start: {e}")))?;
+    let group = Pid::from_child(&running);
+    let (Some(mut input), Some(mut errors)) = (running.stdin.take(), running.stderr.take()) else {
+        return Err(wrong(&"no pipes"));
+    };
+    let largest = Rlimit { current: Some(bounds.pack), maximum: Some(bounds.pack) };
+    let begun = prlimit(Some(group), Resource::Fsize, largest)
+        .map_err(std::io::Error::from)
+        .and_then(|_| input.write_all(line.as_bytes()));
+    drop(input);
+    let (tell, told) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut said = Vec::new();
+        let read = errors.by_ref().take(MAX_SAID).read_to_end(&mut said);
+        // To the end, which comes when all of them have ended.
+        let read = read.and_then(|_| std::io::copy(&mut errors, &mut std::io::sink()));
+        let _ = tell.send(read.map(|_| said));
+    });
+    let said = match &begun {
+        Ok(()) => told.recv_timeout(bounds.time).ok(),
+        Err(_) => None,
+    };
+    if said.is_none() {
+        // Where none is left of the group there is nothing to be ended.
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let status = running.wait().map_err(|e| wrong(&e))?;
+    begun.map_err(|e| wrong(&e))?;
+    let said = said.ok_or_else(|| {
+        wrong(&format!("it was not done within {} s, which is its limit", bounds.time.as_secs()))
+    })?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = said.map_err(|e| wrong(&e))?;
+    let said = String::from_utf8_lossy(&said);
+    Err(wrong(&said.trim()))
+}
+
 impl<'p> Repository<'p> {
     /// Fetches a reference into a new repository in a directory.
     pub(crate) fn fetch(
@@ -54,9 +116,18 @@ impl<'p> Repository<'p> {
         url: &Url,
         reference: &str,
     ) -> Result<(Self, Fetched), BuildError> {
+        Self::fetch_within(directory, url, reference, BOUNDS)
+    }
+
+    fn fetch_within(
+        directory: &'p Path,
+        url: &Url,
+        reference: &str,
+        bounds: Bounds,
+    ) -> Result<(Self, Fetched), BuildError> {
         let own = Self(directory);
         own.run(&["init", "--quiet", "--bare", "."])?;
-        let what = format!("{reference}:{OWN}");
+        let what = format!("{reference}:{OWN}\n");
         let mut fetch = own.git();
         // By no other way than the one that was asked for: a redirect from https to http is a name that anybody on the way can change.
         fetch.env("GIT_ALLOW_PROTOCOL", url.scheme()).args([
@@ -65,11 +136,16 @@ impl<'p> Repository<'p> {
             "--no-tags",
             "--depth=1",
             "--no-recurse-submodules",
+            "--stdin",
             "--",
             url.as_str(),
-            &what,
         ]);
-        ended("fetch", &mut fetch)?;
+        ended_within("fetch", &mut fetch, &what, bounds).map_err(|error| {
+            if own.is_full(bounds.pack) {
+                return fails(format!("its pack is larger than {} bytes, which is the limit", bounds.pack));
+            }
+            error
+        })?;
         let commit =
             own.text(&["rev-parse", "--verify", "--end-of-options", &format!("{OWN}^{{commit}}")])?;
         let hex = matches!(commit.len(), 40 | 64) && commit.bytes().all(|b| b.is_ascii_hexdigit());
@@ -83,6 +159,16 @@ impl<'p> Repository<'p> {
         let time = own.text(&["show", "--no-patch", "--format=%ct", &commit])?;
         let time = time.parse().map_err(|_| fails(format!("commit {commit} has no time")))?;
         Ok((own, Fetched { commit, time }))
+    }
+
+    /// Whether a pack ends at the limit: the kernel ends whoever would write on, and git does not say what it died of.
+    fn is_full(&self, limit: u64) -> bool {
+        let packs = std::fs::read_dir(self.0.join("objects/pack"));
+        packs
+            .into_iter()
+            .flatten()
+            .flatten()
+            .any(|pack| pack.metadata().is_ok_and(|found| found.len() >= limit))
     }
 
     /// The program, with an environment in which nothing of the user's or the machine's configuration counts.
@@ -104,7 +190,11 @@ impl<'p> Repository<'p> {
                 ("GIT_NO_REPLACE_OBJECTS", "1"),
                 ("LC_ALL", "C"),
             ])
-            .args(["-c", "core.hooksPath=/dev/null", "-c", "fetch.fsckObjects=true", "-c", "gc.auto=0"]);
+            .args(["-c", "core.hooksPath=/dev/null", "-c", "fetch.fsckObjects=true", "-c", "gc.auto=0"])
+            // One pack, however few objects: its size has a limit, and that of files without number would have none.
+            .args(["-c", "fetch.unpackLimit=1"])
+            // Whom nobody waits for any more, ends too when nothing comes.
+            .args(["-c", "http.lowSpeedLimit=1", "-c", "http.lowSpeedTime=60"]);
         command
     }
 
@@ -315,6 +405,40 @@ mod tests {
         answering.join().unwrap();
         elsewhere.set_nonblocking(true).unwrap();
         assert!(elsewhere.accept().is_err(), "{error}");
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_waited_for_without_end() {
+        let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let url = Url::parse(&format!("http://{}/a.git", silent.local_addr().unwrap())).unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let bounds = Bounds { time: Duration::from_millis(300), ..BOUNDS };
+        let error = Repository::fetch_within(place.path(), &url, "main", bounds).unwrap_err().to_string();
+        assert!(error.contains("not done within"), "{error}");
+    }
+
+    #[test]
+    fn a_source_whose_pack_is_too_large_is_not_kept() {
+        let place = tempfile::tempdir().unwrap();
+        let (from, into) = (place.path().join("from"), place.path().join("into"));
+        std::fs::create_dir(&from).unwrap();
+        std::fs::create_dir(&into).unwrap();
+        let own = Repository(&from);
+        own.run(&["init", "--quiet", "--initial-branch=main", "."]).unwrap();
+        // What no packing makes smaller.
+        let mut bytes = vec![0; 200_000];
+        countersign_crypto::random(&mut bytes).unwrap();
+        std::fs::write(from.join("file"), &bytes).unwrap();
+        own.run(&["add", "."]).unwrap();
+        let who = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
+        own.run(&[&who[..], &["commit", "--quiet", "--message", "one"]].concat()).unwrap();
+        let url = Url::from_file_path(&from).unwrap();
+        let bounds = |pack| Bounds { pack, ..BOUNDS };
+        let error = Repository::fetch_within(&into, &url, "main", bounds(100_000)).unwrap_err().to_string();
+        assert!(error.contains("which is the limit"), "{error}");
+        let again = place.path().join("again");
+        std::fs::create_dir(&again).unwrap();
+        Repository::fetch_within(&again, &url, "main", bounds(300_000)).unwrap();
     }
 
     #[test]

@@ -4,12 +4,14 @@
 mod archive;
 mod git;
 mod image;
+mod modules;
 mod packages;
 mod reference;
 #[cfg(test)]
 mod server;
 mod store;
 mod tree;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,6 +25,7 @@ use countersign_registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use modules::module_hash;
 pub use reference::SourceRef;
 pub use store::{Place, Store};
 
@@ -133,9 +136,8 @@ pub async fn prepare(request: &Request, store: &Store, registry: &Registry) -> R
     for lockfile in &recipe.lockfiles {
         let text = packages::source_file(&source, &lockfile.path, MAX_LOCK_LEN)?;
         for package in packages::read(lockfile, &text)? {
-            store.fetch(&package.input).await?;
-            placed.place(&package, store, &mut inputs)?;
-            journal.write(Event::Input(package.resource.clone()))?;
+            package.fetch(store).await?;
+            journal.write(Event::Input(placed.place(&package, store, &mut inputs)?))?;
         }
     }
     inputs.finish().map_err(BuildError::file("the inputs"))?;

@@ -10,6 +10,7 @@ use countersign_crypto::{Digest, HashAlgorithm};
 use url::Url;
 
 use super::archive::{Members, Unpacking, unpack};
+use super::modules::Module;
 use super::store::Store;
 use super::tree::Tree;
 use crate::BuildError;
@@ -20,13 +21,43 @@ use crate::recipe::{Input, Lockfile, is_plain};
 #[derive(Debug, Clone)]
 pub(crate) struct Package {
     /// As the lockfile names it.
-    pub(crate) resource: Resource,
+    resource: Resource,
     /// What is fetched.
-    pub(crate) input: Input,
+    form: Form,
     /// Where it lies among the inputs.
     path: String,
-    /// `name-version` of a crate, with which every name in its archive begins; all others stay the archives they are.
-    unpacked: Option<String>,
+}
+
+/// How a package comes, and how it lies among the inputs.
+#[derive(Debug, Clone)]
+enum Form {
+    /// The file that it is.
+    File(Input),
+    /// Of an archive the files, as cargo vendors them; every name in it begins with `name-version`.
+    Crate(Input, String),
+    /// A file that is known by what is in it.
+    Module(Module),
+}
+
+impl Package {
+    /// Sees to it that it is in the store.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`].
+    pub(crate) async fn fetch(&self, store: &Store) -> Result<(), BuildError> {
+        match &self.form {
+            Form::File(input) | Form::Crate(input, _) => store.fetch(input).await,
+            Form::Module(module) => module.fetch(store).await,
+        }
+    }
+
+    /// By what it is known.
+    fn known_by(&self) -> String {
+        match &self.form {
+            Form::File(input) | Form::Crate(input, _) => input.digest.to_string(),
+            Form::Module(module) => module.known_by(),
+        }
+    }
 }
 
 /// Reads a lockfile of the source.
@@ -35,7 +66,7 @@ pub(crate) fn read(lockfile: &Lockfile, bytes: &[u8]) -> Result<Vec<Package>, Bu
     let name = lockfile.path.rsplit('/').next().unwrap_or_default();
     let kind = LockFile::of(name).filter(|kind| directory(*kind).is_some());
     let kind = kind.ok_or_else(|| {
-        fails("expected Cargo.lock, package-lock.json, uv.lock or poetry.lock: other lockfiles do not say what a file's digest is".into())
+        fails("expected Cargo.lock, package-lock.json, uv.lock, poetry.lock or go.sum: others do not say by which digest a file can be known".into())
     })?;
     let found = kind.read(bytes).map_err(|e| fails(e.to_string()))?;
     if let Some(loose) = found.loose.first() {
@@ -48,6 +79,10 @@ fn package(lockfile: &Lockfile, kind: LockFile, resource: Resource) -> Result<Pa
     let wrong = |message: &str| format!("{}: {message}", resource.uri);
     let purl = Purl::parse(&resource.uri)
         .ok_or_else(|| wrong("it is no package; make it an input of the recipe"))?;
+    if let (LockFile::Go, Some(hash)) = (kind, resource.digest.get("dirHash1")) {
+        let module = Module::read(&purl, hash, lockfile.url.as_deref()).map_err(|e| wrong(&e))?;
+        return Ok(Package { path: module.path.clone(), form: Form::Module(module), resource });
+    }
     let version = purl.version.clone().ok_or_else(|| wrong("it has no version"))?;
     let digest = HashAlgorithm::ALL
         .into_iter()
@@ -60,12 +95,20 @@ fn package(lockfile: &Lockfile, kind: LockFile, resource: Resource) -> Result<Pa
     let address = match &lockfile.url {
         Some(pattern) => {
             let file = purl.qualifiers.get("file_name").map_or("", String::as_str);
-            pattern.replace("{name}", &purl.name).replace("{version}", &version).replace("{file}", file)
+            let package = match purl.namespace.as_str() {
+                "" => purl.name.clone(),
+                scope => format!("{scope}/{}", purl.name),
+            };
+            pattern
+                .replace("{package}", &package)
+                .replace("{name}", &purl.name)
+                .replace("{version}", &version)
+                .replace("{file}", file)
         }
         None => resource.download_location.clone(),
     };
     let url = Url::parse(&address)
-        .map_err(|_| wrong("the lockfile does not say where it is; give the recipe's lockfile a url with {name} and {version}, or {file}"))?;
+        .map_err(|_| wrong("the lockfile does not say where it is; give the recipe's lockfile a url with {package} or {name} and {version}, or {file}"))?;
     let stem = format!("{}-{version}", purl.name);
     let file = match kind {
         LockFile::Cargo => format!("{stem}.crate"),
@@ -82,8 +125,9 @@ fn package(lockfile: &Lockfile, kind: LockFile, resource: Resource) -> Result<Pa
         return Err(wrong("its name is no name of a file"));
     }
     let path = parts.join("/");
-    let unpacked = Some(stem).filter(|_| kind == LockFile::Cargo);
-    Ok(Package { resource, input: Input { name: file, url, digest }, path, unpacked })
+    let input = Input { name: file, url, digest };
+    let form = if kind == LockFile::Cargo { Form::Crate(input, stem) } else { Form::File(input) };
+    Ok(Package { resource, form, path })
 }
 
 /// The directory among the inputs; `None` for lockfiles whose packages cannot be fetched by digest.
@@ -92,46 +136,54 @@ fn directory(kind: LockFile) -> Option<&'static str> {
         LockFile::Cargo => Some("cargo"),
         LockFile::Npm => Some("npm"),
         LockFile::Uv | LockFile::Poetry => Some("python"),
+        LockFile::Go => Some("go"),
         _ => None,
     }
 }
 
-/// What lies where among the inputs.
+/// What lies where among the inputs, and by what it is known.
 #[derive(Debug, Default)]
-pub(crate) struct Placed(BTreeMap<String, Digest>);
+pub(crate) struct Placed(BTreeMap<String, String>);
 
 impl Placed {
     /// Puts a package among the inputs: crates unpacked as cargo vendors them, all others as the files they are. Never in the place of
-    /// another, nor into it: the build would find one, or a mixture, and its provenance name both.
+    /// another, nor into it: the build would find one, or a mixture, and its provenance name both. Gives what provenance tells of it.
     pub(crate) fn place(
         &mut self,
         package: &Package,
         store: &Store,
         inputs: &mut Tree,
-    ) -> Result<(), BuildError> {
-        let Package { input, path, unpacked, .. } = package;
-        let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
-        match self.0.insert(path.clone(), input.digest) {
-            None => {}
+    ) -> Result<Resource, BuildError> {
+        let Package { resource, form, path } = package;
+        let mut resource = resource.clone();
+        let fails = |message: String| BuildError::Input { name: path.clone(), message };
+        let file = |e: std::io::Error| fails(e.to_string());
+        let known_by = package.known_by();
+        let before = self.0.insert(path.clone(), known_by.clone());
+        if let Some(other) = before.as_ref().filter(|other| **other != known_by) {
+            return Err(fails(format!("two packages would lie in {path}: {other} and {known_by}")));
+        }
+        match form {
             // As another lockfile of the source has it.
-            Some(same) if same == input.digest => return Ok(()),
-            Some(other) => {
-                let digest = input.digest;
-                return Err(fails(format!("two packages would lie in {path}: {other} and {digest}")));
+            Form::File(_) | Form::Crate(..) if before.is_some() => {}
+            Form::File(input) => store.read(input, |mut from| {
+                inputs.write(path, false, &mut from).map(drop).map_err(|e| e.to_string())
+            })?,
+            Form::Crate(input, stem) => {
+                let mut tree = inputs.within(path).map_err(file)?;
+                let strip = Unpacking { strip: Some(stem), members: Members::All };
+                store.read(input, |from| unpack(from, &mut tree, strip))?;
+                let checksum = format!(r#"{{"files":{{}},"package":"{}"}}"#, input.digest.to_hex());
+                tree.write(".cargo-checksum.json", false, &mut checksum.as_bytes()).map_err(file)?;
+                tree.finish().map_err(file)?;
+            }
+            Form::Module(module) => {
+                let (mut from, digest) = module.open(store)?;
+                inputs.write(path, false, &mut from).map_err(file)?;
+                resource.digest.insert(digest.algorithm().name().into(), digest.to_hex());
             }
         }
-        let Some(stem) = unpacked else {
-            return store.read(input, |mut from| {
-                inputs.write(path, false, &mut from).map(drop).map_err(|e| e.to_string())
-            });
-        };
-        let file = |e: std::io::Error| fails(e.to_string());
-        let mut tree = inputs.within(path).map_err(file)?;
-        let strip = Unpacking { strip: Some(stem), members: Members::All };
-        store.read(input, |from| unpack(from, &mut tree, strip))?;
-        let checksum = format!(r#"{{"files":{{}},"package":"{}"}}"#, input.digest.to_hex());
-        tree.write(".cargo-checksum.json", false, &mut checksum.as_bytes()).map_err(file)?;
-        tree.finish().map_err(file)
+        Ok(resource)
     }
 }
 
@@ -179,8 +231,9 @@ mod tests {
         );
         let own = lockfile("Cargo.lock", Some("https://c.example/{name}/{name}-{version}.crate"));
         let found = read(&own, text.as_bytes()).unwrap();
-        assert_eq!(found[0].input.url.as_str(), "https://c.example/hex/hex-0.4.3.crate");
-        assert_eq!(found[0].input.digest.to_hex(), "ab".repeat(32));
+        let Form::Crate(input, stem) = &found[0].form else { panic!("{found:?}") };
+        assert_eq!(input.url.as_str(), "https://c.example/hex/hex-0.4.3.crate");
+        assert_eq!((input.digest.to_hex(), stem.as_str()), ("ab".repeat(32), "hex-0.4.3"));
         let nowhere = read(&lockfile("Cargo.lock", None), text.as_bytes()).unwrap_err().to_string();
         assert!(nowhere.contains("{name}"), "{nowhere}");
         let unpinned =
@@ -197,7 +250,7 @@ mod tests {
         let mut placed = Placed::default();
         for (name, text) in lockfiles {
             for package in read(&lockfile(name, Some("https://f.example/{file}")), text.as_bytes())? {
-                store.fetch(&package.input).await?;
+                package.fetch(&store).await?;
                 placed.place(&package, &store, &mut inputs)?;
             }
         }
@@ -243,11 +296,19 @@ mod tests {
         let found = read(&lockfile("package-lock.json", None), text.to_string().as_bytes()).unwrap();
         let paths: Vec<_> = found.iter().map(|package| package.path.as_str()).collect();
         assert_eq!(paths, ["npm/@a/core-1.0.0.tgz", "npm/@b/core-1.0.0.tgz"]);
+        // As npm writes it when it leaves out what its registry is.
+        let text = text.to_string().replace("resolved", "unresolved");
+        let pattern = "https://n.example/{package}/-/{name}-{version}.tgz";
+        let found = read(&lockfile("package-lock.json", Some(pattern)), text.as_bytes()).unwrap();
+        let Form::File(input) = &found[1].form else { panic!("{found:?}") };
+        assert_eq!(input.url.as_str(), "https://n.example/@b/core/-/core-1.0.0.tgz");
+        assert_eq!(found[1].path, "npm/@b/core-1.0.0.tgz");
+        assert!(read(&lockfile("package-lock.json", None), text.as_bytes()).is_err());
     }
 
     #[test]
     fn lockfiles_whose_packages_have_no_digest_of_a_file_are_refused() {
-        for name in ["go.sum", "Gemfile.lock", "Dockerfile", "notes.txt"] {
+        for name in ["Gemfile.lock", "Dockerfile", "notes.txt"] {
             assert!(read(&lockfile(name, None), b"").is_err(), "{name}");
         }
     }

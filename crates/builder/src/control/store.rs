@@ -2,20 +2,21 @@
 //! read. Nothing else is shared between builds.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use countersign_crypto::{Digest, Hasher};
+use countersign_crypto::{Digest, HashAlgorithm, Hasher};
 use countersign_http::{Http, Request, shown};
 use nix::libc;
+use tempfile::NamedTempFile;
 use url::Url;
 
 use crate::BuildError;
 use crate::recipe::Input;
 
 /// The largest input, in bytes.
-const MAX_INPUT: usize = 16 << 30;
+const MAX_INPUT: u64 = 16 << 30;
 
 /// A place that inputs may come from: addresses that begin so, perhaps taken from elsewhere instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,13 +68,13 @@ fn leads_up(url: &Url) -> bool {
 }
 
 /// Opens a file of a mirror; with it comes its length. Pipes and devices, which have no end, are none.
-fn open_file(path: &Path) -> io::Result<(File, u64)> {
+fn open_file(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let found = file.metadata()?;
     match found.len() {
         _ if !found.is_file() => Err(io::Error::other("expected a file, found something else")),
-        length if length > MAX_INPUT as u64 => {
-            Err(io::Error::other(format!("expected at most {MAX_INPUT} bytes, found {length}")))
+        length if length > limit => {
+            Err(io::Error::other(format!("expected at most {limit} bytes, found {length}")))
         }
         length => Ok((file, length)),
     }
@@ -129,35 +130,107 @@ impl Store {
             return Ok(());
         }
         let fails = |message: String| BuildError::Input { name: input.name.clone(), message };
-        let from = self.place(&input.name, &input.url)?;
+        let mut kept = self.begin(&target).map_err(|e| fails(e.to_string()))?;
+        let mut into = Hashing { into: &mut kept, hasher: Hasher::new(input.digest.algorithm()) };
+        let from = self.bring(&input.name, &input.url, MAX_INPUT, &mut into).await?;
+        let found = into.hasher.finish();
+        if found != input.digest {
+            return Err(fails(format!("expected {}, found {found} at {}", input.digest, shown(&from))));
+        }
+        keep(kept, &target).map_err(|e| fails(e.to_string()))
+    }
+
+    /// The same for a file that is known by something else than a digest of its bytes, as which it is kept; only who reads it can tell.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`]: no place for it, it cannot be fetched, or it does not pass.
+    pub(super) async fn fetch_checked(
+        &self,
+        name: &str,
+        url: &Url,
+        kept_as: &str,
+        limit: u64,
+        check: impl FnOnce(&mut File) -> Result<(), String>,
+    ) -> Result<(), BuildError> {
+        let target = self.directory.join(kept_as);
+        if target.exists() {
+            return Ok(());
+        }
+        let fails = |message: String| BuildError::Input { name: name.to_owned(), message };
+        let mut kept = self.begin(&target).map_err(|e| fails(e.to_string()))?;
+        let from = self.bring(name, url, limit, &mut kept).await?;
+        kept.rewind().map_err(|e| fails(e.to_string()))?;
+        check(kept.as_file_mut()).map_err(|message| fails(format!("{message} at {}", shown(&from))))?;
+        keep(kept, &target).map_err(|e| fails(e.to_string()))
+    }
+
+    /// A new file of the store, beside what it will be.
+    fn begin(&self, target: &Path) -> io::Result<NamedTempFile> {
         let above = target.parent().unwrap_or(&self.directory);
+        fs::create_dir_all(above)?;
+        NamedTempFile::new_in(above)
+    }
+
+    /// Writes what lies at an address, and tells where it was taken from. Nobody knows yet whether it is the right one.
+    async fn bring(
+        &self,
+        name: &str,
+        url: &Url,
+        limit: u64,
+        into: &mut impl Write,
+    ) -> Result<Url, BuildError> {
+        let fails = |message: String| BuildError::Input { name: name.to_owned(), message };
         let file = |e: io::Error| fails(e.to_string());
-        fs::create_dir_all(above).map_err(file)?;
-        let mut kept = tempfile::NamedTempFile::new_in(above).map_err(file)?;
-        let mut hasher = Hasher::new(input.digest.algorithm());
+        let from = self.place(name, url)?;
         if from.scheme() == "file" {
             let path = from.to_file_path().map_err(|()| fails("expected a path on this machine".into()))?;
-            let opened = open_file(&path).map_err(|e| fails(format!("{}: {e}", path.display())))?;
-            let (from, length) = opened;
-            io::copy(&mut Checked { from, hasher: &mut hasher }.take(length), &mut kept).map_err(file)?;
+            let opened = open_file(&path, limit).map_err(|e| fails(format!("{}: {e}", path.display())))?;
+            let (found, length) = opened;
+            io::copy(&mut found.take(length), into).map_err(file)?;
         } else {
-            let request = Request::get("place of inputs", &from).limit(MAX_INPUT).follow_elsewhere();
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let request = Request::get("place of inputs", &from).limit(limit).follow_elsewhere();
             let mut answer = self.http.open(request).await.map_err(|e| fails(e.to_string()))?;
             if answer.status() != 200 {
                 return Err(fails(format!("{} answered {}", shown(&from), answer.status())));
             }
             while let Some(piece) = answer.chunk().await.map_err(|e| fails(e.to_string()))? {
-                hasher.update(&piece);
-                kept.write_all(&piece).map_err(file)?;
+                into.write_all(&piece).map_err(file)?;
             }
         }
-        let found = hasher.finish();
-        if found != input.digest {
-            return Err(fails(format!("expected {}, found {found} at {}", input.digest, shown(&from))));
+        into.flush().map_err(file)?;
+        Ok(from)
+    }
+
+    /// Takes a file that [`Store::fetch_checked`] has brought, checked again, with the digest of its bytes: a copy that nobody else can change.
+    ///
+    /// # Errors
+    /// [`BuildError::Input`] when the file was changed in the store; it is taken out of it then.
+    pub(super) fn copy_checked(
+        &self,
+        name: &str,
+        kept_as: &str,
+        limit: u64,
+        check: impl FnOnce(&mut File) -> Result<(), String>,
+    ) -> Result<(File, Digest), BuildError> {
+        let fails = |message: String| BuildError::Input { name: name.to_owned(), message };
+        let path = self.directory.join(kept_as);
+        let copied = || -> io::Result<(File, Digest)> {
+            let mut copy = tempfile::tempfile_in(&self.directory)?;
+            let mut into = Hashing { into: &mut copy, hasher: Hasher::new(HashAlgorithm::Sha256) };
+            io::copy(&mut File::open(&path)?.take(limit), &mut into)?;
+            let digest = into.hasher.finish();
+            copy.rewind()?;
+            Ok((copy, digest))
+        };
+        let (mut copy, digest) = copied().map_err(|e| fails(format!("{}: {e}", path.display())))?;
+        if let Err(message) = check(&mut copy) {
+            // As when its digest is another.
+            let _ = fs::remove_file(&path);
+            return Err(fails(format!("the store's copy was changed: {message}")));
         }
-        kept.as_file().sync_all().map_err(file)?;
-        kept.persist(&target).map_err(|e| fails(e.to_string()))?;
-        Ok(())
+        copy.rewind().map_err(|e| fails(e.to_string()))?;
+        Ok((copy, digest))
     }
 
     /// Reads an input to its end. What the reader did counts only when this succeeds: only then was every byte the right one.
@@ -186,6 +259,31 @@ impl Store {
             )));
         }
         done.map_err(fails)
+    }
+}
+
+/// Gives a file of the store its name, when it is whole.
+fn keep(kept: NamedTempFile, target: &Path) -> io::Result<()> {
+    kept.as_file().sync_all()?;
+    kept.persist(target)?;
+    Ok(())
+}
+
+/// A writer whose bytes pass a hash.
+struct Hashing<'w, W> {
+    into: &'w mut W,
+    hasher: Hasher,
+}
+
+impl<W: Write> Write for Hashing<'_, W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.into.write(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.into.flush()
     }
 }
 

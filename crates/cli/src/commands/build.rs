@@ -19,8 +19,17 @@ use crate::commands::sign::{SigningArgs, quoted};
 use crate::failure::{Failure, INTERNAL, Outcome, REJECTED, USAGE};
 use crate::out::{Terminal, block_on};
 
-/// Whether this process was started by a build, to sign.
-static SIGNER: OnceLock<()> = OnceLock::new();
+/// What this process was started for, when a build started it.
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+/// What a build asks of its signer.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    /// To find out whether it could sign.
+    Check,
+    /// To sign.
+    Sign,
+}
 
 /// The bundle with the provenance.
 const PROVENANCE: &str = "provenance.sigstore.json";
@@ -30,6 +39,7 @@ impl From<BuildError> for Failure {
         let code = match &error {
             BuildError::Step(_) | BuildError::Output(_) => REJECTED,
             BuildError::Sandbox(_) | BuildError::Journal(_) => INTERNAL,
+            BuildError::Signer { code } => code.unwrap_or(INTERNAL),
             _ => USAGE,
         };
         Self::new(code, error.to_string())
@@ -83,19 +93,24 @@ pub(crate) struct Build {
     signing: SigningArgs,
 }
 
-/// The command line without the word that makes it the signer's.
+/// The command line without a word that makes it the signer's.
 pub(crate) fn as_signer(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    if arguments.get(1).is_some_and(|first| first == signer::SIGNER_COMMAND) {
-        arguments.remove(1);
-        let _ = SIGNER.set(());
-    }
+    let role = match arguments.get(1).and_then(|first| first.to_str()) {
+        Some(signer::SIGNER_COMMAND) => Role::Sign,
+        Some(signer::CHECK_COMMAND) => Role::Check,
+        _ => return arguments,
+    };
+    arguments.remove(1);
+    let _ = ROLE.set(role);
     arguments
 }
 
 impl Build {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        if SIGNER.get().is_some() {
-            return self.sign(terminal);
+        match ROLE.get() {
+            Some(Role::Check) => return self.check(terminal),
+            Some(Role::Sign) => return self.sign(terminal),
+            None => {}
         }
         if self.escape_suite {
             return escapes(terminal);
@@ -127,6 +142,7 @@ impl Build {
             }
             _ => {}
         }
+        signer::check(std::env::args_os().skip(1), signer_user)?;
         let outputs = self.directories()?;
         let registry = self.registry.registry([])?;
         terminal.talk(&format!("resolving {}", printable(source)));
@@ -157,6 +173,12 @@ impl Build {
         let shown = |path: &Path| quoted(&path.display().to_string());
         let bundle = shown(&self.output.join(PROVENANCE));
         terminal.talk(&format!("{} built; the provenance is in {bundle}", terminal.yes()));
+        Ok(0)
+    }
+
+    /// The signer's process before the build: whether all that it signs with is there.
+    fn check(&self, terminal: &Terminal) -> Outcome {
+        self.signing.with_session(terminal, async |_: &Session<'_>, _: &_| Ok(()))?;
         Ok(0)
     }
 

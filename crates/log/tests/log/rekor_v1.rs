@@ -47,7 +47,9 @@ fn bodies_are_the_leaves_times_are_kept_and_a_repetition_keeps_the_first_time() 
         let leaf = leaf_hash(&body(1));
         verify_inclusion(&leaf, 1, first.tree_size, &first.proof, &first.root).unwrap();
         let note = Note::parse(first.checkpoint.as_bytes()).unwrap();
-        let verifier = NoteVerifier::rekor_v1("log.example", countersign_crypto::Signer::public_key(&**KEY).clone()).unwrap();
+        let verifier =
+            NoteVerifier::rekor_v1("log.example", countersign_crypto::Signer::public_key(&**KEY).clone())
+                .unwrap();
         let checkpoint = Checkpoint::from_note(&note, &verifier).unwrap();
         assert_eq!((checkpoint.origin.as_str(), note.signatures().len()), ("log.example - 42", 1));
         log.shutdown().await;
@@ -68,9 +70,11 @@ fn an_entry_is_found_by_its_leaf_as_soon_as_it_is_acknowledged_and_after_reopeni
         for number in 1..300 {
             let receipt = append(&log, number, number).await;
             assert_eq!(log.find_leaf(&leaf_hash(&body(number))).unwrap(), Some(receipt.index));
+            assert_eq!(log.leaf_hash(receipt.index).unwrap(), leaf_hash(&body(number)));
         }
         assert_eq!(log.find_leaf(&leaf_hash(b"genesis")).unwrap(), Some(0));
         assert_eq!(log.find_leaf(&leaf_hash(b"another")).unwrap(), None);
+        assert!(log.leaf_hash(300).is_err(), "beyond the tree");
         log.shutdown().await;
         std::fs::remove_file(directory.path().join("index.db")).unwrap();
         let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
@@ -99,7 +103,8 @@ fn terms_are_known_at_once_and_made_anew_when_they_are_lost_damaged_or_of_a_larg
         assert_eq!(index.catch_up().unwrap(), 600);
         drop(index);
         let file = directory.path().join("terms.db");
-        for damage in [None, Some(&b"this is no database, and long enough to be taken for one at first"[..])] {
+        for damage in [None, Some(&b"this is no database, and long enough to be taken for one at first"[..])]
+        {
             std::fs::remove_file(&file).unwrap();
             if let Some(bytes) = damage {
                 std::fs::write(&file, bytes).unwrap();

@@ -9,6 +9,7 @@ use countersign_slsa::Facts;
 use countersign_slsa::git::{branch_reference, is_version, same_repository, tag_reference};
 use countersign_slsa::roots::{self, Builder, Text};
 use countersign_verify::Signer;
+use countersign_x509::is_hosted_runner;
 use jiff::SignedDuration;
 
 use super::{Target, Verdict, deciding, note, predicate, signer};
@@ -19,8 +20,6 @@ use crate::pattern::Pattern;
 
 /// How many builders one message names.
 const MAX_NAMED: usize = 3;
-/// What forges call their own machines.
-const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
 
 /// The highest level that is believed of a builder when somebody signs for it.
 #[derive(Debug, Clone)]
@@ -285,7 +284,7 @@ fn is_self_hosted(signer: &Signer, facts: &Facts) -> bool {
         _ => None,
     };
     let said = vouched.into_iter().chain(facts.runner.as_deref());
-    said.into_iter().any(|runner| !HOSTED.contains(&runner))
+    said.into_iter().any(|runner| !is_hosted_runner(runner))
 }
 
 /// Whether what counts by one counts by the other: the same signer, with the same evidence beside the signature. A root that

@@ -15,13 +15,13 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options, Terms};
+use countersign_log::{Log, LogError, Options, Terms};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
 
-use super::{Instance, InstanceKey, keys_of, paths};
+use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
 use crate::config::Role;
 use crate::fetch::HttpTransport;
@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
+use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -60,6 +61,10 @@ impl Instance {
             ca: AuthorityDescription { url: base.clone(), chain: self.chain(paths::CA_CHAIN)? },
             ct_log: LogDescription { url: format!("{base}/ct"), key: key(InstanceKey::Ct)? },
             log: LogDescription { url: base.clone(), key: key(InstanceKey::Log)? },
+            log_v1: match self.config.log.rekor_v1 {
+                true => Some(LogDescription { url: base.clone(), key: key(InstanceKey::LogV1)? }),
+                false => None,
+            },
             origin: self.config.origin(),
             tsa: AuthorityDescription {
                 url: format!("{base}/api/v1/timestamp"),
@@ -144,8 +149,20 @@ impl Instance {
         roles: &BTreeSet<Role>,
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
+        // Before keys are decrypted, which takes its time.
+        let v1 = self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, "Rekor v1"));
+        let both = [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")];
+        for (role, log, name) in both.into_iter().chain(v1) {
+            let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
+            if let Some(holder) = holder {
+                return Err(ServerError::Log {
+                    log: name,
+                    message: LogError::LockedBy { holder }.to_string(),
+                });
+            }
+        }
         let password = self.password(options.password.as_ref());
-        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| keys_of(*role)).copied().collect();
+        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| self.keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
         let key = |wanted: InstanceKey| {
             keys.iter()
@@ -161,6 +178,7 @@ impl Instance {
             pages: self.config.web.pages,
             ca: None,
             log: None,
+            rekor_v1: None,
             tsa: None,
             trust: None,
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
@@ -168,6 +186,7 @@ impl Instance {
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
+            scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
         if roles.contains(&Role::Ca) {
@@ -185,19 +204,21 @@ impl Instance {
                 .key_id;
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                key_of: Some(Arc::new(countersign_tlog::merkle::leaf_hash)),
+                key_of: Some(Arc::new(countersign_crypto::sha256)),
+                mark: self.mark(paths::LOG),
                 ..Options::default()
             };
             let directory = self.directory.join(paths::LOG);
-            let failed = |e: countersign_log::LogError| ServerError::Log {
-                log: "transparency",
-                message: e.to_string(),
-            };
+            let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log = Log::open(&directory, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
             let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
             let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
             let accept_dsse = self.config.log.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, terms });
+            if self.config.log.rekor_v1 {
+                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                services.rekor_v1 = Some(Arc::new(rekor));
+            }
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(
@@ -229,7 +250,19 @@ impl Instance {
                 repository: self.directory.join(paths::TUF),
             });
         }
+        if self.config.log.scrub_hours > 0 {
+            let hours = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            let period = options.scrub_period.unwrap_or(hours);
+            services.scrubs =
+                services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
+        }
         Ok(services)
+    }
+
+    /// Where the newest checkpoint of a log is marked.
+    pub(super) fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
+        let directory = self.config.log.mark_directory.as_ref()?;
+        Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
@@ -288,6 +321,7 @@ impl Instance {
             &self.directory.join(paths::CT),
             CtLog::options(Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                mark: self.mark(paths::CT),
                 ..Options::default()
             }),
             vec![Arc::clone(&ct_signer)],

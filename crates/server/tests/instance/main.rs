@@ -11,5 +11,7 @@ mod adversarial;
 mod common;
 mod operating;
 mod pages;
+mod rekor_v1;
 mod requests;
 mod services;
+mod shards;

@@ -103,19 +103,19 @@ fn own_and_plain(page: &str) {
 }
 
 fn link(entry: &TlogEntry) -> String {
-    format!("/entry/{}", hex_encode(&leaf_hash(&entry.canonicalized_body)))
+    format!("/entry/{}", hex_encode(&sha256(&entry.canonicalized_body)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_entry_is_found_by_all_that_it_says_and_has_a_page_under_its_leaf_hash() {
+async fn an_entry_is_found_by_all_that_it_says_and_has_a_page_under_its_hash() {
     let served = Served::new().await;
     let (bundle, key) = served.signed("Alice@example.com", b"one").await;
     let entry = &bundle.verification_material.tlog_entries[0];
     let digest = HashAlgorithm::Sha256.digest(b"one");
-    let leaf = link(entry).replace("/entry/", "");
+    let hash = link(entry).replace("/entry/", "");
     for typed in [
         entry.log_index.to_string(),
-        leaf.clone(),
+        hash.clone(),
         digest.to_string(),
         digest.to_hex().to_uppercase(),
         format!("key:sha256:{}", hex_encode(&key.public_key().fingerprint())),
@@ -126,7 +126,7 @@ async fn an_entry_is_found_by_all_that_it_says_and_has_a_page_under_its_leaf_has
         let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", &typed).finish();
         let (status, page) = served.page(&format!("/search?{query}")).await;
         assert_eq!(status, 200);
-        let found = page.contains(&format!("href=\"/entry/{leaf}\""));
+        let found = page.contains(&format!("href=\"/entry/{hash}\""));
         assert_eq!(found, !typed.starts_with("issuer:"), "{typed}: {page}");
     }
 

@@ -1,4 +1,4 @@
-//! An entry under its leaf hash, which is its for ever: its proof drawn, who signed, the bytes, and how to check them.
+//! An entry under the SHA-256 of its bytes, which is its for ever: its proof drawn, who signed, the bytes, and how to check them.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use countersign_bundle::rekor::{HashedRekordV2, Verifier};
 use countersign_bundle::{InclusionProof, TlogEntry};
-use countersign_crypto::PublicKey;
 use countersign_crypto::encoding::{hex_decode, hex_encode};
+use countersign_crypto::{PublicKey, sha256};
 use countersign_log::{Log, LogError};
 use countersign_tlog::Hash;
 use countersign_tlog::merkle::leaf_hash;
@@ -25,7 +25,6 @@ use crate::serve::Services;
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) index: u64,
-    pub(super) leaf: Hash,
     body: Vec<u8>,
     /// What it says; `None` for the first entry, which says nothing of a signature.
     record: Option<HashedRekordV2>,
@@ -35,7 +34,12 @@ impl Entry {
     pub(super) fn at(log: &Log, index: u64) -> Result<Self, LogError> {
         let body = log.entry(index)?.to_vec();
         let record = HashedRekordV2::parse_body(&body).ok();
-        Ok(Self { index, leaf: leaf_hash(&body), body, record })
+        Ok(Self { index, body, record })
+    }
+
+    /// Where its page is.
+    pub(super) fn path(&self) -> String {
+        format!("/entry/{}", hex_encode(&sha256(&self.body)))
     }
 
     /// The digest that was signed.
@@ -81,7 +85,7 @@ impl Missing {
     fn page(self, services: &Services) -> Response {
         match self {
             Self::Unknown => {
-                let text = "No entry of this log has this leaf hash. An entry just written is found at once; \
+                let text = "No entry of this log has this hash. An entry just written is found at once; \
                             check that the link is whole.";
                 words(services, StatusCode::NOT_FOUND, "No such entry", text)
             }
@@ -90,8 +94,8 @@ impl Missing {
     }
 }
 
-async fn proven(services: &Arc<Services>, leaf: &str) -> Result<Proven, Missing> {
-    let leaf: Hash = Some(leaf)
+async fn proven(services: &Arc<Services>, hash: &str) -> Result<Proven, Missing> {
+    let key: Hash = Some(hash)
         .filter(|text| text.len() == 64)
         .and_then(|text| hex_decode(text).ok())
         .and_then(|bytes| bytes.try_into().ok())
@@ -99,7 +103,7 @@ async fn proven(services: &Arc<Services>, leaf: &str) -> Result<Proven, Missing>
     let own = Arc::clone(services);
     let read = tokio::task::spawn_blocking(move || {
         let Some(role) = &own.log else { return Ok(None) };
-        let Some(index) = role.log.find_leaf(&leaf)? else { return Ok(None) };
+        let Some(index) = role.log.find_key(&key)? else { return Ok(None) };
         let entry = Entry::at(&role.log, index)?;
         let head = role.log.head();
         let proof = role.log.proof(index, head.size)?;
@@ -111,16 +115,16 @@ async fn proven(services: &Arc<Services>, leaf: &str) -> Result<Proven, Missing>
 }
 
 /// The bytes of the entry, exactly.
-pub(super) async fn body(State(services): State<Arc<Services>>, Path(leaf): Path<String>) -> Response {
-    match proven(&services, &leaf).await {
+pub(super) async fn body(State(services): State<Arc<Services>>, Path(hash): Path<String>) -> Response {
+    match proven(&services, &hash).await {
         Ok(found) => respond(StatusCode::OK, "application/octet-stream", found.entry.body),
         Err(missing) => missing.page(&services),
     }
 }
 
 /// The entry with its proof, as it stands in a bundle.
-pub(super) async fn with_proof(State(services): State<Arc<Services>>, Path(leaf): Path<String>) -> Response {
-    let found = match proven(&services, &leaf).await {
+pub(super) async fn with_proof(State(services): State<Arc<Services>>, Path(hash): Path<String>) -> Response {
+    let found = match proven(&services, &hash).await {
         Ok(found) => found,
         Err(missing) => return missing.page(&services),
     };
@@ -143,13 +147,14 @@ pub(super) async fn with_proof(State(services): State<Arc<Services>>, Path(leaf)
     respond(StatusCode::OK, "application/json", entry.to_json())
 }
 
-pub(super) async fn page(State(services): State<Arc<Services>>, Path(leaf): Path<String>) -> Response {
-    let found = match proven(&services, &leaf).await {
+pub(super) async fn page(State(services): State<Arc<Services>>, Path(hash): Path<String>) -> Response {
+    let found = match proven(&services, &hash).await {
         Ok(found) => found,
         Err(missing) => return missing.page(&services),
     };
     let entry = &found.entry;
-    let Some(picture) = proof::drawn(&entry.leaf, entry.index, found.size, &found.proof, &found.root) else {
+    let leaf = leaf_hash(&entry.body);
+    let Some(picture) = proof::drawn(&leaf, entry.index, found.size, &found.proof, &found.root) else {
         return unreadable(&services, &"a proof of this log does not lead to its root");
     };
     let mut main = format!("<h1>Entry {}</h1>\n<dl class=\"facts\">\n", entry.index);
@@ -157,11 +162,11 @@ pub(super) async fn page(State(services): State<Arc<Services>>, Path(leaf): Path
     if let Some(digest) = entry.digest() {
         main.push_str(&fact_of("Digest signed", &format!("<code>{}</code>", escaped(&digest))));
     }
-    let hex = hex_encode(&entry.leaf);
-    main.push_str(&fact_of("Leaf hash", &format!("<code>{hex}</code>")));
+    let path = entry.path();
+    main.push_str(&fact_of("Leaf hash", &format!("<code>{}</code>", hex_encode(&leaf))));
     main.push_str(&fact_of(
         "Permanent link",
-        &format!("<a href=\"/entry/{hex}\">{}/entry/{hex}</a>", escaped(&services.base_url)),
+        &format!("<a href=\"{path}\">{}{path}</a>", escaped(&services.base_url)),
     ));
     main.push_str("</dl>\n");
     if entry.digest().is_some() {
@@ -172,8 +177,8 @@ pub(super) async fn page(State(services): State<Arc<Services>>, Path(leaf): Path
     main.push_str(&how_to_verify(entry, &services.base_url));
     main.push_str("<section><h2>The bytes</h2>\n");
     main.push_str(&format!(
-        "<pre class=\"raw\"><code>{}</code></pre>\n<p><a href=\"/entry/{hex}/body\">As they are</a> · \
-         <a href=\"/entry/{hex}/entry.json\">with the proof, as in a bundle</a></p></section>\n",
+        "<pre class=\"raw\"><code>{}</code></pre>\n<p><a href=\"{path}/body\">As they are</a> · \
+         <a href=\"{path}/entry.json\">with the proof, as in a bundle</a></p></section>\n",
         escaped(&String::from_utf8_lossy(&entry.body))
     ));
     whole(&services, StatusCode::OK, &format!("Entry {}", entry.index), &main)

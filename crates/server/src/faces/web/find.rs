@@ -17,8 +17,8 @@ pub(super) const MOST: usize = 100;
 pub(super) enum Question {
     /// The entry with an index.
     Index(u64),
-    /// Entries with one of these terms, and the one with this leaf hash.
-    Any { leaf: Option<Hash>, terms: Vec<String> },
+    /// Entries with one of these terms, and the one whose bytes have this hash.
+    Any { entry: Option<Hash>, terms: Vec<String> },
 }
 
 impl Question {
@@ -39,7 +39,7 @@ impl Question {
             KINDS.contains(&kind.to_lowercase().as_str()) && !rest.is_empty() && !rest.starts_with("//")
         });
         if let Some((kind, value)) = typed {
-            return Some(Self::Any { leaf: None, terms: vec![term(&kind.to_lowercase(), value.trim())] });
+            return Some(Self::Any { entry: None, terms: vec![term(&kind.to_lowercase(), value.trim())] });
         }
         let (algorithm, digits) = match text.split_once(':') {
             Some((algorithm, digits)) => (Some(algorithm.to_lowercase()), digits),
@@ -51,7 +51,7 @@ impl Question {
             match bytes.len() {
                 32 if named("sha256") => {
                     return Some(Self::Any {
-                        leaf: <Hash>::try_from(bytes.as_slice()).ok(),
+                        entry: <Hash>::try_from(bytes.as_slice()).ok(),
                         terms: vec![format!("digest:sha256:{hex}"), format!("key:sha256:{hex}")],
                     });
                 }
@@ -71,7 +71,7 @@ impl Question {
     }
 
     const fn terms(terms: Vec<String>) -> Self {
-        Self::Any { leaf: None, terms }
+        Self::Any { entry: None, terms }
     }
 }
 
@@ -81,9 +81,9 @@ pub(super) fn find(role: &LogRole, question: &Question) -> Result<Vec<u64>, LogE
     let mut found = Vec::new();
     match question {
         Question::Index(index) => found.extend((*index < role.log.head().size).then_some(*index)),
-        Question::Any { leaf, terms } => {
-            if let Some(leaf) = leaf {
-                found.extend(role.log.find_leaf(leaf)?);
+        Question::Any { entry, terms } => {
+            if let Some(hash) = entry {
+                found.extend(role.log.find_key(hash)?);
             }
             if let Some(index) = &role.terms {
                 for term in terms {
@@ -114,9 +114,9 @@ mod tests {
         assert_eq!(Question::read(" 12 "), Some(Question::Index(12)));
         let hex = "AB".repeat(32);
         let low = hex.to_lowercase();
-        let leaf = |text: &str| matches!(Question::read(text), Some(Question::Any { leaf: Some(_), .. }));
+        let hash = |text: &str| matches!(Question::read(text), Some(Question::Any { entry: Some(_), .. }));
         for text in [hex.clone(), format!("SHA256:{hex}")] {
-            assert!(leaf(&text), "{text}");
+            assert!(hash(&text), "{text}");
             assert_eq!(terms(&text), [format!("digest:sha256:{low}"), format!("key:sha256:{low}")]);
         }
         assert_eq!(terms(&"00".repeat(64)), [format!("digest:sha512:{}", "00".repeat(64))]);

@@ -43,9 +43,9 @@ pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
     }
     router
         .route("/search", get(search::results))
-        .route("/entry/{leaf}", get(entry::page))
-        .route("/entry/{leaf}/body", get(entry::body))
-        .route("/entry/{leaf}/entry.json", get(entry::with_proof))
+        .route("/entry/{hash}", get(entry::page))
+        .route("/entry/{hash}/body", get(entry::body))
+        .route("/entry/{hash}/entry.json", get(entry::with_proof))
 }
 
 fn asset(kind: &'static str, text: &'static str) -> Response {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use countersign_crypto::encoding::hex_encode;
 use countersign_log::LogError;
 use http::StatusCode;
 
@@ -68,9 +67,9 @@ fn list(typed: &str, entries: &[Entry], more: bool) -> String {
     for entry in entries {
         let digest = entry.digest().unwrap_or_else(|| "the first entry, which only begins the log".into());
         main.push_str(&format!(
-            "<li><a href=\"/entry/{}\"><span class=\"index\">{}</span> <span class=\"who\"><bdi>{}</bdi></span>\
+            "<li><a href=\"{}\"><span class=\"index\">{}</span> <span class=\"who\"><bdi>{}</bdi></span>\
              <span class=\"what\"><code>{}</code></span></a></li>\n",
-            hex_encode(&entry.leaf),
+            entry.path(),
             entry.index,
             escaped(&entry.signer()),
             escaped(&digest),
@@ -86,5 +85,5 @@ const HELP: &str = "<section class=\"help\"><h2>What can be searched for</h2>\n<
     <li>an issuer, a repository, a workflow: its address; or <code>repository:https://…</code> for one of them only</li>\n\
     <li>a commit: its 40 digits</li>\n\
     <li>a key: the SHA-256 of its DER form, <code>key:sha256:…</code></li>\n\
-    <li>an entry: its index, or its leaf hash</li>\n</ul>\n\
+    <li>an entry: its index, or the SHA-256 of its bytes</li>\n</ul>\n\
     <p>Only the whole text is found, upper and lower case alike.</p></section>\n";
