@@ -141,7 +141,7 @@ class Browser:
         for kind in ("dragEnter", "dragOver", "drop"):
             self.tell("Input.dispatchDragEvent", type=kind, x=place[0], y=place[1], data=data)
 
-    def picture(self, path, tallest=1500):
+    def picture(self, path, tallest):
         """The whole page, or its upper part."""
         size = self.tell("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], tallest), "scale": 1}
