@@ -501,6 +501,15 @@ impl Log {
         self.shared.find_leaf(leaf)
     }
 
+    /// The index of the entry with this [key](NewEntry::dedup_key), in a log whose keys can be had from its entries
+    /// ([`Options::key_of`]); in another it finds nothing. Blocks briefly; for longer when there is no index of duplicates.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn find_key(&self, key: &[u8; 32]) -> Result<Option<u64>, LogError> {
+        self.shared.find_key(key)
+    }
+
     /// The inclusion proof of an entry in the tree of some size up to the present one.
     ///
     /// # Errors

@@ -201,6 +201,35 @@ impl Shared {
         Ok(None)
     }
 
+    /// The position of the entry with this key, in a log whose keys can be had from its entries.
+    pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
+        let Some(key_of) = &self.key_of else { return Ok(None) };
+        // Before the look-up, which may then know more than this but not less.
+        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let size = self.head().size;
+        if let Some(found) = self.indexed(key)
+            && self.vouched(found, key).is_some()
+        {
+            return Ok(Some(found));
+        }
+        // The first entry is in the index under its leaf hash, whatever the keys of the others are.
+        if key_of(&self.params.genesis.stored) == *key {
+            return Ok((size > 0).then_some(0));
+        }
+        // The index is behind by a moment.
+        while next < size {
+            let (path, bundle) = self.bundle(next / u64::from(TILE_WIDTH))?;
+            let first = path.index * u64::from(TILE_WIDTH);
+            let entries = self.params.format.split(path, &bundle)?;
+            let place = entries.iter().zip(first..).find(|(entry, at)| *at >= next && key_of(entry) == *key);
+            if let Some((_, found)) = place {
+                return Ok(Some(found));
+            }
+            next = first + u64::from(path.width);
+        }
+        Ok(None)
+    }
+
     /// The tree as it was at some size up to the present one.
     pub(crate) fn tree_up_to(&self, size: u64) -> Result<TreeAt<'_>, LogError> {
         let now = self.head().size;

@@ -83,9 +83,12 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
-    /// Where both logs are, when not in files of the instance.
+    /// Where the logs are, when not in files of the instance.
     #[serde(default)]
     pub store: Option<StoreSection>,
+    /// The pages for people.
+    #[serde(default)]
+    pub web: Web,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -244,6 +247,20 @@ impl StoreSection {
         PostgresAccess::parse(&self.database, None).map_err(|e| format!("store.database: {e}"))?;
         Objects::s3(&self.objects, None).map_err(|e| format!("store.objects: {e}"))?;
         Ok(())
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Whether there are any, and the index that they search in.
+    pub pages: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { pages: true }
     }
 }
 
@@ -471,6 +488,10 @@ scrub_hours = 24
 # database_password_file = "keys/database-password"
 # objects_credentials_file = "keys/bucket-credentials"
 
+[web]
+# Pages for people: searching the log, its entries, verifying a file.
+pages = true
+
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
@@ -607,6 +628,7 @@ mod tests {
             ("http://localhost:8411", "http://localhost/#x", "root of its host"),
             ("http://localhost:8411", "http://user:hunter2@localhost", "no user and no password"),
             ("batch_linger_ms = 5", "batch_linger_ms = 60000", "at most 1000"),
+            ("pages = true", "page = true", "unknown field `page`"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
             ("token=a;object=ca", "token=a;colour=ca", "no attribute"),

@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, LogError, Options};
+use countersign_log::{Log, LogError, Options, Terms};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -175,6 +175,8 @@ impl Instance {
         let now = options.clock.now();
         let mut services = Services {
             base_url: self.config.base_url(),
+            clock: Arc::clone(&options.clock),
+            pages: self.config.web.pages,
             ca: None,
             log: None,
             rekor_v1: None,
@@ -209,10 +211,14 @@ impl Instance {
                 mark: self.mark(paths::LOG),
                 ..Options::default()
             };
-            let log = store
-                .open(paths::LOG, run, vec![signer], Arc::clone(&options.clock))
-                .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
-            services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+            let directory = self.directory.join(paths::LOG);
+            let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
+            let log =
+                store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
+            let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
+            let accept_dsse = self.config.log.accept_dsse_requests;
+            services.log = Some(LogRole { log, log_id, accept_dsse, terms });
             if self.config.log.rekor_v1 {
                 let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
@@ -242,6 +248,7 @@ impl Instance {
             }
             self.renew_revocations(options, now);
             services.trust = Some(TrustRole {
+                instance: self.directory.clone(),
                 revocations: self.directory.join(paths::REVOCATIONS),
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
