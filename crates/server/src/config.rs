@@ -1,16 +1,20 @@
 //! `countersign.toml`, the configuration of an instance.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod template;
+
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use countersign_keys::KeyRef;
+use countersign_log::storage::{Objects, PostgresAccess};
 use serde::Deserialize;
 use url::Url;
 
 use crate::ServerError;
 use crate::instance::InstanceKey;
 use crate::witness::{AskedWitness, WitnessSection};
+pub(crate) use template::{ISSUER_EXAMPLES, template};
 
 /// The name of the configuration file in an instance's directory.
 pub const FILE_NAME: &str = "countersign.toml";
@@ -83,6 +87,12 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
+    /// Where the logs are, when not in files of the instance.
+    #[serde(default)]
+    pub store: Option<StoreSection>,
+    /// The pages for people.
+    #[serde(default)]
+    pub web: Web,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -227,6 +237,46 @@ impl Default for LogSection {
     }
 }
 
+/// Logs past one machine: two addresses, the same for every process that serves them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The database, `postgres://user@host1,host2/database`. The password comes from `PGPASSWORD`, or from a file.
+    pub database: String,
+    /// The bucket, `s3://bucket/prefix?endpoint=https://host`. Credentials come from `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, from a file, or from the machine's role.
+    pub objects: Url,
+    /// A file holding the database's password.
+    #[serde(default)]
+    pub database_password_file: Option<PathBuf>,
+    /// A file of the bucket's credentials, as AWS's tools write it.
+    #[serde(default)]
+    pub objects_credentials_file: Option<PathBuf>,
+}
+
+impl StoreSection {
+    /// Checks the addresses, without the network.
+    fn check(&self) -> Result<(), String> {
+        PostgresAccess::parse(&self.database, None).map_err(|e| format!("store.database: {e}"))?;
+        Objects::s3(&self.objects, None).map_err(|e| format!("store.objects: {e}"))?;
+        Ok(())
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Whether there are any, and the index that they search in.
+    pub pages: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { pages: true }
+    }
+}
+
 /// Limits on what clients may do.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -296,6 +346,7 @@ impl Config {
         if config.limits.max_connections == 0 {
             return Err("limits.max_connections: expected at least 1, found 0".into());
         }
+        config.store.as_ref().map_or(Ok(()), StoreSection::check)?;
         if config.roles.is_empty() {
             return Err("roles: expected at least one of ca, log, tsa, trust".into());
         }
@@ -375,106 +426,6 @@ fn with_key(text: &str, key: InstanceKey, reference: &KeyRef) -> Option<String> 
     InstanceKey::ALL.into_iter().all(as_meant).then_some(changed)
 }
 
-/// Writes the commented file for a new instance.
-pub(crate) fn template(
-    organization: &str,
-    url: &Url,
-    listen: SocketAddr,
-    password_file: Option<&str>,
-    keys: &BTreeMap<InstanceKey, KeyRef>,
-    issuers: &str,
-    requests_per_second: u32,
-) -> String {
-    // TOML strings are quoted by the TOML library, so that no organisation name can break the file.
-    let quote = |s: &str| toml::Value::String(s.to_owned()).to_string();
-    let password = match password_file {
-        Some(file) => format!("password_file = {}", quote(file)),
-        None => "# password_file = \"keys/password\"".to_owned(),
-    };
-    let references: String = keys.iter().map(|(key, reference)| key_line(*key, reference) + "\n").collect();
-    format!(
-        r#"# A Countersign instance. `countersign doctor` checks it, `countersign serve` runs it.
-
-# The organisation named in this instance's certificates.
-organization = {organization}
-
-# The address clients use. Its host name is the name of the log and is part of every signature made here:
-# to change it later, rotate both logs (`countersign rotate log` and `countersign rotate log-v1`).
-url = {url}
-
-# The address this process listens on. Loopback is for trying; a server listens on 0.0.0.0:443 with TLS, or
-# behind a proxy which does TLS.
-listen = {listen}
-
-# Services run by `countersign serve`: ca (with its CT log), log, tsa, trust.
-roles = ["ca", "log", "tsa", "trust"]
-
-# [tls]
-# certificate = "tls/fullchain.pem"
-# key = "tls/privkey.pem"
-
-[keys]
-# The private keys in keys/ are encrypted. The password is read from this file, or from the environment
-# variable COUNTERSIGN_PASSWORD when no file is named.
-{password}
-# A key may live elsewhere, in a hardware token for one: ca, ct, log, log_v1, tsa, tuf, and for rotations ca_root, tsa_root,
-# tuf_root. The PIN comes from COUNTERSIGN_PKCS11_PIN, or from the file that the reference's pin-source names.
-# ca = "pkcs11:token=hsm;object=ca?module-path=/usr/lib/hsm.so&pin-source=file:/run/credentials/countersign/pin"
-{references}
-[ca]
-# SCTs name the position of the certificate in the CT log (static-ct). sigstore-python before 4.2 refuses it.
-sct_leaf_index = true
-# Further issuers in the shape of Fulcio's own configuration file (YAML or JSON):
-# fulcio_config = "fulcio.yaml"
-
-{issuers}
-[log]
-# Milliseconds a write waits for others, to be committed with them.
-batch_linger_ms = 5
-# sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
-accept_dsse_requests = true
-# A second log with the interface of Rekor v1, for clients that know no other.
-rekor_v1 = true
-# Every tile is read from disk again and checked after so many hours; 0 for never.
-scrub_hours = 24
-# A directory, best on another disk, that marks how large the logs are: an instance put back from an old copy is found
-# out by it, and does not sign what would fork the log.
-# mark_directory = "/var/lib/countersign-marks"
-# Witnesses who vouch that this log shows everybody one history (C2SP tlog-witness), one table for each; and how many of
-# them must have cosigned before an entry is acknowledged, 0 for none (docs/log.md).
-# min_witnesses = 1
-# [[log.witnesses]]
-# url = "https://witness.example"
-# key = "witness.example+1a2b3c4d+B…"
-
-[limits]
-# Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
-requests_per_second = {requests_per_second}
-burst = {burst}
-connections_per_client = 1024
-# Over all clients.
-max_connections = 4096
-"#,
-        organization = quote(organization),
-        url = quote(url.as_str().trim_end_matches('/')),
-        listen = quote(&listen.to_string()),
-        burst = requests_per_second.saturating_mul(4),
-    )
-}
-
-/// The example issuers in the file of an instance that has none yet.
-pub(crate) const ISSUER_EXAMPLES: &str = r#"# Who may vouch for identities: one table for each OpenID Connect issuer.
-# [[ca.issuers]]
-# url = "https://accounts.example.com"
-# type = "email"
-# client_id = "sigstore"
-#
-# [[ca.issuers]]
-# url = "https://token.actions.githubusercontent.com"
-# type = "github-workflow"
-# client_id = "sigstore"
-"#;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -533,6 +484,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_past_one_machine_is_two_addresses_without_secrets() {
+        let with = |database: &str, objects: &str| {
+            let section = format!("[store]\ndatabase = \"{database}\"\nobjects = \"{objects}\"\n\n[limits]");
+            Config::parse(&sample().replace("[limits]", &section))
+        };
+        let (database, objects) = ("postgres://me@db1,db2/logs", "s3://bucket/a?endpoint=http://127.0.0.1:1");
+        assert_eq!(with(database, objects).unwrap().store.unwrap().database, database);
+        for (database, objects, expected) in [
+            ("postgres://me:hunter2@db1/logs", objects, "store.database: expected no password"),
+            ("db1", objects, "store.database: expected the address"),
+            (database, "s3://id:hunter2@bucket/", "store.objects: expected no credentials"),
+            (database, "https://bucket", "store.objects: expected the address of a bucket"),
+        ] {
+            let error = with(database, objects).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_log_of_rekor_v1_is_switched_on_in_the_file_whatever_it_says_of_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
@@ -564,6 +534,7 @@ mod tests {
             ("http://localhost:8411", "http://localhost/#x", "root of its host"),
             ("http://localhost:8411", "http://user:hunter2@localhost", "no user and no password"),
             ("batch_linger_ms = 5", "batch_linger_ms = 60000", "at most 1000"),
+            ("pages = true", "page = true", "unknown field `page`"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
             ("token=a;object=ca", "token=a;colour=ca", "no attribute"),

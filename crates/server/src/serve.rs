@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::Log;
+use countersign_log::{Log, Terms};
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -88,6 +88,8 @@ pub(crate) struct LogRole {
     /// The log's full C2SP key id.
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
+    /// What entries are found by; none where there are no pages to search on.
+    pub(crate) terms: Option<Terms>,
     /// Who is asked to cosign.
     pub(crate) witnesses: Option<Arc<Asking>>,
 }
@@ -102,6 +104,8 @@ impl LogRole {
 /// The trust root.
 #[derive(Debug)]
 pub(crate) struct TrustRole {
+    /// The instance's directory.
+    pub(crate) instance: PathBuf,
     pub(crate) documents: ArcSwap<Documents>,
     pub(crate) repository: PathBuf,
     /// The file with the revocation list.
@@ -112,6 +116,9 @@ pub(crate) struct TrustRole {
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) base_url: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether there are pages for people.
+    pub(crate) pages: bool,
     pub(crate) ca: Option<CaRole>,
     pub(crate) log: Option<LogRole>,
     /// The second log, where the role has one.
@@ -120,7 +127,6 @@ pub(crate) struct Services {
     pub(crate) trust: Option<TrustRole>,
     /// Vouches for other logs.
     pub(crate) witness: Option<Arc<Witness>>,
-    pub(crate) clock: Arc<dyn Clock>,
     /// The directories of logs that were rotated out, by their names.
     pub(crate) retired: BTreeMap<String, PathBuf>,
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
@@ -332,6 +338,14 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     Ok(Running::new(address, url, stop, task))
 }
 
+/// Brings what entries are found by up to the log.
+fn follow(services: &Services) {
+    let terms = services.log.as_ref().and_then(|role| role.terms.as_ref());
+    if let Some(Err(error)) = terms.map(Terms::catch_up) {
+        tracing::warn!(%error, "the index of what entries are found by is behind the log");
+    }
+}
+
 /// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.
 async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions, stop: watch::Sender<bool>) {
     let (instance, options) = (Arc::new(instance), Arc::new(options));
@@ -346,6 +360,11 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         }
         for (name, log) in services.logs() {
             services.metrics.tree_size(name, log.head().size);
+        }
+        if services.log.as_ref().is_some_and(|role| role.terms.is_some()) {
+            let services = Arc::clone(&services);
+            // One at a time: who comes while another reads goes away again.
+            tokio::task::spawn_blocking(move || follow(&services));
         }
         if let Some(rekor) = services.rekor_v1.clone() {
             tokio::task::spawn_blocking(move || {

@@ -5,6 +5,7 @@ mod backup;
 mod check_fork;
 mod fsck;
 pub(super) mod looking;
+mod migrate;
 mod monitor;
 
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ enum Action {
     Find(Box<Find>),
     Fsck(fsck::Fsck),
     Get(Get),
+    Migrate(migrate::Migrate),
     Monitor(Box<monitor::MonitorCommand>),
     Proof(Proof),
     Restore(backup::Restore),
@@ -68,6 +70,7 @@ impl LogCommand {
             Action::Find(command) => command.run(terminal),
             Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
+            Action::Migrate(command) => command.run(terminal),
             Action::Monitor(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),

@@ -10,6 +10,7 @@ mod retired;
 mod tiles;
 mod timestamp;
 mod trust;
+mod web;
 mod witness;
 
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.trust.is_some() {
         router = router.merge(trust::routes());
+    }
+    if services.pages {
+        router = router.merge(web::routes(services.log.is_some()));
     }
     if services.development.is_some() {
         router = router.merge(development::routes());

@@ -15,7 +15,7 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, LogError, Options};
+use countersign_log::{Log, LogError, Options, Terms};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
@@ -31,6 +31,7 @@ use crate::remote_key::RemoteKey;
 use crate::revoke;
 use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+use crate::store::Store;
 use crate::witness::Witness;
 use crate::witness::asking::Asking;
 
@@ -176,13 +177,14 @@ impl Instance {
         let now = options.clock.now();
         let mut services = Services {
             base_url: self.config.base_url(),
+            clock: Arc::clone(&options.clock),
+            pages: self.config.web.pages,
             ca: None,
             log: None,
             rekor_v1: None,
             tsa: None,
             trust: None,
             witness: None,
-            clock: Arc::clone(&options.clock),
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
@@ -191,8 +193,10 @@ impl Instance {
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
+        let store = Store::of(self)?;
         if roles.contains(&Role::Ca) {
             services.ca = Some(self.ca_role(
+                &store,
                 key(InstanceKey::Ca)?,
                 key(InstanceKey::Ct)?,
                 development.as_deref(),
@@ -210,15 +214,18 @@ impl Instance {
                 mark: self.mark(paths::LOG),
                 ..Options::default()
             };
+            let directory = self.directory.join(paths::LOG);
+            let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
-                Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
-                    .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
+                store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
+            let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
             let section = &self.config.log;
-            let witnesses = Asking::new(&self.directory, &section.witnesses, section.min_witnesses, &log)?;
-            services.log =
-                Some(LogRole { log, log_id, accept_dsse: section.accept_dsse_requests, witnesses });
+            let witnesses = Asking::new(&self.directory, section, &log, self.config.store.is_some())?;
+            let accept_dsse = section.accept_dsse_requests;
+            services.log = Some(LogRole { log, log_id, accept_dsse, terms, witnesses });
             if section.rekor_v1 {
-                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
         }
@@ -249,6 +256,7 @@ impl Instance {
             }
             self.renew_revocations(options, now);
             services.trust = Some(TrustRole {
+                instance: self.directory.clone(),
                 revocations: self.directory.join(paths::REVOCATIONS),
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
@@ -313,6 +321,7 @@ impl Instance {
 
     fn ca_role(
         &self,
+        store: &Store,
         signer: Arc<dyn Signer>,
         ct_signer: Arc<dyn Signer>,
         development: Option<&DevelopmentProvider>,
@@ -321,17 +330,14 @@ impl Instance {
         let config_path = self.directory.join(super::FILE_NAME);
         let section = &self.config.ca;
         let ct_error = |message: String| ServerError::Log { log: "CT", message };
-        let log = Log::open(
-            &self.directory.join(paths::CT),
-            CtLog::options(Options {
-                linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                mark: self.mark(paths::CT),
-                ..Options::default()
-            }),
-            vec![Arc::clone(&ct_signer)],
-            Arc::clone(&options.clock),
-        )
-        .map_err(|e| ct_error(e.to_string()))?;
+        let run = CtLog::options(Options {
+            linger: Duration::from_millis(self.config.log.batch_linger_ms),
+            mark: self.mark(paths::CT),
+            ..Options::default()
+        });
+        let log = store
+            .open(paths::CT, run, vec![Arc::clone(&ct_signer)], Arc::clone(&options.clock))
+            .map_err(|e| ct_error(e.to_string()))?;
         let chain = self.chain(paths::CA_CHAIN)?;
         let mut ct = CtLog::new(
             log,

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::ServerError;
+use crate::config::LogSection;
 
 /// How long a witness may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,6 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const COMPANY: Duration = Duration::from_millis(50);
 /// How long a witness that did not cosign is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(5);
+/// How soon whoever is not left alone is asked again, when too few have cosigned.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How long an acknowledgement waits for witnesses.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// The largest answer, in bytes.
@@ -58,6 +61,21 @@ struct Asked {
     known: Mutex<u64>,
     /// Until then it is not asked.
     away: Mutex<Option<Instant>>,
+    /// Whether other processes serve the same log, and have it cosigned.
+    shared: bool,
+}
+
+/// Why a checkpoint was not cosigned.
+enum NotCosigned {
+    /// The witness has seen a larger tree of ours, which another process showed to it; we read it in a moment.
+    Behind,
+    Failed(String),
+}
+
+impl<E: std::fmt::Display> From<E> for NotCosigned {
+    fn from(error: E) -> Self {
+        Self::Failed(error.to_string())
+    }
 }
 
 /// The witnesses of our log.
@@ -76,14 +94,15 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Asking {
-    /// The witnesses of the configuration; `None` when there are none. `least` of them must have cosigned before an entry is
-    /// acknowledged; with 0, nobody waits for them.
+    /// The witnesses of the configuration; `None` when there are none. Where entries are acknowledged only with
+    /// cosignatures, so many as it says must have come. The log is `shared` when other processes serve it too.
     pub(crate) fn new(
         instance: &Path,
-        witnesses: &[AskedWitness],
-        least: usize,
+        section: &LogSection,
         log: &Log,
+        shared: bool,
     ) -> Result<Option<Arc<Self>>, ServerError> {
+        let (witnesses, least) = (&section.witnesses, section.min_witnesses);
         let config = |message: String| ServerError::Config {
             path: instance.join(crate::config::FILE_NAME),
             message: format!("log.witnesses: {message}"),
@@ -99,7 +118,7 @@ impl Asking {
                 return Err(config(format!("{url}: its key is there already; one key is one witness")));
             }
             let (known, away) = (Mutex::default(), Mutex::default());
-            asked.push(Arc::new(Asked { url: url.clone(), verifier, known, away }));
+            asked.push(Arc::new(Asked { url: url.clone(), verifier, known, away, shared }));
         }
         if least > asked.len() {
             return Err(config(format!("min_witnesses is {least}, and {} are named", asked.len())));
@@ -144,7 +163,7 @@ impl Asking {
             if !done && !self.round(&head).await {
                 // Too few: those who are away may be back.
                 tokio::select! {
-                    () = tokio::time::sleep(PATIENCE) => {}
+                    () = tokio::time::sleep(AGAIN) => {}
                     () = self.wake.notified() => tokio::time::sleep(COMPANY).await,
                 }
                 continue;
@@ -169,10 +188,11 @@ impl Asking {
             let (witness, head, note) = (Arc::clone(witness), Arc::clone(head), note.clone());
             asked.spawn(async move {
                 let answer = witness.ask(&http, &log, &head, note).await;
-                *held(&witness.away) = answer.is_err().then(|| Instant::now() + LEFT_ALONE);
-                answer.map_err(|why| {
+                if let Err(NotCosigned::Failed(why)) = &answer {
                     tracing::warn!(witness = witness.verifier.name, why, "a checkpoint was not cosigned");
-                })
+                    *held(&witness.away) = Some(Instant::now() + LEFT_ALONE);
+                }
+                answer
             });
         }
         let (mut count, mut until) = (0, Instant::now() + PATIENCE + PATIENCE);
@@ -194,19 +214,25 @@ impl Asking {
 
 impl Asked {
     /// Shows it a checkpoint; its cosignature, verified. It may know another size than we think: it says so once.
-    async fn ask(&self, http: &Http, log: &Log, head: &Head, note: Note) -> Result<NoteSignature, String> {
+    async fn ask(
+        &self,
+        http: &Http,
+        log: &Log,
+        head: &Head,
+        note: Note,
+    ) -> Result<NoteSignature, NotCosigned> {
         let url = join(&self.url, "/add-checkpoint");
         for _ in 0..2 {
             let (old, size) = (*held(&self.known), head.size);
             let proof = {
                 let log = log.clone();
                 let made = tokio::task::spawn_blocking(move || log.consistency(old, size)).await;
-                made.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?
+                made??
             };
             let asked = AddCheckpoint { old, proof, note: note.clone() };
             let body = asked.to_text().into_bytes();
             let request = Request::post(SERVICE, &url, "text/plain; charset=utf-8", body).limit(MAX_ANSWER);
-            let answer = http.send(request).await.map_err(|e| e.to_string())?;
+            let answer = http.send(request).await?;
             match answer.status {
                 200 => {
                     let line = self.line(&note, &answer.body)?;
@@ -217,6 +243,9 @@ impl Asked {
                     let known =
                         std::str::from_utf8(&answer.body).ok().and_then(|text| text.trim().parse().ok());
                     let known = known.ok_or("it answered 409 and no size")?;
+                    if known > size && self.shared {
+                        return Err(NotCosigned::Behind);
+                    }
                     if known > size || known == old {
                         tracing::error!(
                             witness = self.verifier.name,
@@ -224,11 +253,11 @@ impl Asked {
                             size,
                             "a witness knows another history of this log: is it an old copy? Stop it, and look"
                         );
-                        return Err(format!("it cosigned {known} entries, and the log has {size}"));
+                        return Err(format!("it cosigned {known} entries, and the log has {size}").into());
                     }
                     *held(&self.known) = known;
                 }
-                _ => return Err(answer.into_error().to_string()),
+                _ => return Err(answer.into_error().into()),
             }
         }
         Err("it says another size each time".into())
