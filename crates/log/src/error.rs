@@ -60,8 +60,8 @@ pub enum LogError {
         #[source]
         error: io::Error,
     },
-    /// The index of duplicates failed.
-    #[error("the index of duplicates: {0}")]
+    /// An index, of duplicates or of terms, failed.
+    #[error("the index: {0}")]
     Index(#[from] rusqlite::Error),
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Index {
 #[derive(Debug, Clone)]
 pub(crate) struct IndexWriter(Sender<Job>);
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
@@ -70,7 +70,7 @@ fn prepare(path: &Path) -> rusqlite::Result<(Connection, u64)> {
     Ok((connection, upto.unsigned_abs()))
 }
 
-fn remove(path: &Path) {
+pub(crate) fn remove(path: &Path) {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -54,10 +54,12 @@ mod recovery;
 mod sequencer;
 mod shared;
 pub mod storage;
+mod terms;
 mod tree;
 pub mod wal;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
-pub use params::{Format, Leaf, LogParams};
+pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use shared::Head;
+pub use terms::{Terms, TermsOf};

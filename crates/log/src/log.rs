@@ -415,6 +415,15 @@ impl Log {
         self.shared.entry(index)
     }
 
+    /// The index of the entry with this leaf hash, in a log whose [keys](NewEntry::dedup_key) are the leaf hashes of
+    /// its entries. Blocks briefly; for longer when there is no index of duplicates.
+    ///
+    /// # Errors
+    /// As [`Log::read`].
+    pub fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
+        self.shared.find_leaf(leaf)
+    }
+
     /// The inclusion proof of an entry in the tree of some size up to the present one.
     ///
     /// # Errors

@@ -16,12 +16,21 @@ const MAGIC: &[u8; 16] = b"countersign-log1";
 /// The longest entry of a static CT log, in bytes: a certificate, a precertificate and the issuers.
 const MAX_CT_ENTRY_BYTES: usize = 1 << 18;
 
+/// The length of the integrated time before an entry of Rekor v1, big-endian.
+pub const INTEGRATED_TIME_LEN: usize = 8;
+
+/// The longest body of an entry of Rekor v1, in bytes: it shares an entry bundle's 65,535 with its time.
+pub const MAX_V1_BODY_BYTES: usize = MAX_ENTRY_BYTES - INTEGRATED_TIME_LEN;
+
 /// The format of a log's entries, tiles and checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
     /// Rekor v2: C2SP `tlog-tiles`; entries of at most 65,535 bytes are their own Merkle leaves.
     Rekor,
+    /// Rekor v1: the stored form is the integrated time, [`INTEGRATED_TIME_LEN`] bytes of Unix seconds, before the
+    /// body; the body is the Merkle leaf. The origin is `<host> - <tree id>`, checkpoints are signed under the host.
+    RekorV1,
     /// C2SP `static-ct-api`: an entry is a `TileLeaf`, its Merkle leaf is `MerkleTreeLeaf` of RFC 6962.
     StaticCt,
 }
@@ -51,7 +60,7 @@ impl Format {
     #[must_use]
     pub const fn entries(self) -> TileKind {
         match self {
-            Self::Rekor => TileKind::Entries,
+            Self::Rekor | Self::RekorV1 => TileKind::Entries,
             Self::StaticCt => TileKind::Data,
         }
     }
@@ -60,7 +69,7 @@ impl Format {
     pub(crate) fn check(self, leaf: &Leaf) -> Result<(), AppendError> {
         let bad = |what: String| Err(AppendError::InvalidLeaf(what));
         let limit = match self {
-            Self::Rekor => MAX_ENTRY_BYTES,
+            Self::Rekor | Self::RekorV1 => MAX_ENTRY_BYTES,
             Self::StaticCt => MAX_CT_ENTRY_BYTES,
         };
         if leaf.stored.len() > limit {
@@ -68,6 +77,10 @@ impl Format {
         }
         let agrees = match self {
             Self::Rekor => leaf.stored == leaf.merkle_leaf,
+            Self::RekorV1 => match Leaf::parts_v1(&leaf.stored) {
+                Some((_, body)) => body == leaf.merkle_leaf,
+                None => return bad("it has no integrated time".into()),
+            },
             Self::StaticCt => match TileLeaf::parse(&leaf.stored) {
                 Ok((parsed, [])) => parsed.merkle_leaf().is_ok_and(|l| l == leaf.merkle_leaf),
                 _ => return bad("it is not one TileLeaf".into()),
@@ -80,6 +93,7 @@ impl Format {
     pub(crate) fn leaf_hash(self, stored: &[u8]) -> Option<Hash> {
         match self {
             Self::Rekor => Some(leaf_hash(stored)),
+            Self::RekorV1 => Leaf::parts_v1(stored).map(|(_, body)| leaf_hash(body)),
             Self::StaticCt => match TileLeaf::parse(stored) {
                 Ok((leaf, [])) => Some(leaf_hash(&leaf.merkle_leaf().ok()?)),
                 _ => None,
@@ -90,7 +104,7 @@ impl Format {
     /// Adds an entry to a bundle. Its length was checked by [`Format::check`].
     pub(crate) fn push(self, bundle: &mut Vec<u8>, stored: &[u8]) -> Result<(), tile::TileError> {
         match self {
-            Self::Rekor => tile::push_entry(bundle, stored),
+            Self::Rekor | Self::RekorV1 => tile::push_entry(bundle, stored),
             Self::StaticCt => {
                 bundle.extend_from_slice(stored);
                 Ok(())
@@ -102,7 +116,7 @@ impl Format {
     pub(crate) fn split(self, path: TilePath, bundle: &[u8]) -> Result<Vec<&[u8]>, LogError> {
         let corrupt = |reason: String| LogError::corrupt(path, reason);
         match self {
-            Self::Rekor => tile::parse_entries(bundle, path.width).map_err(|e| corrupt(e.to_string())),
+            Self::Rekor | Self::RekorV1 => tile::parse_entries(bundle, path.width).map_err(|e| corrupt(e.to_string())),
             Self::StaticCt => {
                 let mut rest = bundle;
                 let mut entries = Vec::with_capacity(usize::from(path.width));
@@ -123,6 +137,11 @@ impl Format {
 
     /// The kind of signature that a key makes under this log's checkpoints.
     pub(crate) fn signer(self, origin: &str, signer: Arc<dyn Signer>) -> Result<NoteSigner, LogError> {
+        if self == Self::RekorV1 {
+            let (host, _) = host_and_tree(origin)
+                .ok_or_else(|| LogError::Params(format!("\"{origin}\" is no origin of Rekor v1")))?;
+            return Ok(NoteSigner::new(NoteKind::RekorV1, host, signer)?);
+        }
         let ct = self == Self::StaticCt && signer.public_key().key_type() != KeyType::Ed25519;
         Ok(if ct {
             NoteSigner::new(NoteKind::Rfc6962, origin, signer)?
@@ -132,10 +151,51 @@ impl Format {
     }
 }
 
+impl Leaf {
+    /// An entry of Rekor v1: its body, and when the log took it in, in seconds since 1970.
+    #[must_use]
+    pub fn v1(seconds: u64, body: Vec<u8>) -> Self {
+        let mut stored = seconds.to_be_bytes().to_vec();
+        stored.extend_from_slice(&body);
+        Self { merkle_leaf: body, stored }
+    }
+
+    /// Integrated time and body of an entry of Rekor v1 as it is stored.
+    #[must_use]
+    pub fn parts_v1(stored: &[u8]) -> Option<(u64, &[u8])> {
+        let (time, body) = stored.split_first_chunk::<INTEGRATED_TIME_LEN>()?;
+        Some((u64::from_be_bytes(*time), body))
+    }
+}
+
+/// Host and tree id in the origin of a log of Rekor v1. The id is an `int64` above zero, in decimal.
+fn host_and_tree(origin: &str) -> Option<(&str, u64)> {
+    let (host, number) = origin.split_once(" - ")?;
+    let id: u64 = number.parse().ok().filter(|id| *id > 0 && *id <= i64::MAX.unsigned_abs())?;
+    (id.to_string() == number).then_some((host, id))
+}
+
 impl LogParams {
+    /// The tree id of a log of Rekor v1; other logs have none.
+    #[must_use]
+    pub fn tree_id(&self) -> Option<u64> {
+        let v1 = self.format == Format::RekorV1;
+        host_and_tree(&self.origin).filter(|_| v1).map(|(_, id)| id)
+    }
+
     pub(crate) fn check(&self) -> Result<(), LogError> {
         let printable = |c: char| !c.is_whitespace() && !c.is_control() && c != '+';
-        if self.origin.is_empty() || self.origin.len() > 200 || !self.origin.chars().all(printable) {
+        let name = match (self.format, host_and_tree(&self.origin)) {
+            (Format::RekorV1, Some((host, _))) => host,
+            (Format::RekorV1, None) => {
+                return Err(LogError::Params(format!(
+                    "the origin of a log of Rekor v1 should be \"<host> - <tree id>\", found \"{}\"",
+                    self.origin
+                )));
+            }
+            _ => &self.origin,
+        };
+        if name.is_empty() || name.len() > 200 || !name.chars().all(printable) {
             return Err(LogError::Params(format!(
                 "the origin should be a host name, with a path or without, of at most 200 bytes, found \"{}\"",
                 self.origin
@@ -149,6 +209,7 @@ impl LogParams {
         out.push(match self.format {
             Format::Rekor => 1,
             Format::StaticCt => 2,
+            Format::RekorV1 => 3,
         });
         for part in [self.origin.as_bytes(), &self.genesis.merkle_leaf, &self.genesis.stored] {
             out.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -175,6 +236,7 @@ impl LogParams {
         let format = match format {
             1 => Format::Rekor,
             2 => Format::StaticCt,
+            3 => Format::RekorV1,
             _ => return None,
         };
         let mut part = || {
@@ -200,6 +262,10 @@ mod tests {
 
     #[test]
     fn parameters_round_trip_and_every_flipped_bit_is_found() {
+        let genesis = Leaf::v1(7, b"first".to_vec());
+        let v1 = LogParams { origin: "log.example - 42".into(), format: Format::RekorV1, genesis };
+        assert_eq!(LogParams::decode(&v1.encode()).unwrap(), v1);
+        assert_eq!((v1.tree_id(), params().tree_id()), (Some(42), None));
         let bytes = params().encode();
         assert_eq!(LogParams::decode(&bytes).unwrap(), params());
         for at in 0..bytes.len() {
@@ -218,6 +284,16 @@ mod tests {
         let other = Leaf { merkle_leaf: b"other".to_vec(), stored: b"first".to_vec() };
         assert!(LogParams { genesis: other.clone(), ..params() }.check().is_err());
         assert!(LogParams { genesis: other, format: Format::StaticCt, ..params() }.check().is_err());
+        let v1 = |origin: &str, genesis: Leaf| {
+            LogParams { origin: origin.into(), format: Format::RekorV1, genesis }.check().is_ok()
+        };
+        assert!(v1("log.example - 9223372036854775807", Leaf::v1(7, b"body".to_vec())));
+        for origin in ["log.example", "log.example - 0", "log.example - 9223372036854775808", "a - 07", "a b - 7"] {
+            assert!(!v1(origin, Leaf::v1(7, b"body".to_vec())), "{origin}");
+        }
+        for stored in [&b"body"[..], b"\0\0\0\0\0\0\0\x07bodY"] {
+            assert!(!v1("a - 7", Leaf { merkle_leaf: b"body".to_vec(), stored: stored.to_vec() }));
+        }
         let long = vec![0; MAX_ENTRY_BYTES + 1];
         assert!(Format::Rekor.check(&Leaf { merkle_leaf: long.clone(), stored: long }).is_err());
     }

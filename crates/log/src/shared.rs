@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 use countersign_tlog::Hash;
+use countersign_tlog::proof::{HashSource as _, Node};
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
 
 use crate::health::Health;
@@ -149,6 +150,29 @@ impl Shared {
             Some(entry) => Ok(bundle.slice_ref(entry)),
             None => Err(LogError::OutOfTree(format!("there is no entry {index}"))),
         }
+    }
+
+    /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
+    pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
+        // Before the look-up, which may then know more than this but not less.
+        let indexed = self.index.as_ref().map_or(0, |index| index.upto());
+        let size = self.head().size;
+        let tree = self.tree_up_to(size)?;
+        let is_at = |index: u64| tree.node(Node { level: 0, index }).map(|hash| hash == *leaf);
+        // The index is no part of the signed tree, and what it says is held against that.
+        if let Some(found) = self.indexed(leaf)
+            && found < size
+            && is_at(found)?
+        {
+            return Ok(Some(found));
+        }
+        // The index is behind by a moment.
+        for index in indexed..size {
+            if is_at(index)? {
+                return Ok(Some(index));
+            }
+        }
+        Ok(None)
     }
 
     /// The tree as it was at some size up to the present one.

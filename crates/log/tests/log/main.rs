@@ -6,5 +6,6 @@
 mod crash;
 mod kill_loop;
 mod refusals;
+mod rekor_v1;
 mod support;
 mod usage;
