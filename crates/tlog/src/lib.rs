@@ -16,6 +16,7 @@
 //! ```
 
 pub mod checkpoint;
+pub mod map;
 pub mod merkle;
 pub mod note;
 pub mod proof;
@@ -25,6 +26,7 @@ pub mod tile;
 pub mod witness;
 
 pub use checkpoint::Checkpoint;
+pub use map::IndexCommitment;
 pub use merkle::Hash;
 pub use note::{Note, NoteKind, NoteSigner, NoteVerifier, VerifiedSignature};
 pub use witness::Witnesses;
