@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The directory also has `lock` (held while the log is open), `params` (what the log is), `reserve` (space to
-//! finish a batch on a full disk) and `index.db` (which entry a retried request got; may be lost).
+//! finish a batch on a full disk), `index.db` (which entry a retried request got; may be lost) and, if the log can be
+//! [searched](search), `terms.db` (may be lost).
 //!
 //! Batches make it fast: two flushes and one signature for everything that came in meanwhile. The tiles are
 //! those of C2SP `tlog-tiles` or `static-ct-api`.
@@ -51,15 +52,15 @@ mod lock_record;
 mod log;
 mod params;
 mod recovery;
+pub mod search;
 mod sequencer;
 mod shared;
 pub mod storage;
-mod terms;
 mod tree;
 pub mod wal;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
+pub use search::{Search, Terms, TermsOf};
 pub use shared::Head;
-pub use terms::{Terms, TermsOf};

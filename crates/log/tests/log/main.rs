@@ -7,5 +7,6 @@ mod crash;
 mod kill_loop;
 mod refusals;
 mod rekor_v1;
+mod search;
 mod support;
 mod usage;

@@ -1,0 +1,337 @@
+//! Which entries have a term: a digest, an address, a key.
+//!
+//! Derived from the entries and from nothing else: a database beside the tiles. It may be lost or damaged; then it is
+//! made anew. [`Terms`] is brought up to the tree before each answer. [`Search`] follows the tree on a thread of its own,
+//! and its answers can be verified: the map of all terms (see [`countersign_tlog::map`]) has a root, which the log signs
+//! with its checkpoints.
+//!
+//! ```text
+//!  entries ──► terms ──► terms.db ──► upper levels of the map ──► root ──► the next checkpoint
+//!  (tiles)               (follower)   (one for each size kept)             (sequencer)
+//! ```
+
+mod follower;
+mod postings;
+mod sqlite;
+pub mod store;
+mod version;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use countersign_tlog::map::{IndexCommitment, MapProof, Page, key_of};
+use countersign_tlog::{Checkpoint, Note};
+
+pub use follower::TermsOf;
+
+use crate::shared::Head;
+use crate::{Log, LogError};
+use follower::Follower;
+use postings::{page, record_at};
+use store::{CHUNK, Reader};
+use version::{Version, bucket_of};
+
+/// How often the tree is looked at.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How long to wait after an error: a full disk, most likely.
+const RETRY: Duration = Duration::from_secs(1);
+/// How many earlier maps can be asked.
+const KEPT: usize = 16;
+const READERS: usize = 4;
+
+/// The terms of a log's entries. All of it blocks: briefly, if it is kept [up to date](Terms::catch_up).
+pub struct Terms(Mutex<Follower>);
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms").finish_non_exhaustive()
+    }
+}
+
+impl Terms {
+    /// Opens or makes the index of a log that lies in this directory. One that does not open, or knows more entries
+    /// than the log has, is made anew.
+    ///
+    /// # Errors
+    /// [`LogError::Index`].
+    pub fn open(directory: &Path, log: Log, terms_of: TermsOf) -> Result<Self, LogError> {
+        Follower::open(directory, log, terms_of, "").map(|follower| Self(Mutex::new(follower)))
+    }
+
+    fn follower(&self) -> MutexGuard<'_, Follower> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the entries that came since, and says of how many entries the terms are known then.
+    ///
+    /// # Errors
+    /// [`LogError`]: an entry that cannot be read, a database that cannot be written.
+    pub fn catch_up(&self) -> Result<u64, LogError> {
+        self.follower().catch_up()
+    }
+
+    /// The entries that have a term, the newest first, at most `limit` of them.
+    ///
+    /// # Errors
+    /// As [`Terms::catch_up`].
+    pub fn find(&self, term: &str, limit: usize) -> Result<Vec<u64>, LogError> {
+        let mut follower = self.follower();
+        let known = follower.catch_up()?;
+        newest(follower.store.as_ref(), term, known, limit)
+    }
+}
+
+/// The entries of a term below a size, the newest first.
+fn newest(reader: &dyn Reader, term: &str, size: u64, limit: usize) -> Result<Vec<u64>, LogError> {
+    let key = key_of(term);
+    let Some(record) = record_at(reader, &key, size).map_err(LogError::Search)? else {
+        return Ok(Vec::new());
+    };
+    // A page begins where a chunk does, so this one may have more.
+    let page = page(reader, &key, &record, limit.saturating_add(CHUNK)).map_err(LogError::Search)?;
+    Ok(page.entries.into_iter().rev().take(limit).collect())
+}
+
+/// What the index says of a term, and what shows that it is all.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The newest checkpoint.
+    pub head: Arc<Head>,
+    /// The index that the proof leads to; `None` while the checkpoint commits to none.
+    pub index: Option<IndexCommitment>,
+    /// That the map of this index has this for the term, or nothing.
+    pub proof: MapProof,
+    /// The newest entries of the term in the index.
+    pub page: Page,
+}
+
+/// An index that follows a log. Dropping it ends its thread.
+#[derive(Debug)]
+pub struct Search {
+    state: Arc<State>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct State {
+    log: Log,
+    terms_of: TermsOf,
+    /// For those who ask; the follower has its own.
+    readers: Vec<Mutex<Box<dyn Reader>>>,
+    turn: AtomicUsize,
+    known: AtomicU64,
+    versions: RwLock<VecDeque<Arc<Version>>>,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("known", &self.known).finish_non_exhaustive()
+    }
+}
+
+/// What a checkpoint commits to. The log signed it, so it is not verified here.
+fn committed(head: &Head) -> Option<IndexCommitment> {
+    let note = Note::parse(head.checkpoint.as_bytes()).ok()?;
+    IndexCommitment::of(&Checkpoint::parse(note.text()).ok()?).ok()?
+}
+
+impl Search {
+    /// Opens or makes the index of a log that lies in this directory, and starts the thread that follows the log. An index
+    /// that was made by other `rules` for the terms is made anew. With `commit`, the log's checkpoints state its root.
+    ///
+    /// # Errors
+    /// [`LogError::Index`], [`LogError::Search`], [`LogError::Io`].
+    pub fn open(
+        directory: &Path,
+        log: Log,
+        terms_of: TermsOf,
+        rules: &str,
+        commit: bool,
+    ) -> Result<Self, LogError> {
+        let follower = Follower::open(directory, log.clone(), Arc::clone(&terms_of), rules)?;
+        let reader = || follower.store.reader().map(Mutex::new).map_err(LogError::Search);
+        let state = Arc::new(State {
+            log,
+            terms_of,
+            readers: (0..READERS).map(|_| reader()).collect::<Result<_, _>>()?,
+            turn: AtomicUsize::new(0),
+            known: AtomicU64::new(follower.known()?),
+            versions: RwLock::default(),
+            stop: Mutex::new(false),
+            stopped: Condvar::new(),
+        });
+        let worker = Worker { state: Arc::clone(&state), follower, touched: BTreeSet::new(), commit };
+        let thread = std::thread::Builder::new()
+            .name("log-search".into())
+            .spawn(move || worker.run())
+            .map_err(LogError::io("starting the thread of the search index"))?;
+        Ok(Self { state, thread: Some(thread) })
+    }
+
+    /// Of how many entries the terms are known.
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.state.known.load(Ordering::Acquire)
+    }
+
+    /// The entries that have a term, the newest first, at most `limit` of them, in the tree of now: entries that are not
+    /// in the index yet are read. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn find(&self, term: &str, limit: usize) -> Result<Vec<u64>, LogError> {
+        let (known, size) = (self.known(), self.state.log.head().size);
+        let (mut next, mut since) = (known, Vec::new());
+        while next < size {
+            let entries = self.state.log.entries_from(next, size)?;
+            let has = |entry: &[u8]| (self.state.terms_of)(entry).iter().any(|own| own == term);
+            since.extend(entries.iter().zip(next..).filter(|(entry, _)| has(entry)).map(|(_, index)| index));
+            next += entries.len() as u64;
+        }
+        let mut found: Vec<u64> = since.into_iter().rev().take(limit).collect();
+        let rest = limit - found.len();
+        found.extend(self.read(|reader| newest(reader, term, known, rest))?);
+        Ok(found)
+    }
+
+    /// What the index says of a term at the size that the newest checkpoint commits to, or at another that is kept; `None`
+    /// when that is not. At most about `limit` entries, the newest. Blocks.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn answer(&self, term: &str, size: Option<u64>, limit: usize) -> Result<Option<Answer>, LogError> {
+        let head = self.state.log.head();
+        let signed = committed(&head);
+        let Some(wanted) = size.or(signed.map(|index| index.size)) else {
+            let (page, proof) = Default::default();
+            return Ok(Some(Answer { head, index: None, proof, page }));
+        };
+        let version = self.state.versions().iter().find(|version| version.size == wanted).cloned();
+        let Some(version) = version else { return Ok(None) };
+        let key = key_of(term);
+        self.read(|reader| {
+            let proof = version.prove(reader, &key).map_err(LogError::Search)?;
+            let record = record_at(reader, &key, wanted).map_err(LogError::Search)?.unwrap_or_default();
+            let page = page(reader, &key, &record, limit).map_err(LogError::Search)?;
+            Ok(Some(Answer { head, index: Some(version.commitment()), proof, page }))
+        })
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&dyn Reader) -> Result<T, LogError>) -> Result<T, LogError> {
+        let turn = self.state.turn.fetch_add(1, Ordering::Relaxed) % READERS;
+        let Some(reader) = self.state.readers.get(turn) else {
+            return Err(LogError::Search("no reader".into()));
+        };
+        work(reader.lock().unwrap_or_else(PoisonError::into_inner).as_ref())
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        *self.state.stop.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.state.stopped.notify_all();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl State {
+    fn versions(&self) -> VecDeque<Arc<Version>> {
+        self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_stopped(&self) -> bool {
+        *self.stop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, unless it is told to stop.
+    fn wait(&self, time: Duration) {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.stopped.wait_timeout_while(stop, time, |stop| !*stop);
+    }
+}
+
+struct Worker {
+    state: Arc<State>,
+    follower: Follower,
+    /// Parts of the map that changed since the newest version.
+    touched: BTreeSet<usize>,
+    commit: bool,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while !self.state.is_stopped() {
+            let wait = match self.follow() {
+                Ok(()) => PERIOD,
+                Err(error) => {
+                    tracing::warn!(%error, "the search index cannot follow the log; trying again");
+                    RETRY
+                }
+            };
+            self.state.wait(wait);
+        }
+    }
+
+    fn follow(&mut self) -> Result<(), LogError> {
+        let size = self.state.log.head().size;
+        while self.follower.known()? < size {
+            if self.state.is_stopped() {
+                return Ok(());
+            }
+            let keys = self.follower.step(size)?;
+            self.touched.extend(keys.iter().map(bucket_of));
+            self.state.known.store(self.follower.known()?, Ordering::Release);
+        }
+        let mut versions = self.state.versions();
+        if versions.back().is_some_and(|newest| newest.size == size) {
+            return Ok(());
+        }
+        self.renew(&mut versions, size)?;
+        let newest = versions.back().map(|newest| newest.commitment());
+        // Before it is signed: who reads it in a checkpoint may ask at once.
+        *self.state.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
+        if self.commit {
+            self.state.log.commit_to(newest);
+        }
+        Ok(())
+    }
+
+    /// Makes the map of this size, and forgets old ones; never the one that the newest checkpoint commits to.
+    fn renew(&mut self, versions: &mut VecDeque<Arc<Version>>, size: u64) -> Result<(), LogError> {
+        let reader: &dyn Reader = self.follower.store.as_ref();
+        let signed = committed(&self.state.log.head());
+        let next = match versions.back() {
+            Some(newest) => newest.renewed(reader, size, &self.touched),
+            None => {
+                // The log may have signed an earlier one before it was opened.
+                if let Some(signed) = signed.filter(|signed| signed.size < size) {
+                    let earlier = Version::build(reader, signed.size).map_err(LogError::Search)?;
+                    if earlier.commitment() == signed {
+                        versions.push_back(Arc::new(earlier));
+                    } else {
+                        tracing::warn!(
+                            size = signed.size,
+                            "the index is another than the one signed, as its rules are; the next checkpoint has the new one"
+                        );
+                    }
+                }
+                Version::build(reader, size)
+            }
+        };
+        versions.push_back(Arc::new(next.map_err(LogError::Search)?));
+        self.touched.clear();
+        let is_before = |version: &Version| signed.is_none_or(|signed| version.size < signed.size);
+        while versions.len() > KEPT && versions.front().is_some_and(|oldest| is_before(oldest)) {
+            versions.pop_front();
+        }
+        Ok(())
+    }
+}
