@@ -191,11 +191,30 @@ pub struct LogSection {
     /// Whether `dsseRequestV002`, which Rekor v2 dropped and sigstore-js still sends, is logged as a hashedrekord
     /// over its pre-authentication encoding. `false` refuses it, as Rekor does.
     pub accept_dsse_requests: bool,
+    /// The search index.
+    pub search: SearchSection,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { batch_linger_ms: 5, accept_dsse_requests: true }
+        Self { batch_linger_ms: 5, accept_dsse_requests: true, search: SearchSection::default() }
+    }
+}
+
+/// The transparency log's search index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchSection {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Whether checkpoints state its root, in an extension line, so that answers can be verified. `false` for clients
+    /// that refuse such lines.
+    pub commit: bool,
+}
+
+impl Default for SearchSection {
+    fn default() -> Self {
+        Self { enabled: true, commit: true }
     }
 }
 
@@ -382,6 +401,12 @@ sct_leaf_index = true
 batch_linger_ms = 5
 # sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
 accept_dsse_requests = true
+
+[log.search]
+# Answers who signed what (GET /api/v1/search). The index is made from the log and can be made anew.
+enabled = true
+# Checkpoints state the root of the index, so that answers are proven. false for clients that refuse the line.
+commit = true
 
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.

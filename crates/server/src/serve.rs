@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::Log;
+use countersign_log::{Log, Search};
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -81,6 +81,7 @@ pub(crate) struct LogRole {
     /// The log's full C2SP key id.
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
+    pub(crate) search: Option<Arc<Search>>,
 }
 
 /// The trust root.
@@ -289,6 +290,9 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         }
         for (name, log) in services.logs() {
             services.metrics.tree_size(name, log.head().size);
+        }
+        if let Some((search, log)) = services.log.iter().find_map(|r| Some((r.search.as_ref()?, &r.log))) {
+            services.metrics.search_lag(log.head().size.saturating_sub(search.known()));
         }
         for key in &services.remote_keys {
             let away = key.away().is_some();

@@ -6,6 +6,7 @@ mod fulcio;
 mod operations;
 mod rekor;
 mod retired;
+mod search;
 mod tiles;
 mod timestamp;
 mod trust;
@@ -33,7 +34,7 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
         router = router.merge(fulcio::routes()).merge(ct::routes());
     }
     if services.log.is_some() {
-        router = router.merge(rekor::routes());
+        router = router.merge(rekor::routes()).merge(search::routes());
     }
     if services.ca.is_some() || services.log.is_some() {
         router = router.merge(retired::routes());

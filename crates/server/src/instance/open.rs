@@ -15,11 +15,12 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options};
+use countersign_log::{Log, Options, Search};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
+use countersign_verify::terms;
 
 use super::{Instance, InstanceKey, keys_of, paths};
 use crate::ServerError;
@@ -189,7 +190,9 @@ impl Instance {
             let log =
                 Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
                     .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
-            services.log = Some(LogRole { log, log_id, accept_dsse: self.config.log.accept_dsse_requests });
+            let search = self.search(&log)?;
+            let accept_dsse = self.config.log.accept_dsse_requests;
+            services.log = Some(LogRole { log, log_id, accept_dsse, search });
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(
@@ -221,6 +224,18 @@ impl Instance {
             });
         }
         Ok(services)
+    }
+
+    /// The search index of the transparency log, where there is one.
+    fn search(&self, log: &Log) -> Result<Option<Arc<Search>>, ServerError> {
+        let section = &self.config.log.search;
+        if !section.enabled {
+            return Ok(None);
+        }
+        let directory = self.directory.join(paths::LOG);
+        Search::open(&directory, log.clone(), Arc::new(terms::of_body), terms::RULES, section.commit)
+            .map(|search| Some(Arc::new(search)))
+            .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
