@@ -20,6 +20,7 @@ use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
 use crate::args::{OutputArgs, number};
 use crate::commands::log_find::Find;
+use crate::commands::log_search::Search;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 
@@ -41,6 +42,7 @@ enum Action {
     Find(Box<Find>),
     Get(Get),
     Proof(Proof),
+    Search(Box<Search>),
     Verify(Verify),
 }
 
@@ -51,6 +53,7 @@ impl LogCommand {
             Action::Find(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
+            Action::Search(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
     }

@@ -42,12 +42,58 @@ pub(super) struct Find {
 }
 
 /// An entry that was looked for.
-struct Hit {
+pub(super) struct Hit {
     index: u64,
     /// When its certificate was issued.
-    issued: Option<Timestamp>,
+    pub(super) issued: Option<Timestamp>,
     signer: String,
     digest: String,
+}
+
+impl Hit {
+    /// An entry in words. `None` when it is of a kind that says nothing of signers.
+    pub(super) fn read(index: u64, body: &[u8]) -> Option<Self> {
+        let (entry, certificate, key) = parts(body)?;
+        Self::of(index, &entry, certificate.as_ref(), key.as_ref())
+    }
+
+    fn of(
+        index: u64,
+        entry: &HashedRekordV2,
+        certificate: Option<&Certificate>,
+        key: Option<&PublicKey>,
+    ) -> Option<Self> {
+        let signer = match (certificate, key) {
+            (Some(leaf), _) => {
+                let name = leaf.sans().iter().find_map(|san| san.as_text()).unwrap_or("(no name)");
+                format!("{name} ({})", leaf.fulcio().issuer().unwrap_or("no issuer"))
+            }
+            (None, Some(key)) => format!("{key:?}"),
+            (None, None) => return None,
+        };
+        let issued = certificate.map(Certificate::not_before);
+        Some(Self { index, issued, signer, digest: entry.digest.to_string() })
+    }
+
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
+            "signer": self.signer, "digest": self.digest})
+    }
+
+    pub(super) fn to_line(&self) -> String {
+        let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
+        printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
+    }
+}
+
+/// An entry with the certificate or key in it.
+fn parts(body: &[u8]) -> Option<(HashedRekordV2, Option<Certificate>, Option<PublicKey>)> {
+    let entry = HashedRekordV2::parse_body(body).ok()?;
+    let (certificate, key) = match &entry.verifier {
+        Verifier::Certificate(der) => (Some(Certificate::from_der(der).ok()?), None),
+        Verifier::PublicKey(spki) => (None, Some(PublicKey::from_spki_der(spki).ok()?)),
+    };
+    Some((entry, certificate, key))
 }
 
 impl Find {
@@ -69,22 +115,15 @@ impl Find {
         let is_old = |hit: &Hit| hit.issued.zip(since).is_some_and(|(issued, since)| issued < since);
         let hits: Vec<Hit> = hits.into_iter().filter(|hit| !is_old(hit)).collect();
         if self.output.is_json() {
-            let entries: Vec<_> = hits
-                .iter()
-                .map(|hit| {
-                    json!({"index": hit.index, "issued": hit.issued.map(|time| time.to_string()),
-                        "signer": hit.signer, "digest": hit.digest})
-                })
-                .collect();
+            let entries: Vec<_> = hits.iter().map(Hit::to_json).collect();
             terminal.json(
                 "log.find",
                 1,
                 &json!({"treeSize": size, "notRead": unread, "entries": entries}),
             )?;
         } else {
-            for Hit { index, issued, signer, digest } in &hits {
-                let issued = issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
-                terminal.line(&printable(&format!("{index:>8}  {issued}  {digest}  {signer}")))?;
+            for hit in &hits {
+                terminal.line(&hit.to_line())?;
             }
         }
         terminal.talk(&format!(
@@ -112,11 +151,7 @@ impl Find {
 
 /// The entry, if it is one that is looked for. `None` when it is of a kind that says nothing of signers.
 fn hit(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Option<Hit>> {
-    let entry = HashedRekordV2::parse_body(body).ok()?;
-    let (certificate, key) = match &entry.verifier {
-        Verifier::Certificate(der) => (Some(Certificate::from_der(der).ok()?), None),
-        Verifier::PublicKey(spki) => (None, Some(PublicKey::from_spki_der(spki).ok()?)),
-    };
+    let (entry, certificate, key) = parts(body)?;
     let signature = Signature {
         certificates: certificate.iter().collect(),
         key: key.as_ref(),
@@ -126,14 +161,5 @@ fn hit(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<
     if wanted.ask(&signature, now).is_ok() {
         return Some(None);
     }
-    let signer = match (&certificate, &key) {
-        (Some(leaf), _) => {
-            let name = leaf.sans().iter().find_map(|san| san.as_text()).unwrap_or("(no name)");
-            format!("{name} ({})", leaf.fulcio().issuer().unwrap_or("no issuer"))
-        }
-        (None, Some(key)) => format!("{key:?}"),
-        (None, None) => return None,
-    };
-    let issued = certificate.as_ref().map(Certificate::not_before);
-    Some(Some(Hit { index, issued, signer, digest: entry.digest.to_string() }))
+    Hit::of(index, &entry, certificate.as_ref(), key.as_ref()).map(Some)
 }
