@@ -161,6 +161,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
     services::timestamps(&mut table, &instance, machine, size).await?;
     services::certificates(&mut table, &instance, machine, size).await?;
     services::log(&mut table, &instance, machine, size).await?;
+    services::log_v1(&mut table, &instance, machine, size).await?;
     let loaded = instance.resident_mib()?;
     let beside = Beside::new(format!("idle {idle:.0} MiB"), loaded / idle);
     table.add("resident memory after the load", format!("{loaded:.0} MiB"), [beside]);

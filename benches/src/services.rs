@@ -89,6 +89,35 @@ pub(crate) async fn log(table: &mut Table, instance: &Instance, machine: Machine
     Ok(())
 }
 
+/// The log of Rekor v1: every answer has a promise of its own.
+pub(crate) async fn log_v1(
+    table: &mut Table,
+    instance: &Instance,
+    machine: Machine,
+    size: Size,
+) -> Result<()> {
+    let key = KeyPair::generate(KeyType::EcdsaP256)?;
+    let pem = base64_encode(key.public_key().to_pem().as_bytes());
+    let request = |i: usize| {
+        let digest = HashAlgorithm::Sha256.digest(format!("v1 {i}").as_bytes());
+        let body = json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
+            "data": {"hash": {"algorithm": "sha256", "value": digest.to_hex()}},
+            "signature": {
+                "content": base64_encode(&key.sign_digest(&digest)?),
+                "publicKey": {"content": pem},
+            },
+        }});
+        let headers = "Content-Type: application/json\r\n";
+        let body = body.to_string();
+        Ok(Request::post(instance.address, "/api/v1/log/entries", headers, body.as_bytes()))
+    };
+    let requests = (0..size.requests).map(request).collect::<Result<Vec<_>>>()?;
+    let outcome = closed_loop(instance.address, requests, 64, 201).await?;
+    let limit = machine.beside(outcome.per_second, 1, 1);
+    rate_row(table, "log of Rekor v1: durable appends with proof, 64 clients", &outcome, 2500.0, limit);
+    Ok(())
+}
+
 /// The certificate authority, with an SCT in every certificate.
 pub(crate) async fn certificates(
     table: &mut Table,

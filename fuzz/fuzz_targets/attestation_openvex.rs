@@ -2,7 +2,7 @@
 #![no_main]
 
 use countersign_attestation::predicate::openvex::{OpenVex, Status};
-use countersign_attestation::predicate::triage::{Image, latest};
+use countersign_attestation::predicate::triage::{Image, Triage};
 use countersign_attestation::predicate::vulnerabilities::{Finding, Package};
 use countersign_crypto::HashAlgorithm;
 use libfuzzer_sys::fuzz_target;
@@ -11,7 +11,9 @@ fuzz_target!(|text: &str| {
     let Ok(document) = OpenVex::from_json(text) else { return };
     let digest = HashAlgorithm::Sha256.digest(b"a manifest");
     let image = Image { digest: &digest, repository: "registry.example/shop" };
-    for statement in &document.statements {
+    let documents = [document];
+    let triage = Triage::of(image, &[], &documents);
+    for statement in documents.iter().flat_map(|document| &document.statements) {
         let named = !statement.vulnerability.is_empty();
         let why = statement.justification.is_some() || !statement.words.is_empty();
         assert!(named && (statement.status != Status::NotAffected || why));
@@ -22,9 +24,8 @@ fuzz_target!(|text: &str| {
             severity: None,
             fixed: Vec::new(),
         };
-        let about =
-            document.statements.iter().filter(|other| other.is_of(&image, &finding)).map(|other| (other, ()));
-        let last = latest(about).map(|(last, ())| last.time);
-        assert!(!statement.is_of(&image, &finding) || last >= Some(statement.time));
+        // Without a product, it is about whatever the document is attached to.
+        let held = triage.held(&finding).map(|held| held.statement);
+        assert!(!statement.products.is_empty() || held.is_some_and(|held| held.time >= statement.time));
     }
 });

@@ -7,7 +7,7 @@ import urllib.parse
 
 from .clients import Refused, command
 from .instance import http
-from .table import DoesNotApply, Fail, Skip, Table
+from .table import Fail, Skip, Table
 
 
 def _need(value):
@@ -58,25 +58,6 @@ def rows(table: Table, instance, found, work, signed):
         raise Fail("accepted a checkpoint under another key")
 
     table.row("tessera fsck", "reads the log", "another key", wrong_key)
-
-    def rekor_cli(arguments):
-        binary = _need(found["rekor-cli"])
-        try:
-            command([binary, *arguments, "--rekor_server", instance.url, "--retry", "0", "--timeout", "10s",
-                     "--store_tree_state=false"], {"HOME": str(instance.folder)})
-        except Refused as answer:
-            status, _, _ = http("GET", f"{instance.url}/readyz")
-            if status != 200:
-                raise Fail(f"the server is not ready after\n{answer}") from None
-            raise DoesNotApply("rekor-cli speaks Rekor v1 only; the log is v2 and refuses cleanly") from None
-        return "answered"
-
-    digest = hashlib.sha256(work.artifact.read_bytes()).hexdigest()
-    for what, arguments in [
-        ("loginfo", ["loginfo"]), ("get", ["get", "--log-index", "1"]),
-        ("logproof", ["logproof", "--last-size", "2"]), ("search", ["search", "--sha", digest]),
-    ]:
-        table.row("rekor-cli", "reads the log", what, lambda arguments=arguments: rekor_cli(arguments))
 
     def bundles():
         return [json.loads(file.read_text()) for pair in signed.values() for file in pair]

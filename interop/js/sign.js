@@ -1,8 +1,9 @@
 // Signs with sigstore-js, as a program that uses the library would.
 //
-//   node sign.js GENERATION message|statement SIGNING_CONFIG TOKEN_FILE FILE BUNDLE
+//   node sign.js GENERATION message|statement|intoto SIGNING_CONFIG TOKEN_FILE FILE BUNDLE
 //
-// With "statement", FILE is a complete in-toto statement and becomes the payload of a DSSE envelope.
+// With "statement", FILE is a complete in-toto statement and becomes the payload of a DSSE envelope. With "intoto" too, and
+// it is logged at a log of Rekor v1 as the older kind of that name.
 const fs = require('node:fs');
 const { SigningConfig } = require('@sigstore/protobuf-specs');
 
@@ -13,15 +14,28 @@ const libraries = {
 };
 const { sign, bundle } = libraries[generation];
 
+// The signing configuration cannot ask for this kind of entry.
+function older(config) {
+  const url = (services) => services[0].url;
+  return new sign.DSSEBundleBuilder({
+    signer: new sign.FulcioSigner({
+      fulcioBaseURL: url(config.caUrls),
+      identityProvider: { getToken: async () => fs.readFileSync(tokenFile, 'utf8').trim() },
+    }),
+    witnesses: [new sign.RekorWitness({ rekorBaseURL: url(config.rekorTlogUrls), entryType: 'intoto', majorApiVersion: 1 })],
+  });
+}
+
 async function main() {
-  const builder = sign.bundleBuilderFromSigningConfig({
-    signingConfig: SigningConfig.fromJSON(JSON.parse(fs.readFileSync(config))),
+  const signingConfig = SigningConfig.fromJSON(JSON.parse(fs.readFileSync(config)));
+  const builder = kind === 'intoto' ? older(signingConfig) : sign.bundleBuilderFromSigningConfig({
+    signingConfig,
     identityProvider: { getToken: async () => fs.readFileSync(tokenFile, 'utf8').trim() },
     bundleType: kind === 'statement' ? 'dsseEnvelope' : 'messageSignature',
     fetchOptions: { timeout: 20000, retry: { retries: 0 } },
   });
   const artifact = { data: fs.readFileSync(file) };
-  if (kind === 'statement') artifact.type = 'application/vnd.in-toto+json';
+  if (kind !== 'message') artifact.type = 'application/vnd.in-toto+json';
   const made = await builder.create(artifact);
   fs.writeFileSync(output, JSON.stringify(bundle.bundleToJSON(made)));
 }

@@ -61,7 +61,8 @@ struct Git<'a> {
 }
 
 impl Git<'_> {
-    /// What git answers. It neither writes, nor asks anybody, nor runs what the repository's own configuration names.
+    /// What git answers. It neither writes, nor asks anybody, nor runs hooks; filters that the repository's own configuration names do run, as
+    /// they did for whoever built.
     fn output(&self, arguments: &[&str]) -> Result<Vec<u8>, String> {
         let found = Command::new("git")
             .args(["--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"])

@@ -28,6 +28,12 @@ pub enum BuildError {
     /// What the build left is not what the recipe promised.
     #[error("the outputs: {0}")]
     Output(String),
+    /// The signer could not sign what is to be built; it has said why.
+    #[error("the signer could not sign, so that nothing was built")]
+    Signer {
+        /// The code it ended with.
+        code: Option<u8>,
+    },
     /// The journal is not whole.
     #[error("the journal: {0}")]
     Journal(String),

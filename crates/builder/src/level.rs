@@ -1,12 +1,9 @@
 //! Which level of SLSA's Build track provenance made within a build can have, and by which evidence. Never the third: the
 //! steps of the build run where the statement is written.
 
-use countersign_x509::FulcioExtensions;
+use countersign_x509::{FulcioExtensions, is_hosted_runner};
 
 use crate::environment::Environment;
-
-/// How runners are called that the platform's owner runs, and no tenant.
-const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
 
 /// A level, and why it is that one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +35,7 @@ fn second(environment: &Environment, certificate: Option<&FulcioExtensions>) -> 
     if runner.is_empty() {
         return Err("the certificate is for no run of a build platform".into());
     }
-    if !HOSTED.contains(&runner) {
+    if !is_hosted_runner(runner) {
         return Err(format!(
             "the certificate says that the runner is {runner}: its owner can change what is built"
         ));

@@ -17,6 +17,8 @@ use crate::sandbox::Output;
 
 /// The word before the command line of a build, with which it signs.
 pub const SIGNER_COMMAND: &str = "__build-signer";
+/// The word before it, with which it only finds out whether it could sign.
+pub const CHECK_COMMAND: &str = "__build-signer-check";
 /// How the parameters of these builds are read.
 pub const BUILD_TYPE: &str = "https://countersign.dev/buildtypes/recipe/v1";
 /// The type of the predicate.
@@ -153,8 +155,40 @@ fn name(event: &Event) -> String {
     value.get("event").and_then(Value::as_str).unwrap_or("an event").to_owned()
 }
 
-/// Asks the signer: a process of its own, under another user where one is given, which gets the journal and gives the bundle. Its
-/// arguments are those of this process, from which it takes how to sign.
+/// The signer's process, under another user where one is given. Its arguments are those of this process, from which it takes how to sign.
+fn process(
+    word: &str,
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    user: Option<(u32, u32)>,
+) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("countersign-build-signer").arg(word).args(arguments);
+    if let Some((user, group)) = user {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// Asks the signer whether it could sign, before anything is built: it alone may read the key. It keeps nothing from it, and neither does
+/// this process.
+///
+/// # Errors
+/// [`BuildError::Signer`] when it could not; it has said why itself.
+pub fn check(
+    arguments: impl IntoIterator<Item = std::ffi::OsString>,
+    user: Option<(u32, u32)>,
+) -> Result<(), BuildError> {
+    let mut command = process(CHECK_COMMAND, arguments, user);
+    // As when it signs: there is nobody at its standard input.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let status = command.status().map_err(BuildError::file("the signer"))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(BuildError::Signer { code: status.code().and_then(|code| u8::try_from(code).ok()) })
+}
+
+/// Has the signer sign: it gets the journal and gives the bundle.
 ///
 /// # Errors
 /// [`BuildError::Step`] when it does not sign; it has said why itself.
@@ -164,12 +198,8 @@ pub fn ask(
     user: Option<(u32, u32)>,
 ) -> Result<Vec<u8>, BuildError> {
     let fails = |e: &dyn std::fmt::Display| BuildError::Step(format!("the signer: {e}"));
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("countersign-build-signer").arg(SIGNER_COMMAND).args(arguments);
+    let mut command = process(SIGNER_COMMAND, arguments, user);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    if let Some((user, group)) = user {
-        command.uid(user).gid(group);
-    }
     let mut signer = command.spawn().map_err(|e| fails(&e))?;
     let (Some(mut input), Some(output)) = (signer.stdin.take(), signer.stdout.take()) else {
         return Err(fails(&"no pipes"));

@@ -20,6 +20,7 @@ pub mod legacy;
 pub mod rekor;
 mod rekor_request;
 mod rekor_v1;
+mod rekor_v1_request;
 mod signing_config;
 mod tlog_entry;
 mod trusted_root;

@@ -1,8 +1,8 @@
 //! What Rekor stores: the bodies of its entries, and the requests that make them.
 //!
 //! Version 2 has one kind, `hashedrekord 0.0.2`, written here byte for byte as JCS (RFC 8785) demands, because
-//! verifiers rebuild the body from the bundle and hash it. Of version 1 the three kinds which clients make are
-//! read: `hashedrekord 0.0.1`, `dsse 0.0.1`, `intoto 0.0.2`.
+//! verifiers rebuild the body from the bundle and hash it. Of version 1 there are the three kinds which clients make:
+//! `hashedrekord 0.0.1`, `dsse 0.0.1`, `intoto 0.0.2`.
 
 use countersign_attestation::json::{self, Base64};
 use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, encoding};
@@ -15,6 +15,7 @@ pub use crate::rekor_request::{
     DsseRequestV002, EntryRequest, MAX_REQUEST_LEN, RequestError, RequestVerifier,
 };
 pub use crate::rekor_v1::{BodyV1, DsseSignatureV1};
+pub use crate::rekor_v1_request::{MAX_VERIFIERS_V1, ProposalError, ProposalV1, VerifierV1};
 
 /// The largest body read, in bytes.
 pub const MAX_BODY_LEN: usize = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! Bodies of Rekor v1's entries, as far as bundles carry them.
+//! Bodies of Rekor v1's entries, as far as bundles carry them: read, and written as the log stores them.
 
 use countersign_attestation::json::{self, Base64, Bounded};
 use countersign_crypto::{Digest, HashAlgorithm, encoding};
@@ -17,6 +17,8 @@ pub struct DsseSignatureV1 {
     pub signature: Vec<u8>,
     /// A certificate or a key, PEM.
     pub verifier_pem: String,
+    /// The hint at the key which `intoto` keeps; empty when there is none.
+    pub keyid: String,
 }
 
 /// The body of an entry of Rekor v1.
@@ -45,6 +47,8 @@ pub enum BodyV1 {
     Intoto {
         /// The payload's type.
         payload_type: String,
+        /// Digest of the envelope as its sender wrote it, which nobody can check.
+        envelope_hash: Digest,
         /// Digest of the payload.
         payload_hash: Digest,
         /// The signatures.
@@ -68,6 +72,71 @@ impl BodyV1 {
         }
     }
 
+    /// Kind and version as they stand in a log entry.
+    #[must_use]
+    pub const fn kind(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::HashedRekord { .. } => ("hashedrekord", "0.0.1"),
+            Self::Dsse { .. } => ("dsse", "0.0.1"),
+            Self::Intoto { .. } => ("intoto", "0.0.2"),
+        }
+    }
+
+    /// The body: exactly the bytes which the log stores and hashes, JCS (RFC 8785). The signatures of an envelope under
+    /// `dsse` stand in the order of their texts.
+    #[must_use]
+    pub fn canonical_body(&self) -> Vec<u8> {
+        let base64 = encoding::base64_encode;
+        let (kind, version) = self.kind();
+        let spec = match self {
+            Self::HashedRekord { digest, signature, verifier_pem } => format!(
+                "\"data\":{{\"hash\":{}}},\"signature\":{{\"content\":\"{}\",\"publicKey\":{{\"content\":\"{}\"}}}}",
+                hash_member(digest),
+                base64(signature),
+                base64(verifier_pem.as_bytes())
+            ),
+            Self::Dsse { envelope_hash, payload_hash, signatures } => {
+                let mut signatures: Vec<(String, String)> = signatures
+                    .iter()
+                    .map(|s| (base64(&s.signature), base64(s.verifier_pem.as_bytes())))
+                    .collect();
+                signatures.sort();
+                let signatures: Vec<String> = signatures
+                    .iter()
+                    .map(|(sig, pem)| format!("{{\"signature\":\"{sig}\",\"verifier\":\"{pem}\"}}"))
+                    .collect();
+                format!(
+                    "\"envelopeHash\":{},\"payloadHash\":{},\"signatures\":[{}]",
+                    hash_member(envelope_hash),
+                    hash_member(payload_hash),
+                    signatures.join(",")
+                )
+            }
+            Self::Intoto { payload_type, envelope_hash, payload_hash, signatures } => {
+                let signatures: Vec<String> = signatures
+                    .iter()
+                    .map(|s| {
+                        let keyid = match s.keyid.as_str() {
+                            "" => String::new(),
+                            keyid => format!("\"keyid\":{},", string(keyid)),
+                        };
+                        let sig = base64(base64(&s.signature).as_bytes());
+                        let pem = base64(s.verifier_pem.as_bytes());
+                        format!("{{{keyid}\"publicKey\":\"{pem}\",\"sig\":\"{sig}\"}}")
+                    })
+                    .collect();
+                format!(
+                    "\"content\":{{\"envelope\":{{\"payloadType\":{},\"signatures\":[{}]}},\"hash\":{},\"payloadHash\":{}}}",
+                    string(payload_type),
+                    signatures.join(","),
+                    hash_member(envelope_hash),
+                    hash_member(payload_hash)
+                )
+            }
+        };
+        format!("{{\"apiVersion\":\"{version}\",\"kind\":\"{kind}\",\"spec\":{{{spec}}}}}").into_bytes()
+    }
+
     fn hashed_rekord(spec: &WireHashedRekord) -> Result<Self, BundleError> {
         Ok(Self::HashedRekord {
             digest: spec.data.hash.read("spec.data.hash")?,
@@ -84,7 +153,10 @@ impl BodyV1 {
                 .signatures
                 .0
                 .into_iter()
-                .map(|s| Ok(DsseSignatureV1 { signature: s.signature.0, verifier_pem: pem(&s.verifier)? }))
+                .map(|s| {
+                    let verifier_pem = pem(&s.verifier)?;
+                    Ok(DsseSignatureV1 { signature: s.signature.0, verifier_pem, keyid: String::new() })
+                })
                 .collect::<Result<_, BundleError>>()?,
         })
     }
@@ -93,6 +165,7 @@ impl BodyV1 {
         let content = spec.content;
         Ok(Self::Intoto {
             payload_type: content.envelope.payload_type,
+            envelope_hash: content.hash.read("spec.content.hash")?,
             payload_hash: content.payload_hash.read("spec.content.payloadHash")?,
             signatures: content
                 .envelope
@@ -100,21 +173,32 @@ impl BodyV1 {
                 .0
                 .into_iter()
                 .map(|s| {
-                    // Base64 of base64: the log took the envelope's text for bytes.
-                    let inner = String::from_utf8(s.sig.0).map_err(|_| {
-                        shape("spec.content.envelope.signatures: sig is not base64 of base64")
-                    })?;
-                    let signature = encoding::base64_decode(&inner)
-                        .map_err(|e| shape(format!("spec.content.envelope.signatures: sig: {e}")))?;
-                    Ok(DsseSignatureV1 { signature, verifier_pem: pem(&s.public_key)? })
+                    let signature = twice(&s.sig)
+                        .map_err(|e| shape(format!("spec.content.envelope.signatures: sig {e}")))?;
+                    Ok(DsseSignatureV1 { signature, verifier_pem: pem(&s.public_key)?, keyid: s.keyid })
                 })
                 .collect::<Result<_, BundleError>>()?,
         })
     }
 }
 
+/// Base64 of base64: the log takes the text of an envelope's member for bytes.
+pub(crate) fn twice(once: &Base64) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(&once.0).map_err(|_| "is not base64 of base64".to_owned())?;
+    encoding::base64_decode(text).map_err(|e| format!("is not base64 of base64: {e}"))
+}
+
 fn pem(bytes: &Base64) -> Result<String, BundleError> {
     String::from_utf8(bytes.0.clone()).map_err(|_| shape("the entry's certificate or key is not PEM"))
+}
+
+fn hash_member(digest: &Digest) -> String {
+    format!("{{\"algorithm\":\"{}\",\"value\":\"{}\"}}", digest.algorithm().name(), digest.to_hex())
+}
+
+/// A text as JCS writes it, which is as `serde_json` does.
+fn string(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 fn read_spec<T: serde::de::DeserializeOwned>(
@@ -141,13 +225,13 @@ struct WireBody<T> {
 }
 
 #[derive(Debug, Deserialize)]
-struct WireHash {
+pub(crate) struct WireHash {
     algorithm: String,
     value: String,
 }
 
 impl WireHash {
-    fn read(&self, what: &str) -> Result<Digest, BundleError> {
+    pub(crate) fn read(&self, what: &str) -> Result<Digest, BundleError> {
         let wrong = |text: String| shape(format!("{what}: {text}"));
         let algorithm = HashAlgorithm::from_name(&self.algorithm)
             .ok_or_else(|| wrong(format!("unknown hash algorithm \"{}\"", self.algorithm)))?;
@@ -157,26 +241,26 @@ impl WireHash {
 }
 
 #[derive(Debug, Deserialize)]
-struct WireHashedRekord {
-    data: WireData,
-    signature: WireSignature,
+pub(crate) struct WireHashedRekord {
+    pub(crate) data: WireData,
+    pub(crate) signature: WireSignature,
 }
 
 #[derive(Debug, Deserialize)]
-struct WireData {
-    hash: WireHash,
+pub(crate) struct WireData {
+    pub(crate) hash: WireHash,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct WireSignature {
-    content: Base64,
-    public_key: WirePem,
+pub(crate) struct WireSignature {
+    pub(crate) content: Base64,
+    pub(crate) public_key: WirePem,
 }
 
 #[derive(Debug, Deserialize)]
-struct WirePem {
-    content: Base64,
+pub(crate) struct WirePem {
+    pub(crate) content: Base64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -202,6 +286,7 @@ struct WireIntoto {
 #[serde(rename_all = "camelCase")]
 struct WireIntotoContent {
     envelope: WireIntotoEnvelope,
+    hash: WireHash,
     payload_hash: WireHash,
 }
 
@@ -217,4 +302,6 @@ struct WireIntotoEnvelope {
 struct WireIntotoSignature {
     sig: Base64,
     public_key: Base64,
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    keyid: String,
 }

@@ -3,7 +3,8 @@
 
 use countersign_attestation::dsse::{Envelope, Signature};
 use countersign_bundle::rekor::{
-    BodyV1, DsseRequestV002, EntryRequest, HashedRekordV2, RequestError, Verifier,
+    BodyV1, DsseRequestV002, DsseSignatureV1, EntryRequest, HashedRekordV2, ProposalError, ProposalV1,
+    RequestError, Verifier,
 };
 use countersign_bundle::{InclusionProof, TlogEntry};
 use countersign_crypto::{Digest, HashAlgorithm, KeyDetails, encoding, sha256};
@@ -293,5 +294,119 @@ proptest! {
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
         prop_assert_eq!(serde_json_canonicalizer::to_vec(&value).unwrap(), body.clone());
         prop_assert_eq!(HashedRekordV2::parse_body(&body).unwrap(), entry);
+    }
+}
+
+/// The parts of proposals: a key in PEM, a hash, an envelope.
+fn pem64() -> String {
+    encoding::base64_encode(b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
+}
+
+fn proposal(kind: &str) -> serde_json::Value {
+    let hex = HashAlgorithm::Sha256.digest(b"{}").to_hex();
+    let hash = serde_json::json!({"algorithm": "sha256", "value": hex});
+    let spec = match kind {
+        "hashedrekord" => serde_json::json!({"data": {"hash": hash},
+            "signature": {"content": "AAE=", "publicKey": {"content": pem64()}}}),
+        "dsse" => serde_json::json!({"signatures": null, "proposedContent": {"verifiers": [pem64()],
+            "envelope": r#"{"payload":"e30=","payloadType":"t","signatures":[{"sig":"AAE="}]}"#}}),
+        // "e30=" and "AAE=", each in base64 once more.
+        _ => {
+            serde_json::json!({"content": {"hash": hash, "envelope": {"payload": "ZTMwPQ==", "payloadType": "t",
+            "signatures": [{"sig": "QUFFPQ==", "publicKey": pem64()}]}}})
+        }
+    };
+    let version = if kind == "intoto" { "0.0.2" } else { "0.0.1" };
+    serde_json::json!({"kind": kind, "apiVersion": version, "spec": spec, "unknown": [1]})
+}
+
+#[test]
+fn proposals_of_version_1_are_read() {
+    let read = |kind: &str| ProposalV1::parse(proposal(kind).to_string().as_bytes()).unwrap();
+    let ProposalV1::HashedRekord { digest, signature, verifier } = read("hashedrekord") else { panic!() };
+    assert_eq!((digest, signature), (HashAlgorithm::Sha256.digest(b"{}"), vec![0, 1]));
+    assert_eq!(verifier.verifier, Verifier::PublicKey(vec![0, 0, 0]));
+    assert_eq!(encoding::base64_encode(verifier.to_pem().as_bytes()), pem64());
+    let ProposalV1::Dsse { envelope, verifiers, .. } = read("dsse") else { panic!() };
+    assert_eq!((envelope.payload.as_slice(), verifiers.len()), (&b"{}"[..], 1));
+    let ProposalV1::Intoto { envelope: twice, verifiers, .. } = read("intoto") else { panic!() };
+    assert_eq!((twice, verifiers.len()), (envelope, 1));
+}
+
+#[test]
+fn s03_a_proposal_without_any_of_its_members_is_an_error() {
+    fn members(value: &serde_json::Value, at: &str, out: &mut Vec<String>) {
+        let serde_json::Value::Object(own) = value else { return };
+        for (name, member) in own {
+            out.push(format!("{at}/{name}"));
+            members(member, &format!("{at}/{name}"), out);
+        }
+    }
+    for kind in ["hashedrekord", "dsse", "intoto"] {
+        let good = proposal(kind);
+        let mut all = Vec::new();
+        members(&good, "", &mut all);
+        for place in all.iter().filter(|p| !["/unknown", "/spec/signatures"].contains(&p.as_str())) {
+            let (parent, name) = place.rsplit_once('/').unwrap();
+            let mut without = good.clone();
+            without.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(name);
+            assert!(ProposalV1::parse(without.to_string().as_bytes()).is_err(), "{kind} without {place}");
+            for junk in [serde_json::json!(7), serde_json::json!([[]]), serde_json::json!("\u{0}")] {
+                let mut other = good.clone();
+                *other.pointer_mut(place).unwrap() = junk;
+                // A type of payload may be any text.
+                if place.ends_with("/payloadType") && other.pointer(place).unwrap().is_string() {
+                    continue;
+                }
+                assert!(ProposalV1::parse(other.to_string().as_bytes()).is_err(), "{kind}: {other}");
+            }
+        }
+    }
+    let said = |text: &str| ProposalV1::parse(text.as_bytes()).unwrap_err();
+    assert_eq!(said(" "), ProposalError::Missing("proposedEntry"));
+    assert_eq!(said("{}"), ProposalError::Missing("kind"));
+    assert_eq!(said(r#"{"kind":"rpm","apiVersion":"0.0.1"}"#), ProposalError::Kind("rpm".into()));
+    assert!(matches!(said(r#"{"kind":"dsse","apiVersion":"9"}"#), ProposalError::Version { .. }));
+}
+
+#[test]
+fn bodies_of_version_1_are_written_as_the_log_stores_them() {
+    let digest = HashAlgorithm::Sha256.digest(b"");
+    let signature = |sig: u8, keyid: &str| DsseSignatureV1 {
+        signature: vec![sig],
+        verifier_pem: "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n".into(),
+        keyid: keyid.into(),
+    };
+    let hash = format!(r#"{{"algorithm":"sha256","value":"{}"}}"#, digest.to_hex());
+    let pem64 = pem64();
+    // In the order of their texts, not of how they came.
+    let dsse = BodyV1::Dsse {
+        envelope_hash: digest,
+        payload_hash: digest,
+        signatures: vec![signature(255, ""), signature(0, "")],
+    };
+    let expected = format!(
+        r#"{{"apiVersion":"0.0.1","kind":"dsse","spec":{{"envelopeHash":{hash},"payloadHash":{hash},"signatures":[{{"signature":"/w==","verifier":"{pem64}"}},{{"signature":"AA==","verifier":"{pem64}"}}]}}}}"#
+    );
+    assert_eq!(String::from_utf8(dsse.canonical_body()).unwrap(), expected);
+    let intoto = BodyV1::Intoto {
+        payload_type: "a/\"b\u{1}é<\u{7f}".into(),
+        envelope_hash: digest,
+        payload_hash: digest,
+        signatures: vec![signature(255, "k\\"), signature(0, "")],
+    };
+    let expected = format!(
+        concat!(
+            r#"{{"apiVersion":"0.0.2","kind":"intoto","spec":{{"content":{{"envelope":{{"payloadType":"a/\"b\u0001é<{}","#,
+            r#""signatures":[{{"keyid":"k\\","publicKey":"{}","sig":"L3c9PQ=="}},{{"publicKey":"{}","sig":"QUE9PQ=="}}]}},"#,
+            r#""hash":{},"payloadHash":{}}}}}}}"#
+        ),
+        '\u{7f}', pem64, pem64, hash, hash
+    );
+    assert_eq!(String::from_utf8(intoto.canonical_body()).unwrap(), expected);
+    for body in [dsse, intoto] {
+        let (kind, version) = body.kind();
+        let canonical = body.canonical_body();
+        assert_eq!(BodyV1::parse(kind, version, &canonical).unwrap().canonical_body(), canonical);
     }
 }

@@ -57,6 +57,7 @@ impl Git {
             .arg(&self.directory)
             .args(arguments)
             .env("GIT_NO_LAZY_FETCH", "1")
+            .env("GIT_ALLOW_PROTOCOL", "")
             .env("GIT_OPTIONAL_LOCKS", "0")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")
@@ -137,8 +138,14 @@ impl Git {
         Ok(self.ask(&["merge-base", "--is-ancestor", old, new], b"")?.good)
     }
 
-    /// The note on a commit in the tree of a commit of notes, whatever its folders.
+    /// Whether a ref is the name of another one.
+    pub(crate) fn is_symbolic(&self, name: &str) -> Result<bool, Failure> {
+        Ok(self.ask(&["symbolic-ref", "--quiet", name], b"")?.good)
+    }
+
+    /// The note on a commit in the tree of a commit of notes, whatever its folders. Where there are several, no one hides another.
     pub(crate) fn note(&self, notes: &str, commit: &str) -> Result<Option<Vec<u8>>, Failure> {
+        let mut found: Option<Vec<u8>> = None;
         for folders in 0..4 {
             let Some((start, rest)) = commit.split_at_checked(folders * 2) else { continue };
             let mut path = String::new();
@@ -150,10 +157,12 @@ impl Git {
             }
             let answer = self.ask(&["cat-file", "blob", &format!("{notes}:{path}{rest}")], b"")?;
             if answer.good {
-                return Ok(Some(answer.out));
+                let all = found.get_or_insert_default();
+                all.extend(answer.out);
+                all.push(b'\n');
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// Adds a line to the note on a commit.

@@ -246,7 +246,7 @@ async fn r21_a_ca_whose_token_is_pulled_out_says_so_within_two_seconds_and_heals
 
     // The other roles go on, and everybody says what is the matter.
     let (status, body) = served.get("/readyz").await;
-    assert_eq!((status, body.as_str()), (200, r#"{"keysAway":["ca"],"status":"DEGRADED"}"#));
+    assert_eq!((status, body.as_str()), (200, r#"{"damagedLogs":[],"keysAway":["ca"],"status":"DEGRADED"}"#));
     let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
     assert_eq!(served.entry(&key, b"meanwhile").await.0, 201);
     assert_eq!(served.timestamp().await.0, 200);
@@ -306,6 +306,7 @@ async fn r21_an_instance_with_all_keys_on_a_token_acknowledges_nothing_without_i
         ("ca-key", "ca"),
         ("ct-key", "ct"),
         ("log-key", "log"),
+        ("log-v1-key", "log-v1"),
         ("tsa-key", "tsa"),
         ("tuf-key", "tuf"),
         ("ca-root-key", "ca-root"),

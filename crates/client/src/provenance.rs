@@ -8,12 +8,12 @@ use countersign_attestation::Statement;
 use countersign_attestation::predicate::provenance;
 use countersign_crypto::Digest;
 use countersign_registry::evidence::{Form, Origin, Search, discover};
-use countersign_registry::{Name, RegistryError};
+use countersign_registry::{RegistryError, Store};
 use countersign_slsa::wire::{self, Document, MAX_DOCUMENT_LEN, Piece};
 
 use crate::ClientError;
 use crate::artifact::read_limited;
-use crate::image::{Place, bundle_of};
+use crate::image::bundle_of;
 
 /// What stands behind an artifact's name in the name of its provenance: Countersign's and GitHub's bundles, slsa-github-generator's
 /// forms, PyPI's.
@@ -29,8 +29,6 @@ const ENDINGS: [&str; 8] = [
 ];
 /// A file for all artifacts of a directory.
 const OF_ALL: &str = "multiple.intoto.jsonl";
-/// What is no provenance, however it is called: the type of a statement says it.
-const UNVERSIONED: &str = "https://slsa.dev/provenance/";
 
 /// The files beside an artifact that may hold its provenance.
 ///
@@ -68,32 +66,22 @@ pub fn read(files: &[PathBuf]) -> Result<Vec<Piece>, ClientError> {
     Ok(pieces)
 }
 
-/// An image, and the statements of its provenance.
-#[derive(Debug)]
-pub struct OfImage {
-    /// The image.
-    pub digest: Digest,
-    /// What is beside it. Statements that say themselves to be of other types are left out.
-    pub pieces: Vec<Piece>,
-}
-
-/// The provenance beside an image, in every form and place that is in use.
+/// The statements beside an image that may be its provenance, in every form and place that is in use. Those that say
+/// themselves to be of other types are left out.
 ///
 /// # Errors
-/// [`ClientError::Registry`] when the image is not there, or not everything could be looked at: what cannot be read is not
-/// known to be none.
-pub async fn of_image(place: Place<'_>, max_count: usize) -> Result<OfImage, ClientError> {
-    let digest = match place.name {
-        Name::Digest(digest) => *digest,
-        Name::Tag(_) => place.image.resolve(place.name).await?.digest,
-    };
+/// [`ClientError::Registry`] when not everything could be looked at: what cannot be read is not known to be none.
+pub async fn of_image(
+    evidence: &dyn Store,
+    digest: &Digest,
+    max_count: usize,
+) -> Result<Vec<Piece>, ClientError> {
     let search = Search {
         origins: [Origin::ReferrersApi, Origin::ReferrersTag, Origin::OlderTag].into(),
         max_count,
         ..Search::of([Form::Bundle, Form::InToto, Form::CosignAttestation])
     };
-    let found =
-        discover(place.evidence, &digest, &search).await.map_err(|e: RegistryError| ClientError::from(e))?;
+    let found = discover(evidence, digest, &search).await.map_err(|e: RegistryError| ClientError::from(e))?;
     let mut seen = HashSet::new();
     let mut pieces = Vec::new();
     for one in found {
@@ -101,20 +89,16 @@ pub async fn of_image(place: Place<'_>, max_count: usize) -> Result<OfImage, Cli
         let other =
             bundle.as_ref().ok().and_then(|bundle| bundle.content.envelope()).is_some_and(|envelope| {
                 Statement::from_json(&envelope.payload)
-                    .is_ok_and(|statement| !is_provenance(&statement.predicate_type))
+                    .is_ok_and(|statement| !provenance::is_type(&statement.predicate_type))
             });
         if other || !seen.insert((one.layer.digest, one.annotations)) {
             continue;
         }
-        let uri = format!("oci:{}@{}", place.evidence.place(), one.layer.digest);
+        let uri = format!("oci:{}@{}", evidence.place(), one.layer.digest);
         let document = Some(Document { uri: uri.clone(), digest: one.layer.digest });
         pieces.push(Piece { document, place: uri, bundle });
     }
-    Ok(OfImage { digest, pieces })
-}
-
-fn is_provenance(kind: &str) -> bool {
-    provenance::types().contains(&kind) || kind.starts_with(UNVERSIONED)
+    Ok(pieces)
 }
 
 #[cfg(test)]

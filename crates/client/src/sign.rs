@@ -346,7 +346,7 @@ impl<'a> Session<'a> {
         let mut entries = Vec::with_capacity(self.services.logs.len());
         for log in &self.services.logs {
             // A log the trust root does not know would make entries nobody can check.
-            let key = self.trust.log_key(&log.base)?;
+            let key = self.trust.log_key(&log.base, log.version)?;
             entries.push(log.submit(self.http, proposal, Some(&key)).await?);
         }
         Ok(entries)

@@ -8,7 +8,7 @@ use std::time::Duration;
 use countersign_bundle::{
     CertificateAuthority, ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot, ValidFor,
 };
-use countersign_crypto::PublicKey;
+use countersign_crypto::{PublicKey, sha256};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::instances::{Instance, InstanceError, Instances};
 use countersign_trust::tuf::{Transport, TransportError};
@@ -20,6 +20,7 @@ use url::{Host, Url};
 
 use crate::ClientError;
 use crate::artifact::read_limited;
+use crate::rekor::RekorVersion;
 use countersign_http::{Http, HttpError, HttpOptions, Request};
 
 /// The largest trust document, in bytes.
@@ -182,11 +183,21 @@ impl Trust {
             .collect()
     }
 
-    /// The key with which the log at an address signs its checkpoints.
+    /// The newest log that can be read as tiles.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when the trust root has no log.
+    pub fn newest_log(&self) -> Result<&TransparencyLog, ClientError> {
+        let newest = self.root.tlogs.iter().max_by_key(|log| newest_of(RekorVersion::V2, log));
+        newest.ok_or_else(|| ClientError::Trust(format!("{} lists no log", self.from)))
+    }
+
+    /// The key with which the log at an address signs its checkpoints. Of two logs at one address it is the one with
+    /// this interface.
     ///
     /// # Errors
     /// [`ClientError::Trust`] when the trust root has no such log.
-    pub fn log_key(&self, base: &Url) -> Result<NoteVerifier, ClientError> {
+    pub fn log_key(&self, base: &Url, version: RekorVersion) -> Result<NoteVerifier, ClientError> {
         let same = |log: &&TransparencyLog| {
             Url::parse(&log.base_url).is_ok_and(|url| {
                 url.host() == base.host()
@@ -194,12 +205,19 @@ impl Trust {
                     && url.path().trim_end_matches('/') == base.path().trim_end_matches('/')
             })
         };
-        let newest = self.root.tlogs.iter().filter(same).max_by_key(|log| log.public_key.valid_for.start);
-        let log = newest.ok_or_else(|| {
+        let found = self.root.tlogs.iter().filter(same).max_by_key(|log| newest_of(version, log));
+        let log = found.ok_or_else(|| {
             ClientError::Trust(format!("{} lists no log at {}", self.from, countersign_http::shown(base)))
         })?;
         verifier_of(log)
     }
+}
+
+/// By what the newest log with an interface is the greatest. Rekor v1 names its logs by their keys; a log of Rekor v2 whose
+/// key is not Ed25519 does too, and is taken where there is no other.
+fn newest_of(version: RekorVersion, log: &TransparencyLog) -> (bool, Timestamp) {
+    let by_key = log.log_id == sha256(&log.public_key.raw_bytes);
+    ((version == RekorVersion::V1) == by_key, log.public_key.valid_for.start)
 }
 
 /// The key of a log's checkpoints, under the log's name. Rekor v1's logs are those whose id is the plain digest of

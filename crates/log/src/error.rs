@@ -60,6 +60,14 @@ pub enum LogError {
         #[source]
         error: io::Error,
     },
+    /// The index of terms is being made, and is not near the log yet.
+    #[error("the index of terms is being made: {known} of {size} entries are in it")]
+    Behind {
+        /// How many entries are in it.
+        known: u64,
+        /// How many the log has.
+        size: u64,
+    },
     /// An index, of duplicates or of terms, failed.
     #[error("the index: {0}")]
     Index(#[from] rusqlite::Error),

@@ -29,6 +29,22 @@ pub(crate) fn full_tiles(format: Format, from: u64, to: u64) -> impl Iterator<It
     })
 }
 
+/// Makes the tiles and bundles durable that became full between two sizes.
+pub(crate) fn flush_tiles(storage: &dyn Storage, format: Format, from: u64, to: u64) -> io::Result<()> {
+    let mut directories = BTreeSet::from([String::new()]);
+    for path in full_tiles(format, from, to) {
+        let path = path.to_string();
+        storage.sync(&path)?;
+        // The tile's directory and those above it: any of them may be new.
+        let mut rest = path.as_str();
+        while let Some((parent, _)) = rest.rsplit_once('/') {
+            directories.insert(parent.to_owned());
+            rest = parent;
+        }
+    }
+    directories.iter().rev().try_for_each(|directory| storage.sync_dir(directory))
+}
+
 /// Runs until no more jobs can come.
 pub(crate) struct Flusher {
     pub(crate) storage: Arc<dyn Storage>,
@@ -40,33 +56,24 @@ pub(crate) struct Flusher {
 
 impl Flusher {
     pub(crate) fn run(self) {
-        while let Ok(job) = self.jobs.recv() {
-            // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
-            if self.health.is_failed() {
-                return;
-            }
-            if let Err(error) = self.flush(&job) {
-                self.health.fail(&format!("flushing tiles: {error}"));
-                return;
-            }
+        while self.jobs.recv().is_ok_and(|job| self.finish(&job)) {}
+    }
+
+    /// Does a job; says whether there may be another.
+    pub(crate) fn finish(&self, job: &FlushJob) -> bool {
+        // After an error nothing is known of what is on disk, so the segment stays, and later ones too.
+        if self.health.is_failed() {
+            return false;
         }
+        let flushed = self.flush(job);
+        if let Err(error) = &flushed {
+            self.health.fail(&format!("flushing tiles: {error}"));
+        }
+        flushed.is_ok()
     }
 
     fn flush(&self, job: &FlushJob) -> io::Result<()> {
-        let mut directories = BTreeSet::from([String::new()]);
-        for path in full_tiles(self.format, job.from, job.to) {
-            let path = path.to_string();
-            self.storage.sync(&path)?;
-            // The tile's directory and those above it: any of them may be new.
-            let mut rest = path.as_str();
-            while let Some((parent, _)) = rest.rsplit_once('/') {
-                directories.insert(parent.to_owned());
-                rest = parent;
-            }
-        }
-        for directory in directories.iter().rev() {
-            self.storage.sync_dir(directory)?;
-        }
+        flush_tiles(self.storage.as_ref(), self.format, job.from, job.to)?;
         // Keys which the index does not have must be found in the segment when the log is opened again.
         if self.index.as_ref().is_some_and(|index| !index.flush()) {
             return Ok(());

@@ -4,6 +4,7 @@
 //! log; then the keys it lacks are in the write-ahead file, because a segment is removed only after the index has
 //! its keys on disk. It may be lost; then it is made anew from the entries, if their keys can be had from them.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
-use crate::LogError;
+use crate::{Finding, LogError};
 
 /// A key by which duplicates are found, chosen by whoever appends.
 pub(crate) type Key = [u8; 32];
@@ -25,6 +26,100 @@ const GATHER: Duration = Duration::from_millis(100);
 const GATHER_ROWS: usize = 20_000;
 /// How long to wait before trying again after an error: a full disk, most likely.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// The index of a log at rest, for checking it.
+pub(crate) struct Lookup {
+    connection: Connection,
+    upto: u64,
+    /// Keys that led to an earlier entry than the one looked at: right if that one has the same key.
+    elsewhere: RefCell<Vec<(u64, Key)>>,
+}
+
+impl Lookup {
+    /// Opens the index in a directory; `None` if there is none or it is damaged, which is a finding.
+    pub(crate) fn open(directory: &Path, findings: &mut Vec<Finding>) -> Option<Self> {
+        let path = directory.join(FILE);
+        path.exists().then_some(())?;
+        let open = || -> rusqlite::Result<(Self, String)> {
+            let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            let upto: i64 = connection.query_row("SELECT upto FROM state", [], |row| row.get(0))?;
+            let whole = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+            Ok((Self { connection, upto: upto.unsigned_abs(), elsewhere: RefCell::default() }, whole))
+        };
+        match open() {
+            Ok((lookup, whole)) if whole == "ok" => return Some(lookup),
+            Ok((_, trouble)) => findings.push(finding(&trouble)),
+            Err(error) => findings.push(finding(&error.to_string())),
+        }
+        None
+    }
+
+    /// That the index leads a key to its entry, or to an earlier one.
+    pub(crate) fn check(&self, position: u64, key: &Key) -> Option<Finding> {
+        if position >= self.upto {
+            return None;
+        }
+        let found = self
+            .connection
+            .prepare_cached("SELECT position FROM entries WHERE key = ?1")
+            .and_then(|mut query| query.query_row([key], |row| row.get::<_, i64>(0)).optional());
+        match found {
+            Ok(Some(found)) if u64::try_from(found) == Ok(position) => None,
+            Ok(Some(found)) if found.unsigned_abs() < position => {
+                self.elsewhere.borrow_mut().push((found.unsigned_abs(), *key));
+                None
+            }
+            Ok(Some(found)) => Some(finding(&format!("the key of entry {position} leads to entry {found}"))),
+            Ok(None) => Some(finding(&format!("the key of entry {position} is missing"))),
+            Err(error) => Some(finding(&error.to_string())),
+        }
+    }
+
+    /// That keys which led to an earlier entry are keys of that entry.
+    pub(crate) fn check_elsewhere(&self, key_at: impl Fn(u64) -> Option<Key>) -> Vec<Finding> {
+        let wrong = self.elsewhere.borrow();
+        let wrong = wrong.iter().filter(|(position, key)| key_at(*position) != Some(*key));
+        wrong
+            .map(|(position, _)| finding(&format!("the key of another entry leads to entry {position}")))
+            .collect()
+    }
+
+    /// That it has no keys beside those of the log's entries.
+    pub(crate) fn check_count(&self, size: u64) -> Option<Finding> {
+        let count: rusqlite::Result<i64> =
+            self.connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0));
+        match count {
+            Ok(count) if count.unsigned_abs() <= size.min(self.upto) && self.upto <= size => None,
+            Ok(count) => Some(finding(&format!(
+                "it has {count} keys up to entry {}, the log {size} entries",
+                self.upto
+            ))),
+            Err(error) => Some(finding(&error.to_string())),
+        }
+    }
+}
+
+fn finding(what: &str) -> Finding {
+    let what = format!("{what}; remove it while the log is stopped, and it is made anew");
+    Finding { path: FILE.into(), offset: None, what }
+}
+
+/// Copies the index of a log that may run to another directory, up to a size; nothing if there is none.
+pub(crate) fn copy(from: &Path, to: &Path, size: u64) -> rusqlite::Result<()> {
+    let path = from.join(FILE);
+    if !path.exists() {
+        return Ok(());
+    }
+    let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    connection.busy_timeout(BUSY)?;
+    let copy = to.join(FILE);
+    connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
+    let copy = Connection::open_with_flags(&copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let size = i64::try_from(size).unwrap_or(i64::MAX);
+    copy.execute("DELETE FROM entries WHERE position >= ?1", [size])?;
+    copy.execute("UPDATE state SET upto = min(upto, ?1)", [size])?;
+    Ok(())
+}
 
 /// What the writer is told.
 enum Job {

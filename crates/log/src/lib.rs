@@ -44,23 +44,32 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod backup;
 mod error;
 mod flusher;
+pub mod fsck;
 mod health;
 mod index;
 mod lock_record;
 mod log;
+mod mark;
 mod params;
 mod recovery;
+mod scrub;
 pub mod search;
 mod sequencer;
 mod shared;
 pub mod storage;
 mod tree;
 pub mod wal;
+mod walk;
+mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
-pub use search::{Search, Terms, TermsOf};
+pub use scrub::Scrubbed;
+pub use search::{Search, TermsOf};
 pub use shared::Head;
+pub use walk::Finding;
+pub use workers::Driven;

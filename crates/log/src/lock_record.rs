@@ -76,6 +76,39 @@ impl TreeHead {
     }
 }
 
+/// What stands in a slot.
+pub(crate) enum Slot {
+    /// Nothing was ever written.
+    Empty,
+    /// A tree head, and zeros after it.
+    Whole(TreeHead),
+    /// Neither; the offset in the slot from which on it is not.
+    Damaged(u64),
+}
+
+/// The two slots of a record, with their offsets.
+pub(crate) fn slots(bytes: &[u8]) -> Vec<(u64, Slot)> {
+    let mut found: Vec<_> =
+        (0_u64..).map(|number| number * SLOT as u64).zip(bytes.chunks(SLOT).map(slot)).collect();
+    if bytes.len() != 2 * SLOT {
+        found.push((bytes.len() as u64, Slot::Damaged(0)));
+    }
+    found
+}
+
+fn slot(bytes: &[u8]) -> Slot {
+    let dirty =
+        |from: usize| bytes.iter().skip(from).position(|byte| *byte != 0).map(|at| (from + at) as u64);
+    match TreeHead::decode(bytes) {
+        None if dirty(0).is_none() => Slot::Empty,
+        None => Slot::Damaged(0),
+        Some(head) => match dirty(FIXED + head.note.len() + 32) {
+            Some(at) => Slot::Damaged(at),
+            None => Slot::Whole(head),
+        },
+    }
+}
+
 /// Why a head was not committed.
 #[derive(Debug)]
 pub(crate) enum SwapError {
@@ -108,7 +141,15 @@ impl LockRecord {
     pub(crate) fn create(storage: &dyn Storage) -> io::Result<()> {
         let head =
             TreeHead { generation: 0, size: 0, time_ms: 0, root: merkle::empty_root(), note: String::new() };
-        let mut bytes = head.encode().unwrap_or_default();
+        Self::create_at(storage, &head)
+    }
+
+    /// Makes the record of a copy of a log, with the head of its tree. Durable once the directory is flushed.
+    pub(crate) fn create_at(storage: &dyn Storage, head: &TreeHead) -> io::Result<()> {
+        let too_long = || io::Error::new(io::ErrorKind::InvalidData, "the signed checkpoint is too long");
+        let slot = head.encode().ok_or_else(too_long)?;
+        let mut bytes = vec![0; usize::try_from(offset(head.generation)).unwrap_or_default()];
+        bytes.extend(slot);
         bytes.resize(2 * SLOT, 0);
         let mut file = storage.create(LOCK_RECORD)?;
         file.write_at(0, &bytes)?;
@@ -180,7 +221,7 @@ impl LockRecord {
         if next.size == current.size && next.root != current.root {
             return changed("the new tree head has the committed one's size and another root");
         }
-        let Some(bytes) = next.encode() else {
+        let Some(mut bytes) = next.encode() else {
             return changed("the signed checkpoint is too long for the lock record");
         };
         let slots = read_slots(self.file.as_mut()).map_err(SwapError::Io)?;
@@ -193,9 +234,12 @@ impl LockRecord {
                 "the committed tree head is not the one this process wrote: another writer was here",
             );
         }
-        if other.is_some_and(|o| o.generation >= current.generation) {
+        if other.as_ref().is_some_and(|o| o.generation >= current.generation) {
             return changed("the lock record holds a newer tree head: another writer was here");
         }
+        // To the end of what stood there, so that a slot is a record and zeros, and a flipped bit in it shows.
+        let before = other.map_or(SLOT, |head| FIXED + head.note.len() + 32);
+        bytes.resize(bytes.len().max(before), 0);
         self.file.write_at(offset(next.generation), &bytes).map_err(SwapError::Io)?;
         self.file.sync_data().map_err(SwapError::Io)?;
         self.current = next;

@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -17,6 +17,7 @@ use crate::flusher::{FlushJob, Flusher};
 use crate::health::Health;
 use crate::index::{Index, IndexWriter, Key};
 use crate::lock_record::{LOCK_RECORD, LockRecord};
+use crate::mark::Mark;
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
 use crate::sequencer::{Committed, MakeLeaf, Message, Pending, RESERVE, Sequencer, make_reserve};
@@ -24,9 +25,10 @@ use crate::shared::{Head, Shared};
 use crate::storage::{Files, LockAttempt, Storage};
 use crate::tree::TreeAt;
 use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
+use crate::workers::{Driven, Workers};
 use crate::{AppendError, Leaf, LogError, LogParams};
 
-const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// How many bundles' keys may be on their way to the index while it is made anew.
 const REBUILT_BUNDLES: u64 = 1024;
 /// When a client of an overloaded log should come back.
@@ -51,6 +53,9 @@ pub struct Options {
     /// How a lost index of duplicates gets its keys back from the entries, and a damaged one is found out; without
     /// it, a lost one begins empty and a damaged one is believed.
     pub key_of: Option<KeyOf>,
+    /// A file outside of the log's directory in which the newest checkpoint is marked, so that a directory put back
+    /// whole from an old copy is not signed upon. Without it only those put back in part are found out.
+    pub mark: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -62,6 +67,7 @@ impl Default for Options {
             segment_bytes: 32 << 20,
             reserve_bytes: 32 << 20,
             key_of: None,
+            mark: None,
         }
     }
 }
@@ -75,6 +81,7 @@ impl std::fmt::Debug for Options {
             .field("segment_bytes", &self.segment_bytes)
             .field("reserve_bytes", &self.reserve_bytes)
             .field("key_of", &self.key_of.is_some())
+            .field("mark", &self.mark)
             .finish()
     }
 }
@@ -186,6 +193,16 @@ impl Log {
         Self::open_on(&storage, options, signers, clock)
     }
 
+    /// Who has the log in a directory open, to be told before anything that takes long is done; nobody as a rule.
+    #[must_use]
+    pub fn holder_of(directory: &Path) -> Option<String> {
+        match Files::new(directory).lock(LOCK, &holder()) {
+            Ok(LockAttempt::HeldBy(holder)) => Some(holder),
+            // What goes wrong here goes wrong again when the log is opened.
+            Ok(LockAttempt::Taken(_)) | Err(_) => None,
+        }
+    }
+
     /// Opens a log on any storage. Without a [location](Storage::location) there is no index of duplicates;
     /// then only keys in the write-ahead file are found again.
     ///
@@ -197,6 +214,31 @@ impl Log {
         signers: Vec<Arc<dyn Signer>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LogError> {
+        let (log, workers) = Self::prepare(storage, options, signers, clock)?;
+        workers.start()?;
+        Ok(log)
+    }
+
+    /// Opens a log without threads: its work is done by whoever holds what is given beside it.
+    ///
+    /// # Errors
+    /// As [`Log::open`].
+    pub fn open_driven(
+        storage: &Arc<dyn Storage>,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Driven), LogError> {
+        let (log, workers) = Self::prepare(storage, options, signers, clock)?;
+        Ok((log, Driven::new(workers)))
+    }
+
+    fn prepare(
+        storage: &Arc<dyn Storage>,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Workers), LogError> {
         let params = read_params(storage.as_ref())?;
         let guard = match storage.lock(LOCK, &holder()).map_err(LogError::io("taking the log's lock"))? {
             LockAttempt::Taken(guard) => guard,
@@ -211,6 +253,10 @@ impl Log {
             recovered;
 
         let committed = lock.current();
+        let mark = options.mark.clone().map(Mark);
+        if let Some(mark) = &mark {
+            mark.check(&tree, committed, &signers)?;
+        }
         let (index, writer, index_thread) = match storage.location() {
             Some(directory) => {
                 let (index, writer, thread) = Index::open(directory, committed.size)?;
@@ -274,6 +320,7 @@ impl Log {
             expected: 1,
             reserve,
             partial,
+            mark,
         };
         if shared.head().size == 0 {
             let genesis = shared.params.genesis.clone();
@@ -287,25 +334,9 @@ impl Log {
             })?;
         }
         let (end, ended) = watch::channel(false);
-        let start = |name: &str| std::thread::Builder::new().name(name.into());
-        let starting = || LogError::io("starting the log's threads");
-        let flush_thread = start("log-flusher").spawn(move || flusher.run()).map_err(starting())?;
-        start("log-sequencer")
-            .spawn(move || {
-                sequencer.run();
-                // The sequencer is gone, so the others end when they have done what it gave them, or cannot.
-                if let Some(index) = &index {
-                    index.close();
-                }
-                let _ = flush_thread.join();
-                if let Some(thread) = index_thread {
-                    let _ = thread.join();
-                }
-                drop(guard);
-                end.send_replace(true);
-            })
-            .map_err(starting())?;
-        Ok(Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended })
+        let index = index.zip(index_thread);
+        let workers = Workers { sequencer, flusher, index, guard, end };
+        Ok((Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended }, workers))
     }
 
     /// Appends an entry. When this returns a receipt, the entry is durable, and the receipt proves it.
@@ -378,6 +409,10 @@ impl Log {
         Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// What the log is.
     #[must_use]
     pub fn params(&self) -> &LogParams {
@@ -414,6 +449,14 @@ impl Log {
     /// [`LogError::OutOfTree`], and as [`Log::read`].
     pub fn entry(&self, index: u64) -> Result<Bytes, LogError> {
         self.shared.entry(index)
+    }
+
+    /// The leaf hash of an entry, without reading the entry. Blocks briefly.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn leaf_hash(&self, index: u64) -> Result<Hash, LogError> {
+        self.shared.leaf_hash(index)
     }
 
     /// The index of the entry with this leaf hash, in a log whose [keys](NewEntry::dedup_key) are the leaf hashes of

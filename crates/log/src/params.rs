@@ -116,7 +116,9 @@ impl Format {
     pub(crate) fn split(self, path: TilePath, bundle: &[u8]) -> Result<Vec<&[u8]>, LogError> {
         let corrupt = |reason: String| LogError::corrupt(path, reason);
         match self {
-            Self::Rekor | Self::RekorV1 => tile::parse_entries(bundle, path.width).map_err(|e| corrupt(e.to_string())),
+            Self::Rekor | Self::RekorV1 => {
+                tile::parse_entries(bundle, path.width).map_err(|e| corrupt(e.to_string()))
+            }
             Self::StaticCt => {
                 let mut rest = bundle;
                 let mut entries = Vec::with_capacity(usize::from(path.width));
@@ -169,7 +171,7 @@ impl Leaf {
 }
 
 /// Host and tree id in the origin of a log of Rekor v1. The id is an `int64` above zero, in decimal.
-fn host_and_tree(origin: &str) -> Option<(&str, u64)> {
+pub(crate) fn host_and_tree(origin: &str) -> Option<(&str, u64)> {
     let (host, number) = origin.split_once(" - ")?;
     let id: u64 = number.parse().ok().filter(|id| *id > 0 && *id <= i64::MAX.unsigned_abs())?;
     (id.to_string() == number).then_some((host, id))
@@ -288,7 +290,9 @@ mod tests {
             LogParams { origin: origin.into(), format: Format::RekorV1, genesis }.check().is_ok()
         };
         assert!(v1("log.example - 9223372036854775807", Leaf::v1(7, b"body".to_vec())));
-        for origin in ["log.example", "log.example - 0", "log.example - 9223372036854775808", "a - 07", "a b - 7"] {
+        for origin in
+            ["log.example", "log.example - 0", "log.example - 9223372036854775808", "a - 07", "a b - 7"]
+        {
             assert!(!v1(origin, Leaf::v1(7, b"body".to_vec())), "{origin}");
         }
         for stored in [&b"body"[..], b"\0\0\0\0\0\0\0\x07bodY"] {

@@ -39,9 +39,9 @@ pub(crate) struct Recovered {
 }
 
 /// A segment as it was read.
-struct Content {
-    base: u64,
-    bytes: Vec<u8>,
+pub(crate) struct Content {
+    pub(crate) base: u64,
+    pub(crate) bytes: Vec<u8>,
 }
 
 fn inconsistent<T>(what: String) -> Result<T, LogError> {
@@ -98,7 +98,9 @@ pub(crate) fn recover(
         ));
     }
     if let Some(path) = unused {
-        storage.remove(&path).map_err(LogError::io(format!("removing the unused {path}")))?;
+        // For good: if it came back after the segment before it went on, the two would contradict each other.
+        let removed = storage.remove(&path).and_then(|()| storage.sync_dir(WAL));
+        removed.map_err(LogError::io(format!("removing the unused {path}")))?;
     }
     let tree = Tree::new(storage.clone(), params.format);
     check_not_restored(storage.as_ref(), params.format, &head, &replayed.edge)?;
@@ -135,7 +137,10 @@ pub(crate) fn recover(
 }
 
 /// Reads the segments, and names one apart that was being made when the process ended.
-fn read_segments(storage: &dyn Storage, committed: u64) -> Result<(Vec<Content>, Option<String>), LogError> {
+pub(crate) fn read_segments(
+    storage: &dyn Storage,
+    committed: u64,
+) -> Result<(Vec<Content>, Option<String>), LogError> {
     let mut contents: Vec<Content> = Vec::new();
     let mut unused = None;
     let bases = segments(storage)?;
@@ -172,17 +177,17 @@ fn read_segments(storage: &dyn Storage, committed: u64) -> Result<(Vec<Content>,
     Ok((contents, unused))
 }
 
-struct Replayed {
-    edge: Edge,
-    bundle: Vec<u8>,
+pub(crate) struct Replayed {
+    pub(crate) edge: Edge,
+    pub(crate) bundle: Vec<u8>,
     keys: Vec<[u8; 32]>,
     first_key: u64,
     /// For each segment the size at its beginning, and the length in bytes up to which it is committed.
-    ends: Vec<(u64, u64)>,
+    pub(crate) ends: Vec<(u64, u64)>,
 }
 
 /// Goes through the write-ahead file up to the committed size, and gives every tile that becomes full to `place`.
-fn replay(
+pub(crate) fn replay(
     contents: &[Content],
     format: Format,
     committed: u64,
@@ -309,7 +314,12 @@ fn check_not_restored(
     Ok(())
 }
 
-fn place_partial(storage: &dyn Storage, format: Format, edge: &Edge, bundle: &[u8]) -> Result<(), LogError> {
+pub(crate) fn place_partial(
+    storage: &dyn Storage,
+    format: Format,
+    edge: &Edge,
+    bundle: &[u8],
+) -> Result<(), LogError> {
     let place = |path: TilePath, content: &[u8]| {
         let name = path.to_string();
         let directory = format!("{}.p", path.full());
@@ -341,38 +351,49 @@ fn check_edge(tree: &Tree, edge: &Edge) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Refuses a published checkpoint that is ahead of the committed one or not consistent with it. One that is torn
-/// says nothing: it is not flushed when it is written.
+/// Refuses when the published checkpoint is ahead of the committed one or not consistent with it.
 fn check_published(tree: &Tree, head: &TreeHead, signers: &[NoteSigner]) -> Result<(), LogError> {
     let bytes = tree.storage.read(CHECKPOINT).map_err(LogError::io("reading the published checkpoint"))?;
-    let Some(bytes) = bytes else { return Ok(()) };
-    let published = Note::parse(&bytes).and_then(|note| match signers.first() {
+    bytes.map_or(Ok(()), |bytes| check_known(tree, head, signers, &bytes, "the published checkpoint"))
+}
+
+/// Refuses a tree that does not continue a checkpoint which is known. One that is torn says nothing: it is not flushed
+/// when it is written.
+pub(crate) fn check_known(
+    tree: &Tree,
+    head: &TreeHead,
+    signers: &[NoteSigner],
+    bytes: &[u8],
+    what: &str,
+) -> Result<(), LogError> {
+    let known = Note::parse(bytes).and_then(|note| match signers.first() {
         Some(signer) => Checkpoint::from_note(&note, signer.verifier()),
         None => Checkpoint::parse(note.text()),
     });
-    let published = match published {
-        Ok(published) => published,
+    let known = match known {
+        Ok(known) => known,
         Err(error) => {
-            tracing::warn!(%error, "the published checkpoint was torn and is written anew");
+            tracing::warn!(%error, "{what} was torn, or is not of this log, and is written anew");
             return Ok(());
         }
     };
-    if published.size > head.size {
+    if known.size > head.size {
         return inconsistent(format!(
-            "the published checkpoint has size {}, the lock record {}: the lock record is older, as after \
-             restoring a backup. Signing on would fork the log",
-            published.size, head.size
+            "{what} has size {}, the lock record {}: the lock record is older, as after restoring a backup. Signing on \
+             would fork the log. Put back what is newer (countersign log restore); if that is lost, keep this log to be \
+             read and begin a successor (countersign rotate log)",
+            known.size, head.size
         ));
     }
-    let root = if published.size == 0 {
+    let root = if known.size == 0 {
         merkle::empty_root()
     } else {
-        proof::root(&TreeAt { tree, size: head.size }, published.size)?
+        proof::root(&TreeAt { tree, size: head.size }, known.size)?
     };
-    if root != published.root {
+    if root != known.root {
         return inconsistent(format!(
-            "the published checkpoint of size {} is not of the same tree as the lock record's of size {}",
-            published.size, head.size
+            "{what} of size {} is not of the same tree as the lock record's of size {}",
+            known.size, head.size
         ));
     }
     Ok(())

@@ -27,11 +27,12 @@ use tokio::sync::oneshot;
 use crate::flusher::FlushJob;
 use crate::index::{IndexWriter, Key};
 use crate::lock_record::{LockRecord, SwapError, TreeHead};
+use crate::mark::Mark;
 use crate::recovery::CHECKPOINT;
 use crate::shared::{Head, Shared};
 use crate::storage::Storage;
 use crate::tree::{Edge, FullTile};
-use crate::wal::{BatchWriter, Segment, SegmentError, WalEntry, segment_path};
+use crate::wal::{BatchWriter, Segment, SegmentError, WAL, WalEntry, segment_path};
 use crate::{AppendError, Leaf, Options};
 
 /// A batch is closed when it has this many bytes. With the partial bundle before it, of 16 MiB at most in a Rekor log,
@@ -137,6 +138,8 @@ pub(crate) struct Sequencer {
     pub(crate) reserve: bool,
     /// The partial tiles and bundle on disk.
     pub(crate) partial: Vec<TilePath>,
+    /// Where the newest checkpoint is marked outside of the directory.
+    pub(crate) mark: Option<Mark>,
 }
 
 fn is_full(error: &io::Error) -> bool {
@@ -144,18 +147,26 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 impl Sequencer {
-    /// Commits batch after batch until told to stop or until storage fails.
-    pub(crate) fn run(mut self) {
+    /// Commits batch after batch until told to stop or until storage fails. Gives the lock record back, whose lock keeps
+    /// others out: the flusher may be about to remove what another would build upon.
+    pub(crate) fn run(mut self) -> LockRecord {
         let mut stopping = false;
-        while !self.shared.health.is_failed() {
-            let mut waiting = Vec::new();
-            match catch_unwind(AssertUnwindSafe(|| self.turn(&mut stopping, &mut waiting))) {
-                Ok(true) => {}
-                Ok(false) => return,
-                // Before those who wait are let go: their entries may be in the log.
-                Err(_) => self.shared.health.fail("the sequencer panicked"),
-            }
+        while self.step(&mut stopping) {}
+        self.lock
+    }
+
+    /// Commits one batch; says whether there may be another.
+    pub(crate) fn step(&mut self, stopping: &mut bool) -> bool {
+        if self.shared.health.is_failed() {
+            return false;
         }
+        let mut waiting = Vec::new();
+        let more = catch_unwind(AssertUnwindSafe(|| self.turn(stopping, &mut waiting)));
+        if more.is_err() {
+            // Before those who wait are let go: their entries may be in the log.
+            self.shared.health.fail("the sequencer panicked");
+        }
+        more.unwrap_or(false)
     }
 
     /// Gathers a batch and commits it; says whether there may be another.
@@ -351,6 +362,9 @@ impl Sequencer {
         // 4. The checkpoint, for everyone to see.
         let published = self.write(CHECKPOINT, note.as_bytes());
         published.map_err(|error| self.fail("publishing the checkpoint", &error))?;
+        if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.write(&note)) {
+            tracing::error!(%error, "the checkpoint could not be marked: an old copy may go unnoticed");
+        }
         let head = Arc::new(Head { size: self.edge.size(), root, time_ms, checkpoint: note.into() });
         self.shared.publish(head.clone());
         self.remove_partial(&filled);
@@ -465,7 +479,8 @@ impl Sequencer {
             index.add(rows, self.edge.size());
         }
         self.recent.shrink(self.shared.index.as_ref().map_or(0, |index| index.upto()));
-        if self.segment.len() >= self.options.segment_bytes {
+        // A segment without entries is not finished, however long its beginning: its successor would be itself.
+        if self.segment.len() >= self.options.segment_bytes && self.segment.base() < self.edge.size() {
             self.rotate();
         }
     }
@@ -483,7 +498,9 @@ impl Sequencer {
             Err(error) if is_full(&error) => {
                 // The old one serves until there is space; it is no worse for being long. What was begun of the new
                 // one must go: the old one will have the entries which it would begin with.
-                if let Err(error) = self.shared.tree.storage.remove(&segment_path(base.size)) {
+                let storage = &self.shared.tree.storage;
+                let removed = storage.remove(&segment_path(base.size)).and_then(|()| storage.sync_dir(WAL));
+                if let Err(error) = removed {
                     self.fail("removing an unfinished write-ahead segment", &error);
                 }
             }

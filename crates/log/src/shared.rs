@@ -173,6 +173,16 @@ impl Shared {
         commitment.iter().map(IndexCommitment::to_line).collect()
     }
 
+    /// The leaf hash of an entry, from the tree alone.
+    pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, LogError> {
+        let tree = self.tree_up_to(self.head().size)?;
+        if index < tree.size {
+            tree.node(Node { level: 0, index })
+        } else {
+            Err(LogError::OutOfTree(format!("there is no entry {index}")))
+        }
+    }
+
     /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
     pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
         // Before the look-up, which may then know more than this but not less.

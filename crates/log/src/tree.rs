@@ -60,7 +60,7 @@ impl TileTree {
     }
 
     /// The roots of the largest complete subtrees, largest first.
-    fn peaks(&self) -> impl DoubleEndedIterator<Item = &Hash> {
+    pub(crate) fn peaks(&self) -> impl DoubleEndedIterator<Item = &Hash> {
         let width = self.hashes().len();
         self.rows
             .iter()

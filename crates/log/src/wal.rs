@@ -232,6 +232,30 @@ pub(crate) fn open_segment(content: &[u8]) -> Option<(Base, &[u8])> {
     }
 }
 
+/// Where the first record begins that is not intact.
+pub(crate) fn damage(content: &[u8]) -> Option<u64> {
+    let Some((_, mut rest)) = open_segment(content) else {
+        return Some(if content.starts_with(MAGIC) { MAGIC.len() as u64 } else { 0 });
+    };
+    while let Some((_, tail)) = Record::parse(rest) {
+        rest = tail;
+    }
+    (!rest.is_empty()).then_some((content.len() - rest.len()) as u64)
+}
+
+/// A segment cut off where the entries beyond a size begin; `None` when its beginning is not whole.
+pub(crate) fn committed(mut content: Vec<u8>, size: u64) -> Option<Vec<u8>> {
+    let (_, mut rest) = open_segment(&content)?;
+    while let Some((Record::Batch { first, .. }, tail)) = Record::parse(rest)
+        && first < size
+    {
+        rest = tail;
+    }
+    let end = content.len() - rest.len();
+    content.truncate(end);
+    Some(content)
+}
+
 /// The segment being written.
 #[derive(Debug)]
 pub(crate) struct Segment {

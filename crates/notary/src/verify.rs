@@ -358,7 +358,7 @@ impl Run<'_> {
             certificates: envelope.chain().iter().collect(),
             key: envelope.chain().first().map(Certificate::public_key),
             digest: digests.iter().find(|digest| digest.algorithm() == HashAlgorithm::Sha256).copied(),
-            builder: None,
+            builders: Vec::new(),
             times: match time {
                 Some((AuthenticTime::TimestampAuthority { .. }, latest)) => vec![latest],
                 _ => Vec::new(),

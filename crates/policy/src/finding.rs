@@ -146,6 +146,11 @@ impl Ask<'_> {
     pub(crate) fn find_target(&self, target: &Target, authority: &Authority, what: &What) -> Finding<Fact> {
         found(self.judge_target(target, authority, what), authority, what)
     }
+
+    /// All of it, which is more than one that is enough.
+    pub(crate) fn find_all(&self, target: &Target, authority: &Authority, what: &What) -> Finding<Fact> {
+        found(self.judge_all(target, authority, what), authority, what)
+    }
 }
 
 /// What a judgement comes to.

@@ -70,7 +70,7 @@ impl Judgement {
 
 impl Ask<'_> {
     /// Judges the evidence beside an image. For a signature, what holds is enough, and then the older forms are not asked
-    /// for; of statements all are there that lie in any form.
+    /// for; of statements all are there that lie in any form. Where something holds, what could not be looked at is passed over.
     ///
     /// # Errors
     /// [`Stop`]: something is not known yet or cannot be had. The policy itself being unusable is one of these.
@@ -94,6 +94,36 @@ impl Ask<'_> {
         authority: &Authority,
         what: &What,
     ) -> Result<Arc<Judgement>, Stop> {
+        match self.judged(target, authority, what)? {
+            (judgement, Some(stop)) if !judgement.holds() => Err(stop.into()),
+            (judgement, _) => Ok(judgement),
+        }
+    }
+
+    /// The same where all that is there counts, or the newest of it: what could not be looked at may be what matters, so that
+    /// nothing that holds is enough beside it.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub fn judge_all(
+        &self,
+        target: &Target,
+        authority: &Authority,
+        what: &What,
+    ) -> Result<Arc<Judgement>, Stop> {
+        match self.judged(target, authority, what)? {
+            (_, Some(stop)) => Err(stop.into()),
+            (judgement, None) => Ok(judgement),
+        }
+    }
+
+    /// What holds of what could be looked at, and the first question that was not answered.
+    fn judged(
+        &self,
+        target: &Target,
+        authority: &Authority,
+        what: &What,
+    ) -> Result<(Arc<Judgement>, Option<CouldNot>), Stop> {
         let digest = *target.digest();
         // All that is open is asked for at once.
         let material = if authority.stands_alone() {
@@ -108,8 +138,7 @@ impl Ask<'_> {
         let mut rounds = Vec::new();
         let mut stopped = None;
         for round in of.rounds() {
-            // A registry may answer one question and not the other. What holds is enough; if nothing does, the first
-            // question that was not answered is the answer.
+            // A registry may answer one question and not the other.
             let evidence = match of.question(&round) {
                 Some(question) => self.evidence(question),
                 None => self.evidence_of_file(digest),
@@ -127,10 +156,7 @@ impl Ask<'_> {
                 break;
             }
         }
-        match (merged(digest, &rounds), stopped) {
-            (judgement, Some(stop)) if !judgement.holds() => Err(stop.into()),
-            (judgement, _) => Ok(judgement),
-        }
+        Ok((merged(digest, &rounds), stopped))
     }
 
     fn judge_evidence(

@@ -21,7 +21,7 @@ pub const FILE_NAME: &str = "countersign.toml";
 pub enum Role {
     /// The certificate authority (Fulcio), with its CT log: no certificate leaves without an SCT.
     Ca,
-    /// The transparency log (Rekor v2).
+    /// The transparency log: Rekor v2, and Rekor v1 where it is switched on.
     Log,
     /// The timestamp authority (RFC 3161).
     Tsa,
@@ -117,6 +117,9 @@ pub struct Keys {
     /// The transparency log's key.
     #[serde(default, deserialize_with = "key_reference")]
     pub log: Option<KeyRef>,
+    /// The key of the log of Rekor v1.
+    #[serde(default, deserialize_with = "key_reference")]
+    pub log_v1: Option<KeyRef>,
     /// The timestamp authority's key.
     #[serde(default, deserialize_with = "key_reference")]
     pub tsa: Option<KeyRef>,
@@ -145,6 +148,7 @@ impl Keys {
             InstanceKey::Ca => self.ca.as_ref(),
             InstanceKey::Ct => self.ct.as_ref(),
             InstanceKey::Log => self.log.as_ref(),
+            InstanceKey::LogV1 => self.log_v1.as_ref(),
             InstanceKey::Tsa => self.tsa.as_ref(),
             InstanceKey::TufOnline => self.tuf.as_ref(),
             InstanceKey::CaRoot => self.ca_root.as_ref(),
@@ -191,13 +195,28 @@ pub struct LogSection {
     /// Whether `dsseRequestV002`, which Rekor v2 dropped and sigstore-js still sends, is logged as a hashedrekord
     /// over its pre-authentication encoding. `false` refuses it, as Rekor does.
     pub accept_dsse_requests: bool,
+    /// Whether there is a second log with the interface of Rekor v1, for clients that know no other. An instance gets
+    /// one when it is made, or by `countersign rotate log-v1`.
+    pub rekor_v1: bool,
+    /// How many hours lie between two scrubs, which read every tile from disk again and check it; 0 for none.
+    pub scrub_hours: u32,
+    /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
+    /// an old copy is then not signed upon. Relative paths start at the instance's directory.
+    pub mark_directory: Option<PathBuf>,
     /// The search index.
     pub search: SearchSection,
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { batch_linger_ms: 5, accept_dsse_requests: true, search: SearchSection::default() }
+        Self {
+            batch_linger_ms: 5,
+            accept_dsse_requests: true,
+            rekor_v1: false,
+            scrub_hours: 24,
+            mark_directory: None,
+            search: SearchSection::default(),
+        }
     }
 }
 
@@ -313,28 +332,51 @@ pub(crate) fn key_line(key: InstanceKey, reference: &KeyRef) -> String {
 
 /// Writes into a configuration where a key lives from now on, and leaves everything else as it is.
 pub(crate) fn set_key(path: &Path, key: InstanceKey, reference: &KeyRef) -> Result<(), ServerError> {
+    change(path, "keys", &key_line(key, reference), |text| with_key(text, key, reference))
+}
+
+/// Writes into a configuration that there is a log of Rekor v1, and leaves everything else as it is.
+pub(crate) fn set_rekor_v1(path: &Path) -> Result<(), ServerError> {
+    const LINE: &str = "rekor_v1 = true";
+    change(path, "log", LINE, |text| {
+        let changed = match with_line(text, "log", "rekor_v1", LINE) {
+            Some(changed) => changed,
+            None => format!("{}\n\n[log]\n{LINE}\n", text.trim_end()),
+        };
+        Config::parse(&changed).is_ok_and(|config| config.log.rekor_v1).then_some(changed)
+    })
+}
+
+fn change(
+    path: &Path,
+    section: &str,
+    line: &str,
+    with: impl FnOnce(&str) -> Option<String>,
+) -> Result<(), ServerError> {
     let failed = |message: String| ServerError::Config { path: path.to_owned(), message };
     let text = std::fs::read_to_string(path).map_err(|e| failed(format!("cannot be read: {e}")))?;
-    let changed = with_key(&text, key, reference).ok_or_else(|| {
-        failed(format!("has no plain [keys] section; write into it by hand: {}", key_line(key, reference)))
-    })?;
+    let changed = with(&text)
+        .ok_or_else(|| failed(format!("has no plain [{section}] section; write into it by hand: {line}")))?;
     crate::instance::write_public(path, changed.as_bytes())
 }
 
-/// The text with the key's line replaced, or added at the head of its section; `None` where that does not do.
-fn with_key(text: &str, key: InstanceKey, reference: &KeyRef) -> Option<String> {
-    let line = key_line(key, reference);
-    let is_own =
-        |l: &str| l.trim_start().strip_prefix(key.name()).is_some_and(|r| r.trim_start().starts_with('='));
+/// The text with a setting's line replaced, or added at the head of its section; `None` without such a section.
+fn with_line(text: &str, section: &str, name: &str, line: &str) -> Option<String> {
+    let is_own = |l: &str| l.trim_start().strip_prefix(name).is_some_and(|r| r.trim_start().starts_with('='));
     let mut lines: Vec<&str> = text.lines().collect();
-    let head = lines.iter().position(|l| l.trim() == "[keys]")?;
+    let head = lines.iter().position(|l| l.trim() == format!("[{section}]"))?;
     let own =
         lines.iter().skip(head + 1).take_while(|l| !l.trim_start().starts_with('[')).position(|l| is_own(l));
     match own.and_then(|at| lines.get_mut(head + 1 + at)) {
-        Some(own) => *own = &line,
-        None => lines.insert(head + 1, &line),
+        Some(own) => *own = line,
+        None => lines.insert(head + 1, line),
     }
-    let changed = lines.join("\n") + "\n";
+    Some(lines.join("\n") + "\n")
+}
+
+/// The text with the key's line, and with nothing else changed; `None` where that does not do.
+fn with_key(text: &str, key: InstanceKey, reference: &KeyRef) -> Option<String> {
+    let changed = with_line(text, "keys", key.name(), &key_line(key, reference))?;
     let (before, after) = (Config::parse(text).ok()?, Config::parse(&changed).ok()?);
     let as_meant = |k: InstanceKey| {
         let expected = if k == key { Some(reference) } else { before.keys.reference(k) };
@@ -367,7 +409,7 @@ pub(crate) fn template(
 organization = {organization}
 
 # The address clients use. Its host name is the name of the log and is part of every signature made here:
-# to change it later, rotate the log (`countersign rotate log`).
+# to change it later, rotate both logs (`countersign rotate log` and `countersign rotate log-v1`).
 url = {url}
 
 # The address this process listens on. Loopback is for trying; a server listens on 0.0.0.0:443 with TLS, or
@@ -385,7 +427,7 @@ roles = ["ca", "log", "tsa", "trust"]
 # The private keys in keys/ are encrypted. The password is read from this file, or from the environment
 # variable COUNTERSIGN_PASSWORD when no file is named.
 {password}
-# A key may live elsewhere, in a hardware token for one: ca, ct, log, tsa, tuf, and for rotations ca_root, tsa_root,
+# A key may live elsewhere, in a hardware token for one: ca, ct, log, log_v1, tsa, tuf, and for rotations ca_root, tsa_root,
 # tuf_root. The PIN comes from COUNTERSIGN_PKCS11_PIN, or from the file that the reference's pin-source names.
 # ca = "pkcs11:token=hsm;object=ca?module-path=/usr/lib/hsm.so&pin-source=file:/run/credentials/countersign/pin"
 {references}
@@ -401,6 +443,13 @@ sct_leaf_index = true
 batch_linger_ms = 5
 # sigstore-js still sends dsseRequestV002, which Rekor v2 dropped: logged here as a hashedrekord.
 accept_dsse_requests = true
+# A second log with the interface of Rekor v1, for clients that know no other.
+rekor_v1 = true
+# Every tile is read from disk again and checked after so many hours; 0 for never.
+scrub_hours = 24
+# A directory, best on another disk, that marks how large the logs are: an instance put back from an old copy is found
+# out by it, and does not sign what would fork the log.
+# mark_directory = "/var/lib/countersign-marks"
 
 [log.search]
 # Answers who signed what (GET /api/v1/search). The index is made from the log and can be made anew.
@@ -491,6 +540,29 @@ mod tests {
             assert_eq!(with_key(&changed, key, &reference).unwrap(), changed);
         }
         assert_eq!(with_key("keys = {}", InstanceKey::Ca, &reference), None);
+    }
+
+    #[test]
+    fn a_log_of_rekor_v1_is_switched_on_in_the_file_whatever_it_says_of_the_log() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let on = sample();
+        assert!(Config::parse(&on).unwrap().log.rekor_v1);
+        let (before, _) = on.split_once("[log]").unwrap();
+        for text in [
+            on.replace("rekor_v1 = true\n", ""),
+            on.replace("rekor_v1 = true", "rekor_v1 = false"),
+            before.to_owned(),
+        ] {
+            assert!(!Config::parse(&text).unwrap().log.rekor_v1);
+            std::fs::write(&path, &text).unwrap();
+            set_rekor_v1(&path).unwrap();
+            let config = Config::parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            assert!(config.log.rekor_v1);
+            assert_eq!(config.log.batch_linger_ms, 5);
+        }
+        std::fs::write(&path, format!("log = {{}}\n{before}")).unwrap();
+        assert!(set_rekor_v1(&path).unwrap_err().to_string().contains("by hand"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::config::Role;
-use crate::instance::{self, Instance, InstanceKey, paths};
+use crate::instance::{Instance, InstanceKey, paths};
 use crate::retired;
 use crate::revoke;
 
@@ -117,7 +117,7 @@ fn exposure(instance: &Instance, findings: &mut Findings) {
 
 fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings) {
     let needed: Vec<InstanceKey> =
-        instance.config.roles.iter().flat_map(|role| instance::keys_of(*role)).copied().collect();
+        instance.config.roles.iter().flat_map(|role| instance.keys_of(*role)).copied().collect();
     let mut offline = Vec::new();
     for key in InstanceKey::ALL {
         let path = key.private(&instance.directory);
@@ -344,6 +344,7 @@ fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
         ("ct", log(&root.ctlogs, InstanceKey::Ct)),
         ("tsa", authority(&root.timestamp_authorities, paths::TSA_CHAIN)),
         ("log", log(&root.tlogs, InstanceKey::Log)),
+        ("log-v1", log(&root.tlogs, InstanceKey::LogV1).filter(|_| instance.config.log.rekor_v1)),
     ] {
         // A file that cannot be read is told already, too.
         if known == Some(false) {
@@ -363,7 +364,8 @@ fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
 }
 
 fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
-    for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)] {
+    let v1 = instance.config.log.rekor_v1.then_some(("log of Rekor v1", paths::LOG_V1));
+    for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)].into_iter().chain(v1) {
         let directory = instance.directory.join(sub);
         log(what, &directory, "", findings);
         let written = std::fs::metadata(directory.join("checkpoint")).and_then(|m| m.modified());
@@ -500,7 +502,7 @@ mod tests {
 
         let wrong = Zeroizing::new("wrong".to_owned());
         let problems = levels(&run(&directory, Some(&wrong), &SystemClock), Level::Problem);
-        assert_eq!(problems.len(), 5, "{problems:?}");
+        assert_eq!(problems.len(), 6, "{problems:?}");
         let findings = run(&directory, Some(&wrong), &SystemClock);
         assert!(findings.iter().filter(|f| f.level != Level::Good).all(|f| !f.next.is_empty()));
 

@@ -7,6 +7,7 @@ use countersign_crypto::{KeyType, PublicKey, Signer};
 use countersign_keys::{
     KeyError, KeyRef, PasswordSource, create_key, create_key_pair, file, load_public_key, load_signer,
 };
+use countersign_log::KeyOf;
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -15,6 +16,7 @@ use crate::config::{Config, FILE_NAME, Role};
 
 pub(crate) mod create;
 mod open;
+mod open_v1;
 
 pub use create::{InitOptions, InitReport, init};
 pub(crate) use open::Documents;
@@ -38,6 +40,8 @@ pub enum InstanceKey {
     Tsa,
     /// Signs the transparency log's checkpoints.
     Log,
+    /// Signs checkpoints and promises of the log of Rekor v1. An instance that has no such log has none.
+    LogV1,
     /// Signs TUF's root and targets. Offline.
     TufRoot,
     /// Signs TUF's snapshot and timestamp.
@@ -48,13 +52,14 @@ pub enum InstanceKey {
 
 impl InstanceKey {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CaRoot,
         Self::Ca,
         Self::Ct,
         Self::TsaRoot,
         Self::Tsa,
         Self::Log,
+        Self::LogV1,
         Self::TufRoot,
         Self::TufOnline,
         Self::Revocation,
@@ -70,6 +75,7 @@ impl InstanceKey {
             Self::TsaRoot => "tsa_root",
             Self::Tsa => "tsa",
             Self::Log => "log",
+            Self::LogV1 => "log_v1",
             Self::TufRoot => "tuf_root",
             Self::TufOnline => "tuf",
             Self::Revocation => "revocation",
@@ -85,6 +91,7 @@ impl InstanceKey {
             Self::TsaRoot => "keys/offline/tsa-root",
             Self::Tsa => "keys/tsa",
             Self::Log => "keys/log",
+            Self::LogV1 => "keys/log-v1",
             Self::TufRoot => "keys/offline/tuf-root",
             Self::TufOnline => "keys/tuf-online",
             Self::Revocation => "keys/revocation",
@@ -97,6 +104,8 @@ impl InstanceKey {
         match self {
             Self::CaRoot | Self::TsaRoot => KeyType::EcdsaP384,
             Self::Log => KeyType::Ed25519,
+            // Rekor v1's clients take no other for its promises.
+            Self::LogV1 => KeyType::EcdsaP256,
             Self::Ca | Self::Ct | Self::Tsa | Self::TufRoot | Self::TufOnline | Self::Revocation => {
                 KeyType::EcdsaP256
             }
@@ -120,7 +129,7 @@ impl InstanceKey {
     const fn takes(self, found: KeyType) -> bool {
         match self {
             Self::Log => matches!(found, KeyType::Ed25519),
-            Self::Ct => matches!(found, KeyType::EcdsaP256),
+            Self::Ct | Self::LogV1 => matches!(found, KeyType::EcdsaP256),
             _ => matches!(found, KeyType::EcdsaP256 | KeyType::EcdsaP384),
         }
     }
@@ -129,16 +138,6 @@ impl InstanceKey {
         let path = self.public(directory);
         load_public_key(&KeyRef::File(path.clone()))
             .map_err(|e| ServerError::Key { path, message: e.to_string() })
-    }
-}
-
-/// The keys that a role signs with while it runs.
-pub(crate) const fn keys_of(role: Role) -> &'static [InstanceKey] {
-    match role {
-        Role::Ca => &[InstanceKey::Ca, InstanceKey::Ct],
-        Role::Log => &[InstanceKey::Log],
-        Role::Tsa => &[InstanceKey::Tsa],
-        Role::Trust => &[InstanceKey::TufOnline],
     }
 }
 
@@ -157,6 +156,7 @@ pub(crate) mod paths {
     pub(crate) const TSA_CHAIN: &str = "certificates/tsa-chain.pem";
     pub(crate) const TUF: &str = "tuf";
     pub(crate) const LOG: &str = "log";
+    pub(crate) const LOG_V1: &str = "log-v1";
     pub(crate) const CT: &str = "ct";
     pub(crate) const PASSWORD: &str = "keys/password";
     pub(crate) const REVOCATIONS: &str = "revocations.json";
@@ -178,6 +178,17 @@ impl Instance {
     /// [`ServerError::Config`] when the directory is no instance or the file is unusable.
     pub fn open(directory: &Path) -> Result<Self, ServerError> {
         Ok(Self { directory: directory.to_owned(), config: Config::read(directory)? })
+    }
+
+    /// The keys that a role signs with while it runs.
+    pub(crate) fn keys_of(&self, role: Role) -> &'static [InstanceKey] {
+        match role {
+            Role::Ca => &[InstanceKey::Ca, InstanceKey::Ct],
+            Role::Log if self.config.log.rekor_v1 => &[InstanceKey::Log, InstanceKey::LogV1],
+            Role::Log => &[InstanceKey::Log],
+            Role::Tsa => &[InstanceKey::Tsa],
+            Role::Trust => &[InstanceKey::TufOnline],
+        }
     }
 
     /// The reference of a key that does not lie in `keys/`.
@@ -219,7 +230,7 @@ impl Instance {
             _ => {
                 // A plugin chooses the type itself. Where several will do, none is asked for, so that a key of any of
                 // them which is there is taken; a new one is of the usual type then.
-                let one = matches!(key, InstanceKey::Log | InstanceKey::Ct);
+                let one = matches!(key, InstanceKey::Log | InstanceKey::LogV1 | InstanceKey::Ct);
                 let wanted = (one && !matches!(reference, KeyRef::Plugin { .. })).then(|| key.key_type());
                 let created = create_key(&reference, wanted, password).map_err(failed)?;
                 (created.public, if created.is_new { KeyOrigin::Made } else { KeyOrigin::Found })
@@ -286,6 +297,69 @@ impl Instance {
             });
         }
         Ok(chain)
+    }
+}
+
+/// A log that lies in a directory, for who works on its files.
+pub struct LogAtRest {
+    /// Its directory in an instance or in a copy of one; empty for a log alone.
+    pub name: &'static str,
+    /// Its name in its checkpoints; empty when nothing but the log itself says it.
+    pub origin: String,
+    /// Where it lies.
+    pub directory: PathBuf,
+    /// The key of its checkpoints.
+    pub key: PublicKey,
+    /// How an entry's key in the index of duplicates is found.
+    pub key_of: Option<KeyOf>,
+}
+
+impl std::fmt::Debug for LogAtRest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LogAtRest").field("directory", &self.directory).finish_non_exhaustive()
+    }
+}
+
+impl LogAtRest {
+    /// The names of the logs that an instance may have.
+    pub const NAMES: [&'static str; 3] = [paths::LOG, paths::LOG_V1, paths::CT];
+
+    /// A log in a directory.
+    #[must_use]
+    pub fn new(name: &'static str, directory: PathBuf, key: PublicKey) -> Self {
+        // As the roles are opened: a transparency log's duplicates are those with the same body.
+        let key_of: Option<KeyOf> = match name {
+            paths::CT => None,
+            paths::LOG_V1 => Some(open_v1::key_of_v1()),
+            _ => (key.key_type() == KeyType::Ed25519).then(|| Arc::new(countersign_crypto::sha256) as KeyOf),
+        };
+        Self { name, origin: String::new(), directory, key, key_of }
+    }
+}
+
+impl Instance {
+    /// The logs of the roles that this instance runs.
+    ///
+    /// # Errors
+    /// [`ServerError::Key`] when a public key is missing.
+    pub fn logs_at_rest(&self) -> Result<Vec<LogAtRest>, ServerError> {
+        let mut logs = Vec::new();
+        // That of Rekor v1 has a number in its origin which is chosen when the log is made.
+        let v1 =
+            self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, InstanceKey::LogV1, String::new()));
+        for (role, name, key, origin) in [
+            (Role::Log, paths::LOG, InstanceKey::Log, self.config.origin()),
+            (Role::Ca, paths::CT, InstanceKey::Ct, self.ct_origin()),
+        ]
+        .into_iter()
+        .chain(v1)
+        {
+            if self.config.roles.contains(&role) {
+                let key = key.load_public(&self.directory)?;
+                logs.push(LogAtRest { origin, ..LogAtRest::new(name, self.directory.join(name), key) });
+            }
+        }
+        Ok(logs)
     }
 }
 

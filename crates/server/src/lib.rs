@@ -18,10 +18,12 @@ pub mod listen;
 mod metrics;
 mod patient;
 mod rate_limit;
+mod rekor_v1;
 mod remote_key;
 mod retired;
 pub mod revoke;
 pub mod rotate;
+mod scrub;
 pub mod serve;
 
 use std::net::SocketAddr;

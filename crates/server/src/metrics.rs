@@ -42,6 +42,8 @@ pub(crate) struct Metrics {
     tree_size: Family<LogLabels, Gauge>,
     search_lag: Gauge,
     keys: Family<KeyLabels, Gauge>,
+    scrubbed: Family<LogLabels, Counter>,
+    damaged: Family<LogLabels, Gauge>,
     certificates: Counter,
     timestamps: Counter,
     connections: Gauge,
@@ -64,6 +66,8 @@ impl Metrics {
         let durations = Family::<RouteLabels, Histogram>::new_with_constructor(duration_buckets);
         let tree_size = Family::<LogLabels, Gauge>::default();
         let keys = Family::<KeyLabels, Gauge>::default();
+        let (scrubbed, damaged) =
+            (Family::<LogLabels, Counter>::default(), Family::<LogLabels, Gauge>::default());
         let (certificates, timestamps, connections) =
             (Counter::default(), Counter::default(), Gauge::default());
         let search_lag = Gauge::default();
@@ -76,6 +80,8 @@ impl Metrics {
             "Entries not in the search index yet",
             search_lag.clone(),
         );
+        registry.register("log_scrubbed_files", "Files of the log read again and checked", scrubbed.clone());
+        registry.register("log_damaged_places", "Damaged places the last scrub found", damaged.clone());
         registry.register("key_available", "Whether a key outside of the instance can be used", keys.clone());
         registry.register("ca_certificates_issued", "Certificates issued", certificates.clone());
         registry.register("tsa_timestamps_issued", "Timestamps issued", timestamps.clone());
@@ -87,6 +93,8 @@ impl Metrics {
             tree_size,
             search_lag,
             keys,
+            scrubbed,
+            damaged,
             certificates,
             timestamps,
             connections,
@@ -121,6 +129,12 @@ impl Metrics {
     /// How many entries the search index is behind the log.
     pub(crate) fn search_lag(&self, entries: u64) {
         self.search_lag.set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// What a scrub read and found.
+    pub(crate) fn scrubbed(&self, log: &'static str, files: u64, damaged: u64) {
+        self.scrubbed.get_or_create(&LogLabels { log }).inc_by(files);
+        self.damaged.get_or_create(&LogLabels { log }).set(i64::try_from(damaged).unwrap_or(i64::MAX));
     }
 
     /// Whether a key that lives outside of the instance can be used.

@@ -9,6 +9,9 @@ use crate::config::Role;
 /// The directory of an instance with what was rotated out, and the path at which its logs are served.
 pub(crate) const RETIRED: &str = "retired";
 
+/// How the names of retired logs of Rekor v1 begin.
+pub(crate) const LOG_V1: &str = "logv1-";
+
 /// The address of a retired log of an instance, as its trust root names it.
 pub(crate) fn address(base_url: &str, name: &str) -> String {
     format!("{base_url}/{RETIRED}/{name}")
@@ -19,10 +22,12 @@ pub(crate) fn find(instance: &Path, roles: impl IntoIterator<Item = Role>) -> BT
     let prefixes: Vec<&str> = roles
         .into_iter()
         .filter_map(|role| match role {
-            Role::Ca => Some("ct-"),
-            Role::Log => Some("log-"),
+            Role::Ca => Some(&["ct-"][..]),
+            Role::Log => Some(&["log-", LOG_V1]),
             Role::Tsa | Role::Trust => None,
         })
+        .flatten()
+        .copied()
         .collect();
     let mut found = BTreeMap::new();
     // An instance that never rotated has no such directory.
@@ -46,14 +51,14 @@ mod tests {
     fn only_trees_of_the_roles_own_logs_are_found() {
         let directory = tempfile::tempdir().unwrap();
         assert!(find(directory.path(), Role::ALL).is_empty());
-        for name in ["log-1/tree", "log-2", "ct-1/tree", "tuf-1/tree", "ca-1"] {
+        for name in ["log-1/tree", "log-2", "logv1-1/tree", "ct-1/tree", "tuf-1/tree", "ca-1"] {
             std::fs::create_dir_all(directory.path().join(RETIRED).join(name)).unwrap();
         }
         let names = |roles: &[Role]| {
             find(directory.path(), roles.iter().copied()).into_keys().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(names(&[Role::Log]), "log-1");
-        assert_eq!(names(&[Role::Ca, Role::Log]), "ct-1 log-1");
+        assert_eq!(names(&[Role::Log]), "log-1 logv1-1");
+        assert_eq!(names(&[Role::Ca, Role::Log]), "ct-1 log-1 logv1-1");
         assert_eq!(names(&[Role::Tsa, Role::Trust]), "");
         assert_eq!(address("https://a.example", "log-1"), "https://a.example/retired/log-1");
     }

@@ -32,6 +32,8 @@ pub enum Target {
     Tsa,
     /// The transparency log: a new log with a new key.
     Log,
+    /// The log of Rekor v1: a new tree with a new key. An instance that has no such log gets one.
+    LogV1,
     /// TUF's keys: both, with the root signed by the old and the new one.
     Tuf,
     /// The key of revocation lists; the list goes on, signed with the new one.
@@ -47,9 +49,10 @@ impl std::str::FromStr for Target {
             "ct" => Ok(Self::Ct),
             "tsa" => Ok(Self::Tsa),
             "log" => Ok(Self::Log),
+            "log-v1" => Ok(Self::LogV1),
             "tuf" => Ok(Self::Tuf),
             "revocation" => Ok(Self::Revocation),
-            other => Err(format!("expected ca, ct, tsa, log, tuf or revocation, found \"{other}\"")),
+            other => Err(format!("expected ca, ct, tsa, log, log-v1, tuf or revocation, found \"{other}\"")),
         }
     }
 }
@@ -91,8 +94,8 @@ impl NewKeys {
 /// What a rotation did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RotateReport {
-    /// Where the old key and, of a log, the old tree were put.
-    pub retired: PathBuf,
+    /// Where the old key and, of a log, the old tree were put; nowhere when there was none.
+    pub retired: Option<PathBuf>,
     /// Where the old log stays readable, when a log was rotated.
     pub readable_at: Option<String>,
     /// SHA-256 of the new public key, in hexadecimal.
@@ -118,20 +121,39 @@ pub fn rotate(
         Target::Ct => &[InstanceKey::Ct],
         Target::Tsa => &[InstanceKey::Tsa],
         Target::Log => &[InstanceKey::Log],
+        Target::LogV1 => &[InstanceKey::LogV1],
         Target::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
         Target::Revocation => &[InstanceKey::Revocation],
     };
     new.check(&instance, replaced)?;
     // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
     let mut held = hold_logs(&instance, &source, clock)?;
+    let done = rotate_held(&instance, target, replaced, new, &source, clock.now(), &mut held);
+    // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.
+    let ended = held.iter().try_for_each(|(_, log)| end(log));
+    done.and_then(|report| ended.map(|()| report))
+}
+
+fn rotate_held(
+    instance: &Instance,
+    target: Target,
+    replaced: &[InstanceKey],
+    new: &NewKeys,
+    source: &PasswordSource,
+    now: Timestamp,
+    held: &mut Vec<(InstanceKey, Log)>,
+) -> Result<RotateReport, ServerError> {
+    let directory = &instance.directory;
     // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
-    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
-    let now = clock.now();
+    let tuf_root = instance.load_key(InstanceKey::TufRoot, source)?;
     let [key] = *replaced else {
-        return rotate_tuf(&instance, replaced, new, &source, &tuf_root, now);
+        return rotate_tuf(instance, replaced, new, source, &tuf_root, now);
     };
     if key == InstanceKey::Revocation {
-        return rotate_revocation(&instance, new, &source, &tuf_root, now);
+        return rotate_revocation(instance, new, source, &tuf_root, now);
+    }
+    if key == InstanceKey::LogV1 && !instance.config.log.rekor_v1 {
+        return begin_log_v1(instance, new, source, &tuf_root, now);
     }
     // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
     // held, and without it no server starts.
@@ -139,36 +161,80 @@ pub fn rotate(
         let (_, log) = held.swap_remove(at);
         end(&log)?;
     }
-    let retired = retired_directory(&instance, target, now)?;
+    let retired = retired_directory(instance, target, now)?;
     let readable_at = match key {
-        InstanceKey::Log | InstanceKey::Ct => {
+        InstanceKey::Log | InstanceKey::LogV1 | InstanceKey::Ct => {
             let name = retired.file_name().unwrap_or_default().to_string_lossy();
             Some(retired::address(&instance.config.base_url(), &name))
         }
         _ => None,
     };
     let mut moves = Moves::default();
-    let done = replace(&instance, key, new, &retired, &source, now, &mut moves)
-        .and_then(|instance| publish(&instance, &source, &tuf_root, readable_at.as_deref(), now));
+    let done = replace(instance, key, new, &retired, source, now, &mut moves)
+        .and_then(|instance| publish(&instance, source, &tuf_root, readable_at.as_deref(), now));
     if let Err(e) = done {
         moves.undo();
         return Err(e);
     }
     let public = key.load_public(directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired, readable_at, fingerprint })
+    Ok(RotateReport { retired: Some(retired), readable_at, fingerprint })
 }
 
-/// Opens both logs, which nobody else can while we do.
+/// Gives an instance the log of Rekor v1 that it did not have. What fails leaves it without one.
+fn begin_log_v1(
+    instance: &Instance,
+    new: &NewKeys,
+    password: &PasswordSource,
+    tuf_root: &Arc<dyn Signer>,
+    now: Timestamp,
+) -> Result<RotateReport, ServerError> {
+    let key = InstanceKey::LogV1;
+    let directory = &instance.directory;
+    let (tree, path) = (directory.join(paths::LOG_V1), directory.join(FILE_NAME));
+    let own = [key.private(directory), key.public(directory)];
+    if let Some(found) = own.iter().chain([&tree]).find(|path| path.exists()) {
+        return Err(ServerError::File {
+            path: found.clone(),
+            message:
+                "there was a log of Rekor v1 here, and it is switched off: set rekor_v1 = true in [log] of \
+                      countersign.toml, or move its key and its tree away"
+                    .into(),
+        });
+    }
+    let before = std::fs::read(&path)
+        .map_err(|e| ServerError::File { path: path.clone(), message: format!("cannot be read: {e}") })?;
+    let steps = || {
+        if let Some(reference) = new.of(key) {
+            config::set_key(&path, key, reference)?;
+        }
+        config::set_rekor_v1(&path)?;
+        let instance = Instance::open(directory)?;
+        instance.create_key(key, password)?;
+        create::make_log_v1(&instance, password, now)?;
+        publish(&instance, password, tuf_root, None, now)?;
+        key.load_public(directory)
+    };
+    let public = steps().inspect_err(|_| {
+        // Ours, made a moment ago; the error that matters is the first one.
+        let _ = std::fs::remove_dir_all(&tree);
+        own.iter().for_each(|path| drop(std::fs::remove_file(path)));
+        let _ = crate::instance::write_public(&path, &before);
+    })?;
+    let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
+    Ok(RotateReport { retired: None, readable_at: None, fingerprint })
+}
+
+/// Opens the logs, which nobody else can while we do.
 fn hold_logs(
     instance: &Instance,
     password: &PasswordSource,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
     let mut held = Vec::new();
-    for (name, sub, key) in
-        [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
-    {
+    let both = [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)];
+    let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
+    for (name, sub, key) in both.into_iter().chain(v1) {
         let signer = instance.load_key(key, password)?;
         let options = Options { reserve_bytes: 0, ..Options::default() };
         let log = Log::open(&instance.directory.join(sub), options, vec![signer], Arc::clone(clock))
@@ -311,6 +377,10 @@ fn replace(
             moves.rename(&directory.join(paths::LOG), &retired.join("tree"))?;
             create::make_transparency_log(&instance, now)
         }
+        InstanceKey::LogV1 => {
+            moves.rename(&directory.join(paths::LOG_V1), &retired.join("tree"))?;
+            create::make_log_v1(&instance, password, now)
+        }
         InstanceKey::Ct => {
             moves.rename(&directory.join(paths::CT), &retired.join("tree"))?;
             create::make_ct_log(&instance, now)
@@ -382,7 +452,7 @@ fn rotate_revocation(
     }
     let public = InstanceKey::Revocation.load_public(&instance.directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired, readable_at: None, fingerprint })
+    Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint })
 }
 
 fn rotate_tuf(
@@ -413,7 +483,7 @@ fn rotate_tuf(
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };
     match steps() {
-        Ok(fingerprint) => Ok(RotateReport { retired, readable_at: None, fingerprint }),
+        Ok(fingerprint) => Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint }),
         Err(e) => {
             moves.undo();
             Err(e)

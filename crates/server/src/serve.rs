@@ -26,7 +26,9 @@ pub use crate::listen::Patience;
 use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
+use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
+use crate::scrub::Scrub;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
@@ -51,6 +53,8 @@ pub struct ServeOptions {
     pub clock: Arc<dyn Clock>,
     /// How long a client may take to send things.
     pub patience: Patience,
+    /// Scrub the logs more often than the configuration says, which counts in hours.
+    pub scrub_period: Option<Duration>,
 }
 
 impl Default for ServeOptions {
@@ -63,6 +67,7 @@ impl Default for ServeOptions {
             password: None,
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
+            scrub_period: None,
         }
     }
 }
@@ -99,6 +104,8 @@ pub(crate) struct Services {
     pub(crate) base_url: String,
     pub(crate) ca: Option<CaRole>,
     pub(crate) log: Option<LogRole>,
+    /// The second log, where the role has one.
+    pub(crate) rekor_v1: Option<Arc<RekorV1>>,
     pub(crate) tsa: Option<Tsa>,
     pub(crate) trust: Option<TrustRole>,
     /// The directories of logs that were rotated out, by their names.
@@ -108,6 +115,8 @@ pub(crate) struct Services {
     pub(crate) metrics: Arc<Metrics>,
     /// Keys that may be away.
     pub(crate) remote_keys: Vec<Arc<RemoteKey>>,
+    /// The logs' scrubs; none if they are not wanted.
+    pub(crate) scrubs: Vec<Arc<Scrub>>,
     pub(crate) draining: AtomicBool,
 }
 
@@ -123,6 +132,9 @@ impl Services {
     pub(crate) fn log(&self) -> Result<&LogRole, HttpError> {
         self.log.as_ref().ok_or_else(absent)
     }
+    pub(crate) fn rekor_v1(&self) -> Result<&Arc<RekorV1>, HttpError> {
+        self.rekor_v1.as_ref().ok_or_else(absent)
+    }
     pub(crate) fn tsa(&self) -> Result<&Tsa, HttpError> {
         self.tsa.as_ref().ok_or_else(absent)
     }
@@ -133,9 +145,10 @@ impl Services {
         self.development.as_deref().ok_or_else(absent)
     }
 
-    fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (&'static str, &Log)> {
         let transparency = self.log.iter().map(|r| ("transparency", &r.log));
-        transparency.chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
+        let v1 = self.rekor_v1.iter().map(|r| ("Rekor v1", &r.active().log));
+        transparency.chain(v1).chain(self.ca.iter().map(|r| ("CT", r.ct.log())))
     }
 
     /// A key that lives elsewhere.
@@ -153,9 +166,15 @@ impl Services {
         let there = |key: InstanceKey| !away.iter().any(|(gone, _)| *gone == key);
         self.ca.is_some() && there(InstanceKey::Ca) && there(InstanceKey::Ct)
             || self.log.is_some() && there(InstanceKey::Log)
+            || self.rekor_v1.is_some() && there(InstanceKey::LogV1)
             || self.tsa.is_some() && there(InstanceKey::Tsa)
             // What is published stays there.
             || self.trust.is_some()
+    }
+
+    /// The logs in whose tiles the last scrub found damage.
+    pub(crate) fn damaged(&self) -> Vec<&'static str> {
+        self.scrubs.iter().filter(|scrub| scrub.damaged() > 0).map(|scrub| scrub.name()).collect()
     }
 
     /// Whether a log has stopped because its disk failed it.
@@ -250,6 +269,15 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     let stop_all = stop.clone();
     let task = tokio::spawn(async move {
         let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
+        let scrubs: Vec<_> = services
+            .scrubs
+            .iter()
+            .map(|scrub| {
+                let (scrub, metrics, asked) =
+                    (Arc::clone(scrub), Arc::clone(&services.metrics), stopped.clone());
+                tokio::spawn(scrub.run(metrics, move || *asked.borrow()))
+            })
+            .collect();
         let mut stopping = stopped.clone();
         let marker = Arc::clone(&services);
         tokio::spawn(async move {
@@ -259,6 +287,7 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         let open = services.metrics.connections().clone();
         listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
+        scrubs.iter().for_each(tokio::task::JoinHandle::abort);
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
             if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {
@@ -269,6 +298,12 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
                     log = name,
                     "the log did not end in time; it repairs itself at the next start"
                 );
+            }
+        }
+        if let Some(rekor) = &services.rekor_v1 {
+            // They take no entries, so there is nothing to wait for but their locks.
+            for shard in rekor.retired() {
+                shard.log.shutdown().await;
             }
         }
         outcome

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use countersign_attestation::predicate::provenance::{Provenance, Resource, Version};
 use serde_json::Value;
 
-use crate::git::{Source, tag_reference};
+use crate::git::Source;
 
 const GENERATOR: &str = "https://github.com/slsa-framework/slsa-github-generator";
 
@@ -251,10 +251,11 @@ impl Facts {
     }
 
     fn take_substitutions(&mut self, substitutions: &Value) {
+        // These are names and never refs: a tag may itself be called refs/heads/main.
         if let Some(tag) = text(substitutions, "TAG_NAME") {
-            self.take_reference(Some(tag_reference(&tag)));
+            self.take_reference(Some(format!("refs/tags/{tag}")));
         } else if let Some(branch) = text(substitutions, "BRANCH_NAME") {
-            self.take_reference(Some(crate::git::branch_reference(&branch)));
+            self.take_reference(Some(format!("refs/heads/{branch}")));
         }
         if let (Some(found), Some(own)) = (text(substitutions, "COMMIT_SHA"), self.commit.clone())
             && found != own
@@ -454,6 +455,19 @@ mod tests {
             (Some("https://github.com/acme/shop"), Some("refs/tags/v1"))
         );
         assert_eq!(facts.contradiction, None);
+    }
+
+    #[test]
+    fn a_tag_that_is_called_like_a_branch_is_none_and_a_branch_called_like_a_tag_no_tag() {
+        let of = |substitutions: Value| {
+            let cloud = json!({ "builder": { "id": "b" }, "recipe": { "type": "https://cloudbuild.googleapis.com/CloudBuildYaml@v0.1",
+                    "arguments": { "substitutions": substitutions } } });
+            let facts = Facts::of(&provenance("v0.1", &cloud));
+            (facts.reference.unwrap(), facts.branch)
+        };
+        assert_eq!(of(json!({ "TAG_NAME": "refs/heads/main" })), ("refs/tags/refs/heads/main".into(), None));
+        let branch = "refs/heads/refs/tags/v1".to_owned();
+        assert_eq!(of(json!({ "BRANCH_NAME": "refs/tags/v1" })), (branch.clone(), Some(branch)));
     }
 
     #[test]

@@ -10,9 +10,6 @@ use crate::git::{Source, same_repository};
 use crate::report::{CheckName, Recorder};
 use crate::roots::GITHUB;
 
-/// What a machine of the platform is called.
-pub(crate) const HOSTED: &str = "github-hosted";
-
 /// What the certificate says of the source. Older certificates have only the deprecated extensions.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Vouched {
@@ -35,6 +32,22 @@ impl Vouched {
     }
 }
 
+/// Whether the certificate of who signed agrees with itself, and with the provenance in all that both say of the build.
+///
+/// # Errors
+/// In words, what was expected and what was found.
+pub fn agrees(certificate: &Certificate, provenance: &Provenance, facts: &Facts) -> Result<(), String> {
+    let wrong = |Contradicted { expected, found, .. }| format!("expected {expected}, found {found}");
+    compare(certificate, Some(provenance), facts).map(drop).map_err(wrong)
+}
+
+/// Where they do not agree.
+struct Contradicted {
+    reason: Reason,
+    expected: String,
+    found: String,
+}
+
 /// Holds certificate and provenance against each other.
 pub(crate) fn check(
     certificate: &Certificate,
@@ -42,36 +55,44 @@ pub(crate) fn check(
     facts: &Facts,
     out: &mut Recorder,
 ) {
+    match compare(certificate, provenance, facts) {
+        Err(Contradicted { reason, expected, found }) => {
+            out.fail(CheckName::Agreement, reason, expected, found);
+        }
+        Ok(compared) if compared.is_empty() => {
+            out.skip(CheckName::Agreement, "the certificate says nothing that the provenance says too");
+        }
+        Ok(compared) => {
+            out.pass(CheckName::Agreement, "certificate and provenance to say the same", compared.join(", "));
+        }
+    }
+}
+
+/// What both say, where they say the same.
+fn compare(
+    certificate: &Certificate,
+    provenance: Option<&Provenance>,
+    facts: &Facts,
+) -> Result<Vec<&'static str>, Contradicted> {
     let said = certificate.fulcio();
+    let wrong = |reason, expected, found| Err(Contradicted { reason, expected, found });
     if let Some((what, one, other)) = generations(said).or_else(|| identity(certificate)) {
         let expected = format!("one {what} in the certificate");
-        return out.fail(CheckName::Agreement, Reason::Contradiction, expected, format!("{one} and {other}"));
+        return wrong(Reason::Contradiction, expected, format!("{one} and {other}"));
     }
     // GitHub vouches for the repository in each of its certificates. Without it the provenance would be vouched for by
     // nobody but whoever ran the build.
     if said.issuer() == Some(GITHUB) && Vouched::of(certificate).repository.is_none() {
-        let expected = "a certificate that names the repository";
-        return out.fail(CheckName::Agreement, Reason::ExtensionMismatch, expected, "one that names none");
+        let expected = "a certificate that names the repository".to_owned();
+        return wrong(Reason::ExtensionMismatch, expected, "one that names none".to_owned());
     }
     let compared = compared(said, provenance, facts);
-    let differing = compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written));
-    match differing {
+    match compared.iter().find(|(what, vouched, written)| !agree(what, vouched, written)) {
         Some((what, vouched, written)) => {
             let expected = format!("{what} {vouched}, as the certificate says");
-            out.fail(
-                CheckName::Agreement,
-                Reason::Contradiction,
-                expected,
-                format!("{written} in the provenance"),
-            );
+            wrong(Reason::Contradiction, expected, format!("{written} in the provenance"))
         }
-        None if compared.is_empty() => {
-            out.skip(CheckName::Agreement, "the certificate says nothing that the provenance says too");
-        }
-        None => {
-            let names: Vec<&str> = compared.iter().map(|(what, ..)| *what).collect();
-            out.pass(CheckName::Agreement, "certificate and provenance to say the same", names.join(", "));
-        }
+        None => Ok(compared.iter().map(|(what, ..)| *what).collect()),
     }
 }
 

@@ -31,8 +31,8 @@ pub struct Expectations {
     /// External parameters that are accepted although nothing is known of them: any value, or this one.
     pub parameters: BTreeMap<String, Option<String>>,
     /// The lowest level. Without one, signer and builder must stand in the roots together, at whatever level from 1. With
-    /// one of 1, a builder that stands in none is believed that far, if its signer stands in one. 0 also accepts statements
-    /// of who uploaded.
+    /// one of 1, a builder that stands in none is believed that far, if its signer stands in one and no builder is expected
+    /// by name. 0 also accepts statements of who uploaded.
     pub level: Option<u8>,
     /// The package, `pkg:npm/name@version`, or the name of a distribution file for Python: the subject's name must be it.
     pub package: Option<Package>,

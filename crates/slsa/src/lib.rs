@@ -38,6 +38,7 @@ pub mod workflow;
 pub mod yaml;
 
 pub use build::Facts;
+pub use certificate::agrees;
 pub use expect::{Expectations, ExpectationsError, Package};
 pub use git::Source;
 pub use report::{Attempt, Build, Check, CheckName, Refusal, Report, Signed, Verdict};

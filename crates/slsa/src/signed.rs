@@ -7,7 +7,7 @@ use countersign_verify::{Payload, RequirementsError, Subject, TrustMaterial, ver
 use jiff::Timestamp;
 
 use crate::report::signer_in_words;
-use crate::summary::{Expected, Signers, in_der, requirements};
+use crate::summary::{Asked, Signers, in_der, requirements};
 use crate::wire::Piece;
 
 /// A statement that one of the signers signed.
@@ -56,15 +56,8 @@ pub fn signed_statement(piece: &Piece, signers: &Signers, how: How<'_>) -> Resul
     let at = |what: &dyn std::fmt::Display| format!("{}: {what}", piece.place);
     let bundle = in_der(piece.bundle.as_ref().map_err(|e| at(e))?, signers);
     let payload = bundle.content.envelope().map_or(&[][..], |envelope| &envelope.payload);
-    let expected = Expected {
-        digests: Vec::new(),
-        verifier: String::new(),
-        resource: String::new(),
-        levels: Vec::new(),
-        allow_unlogged: how.allow_unlogged,
-        without_sct: false,
-    };
-    let requirements = requirements(&bundle, signers, &expected).map_err(|e: RequirementsError| at(&e))?;
+    let asked = Asked { of_artifact: false, allow_unlogged: how.allow_unlogged, without_sct: false };
+    let requirements = requirements(&bundle, signers, asked).map_err(|e: RequirementsError| at(&e))?;
     let report = verify(&Subject::from_bytes(payload), &bundle, how.material, &requirements, how.now);
     let verified = report.verified().map_err(|rejection| at(rejection))?;
     let Payload::Document { bytes } = verified.value() else { return Err(at(&"it is no statement")) };

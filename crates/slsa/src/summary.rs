@@ -81,7 +81,7 @@ impl Summary {
     #[must_use]
     pub fn payload(&self) -> &[u8] {
         match self.verified.value() {
-            Payload::Document { bytes } => bytes,
+            Payload::Statement { bytes, .. } | Payload::Document { bytes } => bytes,
             _ => &[],
         }
     }
@@ -116,11 +116,20 @@ pub fn verify_summary(
             }
             Ok(bundle) => {
                 let bundle = in_der(bundle, signers);
-                // The statement itself is what is verified: which artifact it is about may stand in digests of any name,
-                // and is asked below.
                 let payload = bundle.content.envelope().map_or(&[][..], |envelope| &envelope.payload);
-                let requirements = requirements(&bundle, signers, expected)?;
-                let engine = verify(&Subject::from_bytes(payload), &bundle, material, &requirements, now);
+                let known = known(&expected.digests);
+                let is_known = !known.is_empty();
+                // The statement itself is what is verified where the artifact has digests of other names only: they are
+                // asked for below.
+                let subject =
+                    if is_known { Subject::from_digests(known) } else { Subject::from_bytes(payload) };
+                let asked = Asked {
+                    of_artifact: is_known,
+                    allow_unlogged: expected.allow_unlogged,
+                    without_sct: expected.without_sct,
+                };
+                let requirements = requirements(&bundle, signers, asked)?;
+                let engine = verify(&subject, &bundle, material, &requirements, now);
                 let (signed, verified) = Signed::of(engine);
                 let found = verified.and_then(|verified| content(verified, expected, &mut out));
                 Attempt::new(place, Some(signed), out, found)
@@ -130,40 +139,60 @@ pub fn verify_summary(
     Ok(Report::new(attempts))
 }
 
+/// The digests that the engine knows.
+fn known(digests: &[(String, String)]) -> Vec<Digest> {
+    let read = |(name, value): &(String, String)| {
+        Digest::parse(&format!("{name}:{}", value.to_ascii_lowercase())).ok()
+    };
+    digests.iter().filter_map(read).collect()
+}
+
+/// What the engine is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked {
+    /// For a summary of the artifact, and not for any statement, whatever it is about.
+    pub(crate) of_artifact: bool,
+    /// As in [`Expected`].
+    pub(crate) allow_unlogged: bool,
+    /// As in [`Expected`].
+    pub(crate) without_sct: bool,
+}
+
 pub(crate) fn requirements(
     bundle: &Bundle,
     signers: &Signers,
-    expected: &Expected,
+    asked: Asked,
 ) -> Result<Requirements, RequirementsError> {
-    let unlogged = expected.allow_unlogged && bundle.verification_material.tlog_entries.is_empty();
-    let payload_type = match bundle.content.envelope() {
-        Some(envelope) if envelope.payload_type == PAYLOAD_TYPE => PAYLOAD_TYPE,
-        _ => IN_TOTO_PAYLOAD_TYPE,
-    };
     let nobody = || RequirementsError::Empty { what: "who may have signed" };
     match signers {
         Signers::Keys(keys) => {
             let (first, rest) = keys.split_first().ok_or_else(nobody)?;
             let builder = Requirements::builder().key(first.clone());
             let builder = rest.iter().fold(builder, |builder, key| builder.key(key.clone()));
-            Ok(common(builder, payload_type, unlogged)?.build())
+            Ok(common(builder, bundle, asked)?.build())
         }
         Signers::Identities(identities) => {
             let (first, rest) = identities.split_first().ok_or_else(nobody)?;
             let builder = Requirements::builder().identity(first.clone());
             let builder = rest.iter().fold(builder, |builder, identity| builder.identity(identity.clone()));
-            let builder = if expected.without_sct { builder.dangerous_without_sct() } else { builder };
-            Ok(common(builder, payload_type, unlogged)?.build())
+            let builder = if asked.without_sct { builder.dangerous_without_sct() } else { builder };
+            Ok(common(builder, bundle, asked)?.build())
         }
     }
 }
 
 fn common<State>(
     builder: RequirementsBuilder<State>,
-    payload_type: &str,
-    unlogged: bool,
+    bundle: &Bundle,
+    asked: Asked,
 ) -> Result<RequirementsBuilder<State>, RequirementsError> {
-    let builder = builder.payload_type(payload_type)?;
+    let builder = if asked.of_artifact {
+        Vsa::TYPES.iter().try_fold(builder, |builder, kind| builder.predicate_type(kind))?
+    } else {
+        let is_own = bundle.content.envelope().is_some_and(|envelope| envelope.payload_type == PAYLOAD_TYPE);
+        builder.payload_type(if is_own { PAYLOAD_TYPE } else { IN_TOTO_PAYLOAD_TYPE })?
+    };
+    let unlogged = asked.allow_unlogged && bundle.verification_material.tlog_entries.is_empty();
     Ok(if unlogged { builder.dangerous_without_log() } else { builder })
 }
 
@@ -190,23 +219,26 @@ pub(crate) fn in_der(bundle: &Bundle, signers: &Signers) -> Bundle {
 }
 
 fn content(verified: Verified, expected: &Expected, out: &mut Recorder) -> Option<Summary> {
-    let Payload::Document { bytes } = verified.value() else { return None };
     out.pass(CheckName::Evidence, "a statement by somebody who may sign", signer_in_words(verified.signer()));
-    let statement = match Statement::from_json(bytes) {
-        Ok(statement) => statement,
-        Err(error) => {
-            out.fail(
-                CheckName::Provenance,
-                Reason::StatementMalformed,
-                "an in-toto statement",
-                error.to_string(),
-            );
-            return None;
-        }
+    let read;
+    let statement = match verified.value() {
+        Payload::Statement { statement, .. } => statement.as_ref(),
+        Payload::Document { bytes } => match Statement::from_json(bytes) {
+            Ok(statement) => {
+                read = statement;
+                &read
+            }
+            Err(error) => {
+                let wanted = "an in-toto statement";
+                out.fail(CheckName::Provenance, Reason::StatementMalformed, wanted, error.to_string());
+                return None;
+            }
+        },
+        _ => return None,
     };
-    check_subject(&statement, &expected.digests, out);
+    check_subject(statement, &expected.digests, out);
     let text = statement.predicate.as_deref().map_or("null", |text| text.get());
-    if ![vsa::V1, vsa::V0_2].contains(&statement.predicate_type.as_str()) {
+    if !Vsa::TYPES.contains(&statement.predicate_type.as_str()) {
         out.fail(
             CheckName::Provenance,
             Reason::PredicateTypeMismatch,

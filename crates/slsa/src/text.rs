@@ -1,6 +1,6 @@
 //! Foreign text in pages: what strangers wrote is text there, and never markup.
 
-/// Text within HTML.
+/// Text within HTML and XML, on one line. Characters that neither may hold become a replacement.
 #[must_use]
 pub fn html(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -12,6 +12,7 @@ pub fn html(text: &str) -> String {
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
             c if c.is_control() => out.push(' '),
+            '\u{fffe}' | '\u{ffff}' => out.push(char::REPLACEMENT_CHARACTER),
             c => out.push(c),
         }
     }
@@ -28,11 +29,17 @@ pub fn markdown(text: &str) -> String {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '&' => out.push_str("&amp;"),
-            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' => out.extend(['\\', c]),
+            '|' | '`' | '*' | '[' | ']' | '\\' | '_' | '!' | '#' | '~' => out.extend(['\\', c]),
             c => out.push(c),
         }
     }
     out
+}
+
+/// Text within a message of SARIF, in which `[text](target)` would be a link.
+#[must_use]
+pub fn message(text: &str) -> String {
+    text.replace("](", "] (")
 }
 
 /// A path as the reference to a file that it is.
@@ -53,8 +60,10 @@ mod tests {
     fn nothing_of_a_text_is_markup() {
         let evil = "<b>|`x`|&\"'\n\u{1b}[31m";
         assert!(!html(evil).contains(['<', '"', '\'', '\n', '\u{1b}']));
+        assert_eq!(html("a\u{fffe}b\u{ffff}"), "a\u{fffd}b\u{fffd}", "no XML may hold them");
         assert_eq!(markdown("a|b\n<i>"), "a\\|b &lt;i&gt;");
-        assert_eq!(markdown("![a](b) #1"), "\\!\\[a\\](b) \\#1");
+        assert_eq!(markdown("![x](y) #1"), "\\!\\[x\\](y) \\#1");
+        assert_eq!(message("[x](https://a.example)"), "[x] (https://a.example)");
         assert_eq!(uri("a b\\c:1"), "a%20b/c%3A1");
     }
 }

@@ -10,9 +10,10 @@ use countersign_verify::{
     Payload, Reason, Requirements, RequirementsBuilder, RequirementsError, Signer, Subject, TrustMaterial,
     Verified, verify,
 };
+use countersign_x509::is_hosted_runner;
 use jiff::Timestamp;
 
-use crate::certificate::{self, HOSTED, Vouched};
+use crate::certificate::{self, Vouched};
 use crate::expect::{Expectations, is_builder};
 use crate::git::{branch_reference, is_version, same_repository, tag_reference};
 use crate::report::{Attempt, Build, CheckName, Recorder, Report, Signed, signer_in_words};
@@ -159,7 +160,7 @@ impl<'a> Verifier<'a> {
             _ => Vouched::default(),
         };
         let self_hosted =
-            [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| runner != HOSTED);
+            [&vouched.runner, &facts.runner].into_iter().flatten().any(|runner| !is_hosted_runner(runner));
         let trusted = Trusted { builder: &builder, is_provenance: !is_publish, is_logged, self_hosted };
         let (level, root) = self.trust(verified.signer(), &trusted, out)?;
         self.check_log(is_logged, root, out);
@@ -269,7 +270,9 @@ impl<'a> Verifier<'a> {
         let (level, root) = match best {
             Some(root) => (if of.is_provenance { root.level } else { 0 }, Some(root)),
             // "Defaulting to level 1", as the specification has it, for who asks for no more.
-            None if known && of.is_provenance && !of.self_hosted && self.takes_level_1() => (1, None),
+            None if known && of.is_provenance && !of.self_hosted && self.takes_level_1(of.builder) => {
+                (1, None)
+            }
             None => {
                 let expected = "signer and builder to stand in the roots of trust together";
                 let found = format!("{} signed for the builder {}", signer_in_words(signer), of.builder);
@@ -289,9 +292,13 @@ impl<'a> Verifier<'a> {
         Some((level, root))
     }
 
-    /// Whether whoever asks takes the default of the specification for a builder that stands in no root.
-    fn takes_level_1(&self) -> bool {
-        self.expectations.level.is_some_and(|level| level <= 1)
+    /// Whether whoever asks takes the default of the specification for a builder that stands in no root. One that stands in
+    /// another signer's is claimed by somebody who may not speak for it; and who asks for a builder by its name asks for
+    /// more than that somebody says it.
+    fn takes_level_1(&self, builder: &str) -> bool {
+        let asked =
+            self.expectations.level.is_some_and(|level| level <= 1) && self.expectations.builder.is_none();
+        asked && !self.builders.know(builder)
     }
 
     fn check_log(&self, is_logged: bool, root: Option<&Root>, out: &mut Recorder) {
@@ -314,15 +321,15 @@ impl<'a> Verifier<'a> {
     ) {
         let said: Vec<&String> = [&vouched.runner, &facts.runner].into_iter().flatten().collect();
         let expected = "a machine of the platform";
-        match said.iter().find(|runner| *runner != &HOSTED) {
+        match said.iter().find(|runner| !is_hosted_runner(runner)) {
             Some(other) if !root.is_some_and(|root| root.self_hosted) => {
                 out.fail(CheckName::Runner, Reason::SelfHosted, expected, other.as_str());
             }
             Some(other) => out.skip(CheckName::Runner, format!("{other}; the root of trust accepts that")),
-            None if said.is_empty() => {
-                out.skip(CheckName::Runner, format!("nobody but the builder says: {builder}"))
-            }
-            None => out.pass(CheckName::Runner, expected, HOSTED),
+            None => match said.first() {
+                None => out.skip(CheckName::Runner, format!("nobody but the builder says: {builder}")),
+                Some(runner) => out.pass(CheckName::Runner, expected, runner.as_str()),
+            },
         }
     }
 

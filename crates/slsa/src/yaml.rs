@@ -11,6 +11,8 @@ use serde_saphyr::Spanned;
 pub const MAX_TEXT: usize = 1 << 20;
 /// The most values and ends of values, those that aliases stand for included.
 const MAX_EVENTS: usize = 100_000;
+/// The most text in values, that for which aliases stand included, in bytes.
+const MAX_VALUES: usize = 8 * MAX_TEXT;
 
 /// Why a text cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +63,7 @@ impl Node {
             return Err(YamlError(format!("expected at most {MAX_TEXT} bytes, found {}", text.len())));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_events: MAX_EVENTS } };
+        let options = serde_saphyr::options! { budget: serde_saphyr::budget! { max_events: MAX_EVENTS, max_total_scalar_bytes: MAX_VALUES } };
         serde_saphyr::from_str_with_options(text, options)
             .map_err(|e| YamlError(format!("expected YAML: {e}")))
     }
@@ -138,14 +140,29 @@ impl<'a> Lines<'a> {
     /// The first line from this one on, and not after `last`, that is a text; or else in which it stands.
     #[must_use]
     pub fn find(&self, from: u64, last: u64, text: &str) -> Option<u64> {
+        self.whole(from, last, text).or_else(|| self.holding(from, last, text))
+    }
+
+    /// The first line from this one on, and not after `last`, in which a text stands.
+    pub(crate) fn holding(&self, from: u64, last: u64, text: &str) -> Option<u64> {
         let text = text.trim();
-        if text.is_empty() {
-            return None;
-        }
-        let skip = usize::try_from(from.max(1) - 1).ok()?;
-        let numbered = || self.0.iter().zip(1_u64..).skip(skip).take_while(|(_, number)| *number <= last);
-        let whole = numbered().find(|(line, _)| line.trim() == text);
-        whole.or_else(|| numbered().find(|(line, _)| line.contains(text))).map(|(_, number)| number)
+        let holds = |(line, _): &(&str, u64)| !text.is_empty() && line.contains(text);
+        self.between(from, last).find(holds).map(|(_, number)| number)
+    }
+
+    /// The first line from this one on, and not after `last`, that is a text.
+    pub(crate) fn whole(&self, from: u64, last: u64, text: &str) -> Option<u64> {
+        let text = text.trim();
+        let is = |(line, _): &(&str, u64)| !text.is_empty() && line.trim() == text;
+        self.between(from, last).find(is).map(|(_, number)| number)
+    }
+
+    /// The lines from one to another, with their numbers.
+    fn between(&self, from: u64, last: u64) -> impl Iterator<Item = (&'a str, u64)> {
+        let from = from.max(1);
+        let end = usize::try_from(last).unwrap_or(usize::MAX).min(self.0.len());
+        let lines = usize::try_from(from - 1).ok().and_then(|start| self.0.get(start..end));
+        lines.unwrap_or_default().iter().copied().zip(from..)
     }
 
     /// How many there are.
@@ -239,5 +256,7 @@ mod tests {
             format!("{text}a{n}: &a{n} [*a{0}, *a{0}]\n", n - 1)
         });
         assert!(Node::read(&bomb).is_err(), "aliases of aliases");
+        let long = format!("a: &a {}\nb: [{}]\n", "x".repeat(100_000), "*a,".repeat(100));
+        assert!(Node::read(&long).is_err(), "many aliases of a long text");
     }
 }

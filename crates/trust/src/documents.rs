@@ -134,6 +134,8 @@ pub struct InstanceDescription {
     pub ct_log: LogDescription,
     /// The transparency log, Rekor v2's API.
     pub log: LogDescription,
+    /// The log with Rekor v1's API, when there is one. Its id is the digest of its key.
+    pub log_v1: Option<LogDescription>,
     /// The name in the transparency log's checkpoints.
     pub origin: String,
     /// The timestamp authority.
@@ -177,8 +179,12 @@ pub fn trusted_root(instance: &InstanceDescription, start: Timestamp) -> Result<
     }
     let log_id = NoteVerifier::rekor_v2(&instance.origin, instance.log.key.clone())?.key_id;
     check_addresses(instance)?;
+    let mut tlogs = vec![log("transparency log", &instance.log, log_id, valid_for)?];
+    if let Some(v1) = &instance.log_v1 {
+        tlogs.push(log("log of Rekor v1", v1, v1.key.fingerprint(), valid_for)?);
+    }
     Ok(TrustedRoot {
-        tlogs: vec![log("transparency log", &instance.log, log_id, valid_for)?],
+        tlogs,
         certificate_authorities: vec![authority("certificate authority", &instance.ca, valid_for)?],
         ctlogs: vec![log("CT log", &instance.ct_log, instance.ct_log.key.fingerprint(), valid_for)?],
         timestamp_authorities: vec![authority("timestamp authority", &instance.tsa, valid_for)?],
@@ -197,12 +203,19 @@ pub fn rotate_trusted_root(
     window: Window,
 ) -> Result<TrustedRoot, DocumentError> {
     let window = window.check()?;
-    let new = trusted_root(instance, window.starts)?;
+    let mut new = trusted_root(instance, window.starts)?;
     let mut root = old.clone();
-    for (old, new) in root.tlogs.iter().flat_map(|old| new.tlogs.iter().map(move |new| (old, new))) {
-        let hosts = (host("the old log", &old.base_url)?, host("the new log", &new.base_url)?);
-        if old.log_id == new.log_id && hosts.0 != hosts.1 {
-            return Err(DocumentError::Renamed { from: hosts.0, to: hosts.1 });
+    let known = |log: &TransparencyLog| old.tlogs.iter().find(|old| old.is(log));
+    // Of two logs, one is replaced after the other: until its turn comes, a log keeps the name that its checkpoints have.
+    let replacing = new.tlogs.iter().any(|log| known(log).is_none());
+    for log in &mut new.tlogs {
+        let Some(before) = known(log) else { continue };
+        let (from, to) = (host("the old log", &before.base_url)?, host("the new log", &log.base_url)?);
+        if from != to {
+            if !replacing {
+                return Err(DocumentError::Renamed { from, to });
+            }
+            log.base_url.clone_from(&before.base_url);
         }
     }
     replace("transparency log", &mut root.tlogs, new.tlogs, window)?;
@@ -231,7 +244,11 @@ pub fn signing_config(
     Ok(SigningConfig {
         ca_urls: vec![service(&instance.ca.url, API_V1)],
         oidc_urls: instance.oidc_issuers.iter().map(|url| service(url, API_V1)).collect(),
-        rekor_tlog_urls: vec![service(&instance.log.url, API_V2)],
+        // The highest version first; who speaks it, uses it.
+        rekor_tlog_urls: [(Some(&instance.log), API_V2), (instance.log_v1.as_ref(), API_V1)]
+            .into_iter()
+            .filter_map(|(log, version)| Some(service(&log?.url, version)))
+            .collect(),
         rekor_tlog_config: any,
         tsa_urls: vec![service(&instance.tsa.url, API_V1)],
         tsa_config: any,
@@ -268,10 +285,23 @@ pub fn rotate_signing_config(
         // In the order of the new list, with the dates of those that stay; then what is retired, newest first.
         let (open, closed): (Vec<Service>, Vec<Service>) =
             old.drain(..).partition(|s| s.valid_for.end.is_none());
-        old.extend(new.into_iter().map(|n| open.iter().find(|s| same(s, &n)).cloned().unwrap_or(n)));
+        old.extend(
+            new.into_iter()
+                .map(|n| open.iter().find(|s| same(s, &n)).cloned().unwrap_or_else(|| beside(n, &open))),
+        );
         old.extend(closed);
     }
     Ok(config)
+}
+
+/// A service that comes as another interface of one that is there begins no later in the configuration: sigstore-js takes
+/// the newest, whatever its version. From when on its keys count is for the trusted root to say.
+fn beside(mut new: Service, open: &[Service]) -> Service {
+    let sibling = open.iter().find(|s| s.url == new.url && s.major_api_version > new.major_api_version);
+    if let Some(sibling) = sibling {
+        new.valid_for.start = new.valid_for.start.min(sibling.valid_for.start);
+    }
+    new
 }
 
 /// Every file for the TUF repository: both documents, and what clients older than them look for.
@@ -294,9 +324,13 @@ pub fn targets(root: &TrustedRoot, config: &SigningConfig) -> Result<Vec<TargetF
 pub fn legacy_targets(root: &TrustedRoot) -> Vec<TargetFile> {
     let mut files: Vec<(&str, bool, TargetFile)> = Vec::new();
     for (logs, usage, stem) in [(&root.tlogs, "Rekor", "rekor"), (&root.ctlogs, "CTFE", "ctfe")] {
+        let in_use = |log: &TransparencyLog| log.public_key.valid_for.end.is_none();
+        let v1 = logs.iter().any(|log| in_use(log) && is_named_by_key(log));
         for log in logs {
             let key = &log.public_key;
-            let active = key.valid_for.end.is_none();
+            let active = in_use(log);
+            // Those clients speak Rekor v1 only, so the plain name is that log's where there is one.
+            let stem = if v1 && !is_named_by_key(log) { "rekor_v2" } else { stem };
             let name = legacy_name(stem, "pub", &key.raw_bytes, active);
             let pem = encoding::pem_encode("PUBLIC KEY", &key.raw_bytes);
             let file = TargetFile::new(&name, pem).with_usage(usage, active, &log.base_url);
@@ -359,6 +393,8 @@ fn legacy_name(stem: &str, extension: &str, der: &[u8], active: bool) -> String 
 trait Entry {
     /// Whether both are the same log or authority, wherever it is.
     fn is(&self, other: &Self) -> bool;
+    /// Whether a new one takes the place of an old one.
+    fn replaces(&self, old: &Self) -> bool;
     fn address(&mut self) -> &mut String;
     fn validity(&self) -> ValidFor;
     fn set_validity(&mut self, validity: ValidFor);
@@ -367,6 +403,10 @@ trait Entry {
 impl Entry for TransparencyLog {
     fn is(&self, other: &Self) -> bool {
         self.log_id == other.log_id
+    }
+    /// Rekor v1 and v2 are two logs side by side.
+    fn replaces(&self, old: &Self) -> bool {
+        is_named_by_key(self) == is_named_by_key(old)
     }
     fn address(&mut self) -> &mut String {
         &mut self.base_url
@@ -383,6 +423,9 @@ impl Entry for CertificateAuthority {
     fn is(&self, other: &Self) -> bool {
         self.certificates == other.certificates
     }
+    fn replaces(&self, _old: &Self) -> bool {
+        true
+    }
     fn address(&mut self) -> &mut String {
         &mut self.uri
     }
@@ -392,6 +435,12 @@ impl Entry for CertificateAuthority {
     fn set_validity(&mut self, validity: ValidFor) {
         self.valid_for = validity;
     }
+}
+
+/// Whether a log's id is the digest of its key, as of Rekor v1 and CT. In Rekor v2, where a log's key is Ed25519, its name is
+/// in there too.
+fn is_named_by_key(log: &TransparencyLog) -> bool {
+    log.log_id == sha256(&log.public_key.raw_bytes)
 }
 
 /// Adds what is new to a list and closes what it replaces.
@@ -411,7 +460,7 @@ fn replace<T: Entry>(
                 Some(retired) => return Err(DocumentError::Retired { what, retired }),
             }
         }
-        for old in list.iter_mut() {
+        for old in list.iter_mut().filter(|old| entry.replaces(old)) {
             let ValidFor { start, end } = old.validity();
             if end.is_none() {
                 old.set_validity(ValidFor { start, end: Some(window.retires.max(start)) });
@@ -487,6 +536,7 @@ fn check_addresses(instance: &InstanceDescription) -> Result<(), DocumentError> 
     host("the certificate authority", &instance.ca.url)?;
     host("the CT log", &instance.ct_log.url)?;
     host("the transparency log", &instance.log.url)?;
+    instance.log_v1.iter().try_for_each(|log| host("the log of Rekor v1", &log.url).map(drop))?;
     host("the timestamp authority", &instance.tsa.url)?;
     instance.oidc_issuers.iter().try_for_each(|url| host("the identity provider", url).map(drop))
 }

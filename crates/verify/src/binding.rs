@@ -113,7 +113,7 @@ pub(crate) fn verify_binding(
             one_signature(signatures, content, holder)?;
             same_digest(Some(payload_hash.algorithm().digest(&envelope.payload)), payload_hash)
         }
-        (BodyV1::Intoto { payload_type, payload_hash, signatures }, Some(envelope)) => {
+        (BodyV1::Intoto { payload_type, payload_hash, signatures, .. }, Some(envelope)) => {
             one_signature(signatures, content, holder)?;
             if *payload_type != envelope.payload_type {
                 return Err(Failure::new(

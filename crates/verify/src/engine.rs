@@ -541,6 +541,17 @@ impl<'a> Run<'a> {
             (Claimed::Certificate { leaf, .. }, None) => vec![leaf.as_ref()],
             (Claimed::Key(_), None) => Vec::new(),
         };
+        let builders = match payload {
+            Some(Payload::Statement { statement, .. }) if lists.iter().any(|list| list.wants_builders()) => {
+                match policy::builders_of(statement) {
+                    Ok(builders) => builders,
+                    Err(failure) => {
+                        return self.out.refuse(CheckName::Revocation, "dsseEnvelope.payload", failure);
+                    }
+                }
+            }
+            _ => Vec::new(),
+        };
         let signature = revocation::Signature {
             certificates,
             key: Some(claimed.holder().public_key()),
@@ -550,10 +561,7 @@ impl<'a> Run<'a> {
                 .any(|list| list.wants_digest())
                 .then(|| self.subject.digest(HashAlgorithm::Sha256))
                 .flatten(),
-            builder: match payload {
-                Some(Payload::Statement { statement, .. }) => policy::builder_of(statement),
-                _ => None,
-            },
+            builders,
             times: times.iter().filter(|t| t.source.is_vouched()).map(|t| t.time).collect(),
         };
         for list in lists {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use countersign_attestation::dsse::{Envelope, IN_TOTO_PAYLOAD_TYPE, is_in_toto};
-use countersign_attestation::predicate::provenance;
+use countersign_attestation::json::UniqueValue;
+use countersign_attestation::predicate::provenance::{self, Provenance};
 use countersign_attestation::statement;
 use countersign_attestation::{SimpleSigning, Statement};
 use countersign_bundle::Content;
@@ -86,16 +87,23 @@ pub(crate) fn find_document(document: &[u8], subject: &Subject<'_>) -> Result<Di
     }
 }
 
-/// The builder that a provenance names, in either of its forms; also in one of a version that nobody reads yet.
-pub(crate) fn builder_of(statement: &Statement) -> Option<String> {
-    const PROVENANCE: &str = "https://slsa.dev/provenance/";
+/// The builders that a provenance names, in either of its forms, also in one of a version that nobody reads yet. One that has
+/// both forms names both: which of them counts, whoever reads it decides by its type, and another reader otherwise.
+pub(crate) fn builders_of(statement: &Statement) -> Result<Vec<String>, Failure> {
     let kind = statement.predicate_type.as_str();
-    if !kind.starts_with(PROVENANCE) && !provenance::types().contains(&kind) {
-        return None;
-    }
-    let predicate: Value = serde_json::from_str(statement.predicate.as_deref()?.get()).ok()?;
-    let id = predicate.pointer("/runDetails/builder/id").or_else(|| predicate.pointer("/builder/id"))?;
-    id.as_str().map(str::to_owned)
+    let Some(predicate) = statement.predicate.as_deref().filter(|_| provenance::is_type(kind)) else {
+        return Ok(Vec::new());
+    };
+    let UniqueValue(value) = serde_json::from_str(predicate.get()).map_err(|e| {
+        let expected =
+            "provenance that says each thing once, to compare its builder with those that are revoked";
+        Failure::new(Reason::StatementMalformed, expected, e.to_string())
+    })?;
+    let named =
+        ["/runDetails/builder/id", "/builder/id"].into_iter().filter_map(|at| value.pointer(at)?.as_str());
+    // Whoever reads it may take more shapes for an object than these.
+    let read = Provenance::from_json(kind, predicate.get()).ok().map(|read| read.builder.id);
+    Ok(named.map(str::to_owned).chain(read).collect())
 }
 
 /// Reads the statement out of the envelope that was verified.

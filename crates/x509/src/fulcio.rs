@@ -216,11 +216,27 @@ impl FulcioExtensions {
     }
 }
 
+/// Whether a runner environment, as extension .11 or a provenance names it, is a machine that the platform's owner keeps. Whoever
+/// keeps another may have written what is said of its builds.
+#[must_use]
+pub fn is_hosted_runner(environment: &str) -> bool {
+    matches!(environment, "github-hosted" | "gitlab-hosted")
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn only_the_platforms_own_runners_are_hosted() {
+        assert!(is_hosted_runner("github-hosted") && is_hosted_runner("gitlab-hosted"));
+        for other in ["self-hosted", "", "github-hosted ", "GitHub-Hosted", "https://x.example/github-hosted"]
+        {
+            assert!(!is_hosted_runner(other), "{other}");
+        }
+    }
 
     #[test]
     fn every_extension_has_its_own_oid_and_name() {

@@ -40,6 +40,6 @@ mod write;
 
 pub use certificate::{Certificate, MAX_CERTIFICATE_LEN};
 pub use error::X509Error;
-pub use fulcio::{FulcioExtension, FulcioExtensions};
+pub use fulcio::{FulcioExtension, FulcioExtensions, is_hosted_runner};
 pub use name::{Name, San};
 pub use usage::{BasicConstraints, ExtendedKeyUsage, KeyUsage};

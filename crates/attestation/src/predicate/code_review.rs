@@ -68,8 +68,9 @@ impl CodeReview {
         }
         let mut others: Vec<&str> = Vec::new();
         for one in all {
-            let known = |other: &&str| same(other, one);
-            if !self.authors.iter().any(|author| same(&author.id, one)) && !others.iter().any(known) {
+            let same = |other: &str| spelled(other) == spelled(one);
+            if !self.authors.iter().any(|author| same(&author.id)) && !others.iter().any(|other| same(other))
+            {
                 others.push(one);
             }
         }
@@ -77,8 +78,17 @@ impl CodeReview {
     }
 }
 
-fn same(one: &str, other: &str) -> bool {
-    one.trim().to_lowercase() == other.trim().to_lowercase()
+/// Somebody's name in one spelling: in small letters, and of `Ann <ann@example.com>`, as git has it, the address alone.
+///
+/// ```
+/// use countersign_attestation::predicate::code_review::spelled;
+/// assert_eq!(spelled("Ann <Ann@Example.com>"), spelled(" ann@example.com"));
+/// ```
+#[must_use]
+pub fn spelled(name: &str) -> String {
+    let address =
+        name.trim().strip_suffix('>').and_then(|name| name.rsplit_once('<')).map(|(_, address)| address);
+    address.filter(|address| !address.trim().is_empty()).unwrap_or(name).trim().to_lowercase()
 }
 
 impl Predicate for CodeReview {
@@ -138,11 +148,19 @@ mod tests {
         let twice: fn(&mut CodeReview) = |own| own.reviewers.push(Person { id: " BOB@example.com".into() });
         assert_eq!(approved(twice, "ci").len(), 1, "one person counts once");
         type Change = fn(&mut CodeReview);
-        let refusals: [(Change, &str); 4] = [
+        let refusals: [(Change, &str); 6] = [
             (|own| own.verdict = Opinion::Rejected, "eve"),
             (|own| own.authors.clear(), "eve"),
             (|own| own.reviewers.clear(), "Ann@Example.com"),
             (|own| own.reviewers[0].id = "ANN@example.com ".into(), "eve"),
+            (|own| own.reviewers[0].id = "Ann A. <ann@example.com>".into(), "eve"),
+            (
+                |own| {
+                    own.authors[0].id = "Ann <Ann@example.com> ".into();
+                    own.reviewers.clear();
+                },
+                "ann@example.com",
+            ),
         ];
         for (change, signer) in refusals {
             assert_eq!(approved(change, signer), [""; 0]);

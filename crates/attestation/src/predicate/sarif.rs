@@ -53,7 +53,8 @@ impl Sarif {
     /// Reads a log.
     ///
     /// # Errors
-    /// [`JsonError`]: another type, limits, another version, no run, a run without results, which is one that did not end.
+    /// [`JsonError`]: another type, limits, another version, no run, a run without results, which is one that did not end, or one
+    /// that says that it failed.
     pub fn from_json(predicate_type: &str, text: &str) -> Result<Self, JsonError> {
         if predicate_type != TYPE {
             return Err(JsonError::Shape(format!("expected {TYPE}, found {predicate_type}")));
@@ -67,6 +68,11 @@ impl Sarif {
         }
         let run = |(index, run): (usize, WireRun)| {
             let missing = || JsonError::Shape(format!("runs[{index}].results: expected a list, found none"));
+            if !run.invocations.0.iter().all(Invocation::ended_well) {
+                return Err(JsonError::Shape(format!(
+                    "runs[{index}].invocations: expected a run that succeeded"
+                )));
+            }
             let mut read =
                 Run { tool: run.tool.driver.name, version: run.tool.driver.version, ..Run::default() };
             for result in run.results.ok_or_else(missing)?.0 {
@@ -100,7 +106,23 @@ struct WireLog {
 #[derive(Deserialize)]
 struct WireRun {
     tool: WireTool,
+    #[serde(default, deserialize_with = "null_is_default")]
+    invocations: Bounded<Invocation, MAX_RUNS>,
     results: Option<Bounded<WireResult, MAX_RESULTS>>,
+}
+
+/// How a run of a tool went.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Invocation {
+    execution_successful: Option<bool>,
+}
+
+impl Invocation {
+    /// Whether it does not say that it failed: what was found until then is not all.
+    pub(super) fn ended_well(&self) -> bool {
+        self.execution_successful != Some(false)
+    }
 }
 
 #[derive(Deserialize)]
@@ -167,10 +189,15 @@ mod tests {
             ("/runs", json!([])),
             ("/runs/0/results", Value::Null),
             ("/runs/0/tool", json!({})),
+            ("/runs/0/invocations", json!([{ "executionSuccessful": false }])),
             ("/runs/0/results/0/level", json!("fatal")),
         ] {
             let mut changed = log();
-            *changed.pointer_mut(pointer).unwrap() = value;
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            match changed.pointer_mut(parent).unwrap() {
+                Value::Object(members) => drop(members.insert(name.to_owned(), value)),
+                other => panic!("{pointer}: {other}"),
+            }
             assert!(parse(&changed).is_err(), "{pointer}");
         }
         assert!(Sarif::from_json("https://example.com", &log().to_string()).is_err());

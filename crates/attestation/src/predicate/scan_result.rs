@@ -7,10 +7,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
+use super::sarif::Invocation;
 use super::vulnerabilities::{Finding, MAX_FINDINGS, MAX_NAMES, Package, Severity};
 use crate::json::{Bounded, null_is_default};
 use crate::purl::Purl;
 
+/// What Trivy calls targets in which it looks for something else than vulnerabilities.
+const NO_PACKAGES: [&str; 5] = ["config", "custom", "license", "license-file", "secret"];
 /// The most targets of one Trivy report, and runs of one SARIF log.
 const MAX_PARTS: usize = 4096;
 
@@ -64,6 +67,8 @@ struct TrivyReport {
 #[serde(rename_all = "PascalCase")]
 struct TrivyTarget {
     #[serde(default, deserialize_with = "null_is_default")]
+    class: String,
+    #[serde(default, deserialize_with = "null_is_default")]
     vulnerabilities: Bounded<TrivyVulnerability, MAX_FINDINGS>,
 }
 
@@ -99,6 +104,11 @@ fn trivy(text: &str) -> Result<Vec<Finding>, String> {
     }
     let results = report.results.filter(|results| !results.0.is_empty());
     let results = results.ok_or("Trivy's report names no target, so nothing was looked at")?;
+    if results.0.iter().all(|target| NO_PACKAGES.contains(&target.class.as_str())) {
+        return Err(
+            "Trivy's report is of other things than packages, so no vulnerability was looked for".to_owned()
+        );
+    }
     let finding = |found: TrivyVulnerability| Finding {
         id: found.id,
         aliases: found.vendor_ids.0,
@@ -187,6 +197,8 @@ struct SarifLog {
 #[derive(Deserialize)]
 struct SarifRun {
     tool: SarifTool,
+    #[serde(default, deserialize_with = "null_is_default")]
+    invocations: Bounded<Invocation, MAX_PARTS>,
     results: Option<Bounded<SarifResult, MAX_FINDINGS>>,
 }
 
@@ -239,6 +251,9 @@ fn sarif(text: &str) -> Result<Vec<Finding>, String> {
             });
         // A run that did not end has no results, which is not an empty list of them.
         let results = run.results.ok_or("the SARIF log has a run without results")?;
+        if !run.invocations.0.iter().all(Invocation::ended_well) {
+            return Err("the SARIF log has a run that says that it failed".to_owned());
+        }
         for result in results.0 {
             if matches!(result.kind.as_deref(), Some("pass" | "notApplicable")) {
                 continue;
@@ -334,10 +349,18 @@ mod tests {
             json!({ "runs": [{ "tool": { "driver": {} } }] }),
             json!({ "runs": [{ "tool": { "driver": {} }, "results": null }] }),
             json!({ "runs": [{ "tool": { "driver": {} }, "results": [{}] }] }),
+            json!({ "runs": [{ "tool": { "driver": {} }, "results": [], "invocations": [{ "executionSuccessful": false }] }] }),
+            json!({ "SchemaVersion": 2, "Results": [{ "Class": "secret" }, { "Class": "config" }] }),
         ] {
             assert!(found(&report).is_err(), "{report}");
         }
-        assert_eq!(found(&json!({ "SchemaVersion": 2, "Results": [{}] })), Ok(Vec::new()));
+        for result in [
+            json!({ "SchemaVersion": 2, "Results": [{}] }),
+            json!({ "SchemaVersion": 2, "Results": [{ "Class": "secret" }, { "Class": "os-pkgs" }] }),
+            json!({ "runs": [{ "tool": { "driver": {} }, "results": [], "invocations": [{ "executionSuccessful": true }, {}] }] }),
+        ] {
+            assert_eq!(found(&result), Ok(Vec::new()), "{result}");
+        }
         assert_eq!(found(&json!({ "matches": [] })), Ok(Vec::new()));
     }
 }

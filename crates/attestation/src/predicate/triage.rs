@@ -57,19 +57,6 @@ impl Image<'_> {
 }
 
 impl Statement {
-    /// Whether this is about the image: a product is, or none is named, and then it is about what it is attached to.
-    #[must_use]
-    pub fn is_about(&self, image: &Image<'_>) -> bool {
-        self.products.is_empty() || self.products.iter().any(|product| image.is(product))
-    }
-
-    /// Whether this is about a finding in the image: one of its names is the vulnerability's, and the image is a product of
-    /// which the package is a part, or the package is a product itself.
-    #[must_use]
-    pub fn is_of(&self, image: &Image<'_>, finding: &Finding) -> bool {
-        self.names(finding) && self.is_where(&|product| image.is(product), finding)
-    }
-
     /// Whether this is about the package of a finding in an artifact.
     fn is_where(&self, is_artifact: &dyn Fn(&Product) -> bool, finding: &Finding) -> bool {
         let product = |product: &Product| {
@@ -82,11 +69,6 @@ impl Statement {
         };
         self.products.is_empty() || self.products.iter().any(product)
     }
-
-    fn names(&self, finding: &Finding) -> bool {
-        let mut names = std::iter::once(&finding.id).chain(&finding.aliases);
-        names.any(|name| self.vulnerability.iter().any(|own| own.eq_ignore_ascii_case(name)))
-    }
 }
 
 /// Whether a product is the package of a finding. Without a package URL on either side nobody can tell, which is no.
@@ -98,8 +80,7 @@ fn is_package(product: &Product, finding: &Finding) -> bool {
 }
 
 /// The statement that holds, of those about one finding: the last one. Of several of one time, the one that clears least.
-#[must_use]
-pub fn latest<'a, T>(statements: impl IntoIterator<Item = (&'a Statement, T)>) -> Option<(&'a Statement, T)> {
+fn latest<'a, T>(statements: impl IntoIterator<Item = (&'a Statement, T)>) -> Option<(&'a Statement, T)> {
     statements.into_iter().max_by_key(|(statement, _)| (statement.time, statement.status))
 }
 
@@ -247,6 +228,9 @@ mod tests {
         let image = Image { digest: &digest, repository: "r.example/team/shop" };
         let by_digest =
             format!("pkg:oci/other@sha256%3A{}?repository_url=away.example/x&arch=arm64", digest.to_hex());
+        let is_of = |statement: Statement, finding: &Finding| {
+            Triage::of(image, &[], &[document(vec![statement])]).held(finding).is_some()
+        };
         let openssl = finding(Some("pkg:deb/debian/openssl@3?arch=amd64"));
         for (product, part, holds) in [
             (None, None, true),
@@ -269,16 +253,15 @@ mod tests {
             (Some("pkg:deb/debian/openssl@2"), None, false),
             (Some("pkg:deb/debian/openssl@3"), Some("pkg:deb/debian/libc"), false),
         ] {
-            let statement = statement(product, part);
-            assert_eq!(statement.is_of(&image, &openssl), holds, "{product:?} {part:?}");
+            assert_eq!(is_of(statement(product, part), &openssl), holds, "{product:?} {part:?}");
         }
         let hashed = Product { hashes: [("sha256".into(), digest.to_hex())].into(), ..Product::default() };
         assert!(image.is(&hashed));
         let unnamed = finding(None);
-        assert!(statement(Some("pkg:oci/shop"), None).is_of(&image, &unnamed));
-        assert!(!statement(Some("pkg:oci/shop"), Some("pkg:deb/a/b")).is_of(&image, &unnamed));
+        assert!(is_of(statement(Some("pkg:oci/shop"), None), &unnamed));
+        assert!(!is_of(statement(Some("pkg:oci/shop"), Some("pkg:deb/a/b")), &unnamed));
         let other = Finding { id: "CVE-9".into(), aliases: Vec::new(), ..finding(None) };
-        assert!(!statement(None, None).is_of(&image, &other), "another vulnerability");
+        assert!(!is_of(statement(None, None), &other), "another vulnerability");
     }
 
     fn document(statements: Vec<Statement>) -> OpenVex {

@@ -1,7 +1,7 @@
 //! Unpacking tar archives, compressed with gzip or not. Only names, bytes, links and whether a file may be run are taken: no owners, no times, no
 //! devices, no set-user-id bits.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Take};
 
 use flate2::bufread::MultiGzDecoder;
 use tar::{Archive, EntryType};
@@ -23,8 +23,20 @@ const OPAQUE: &str = ".wh..wh..opq";
 pub(crate) struct Unpacking<'p> {
     /// What every name begins with and is written without: `serde-1.0.0/`. A member of another name is refused.
     pub(crate) strip: Option<&'p str>,
-    /// Whether it is a layer of an image, which takes names of other layers away.
-    pub(crate) layer: bool,
+    /// Which of its members.
+    pub(crate) members: Members,
+}
+
+/// Which members of an archive are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// All of them.
+    All,
+    /// Of a layer of an image those that take names of the layers below away. Before the others, since they mean none of their own layer,
+    /// wherever in it they stand.
+    Gone,
+    /// Of a layer all others.
+    Left,
 }
 
 /// Unpacks an archive.
@@ -38,7 +50,7 @@ pub(crate) fn unpack(from: impl Read, into: &mut Tree, how: Unpacking<'_>) -> Re
     }
 }
 
-fn unpack_plain(from: impl Read, into: &mut Tree, how: Unpacking<'_>) -> Result<(), String> {
+fn unpack_plain(from: Take<impl Read>, into: &mut Tree, how: Unpacking<'_>) -> Result<(), String> {
     let mut archive = Archive::new(from);
     let fails = |e: io::Error| e.to_string();
     let mut count = 0;
@@ -56,19 +68,13 @@ fn unpack_plain(from: impl Read, into: &mut Tree, how: Unpacking<'_>) -> Result<
         let Some(path) = plain(&path, how.strip)? else { continue };
         let wrong = |e: io::Error| format!("{path}: {e}");
         let name = path.rsplit('/').next().unwrap_or_default();
-        if how.layer && name == OPAQUE {
-            let directory = path.strip_suffix(OPAQUE).unwrap_or_default().trim_end_matches('/');
-            for below in into.names(directory).map_err(wrong)?.iter().rev() {
-                into.remove(below).map_err(wrong)?;
+        match how.members {
+            Members::Gone => {
+                take_away(&path, name, into).map_err(wrong)?;
+                continue;
             }
-            continue;
-        }
-        if how.layer
-            && let Some(gone) = name.strip_prefix(WHITEOUT)
-        {
-            let directory = path.strip_suffix(name).unwrap_or_default();
-            into.remove(&format!("{directory}{gone}")).map_err(wrong)?;
-            continue;
+            Members::Left if name.starts_with(WHITEOUT) => continue,
+            Members::Left | Members::All => {}
         }
         let target = || -> Result<String, String> {
             let link = entry.link_name_bytes().ok_or_else(|| format!("{path}: a link without a target"))?;
@@ -90,6 +96,23 @@ fn unpack_plain(from: impl Read, into: &mut Tree, how: Unpacking<'_>) -> Result<
             EntryType::Char | EntryType::Block | EntryType::Fifo => {}
             other => return Err(format!("{path}: a member of kind {:?}", char::from(other.as_byte()))),
         }
+    }
+    // Where the limit lies between two members, what is behind it would be missing without a word.
+    if archive.into_inner().limit() == 0 {
+        return Err(format!("more than {MAX_UNPACKED} bytes, which is the limit"));
+    }
+    Ok(())
+}
+
+/// Takes away what a member of a layer names, if it names something.
+fn take_away(path: &str, name: &str, into: &mut Tree) -> io::Result<()> {
+    let directory = path.strip_suffix(name).unwrap_or_default();
+    if name == OPAQUE {
+        for below in into.names(directory.trim_end_matches('/'))?.iter().rev() {
+            into.remove(below)?;
+        }
+    } else if let Some(gone) = name.strip_prefix(WHITEOUT) {
+        into.remove(&format!("{directory}{gone}"))?;
     }
     Ok(())
 }
@@ -127,7 +150,7 @@ mod tests {
     use super::super::tree::Links;
     use super::*;
 
-    const PLAIN: Unpacking<'_> = Unpacking { strip: None, layer: false };
+    const PLAIN: Unpacking<'_> = Unpacking { strip: None, members: Members::All };
 
     struct Member<'a>(&'a str, EntryType, &'a str);
 
@@ -209,32 +232,49 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_takes_names_away_and_only_within() {
-        let layer = Unpacking { strip: None, layer: true };
-        let (place, done) = unpacked(
-            &[
-                Member("a/one", EntryType::Regular, "x"),
-                Member("a/two", EntryType::Regular, "x"),
-                Member("b/c/three", EntryType::Regular, "x"),
-                Member("a/.wh.one", EntryType::Regular, ""),
-                Member(".wh.b", EntryType::Regular, ""),
-            ],
-            layer,
-        );
-        done.unwrap();
+    fn a_layer_takes_names_of_those_below_away_and_only_within() {
+        let place = tempfile::tempdir().unwrap();
         let top = place.path().join("top");
-        assert!(!top.join("a/one").exists() && top.join("a/two").exists() && !top.join("b").exists());
-        let (place, done) = unpacked(
-            &[Member("a/one", EntryType::Regular, "x"), Member("a/.wh..wh..opq", EntryType::Regular, "")],
-            layer,
-        );
-        done.unwrap();
-        assert!(fs::read_dir(place.path().join("top/a")).unwrap().next().is_none());
+        let mut tree = Tree::new(&top, Links::Within, 1).unwrap();
+        let mut lay = |members: &[Member<'_>]| {
+            for members_of in [Members::Gone, Members::Left] {
+                let how = Unpacking { strip: None, members: members_of };
+                unpack(&archive(members)[..], &mut tree, how).unwrap();
+            }
+        };
+        let file = |path| Member(path, EntryType::Regular, "x");
+        lay(&["a/one", "a/two", "b/c/three", "d/old", "e/old"].map(file));
+        // Those of its own layer stay, in whichever order they come.
+        lay(&[
+            "a/.wh.one",
+            ".wh.b",
+            "d/new",
+            "d/.wh..wh..opq",
+            "e/old",
+            "e/.wh.old",
+            "f/.wh..wh..opq",
+            "g/.wh.x",
+        ]
+        .map(file));
+        tree.finish().unwrap();
+        let there = |path: &str| top.join(path).exists();
+        assert!(!there("a/one") && there("a/two") && !there("b") && !there("d/old"));
+        assert!(there("d/new") && there("e/old") && !there("f") && !there("g"));
+    }
+
+    #[test]
+    fn an_archive_that_a_limit_cuts_between_two_members_is_refused() {
+        let bytes = archive(&[Member("a", EntryType::Directory, ""), Member("b", EntryType::Directory, "")]);
+        for (limit, whole) in [(512, false), (1024, false), (bytes.len() as u64 + 1, true)] {
+            let place = tempfile::tempdir().unwrap();
+            let mut tree = Tree::new(place.path(), Links::Refused, 1).unwrap();
+            assert_eq!(unpack_plain((&bytes[..]).take(limit), &mut tree, PLAIN).is_ok(), whole, "{limit}");
+        }
     }
 
     #[test]
     fn a_member_beside_the_directory_that_is_stripped_is_refused() {
-        let strip = Unpacking { strip: Some("a-1"), layer: false };
+        let strip = Unpacking { strip: Some("a-1"), members: Members::All };
         let (place, done) = unpacked(&[Member("a-1/x", EntryType::Regular, "x")], strip);
         done.unwrap();
         assert!(place.path().join("top/x").exists());

@@ -1,19 +1,23 @@
 //! A root file system from an image in a registry, by digest: its layers one on the other.
 
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::io::{Seek as _, Write as _};
 
 use countersign_attestation::predicate::provenance::Resource;
 use countersign_registry::manifest::Kind;
 use countersign_registry::{Name, Reference, Registry, Store as _};
+use url::Url;
 
-use super::archive::{Unpacking, unpack};
+use super::archive::{Members, Unpacking, unpack};
+use super::store::Store;
 use super::tree::Tree;
 use crate::BuildError;
 use crate::signer::resource;
 
-/// Unpacks an image; gives what it is.
+/// Unpacks an image from a place that is configured for it; gives what it is. No other registry is asked: which there are, and what whoever
+/// builds may read there, is not for a recipe to choose.
 pub(super) async fn unpack_image(
     registry: &Registry,
+    places: &Store,
     name: &str,
     into: &mut Tree,
 ) -> Result<Resource, BuildError> {
@@ -22,6 +26,9 @@ pub(super) async fn unpack_image(
     let digest = *reference.digest().ok_or_else(|| {
         fails("expected an image by digest (name@sha256:…): a tag is whatever it is today".into())
     })?;
+    let place =
+        Url::parse(&format!("oci://{}/", reference.repository())).map_err(|e| fails(e.to_string()))?;
+    places.place(name, &place)?;
     let store = registry.repository(reference.repository());
     let manifest = store.fetch(&Name::Digest(digest)).await.map_err(|e| fails(e.to_string()))?;
     let Kind::Image(image) = &manifest.kind else {
@@ -36,9 +43,11 @@ pub(super) async fn unpack_image(
         while let Some(piece) = blob.next().await.map_err(|e| fails(e.to_string()))? {
             spooled.write_all(&piece).map_err(|e| fails(e.to_string()))?;
         }
-        spooled.seek(SeekFrom::Start(0)).map_err(|e| fails(e.to_string()))?;
-        unpack(spooled, into, Unpacking { strip: None, layer: true })
-            .map_err(|e| fails(format!("layer {}: {e}", layer.digest)))?;
+        for members in [Members::Gone, Members::Left] {
+            spooled.rewind().map_err(|e| fails(e.to_string()))?;
+            unpack(&spooled, into, Unpacking { strip: None, members })
+                .map_err(|e| fails(format!("layer {}: {e}", layer.digest)))?;
+        }
     }
     Ok(Resource { uri: format!("oci://{}", reference.at(digest)), ..resource("rootfs", &digest) })
 }
@@ -49,9 +58,11 @@ mod tests {
     use std::fs;
 
     use countersign_crypto::HashAlgorithm;
+    use countersign_http::{Http, HttpOptions};
     use countersign_registry::RegistryOptions;
     use serde_json::json;
 
+    use super::super::store::Place;
     use super::super::tree::Links;
     use super::*;
 
@@ -90,6 +101,38 @@ mod tests {
         (Registry::new(RegistryOptions::default()), format!("{address}/a@{digest}"))
     }
 
+    /// A store in a directory that takes images from this place only.
+    fn store(directory: &std::path::Path, place: &str) -> Store {
+        let places = vec![Place::parse(place).unwrap()];
+        Store::new(directory.join("store"), places, Http::new(HttpOptions::default())).unwrap()
+    }
+
+    fn place_of(name: &str) -> String {
+        format!("oci://{}/", name.split('@').next().unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_registries_that_are_configured_are_asked() {
+        let (registry, name) = image(&[layer(&[("a", "1")])], <[u8]>::to_vec);
+        let place = tempfile::tempdir().unwrap();
+        for (allowed, good) in [
+            (place_of(&name), true),
+            (place_of(&name).replace("/a/", "/"), true),
+            (place_of(&name).replace("/a/", "/b/"), false),
+            ("oci://registry.example/".into(), false),
+            (place_of(&name).replace("oci:", "http:"), false),
+        ] {
+            let mut tree = Tree::new(&place.path().join("top"), Links::Within, 0).unwrap();
+            let ended = unpack_image(&registry, &store(place.path(), &allowed), &name, &mut tree).await;
+            match ended {
+                Ok(_) => assert!(good, "{allowed}"),
+                Err(e) => {
+                    assert!(!good && e.to_string().contains("no place is configured"), "{allowed}: {e}")
+                }
+            }
+        }
+    }
+
     #[tokio::test]
     async fn layers_lie_one_on_the_other_and_the_image_is_named_by_its_digest() {
         let layers =
@@ -97,7 +140,8 @@ mod tests {
         let (registry, name) = image(&layers, <[u8]>::to_vec);
         let place = tempfile::tempdir().unwrap();
         let mut tree = Tree::new(&place.path().join("top"), Links::Within, 0).unwrap();
-        let found = unpack_image(&registry, &name, &mut tree).await.unwrap();
+        let found =
+            unpack_image(&registry, &store(place.path(), &place_of(&name)), &name, &mut tree).await.unwrap();
         assert!(!place.path().join("top/d/one").exists());
         assert_eq!(fs::read(place.path().join("top/d/two")).unwrap(), b"new");
         assert!(name.ends_with(&found.digest["sha256"]) && found.uri == format!("oci://{name}"));
@@ -108,10 +152,15 @@ mod tests {
         let (registry, name) = image(&[layer(&[("a", "1")])], |bytes| vec![b'x'; bytes.len()]);
         let place = tempfile::tempdir().unwrap();
         let mut tree = Tree::new(&place.path().join("top"), Links::Within, 0).unwrap();
-        assert!(unpack_image(&registry, &name, &mut tree).await.is_err());
+        assert!(
+            unpack_image(&registry, &store(place.path(), &place_of(&name)), &name, &mut tree).await.is_err()
+        );
         assert!(!place.path().join("top/a").exists());
         let tag = name.split('@').next().unwrap().to_owned() + ":latest";
-        let error = unpack_image(&registry, &tag, &mut tree).await.unwrap_err().to_string();
+        let error = unpack_image(&registry, &store(place.path(), &place_of(&name)), &tag, &mut tree)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("by digest"), "{error}");
     }
 }

@@ -4,12 +4,14 @@
 mod archive;
 mod git;
 mod image;
+mod modules;
 mod packages;
 mod reference;
 #[cfg(test)]
 mod server;
 mod store;
 mod tree;
+mod zip;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -23,6 +25,7 @@ use countersign_registry::Registry;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use modules::module_hash;
 pub use reference::SourceRef;
 pub use store::{Place, Store};
 
@@ -33,7 +36,7 @@ use crate::reproduce::{Circumstances, Difference, compare};
 use crate::sandbox::{self, End, Output, Plan, PlannedCommand, Root, plan};
 use crate::signer::resource;
 use crate::{BuildError, reproduce};
-use archive::{Unpacking, unpack};
+use archive::{Members, Unpacking, unpack};
 use git::Repository;
 use tree::{Links, Tree};
 
@@ -129,12 +132,12 @@ pub async fn prepare(request: &Request, store: &Store, registry: &Registry) -> R
         store.read(input, written)?;
         journal.write(Event::Input(described(input)))?;
     }
+    let mut placed = packages::Placed::default();
     for lockfile in &recipe.lockfiles {
         let text = packages::source_file(&source, &lockfile.path, MAX_LOCK_LEN)?;
         for package in packages::read(lockfile, &text)? {
-            store.fetch(&package.input).await?;
-            packages::place(&package, store, &mut inputs)?;
-            journal.write(Event::Input(package.resource.clone()))?;
+            package.fetch(store).await?;
+            journal.write(Event::Input(placed.place(&package, store, &mut inputs)?))?;
         }
     }
     inputs.finish().map_err(BuildError::file("the inputs"))?;
@@ -183,7 +186,7 @@ async fn resolve(
 /// In words: no archive, a limit, a name that leads out.
 pub fn unpack_source(from: &mut dyn Read, into: &Path, time: i64) -> Result<(), String> {
     let mut tree = Tree::new(into, Links::Refused, time).map_err(|e| e.to_string())?;
-    unpack(from, &mut tree, Unpacking { strip: None, layer: false })?;
+    unpack(from, &mut tree, Unpacking { strip: None, members: Members::All })?;
     tree.finish().map_err(|e| e.to_string())
 }
 
@@ -199,6 +202,10 @@ async fn root(
     let into = inside.join(plan::ROOT);
     if let Some(more) = &request.development {
         fs::create_dir_all(&into).map_err(BuildError::file("the root"))?;
+        if let Some(none) = more.iter().find(|path| !is_host_path(path)) {
+            let message = "expected the whole path of something on this machine".into();
+            return Err(BuildError::File { what: none.clone(), message });
+        }
         let paths = HOST.iter().map(|path| (*path).to_owned()).chain(more.iter().cloned());
         return Ok(Root::Host(paths.collect()));
     }
@@ -211,14 +218,22 @@ async fn root(
     let found = match rootfs {
         Rootfs::Tar(input) => {
             store.fetch(input).await?;
-            store.read(input, |from| unpack(from, &mut tree, Unpacking { strip: None, layer: false }))?;
+            store.read(input, |from| {
+                unpack(from, &mut tree, Unpacking { strip: None, members: Members::All })
+            })?;
             described(input)
         }
-        Rootfs::Image(name) => image::unpack_image(registry, name, &mut tree).await?,
+        Rootfs::Image(name) => image::unpack_image(registry, store, name, &mut tree).await?,
     };
     tree.finish().map_err(BuildError::file("the root"))?;
     journal.write(Event::Input(found))?;
     Ok(Root::Unpacked)
+}
+
+/// Whether a path leads down from the root of this machine to something that is there. Of [`HOST`] not every machine has all; what is
+/// asked for must be there.
+fn is_host_path(path: &str) -> bool {
+    path.strip_prefix('/').is_some_and(is_plain) && Path::new(path).exists()
 }
 
 impl Prepared {
@@ -395,10 +410,24 @@ fn invocation() -> Result<String, BuildError> {
     Ok(format!("urn:countersign:build:{}", encoding::hex_encode(&bytes)))
 }
 
-/// Where the store is, unless said otherwise.
+/// Where the store is, unless said otherwise; `None` for those without a home. Never where others may write: they could make a link of it, and
+/// have a file written wherever it leads.
 #[must_use]
-pub fn default_store() -> PathBuf {
+pub fn default_store() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-    cache.unwrap_or_else(std::env::temp_dir).join("countersign/build")
+    cache.map(|cache| cache.join("countersign/build"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_the_host_is_whole_and_leads_to_something() {
+        assert!(is_host_path("/usr/bin"));
+        for bad in ["usr/bin", "../usr", "/usr/../etc", "/", "", "/no/such/path"] {
+            assert!(!is_host_path(bad), "{bad}");
+        }
+    }
 }

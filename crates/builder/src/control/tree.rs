@@ -138,9 +138,13 @@ impl Tree {
         Ok(linkat(&from, old, &above, name, AtFlags::empty())?)
     }
 
-    /// Takes a name away, with all that lies below it.
+    /// Takes a name away, with all that lies below it; none that is not there.
     pub(crate) fn remove(&mut self, path: &str) -> io::Result<()> {
-        let (above, name) = self.above(path)?;
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let above = match self.open(above) {
+            Err(rustix::io::Errno::NOENT) => return Ok(()),
+            other => other?,
+        };
         match unlinkat(&above, name, AtFlags::empty()) {
             Err(rustix::io::Errno::ISDIR) => {
                 // Emptied from below, without a recursion.
@@ -159,12 +163,15 @@ impl Tree {
         }
     }
 
-    /// Every path below a directory, each behind the directory it is in.
+    /// Every path below a directory, each behind the directory it is in; none where there is no directory.
     pub(crate) fn names(&self, path: &str) -> io::Result<Vec<String>> {
         let mut found = Vec::new();
         let mut left = vec![path.to_owned()];
         while let Some(path) = left.pop() {
-            let directory = self.open(&path)?;
+            let directory = match self.open(&path) {
+                Err(rustix::io::Errno::NOENT) => continue,
+                other => other?,
+            };
             for entry in rustix::fs::Dir::read_from(&directory)? {
                 let entry = entry?;
                 let name = entry.file_name().to_bytes();

@@ -122,6 +122,11 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
         Outside::Works,
         "my $p = -d '@DIR@' ? @PID@ : 1; try(open(my $f, '+<', \"/proc/$p/mem\"))",
     ),
+    refused(
+        "procfs-program-of-init",
+        Outside::Works,
+        "my $p = -d '@DIR@' ? @PID@ : 1; try(open(my $f, '<', \"/proc/$p/exe\"))",
+    ),
     refused("sysfs", Outside::Works, "try(opendir(my $d, '/sys/kernel'))"),
     refused("io-uring", Outside::Works, "my $p = \"\\0\" x 120; call(@SYS_io_uring_setup@, 4, $p)"),
     refused("ptrace", Outside::Works, "my $z = 0; call(@SYS_ptrace@, 0, 0, 0, 0)"),
@@ -134,7 +139,7 @@ pub(super) const ATTEMPTS: &[Attempt] = &[
     refused(
         "setuid-program",
         Outside::NotTried("whoever runs the suite would have to be somebody else"),
-        "my $e = `/usr/bin/perl-setuid -e 'print \\$>'`; $! = 1; $e eq '0' ? out() : held()",
+        "my $e = `/usr/bin/perl-setuid -e 'print \\$>'`; $! = 1; $e eq '0' ? out() : $e eq $> ? held() : exit 1",
     ),
     refused(
         "bind-mount",

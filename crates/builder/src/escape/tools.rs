@@ -31,7 +31,7 @@ pub(super) fn prepare(work: &Path) -> Result<(), BuildError> {
     let setuid = root.join("usr/bin/perl-setuid");
     fs::copy(root.join("usr/bin/perl"), &setuid).map_err(BuildError::file("perl"))?;
     fs::set_permissions(&setuid, fs::Permissions::from_mode(0o4755)).map_err(BuildError::file("perl"))?;
-    for directory in ["", "root", "source", "inputs"] {
+    for directory in ["root", "source", "inputs"] {
         let all = fs::Permissions::from_mode(0o755);
         fs::set_permissions(work.join(directory), all).map_err(BuildError::file(directory))?;
     }

@@ -37,7 +37,7 @@ struct NpmPackage {
     integrity: Option<String>,
     #[serde(default)]
     link: bool,
-    /// It lies in the archive of another.
+    /// It lies in the archive of another; one that has a digest is from an archive of its own, and will lie in that of the project itself.
     #[serde(default)]
     in_bundle: bool,
 }
@@ -54,7 +54,7 @@ pub(super) fn npm(text: &str, list: &mut List) -> Result<(), MaterialsError> {
     for (path, entry) in &lock.packages.0 {
         // The package itself, and its workspaces.
         let Some((_, folder)) = path.rsplit_once("node_modules/") else { continue };
-        if entry.link || entry.in_bundle {
+        if entry.link || (entry.in_bundle && entry.integrity.is_none()) {
             continue;
         }
         let name = entry.name.as_deref().unwrap_or(folder);
@@ -211,6 +211,7 @@ mod tests {
             "node_modules/a/node_modules/@s/b": { "version": "2.0.0", "integrity": sri(2) },
             "node_modules/alias": { "name": "real", "version": "3.0.0", "integrity": sri(3) },
             "node_modules/bundled": { "version": "1.0.0", "inBundle": true },
+            "node_modules/own-bundle": { "version": "1.0.0", "inBundle": true, "integrity": sri(4) },
             "node_modules/bare": { "version": "1.0.0", "resolved": "https://files.example/bare.tgz" },
             "node_modules/fork": { "version": "1.0.0", "resolved": format!("git+ssh://git@git.example/fork.git#{commit}") },
             "node_modules/moving": { "version": "1.0.0", "resolved": "git+ssh://git@git.example/moving.git#main" },
@@ -222,6 +223,7 @@ mod tests {
                 "git+ssh://git.example/fork.git gitCommit:c0ff",
                 "pkg:npm/%40s/b@2.0.0 sha512:0202",
                 "pkg:npm/a@1.0.0 sha512:0101",
+                "pkg:npm/own-bundle@1.0.0 sha512:0404",
                 "pkg:npm/real@3.0.0 sha512:0303",
             ]
         );

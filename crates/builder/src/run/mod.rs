@@ -26,7 +26,7 @@ use crate::environment::Environment;
 mod pattern;
 mod tree;
 
-pub use pattern::Patterns;
+pub use pattern::{Pattern, Patterns};
 pub use tree::{MAX_FILES, Tree, record};
 
 /// The type of build of a command that was run so. docs/provenance.md says what is in it.

@@ -3,9 +3,51 @@
 /// The longest pattern, in bytes.
 const MAX_PATTERN_LEN: usize = 1024;
 
-/// Some patterns; a path that any of them matches is meant.
+/// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Patterns(Vec<Vec<String>>);
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What it is when it leads out of the tree or has signs with other meanings elsewhere.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let refused = |why: &str| Err(format!("the pattern \"{text}\" {why}"));
+        if text.is_empty() || text.len() > MAX_PATTERN_LEN {
+            return refused("must have 1 to 1024 bytes");
+        }
+        if let Some(sign) = text.chars().find(|c| "[]{}!\\".contains(*c) || c.is_control()) {
+            return refused(&format!("has {sign:?}; only *, ? and ** have a meaning"));
+        }
+        let parts: Vec<&str> = text.split('/').collect();
+        if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
+            return refused("must be a path below the folder: no /, ./ or ../ in front, none twice");
+        }
+        if parts.iter().any(|part| part.contains("**") && *part != "**") {
+            return refused("has ** beside other signs; it stands for whole folders");
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// It as it was written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether a path, relative and with slashes, fits.
+    #[must_use]
+    pub fn fits(&self, path: &str) -> bool {
+        let (pattern, path): (Vec<&str>, Vec<&str>) =
+            (self.0.split('/').collect(), path.split('/').collect());
+        list(&pattern, &path, |part| *part == "**", |pattern, part| name(pattern, part))
+    }
+}
+
+/// Some patterns; a path that any of them fits is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Patterns(Vec<Pattern>);
 
 impl Patterns {
     /// Reads patterns. A pattern without a slash is of that name in the topmost folder, as a shell has it.
@@ -21,42 +63,20 @@ impl Patterns {
     /// # Errors
     /// What a pattern is that leads out of the tree or has signs with other meanings elsewhere.
     pub fn parse(texts: &[String]) -> Result<Self, String> {
-        texts.iter().map(|text| one(text)).collect::<Result<_, _>>().map(Self)
+        texts.iter().map(|text| Pattern::parse(text)).collect::<Result<_, _>>().map(Self)
     }
 
     /// All files.
     #[must_use]
     pub fn all() -> Self {
-        Self(vec![vec!["**".to_owned()]])
+        Self(vec![Pattern("**".to_owned())])
     }
 
     /// Whether a path, relative and with slashes, is meant.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        let parts: Vec<&str> = path.split('/').collect();
-        self.0.iter().any(|pattern| {
-            let pattern: Vec<&str> = pattern.iter().map(String::as_str).collect();
-            list(&pattern, &parts, |part| *part == "**", |pattern, part| name(pattern, part))
-        })
+        self.0.iter().any(|pattern| pattern.fits(path))
     }
-}
-
-fn one(text: &str) -> Result<Vec<String>, String> {
-    let refused = |why: &str| Err(format!("the pattern \"{text}\" {why}"));
-    if text.is_empty() || text.len() > MAX_PATTERN_LEN {
-        return refused("must have 1 to 1024 bytes");
-    }
-    if let Some(sign) = text.chars().find(|c| "[]{}!\\".contains(*c) || c.is_control()) {
-        return refused(&format!("has {sign:?}; only *, ? and ** have a meaning"));
-    }
-    let parts: Vec<&str> = text.split('/').collect();
-    if parts.iter().any(|part| matches!(*part, "" | "." | "..")) {
-        return refused("must be a path below the folder: no /, ./ or ../ in front, none twice");
-    }
-    if parts.iter().any(|part| part.contains("**") && *part != "**") {
-        return refused("has ** beside other signs; it stands for whole folders");
-    }
-    Ok(parts.into_iter().map(str::to_owned).collect())
 }
 
 fn name(pattern: &str, text: &str) -> bool {
@@ -108,6 +128,9 @@ mod tests {
             ("dist/**", "dist/a/b", true),
             ("dist/**", "distant/a", false),
             ("dist/**/x", "dist/x", true),
+            ("a+b", "a+b", true),
+            ("a.b", "axb", false),
+            ("a", "a\n", false),
             ("a?c", "abc", true),
             ("a?c", "a/c", false),
             ("a?c", "ac", false),

@@ -19,6 +19,7 @@ mod walls;
 
 use std::fs::{self, File};
 use std::io::{BufReader, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -97,6 +98,10 @@ pub fn run(
     }
     let text = serde_json::to_vec_pretty(plan).map_err(|e| BuildError::Sandbox(e.to_string()))?;
     fs::write(work.join(plan::PLAN), text).map_err(fails("the plan"))?;
+    // Whatever mask whoever builds has: the sandbox may be another user.
+    for (path, mode) in [(work.to_owned(), 0o755), (work.join(plan::PLAN), 0o644)] {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(fails("the work directory"))?;
+    }
     let mut command = Command::new(PROGRAM);
     command
         .arg0("countersign-build-sandbox")

@@ -28,6 +28,7 @@ pub(crate) const ALL: &[(&str, fn())] = &[
     ("nothing_of_an_earlier_build_is_there", fresh),
     ("a_build_that_depends_on_nothing_else_is_the_same_twice", same_twice),
     ("a_build_that_depends_on_who_where_or_when_is_told", not_the_same),
+    ("a_mask_that_keeps_others_out_is_no_matter", mask),
     ("a_rootfs_of_another_digest_is_refused", other_rootfs),
     ("a_journal_that_was_changed_or_cut_makes_no_statement", journal),
     ("a_development_build_has_another_builder", development),
@@ -152,6 +153,14 @@ fn not_the_same() {
         let error = world.whole(true).expect_err(what).to_string();
         assert!(error.contains("copy: differs from byte"), "{what}: {error}");
     }
+}
+
+fn mask() {
+    use nix::sys::stat::{Mode, umask};
+    let usual = umask(Mode::from_bits_truncate(0o077));
+    let ended = World::new(COPY).whole(true);
+    umask(usual);
+    ended.unwrap();
 }
 
 fn other_rootfs() {

@@ -19,8 +19,17 @@ use crate::commands::sign::{SigningArgs, quoted};
 use crate::failure::{Failure, INTERNAL, Outcome, REJECTED, USAGE};
 use crate::out::{Terminal, block_on};
 
-/// Whether this process was started by a build, to sign.
-static SIGNER: OnceLock<()> = OnceLock::new();
+/// What this process was started for, when a build started it.
+static ROLE: OnceLock<Role> = OnceLock::new();
+
+/// What a build asks of its signer.
+#[derive(Debug, Clone, Copy)]
+enum Role {
+    /// To find out whether it could sign.
+    Check,
+    /// To sign.
+    Sign,
+}
 
 /// The bundle with the provenance.
 const PROVENANCE: &str = "provenance.sigstore.json";
@@ -30,6 +39,7 @@ impl From<BuildError> for Failure {
         let code = match &error {
             BuildError::Step(_) | BuildError::Output(_) => REJECTED,
             BuildError::Sandbox(_) | BuildError::Journal(_) => INTERNAL,
+            BuildError::Signer { code } => code.unwrap_or(INTERNAL),
             _ => USAGE,
         };
         Self::new(code, error.to_string())
@@ -53,7 +63,7 @@ pub(crate) struct Build {
     /// A new directory for the outputs, their provenance, the log and the journal
     #[arg(long, value_name = "DIR", default_value = "built")]
     output: PathBuf,
-    /// A place that inputs may come from, https://host/path/, or =file:///mirror/ behind it for a mirror; several times
+    /// A place that inputs may come from: https://host/path/, or =file:///mirror/ behind it for a mirror, or oci://registry/path/; several times
     #[arg(long, value_name = "PLACE")]
     place: Vec<String>,
     /// Where inputs are kept by digest, instead of the cache of the user
@@ -83,19 +93,24 @@ pub(crate) struct Build {
     signing: SigningArgs,
 }
 
-/// The command line without the word that makes it the signer's.
+/// The command line without a word that makes it the signer's.
 pub(crate) fn as_signer(mut arguments: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
-    if arguments.get(1).is_some_and(|first| first == signer::SIGNER_COMMAND) {
-        arguments.remove(1);
-        let _ = SIGNER.set(());
-    }
+    let role = match arguments.get(1).and_then(|first| first.to_str()) {
+        Some(signer::SIGNER_COMMAND) => Role::Sign,
+        Some(signer::CHECK_COMMAND) => Role::Check,
+        _ => return arguments,
+    };
+    arguments.remove(1);
+    let _ = ROLE.set(role);
     arguments
 }
 
 impl Build {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
-        if SIGNER.get().is_some() {
-            return self.sign(terminal);
+        match ROLE.get() {
+            Some(Role::Check) => return self.check(terminal),
+            Some(Role::Sign) => return self.sign(terminal),
+            None => {}
         }
         if self.escape_suite {
             return escapes(terminal);
@@ -113,13 +128,23 @@ impl Build {
         };
         let signer_user = self.signer_user.as_deref().map(signer::user).transpose()?;
         let places = self.place.iter().map(|text| Place::parse(text)).collect::<Result<Vec<_>, _>>()?;
-        let directory = self.store.clone().unwrap_or_else(default_store);
+        let directory = self.store.clone().or_else(default_store).ok_or_else(|| {
+            Failure::usage("expected a place for inputs: HOME is not set")
+                .next("name a directory with --store")
+        })?;
         let store = Store::new(directory, places, self.signing.http.http())?;
+        match (signer_user, sandbox::own_user()) {
+            (Some(_), None) => {
+                return Err(Failure::usage("--signer-user: only root can give the signer a user"));
+            }
+            (None, Some(_)) => {
+                terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
+            }
+            _ => {}
+        }
+        signer::check(std::env::args_os().skip(1), signer_user)?;
         let outputs = self.directories()?;
         let registry = self.registry.registry([])?;
-        if signer_user.is_none() && sandbox::own_user().is_some() {
-            terminal.talk("the signer runs as root; --signer-user gives it a user of its own");
-        }
         terminal.talk(&format!("resolving {}", printable(source)));
         let prepared = block_on(terminal, async { Ok(prepare(&request, &store, &registry).await?) })?;
         terminal.talk(if self.twice { "building, twice" } else { "building" });
@@ -148,6 +173,12 @@ impl Build {
         let shown = |path: &Path| quoted(&path.display().to_string());
         let bundle = shown(&self.output.join(PROVENANCE));
         terminal.talk(&format!("{} built; the provenance is in {bundle}", terminal.yes()));
+        Ok(0)
+    }
+
+    /// The signer's process before the build: whether all that it signs with is there.
+    fn check(&self, terminal: &Terminal) -> Outcome {
+        self.signing.with_session(terminal, async |_: &Session<'_>, _: &_| Ok(()))?;
         Ok(0)
     }
 

@@ -84,6 +84,9 @@ pub(crate) struct InstanceKeyArgs {
     /// The transparency log's key (Ed25519)
     #[arg(long, value_name = "REFERENCE")]
     log_key: Option<String>,
+    /// The key of the log of Rekor v1 (ECDSA P-256)
+    #[arg(long, value_name = "REFERENCE")]
+    log_v1_key: Option<String>,
     /// The timestamp authority's key
     #[arg(long, value_name = "REFERENCE")]
     tsa_key: Option<String>,
@@ -110,6 +113,7 @@ impl InstanceKeyArgs {
             (InstanceKey::Ca, &self.ca_key),
             (InstanceKey::Ct, &self.ct_key),
             (InstanceKey::Log, &self.log_key),
+            (InstanceKey::LogV1, &self.log_v1_key),
             (InstanceKey::Tsa, &self.tsa_key),
             (InstanceKey::TufOnline, &self.tuf_key),
             (InstanceKey::CaRoot, &self.ca_root_key),

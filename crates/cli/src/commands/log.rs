@@ -1,5 +1,9 @@
 //! `countersign log`: reading a transparency log and checking that it keeps its promises.
 
+mod at_rest;
+mod backup;
+mod fsck;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -7,6 +11,7 @@ use countersign_bundle::{Bundle, InclusionProof};
 use countersign_client::ClientError;
 use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::log::{LogReader, LogSource, VerifiedCheckpoint};
+use countersign_client::rekor::RekorVersion;
 use countersign_client::trust::verifier_of;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{PublicKey, encoding};
@@ -30,7 +35,8 @@ const MAX_FILE: usize = 16 << 20;
 #[command(before_help = "Examples:
   countersign log checkpoint                     how large the log is, signed
   countersign log verify --kept checkpoint.txt   that it only grew since then
-  countersign log find --identity a@example.com --since 2h   what somebody signed")]
+  countersign log find --identity a@example.com --since 2h   what somebody signed
+  countersign log fsck /srv/countersign          that every byte of a log at rest is as it was signed")]
 pub(crate) struct LogCommand {
     #[command(subcommand)]
     action: Action,
@@ -38,10 +44,13 @@ pub(crate) struct LogCommand {
 
 #[derive(Debug, Subcommand)]
 enum Action {
+    Backup(backup::Backup),
     Checkpoint(CheckpointCommand),
     Find(Box<Find>),
+    Fsck(fsck::Fsck),
     Get(Get),
     Proof(Proof),
+    Restore(backup::Restore),
     Search(Box<Search>),
     Verify(Verify),
 }
@@ -49,10 +58,13 @@ enum Action {
 impl LogCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
+            Action::Backup(command) => command.run(terminal),
             Action::Checkpoint(command) => command.run(terminal),
             Action::Find(command) => command.run(terminal),
+            Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
+            Action::Restore(command) => command.run(terminal),
             Action::Search(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
@@ -94,12 +106,11 @@ impl LogArgs {
         let trust = self.trust.load(None)?;
         match place {
             Some(Place::Web(url)) => {
-                let verifier = trust.log_key(&url)?;
+                let verifier = trust.log_key(&url, RekorVersion::V2)?;
                 Ok((Place::Web(url), verifier))
             }
             other => {
-                let newest = trust.root.tlogs.iter().max_by_key(|log| log.public_key.valid_for.start);
-                let log = newest.ok_or_else(|| ClientError::Trust(format!("{} lists no log", trust.from)))?;
+                let log = trust.newest_log()?;
                 let place = match other {
                     Some(directory) => directory,
                     None => Place::Web(parse_url(&log.base_url)?),

@@ -138,9 +138,9 @@ impl Search {
     /// What the entries must have, as the index calls it.
     fn terms(&self) -> Result<Vec<String>, Failure> {
         let identity = self.identity.as_ref().map(|name| match name {
-            name if name.contains("://") => format!("uri:{name}"),
+            name if name.contains("://") => terms::of_uri(name),
             name if name.contains('@') => terms::of_email(name),
-            name => format!("subject:{name}"),
+            name => terms::of_subject(name),
         });
         let key = match &self.key {
             Some(path) => {

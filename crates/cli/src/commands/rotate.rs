@@ -18,7 +18,7 @@ use crate::out::Terminal;
     after_help = "Stop the server first, and bring the offline keys back for the command."
 )]
 pub(crate) struct Rotate {
-    /// What to replace: ca, ct, tsa, log, tuf or revocation
+    /// What to replace: ca, ct, tsa, log, log-v1, tuf or revocation
     #[arg(value_name = "WHAT")]
     target: Target,
     /// The instance's directory
@@ -40,7 +40,9 @@ impl Rotate {
         let report =
             rotate(&self.directory, self.target, &new, None, &clock).map_err(|e| server_failure(&e))?;
         terminal.line(&format!("{} new key sha256:{}", terminal.yes(), report.fingerprint))?;
-        terminal.talk(&format!("the old one is in {}", report.retired.display()));
+        if let Some(retired) = &report.retired {
+            terminal.talk(&format!("the old one is in {}", retired.display()));
+        }
         if let Some(address) = &report.readable_at {
             terminal.talk(&format!("the old log stays readable: countersign log checkpoint --log {address}"));
         }

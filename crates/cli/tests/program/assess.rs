@@ -78,6 +78,12 @@ fn a_workflow_alone_is_read_with_its_lines() {
     std::fs::write(home.path("claims.yaml"), "from: our site\nclaims: {Hermetic: [4]}\n").unwrap();
     let beside = home.good(&["slsa", "assess", "--workflow", "release.yml", "--claims", "claims.yaml"]);
     assert!(beside.contains("| Hermetic | 4 | L4 N |"), "{beside}");
+    let claimed = ["slsa", "assess", "--workflow", "release.yml", "--claims", "claims.yaml"];
+    let json = home.good(&[&claimed[..], &["--format", "json"]].concat());
+    assert_eq!(serde_json::from_str::<Value>(&json).unwrap()["claims"]["from"], "our site");
+    assert_eq!(home.text(&[&claimed[..], &["--format", "sarif"]].concat()).0, 1, "would not be heard");
+    std::fs::write(home.path("claims.yaml"), "claims: {Hermetik: [4]}\n").unwrap();
+    assert_eq!(home.text(&claimed).0, 1, "a claim about no row");
     let required = ["slsa", "assess", "--workflow", "release.yml", "--require", "v0.1=1"];
     assert_eq!(home.text(&required).0, 2);
     // What would not be heard is refused.
@@ -134,6 +140,11 @@ fn self_assessments_count_for_their_rows_only_if_asked_and_only_by_whom_is_named
     let own = row(&with("ciso.pub"), "v0.1/security");
     assert_eq!((&own["verdict"], &own["until"]), (&json!("asserted"), &json!("2100-01-01T00:00:00Z")));
     assert_eq!(row(&with("ciso.pub"), "v0.1/superusers")["verdict"], "not_assessable");
+    assert_eq!(
+        row(&with("ciso.pub"), "v1.2/source-history")["verdict"],
+        "not_assessable",
+        "the source control system was not asked"
+    );
     assert_eq!(row(&with("other.pub"), "v0.1/security")["verdict"], "not_assessable");
     let (code, ..) =
         home.text(&[&["slsa", "assess", "app.tar", "--insecure-ignore-tlog"], &given[..]].concat());
@@ -181,7 +192,20 @@ fn a_clone_is_asked_for_the_commit_and_the_entry_point() {
             .unwrap()
             .success()
     );
+    // What the repository says is to be run is not: nothing that is missing is fetched.
+    let mut config = std::fs::OpenOptions::new().append(true).open(home.path("clone/.git/config")).unwrap();
+    let pwned = home.path("pwned").display().to_string();
+    let evil = format!(
+        "[core]\n\tfsmonitor = touch {pwned}\n\trepositoryformatversion = 1\n[extensions]\n\tpartialClone = origin\n\
+         [protocol \"ext\"]\n\tallow = always\n[remote \"origin\"]\n\tpromisor = true\n\turl = \"ext::sh -c touch% {pwned}\"\n"
+    );
+    std::io::Write::write_all(&mut config, evil.as_bytes()).unwrap();
     let (_, read) = assess(&home, &[&PROVEN[..], &["--clone", "clone"]].concat());
+    assert!(!home.path("pwned").exists());
+    let given = ["slsa", "assess", "app.tar", "--insecure-ignore-tlog", "--clone", "clone", "--commit"];
+    let other = "1".repeat(40);
+    let (code, _, err) = home.text(&[&given[..], &[&other], &PROVEN].concat());
+    assert!(code == 1 && err.contains("--commit"), "another commit than the provenance names: {err}");
     let row = row(&read, "v0.1/version-controlled");
     assert_eq!(row["verdict"], "not_met", "{row}");
     let (code, ..) =

@@ -127,6 +127,8 @@ fn a_build_that_is_not_the_same_twice_fails_is_not_there_or_has_no_tools_is_not_
         ("true", &["--development", "--config", "none.toml"], 1, "none.toml"),
         ("true", &["--development", "--config", "../file"], 1, "within"),
         ("true", &["--host-path", "/opt"], 1, "--development"),
+        ("true", &["--development", "--host-path", "/no/such/path"], 1, "/no/such/path"),
+        ("true", &["--development", "--host-path", "usr"], 1, "whole path"),
         ("true", &["--development", "--signer-user", "no-such-user"], 1, "no-such-user"),
         ("true", &["--development", "--place", "https://a.example"], 1, "slash"),
         ("true", &["--development", "--builder-base", "nowhere"], 1, "nowhere"),
@@ -157,10 +159,53 @@ fn a_directory_that_is_there_is_not_written_to_and_a_source_that_is_none_is_refu
     home.good(&[&line[..], &elsewhere].concat());
     assert!(home.path("elsewhere/provenance.sigstore.json").exists() && home.path("store").exists());
     let none = source.replace("@main", "@none");
-    let (code, _, said) = home.text(&["build", &none, "--development", "--output", "third"]);
+    let (code, _, said) = home.text(&[
+        "build",
+        &none,
+        "--development",
+        "--output",
+        "third",
+        "--key",
+        "cosign.key",
+        "--no-tlog",
+    ]);
     assert!(code == 1 && said.contains("none"), "{said}");
     assert_eq!(home.text(&["build", "https://a.example/b"]).0, 1);
     assert_eq!(home.text(&["build"]).0, 1);
+}
+
+#[test]
+fn without_a_home_nobody_guesses_where_inputs_are_kept() {
+    let (home, source) = world(RECIPE);
+    let mut build = home.command(&["build", &source, "--development", "--key", "cosign.key", "--no-tlog"]);
+    let ended = build.env_remove("HOME").env_remove("XDG_CACHE_HOME").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.code() == Some(1) && said.contains("--store"), "{said}");
+    assert!(!built(&home).exists());
+}
+
+/// Nothing is built that could not be signed: the journal would be lost, and with it the build.
+#[test]
+fn what_is_missing_for_signing_is_told_before_anything_is_built() {
+    let (home, source) = world(RECIPE);
+    fs::write(home.path("none.key"), b"no key\n").unwrap();
+    for (options, password, says) in [
+        (&["--key", "away.key", "--no-tlog"][..], None, "away.key"),
+        (&["--key", "none.key", "--no-tlog"], None, "none.key"),
+        (&["--key", "cosign.key", "--no-tlog"], Some("wrong"), "password"),
+        (&["--key", "cosign.key"], None, "--no-tlog"),
+        (&["--key", "cosign.key", "--no-tlog", "--certificate", "none.key"], None, "--certificate-chain"),
+        (&[], None, "trust"),
+    ] {
+        let mut build = home.command(&[&["build", source.as_str(), "--development"], options].concat());
+        if let Some(password) = password {
+            build.env("COSIGN_PASSWORD", password);
+        }
+        let ended = build.output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(!ended.status.success() && said.contains(says), "{options:?}: {said}");
+        assert!(!built(&home).exists() && !said.contains("resolving"), "{options:?}: {said}");
+    }
 }
 
 /// The key is another user's: only the signer's process can read it, and it is that user.
@@ -184,7 +229,7 @@ fn the_signer_of_a_build_by_root_is_the_user_who_has_the_key() {
     // Root's key is not that user's.
     let (code, _, said) = home.text(&line);
     assert!(code != 0 && said.contains("cosign.key"), "{said}");
-    fs::remove_dir_all(built(&home)).unwrap();
+    assert!(!built(&home).exists(), "found out after the build");
     chown(&key, Some(owner), None).unwrap();
     home.good(&line);
 }

@@ -168,6 +168,48 @@ fn a_decision_is_recorded_as_a_signed_summary_of_each_artifact() {
     assert_eq!(code, 1, "{err}");
 }
 
+#[test]
+fn what_is_let_in_though_it_did_not_hold_is_not_recorded_as_passed() {
+    let home = home();
+    std::fs::write(home.path("tool"), "tool").unwrap();
+    std::fs::write(home.path("app.jar"), "jar").unwrap();
+    attest(&home, "cosign.key", "tool", "tool.sigstore.json");
+    let document = std::fs::read_to_string(home.path("policy.yaml")).unwrap();
+    let policy = |changes: &[(&str, Value)]| {
+        let mut policy: Value = serde_json::from_str(&document).unwrap();
+        for (field, value) in changes {
+            policy["spec"][*field] = value.clone();
+        }
+        std::fs::write(home.path("policy.yaml"), policy.to_string()).unwrap();
+    };
+    let recorded = |more: &[&str], name: &str| {
+        let record = ["--record", "record.jsonl", "--key", "other.key", "--no-tlog", name];
+        let _ = std::fs::remove_file(home.path("record.jsonl"));
+        let (code, _, err) = verify(&home, &[more, &record].concat());
+        let text = std::fs::read_to_string(home.path("record.jsonl")).ok();
+        let verdict = text.map(|text| payload(&text)["predicate"]["verificationResult"].clone());
+        assert_eq!(code, 0, "{name}: {err}");
+        verdict
+    };
+    for action in ["warn", "audit"] {
+        policy(&[("action", action.into())]);
+        assert_eq!(recorded(&[], "tool"), Some("PASSED".into()), "{action}");
+        assert_eq!(recorded(&[], "app.jar"), Some("FAILED".into()), "{action}");
+    }
+    let exception = json!({"apiVersion": "countersign.dev/v1alpha1", "kind": "PolicyException", "metadata": {"name": "for-now"},
+        "spec": {"policies": ["files"], "artifacts": ["app.jar"], "owner": "ann@example.com", "reason": "late", "until": "2999-01-01"}});
+    std::fs::write(home.path("exception.yaml"), exception.to_string()).unwrap();
+    policy(&[]);
+    assert_eq!(recorded(&["--policy", "exception.yaml"], "app.jar"), Some("FAILED".into()));
+    // A trust root that nobody has: nobody can tell how it came out.
+    policy(&[
+        ("couldNotCheck", "admit".into()),
+        ("trust", json!({"root": "nobody"})),
+        ("require", json!({"transparencyLog": true})),
+    ]);
+    assert_eq!(recorded(&[], "tool"), None);
+}
+
 /// The statement in a bundle.
 fn payload(bundle: &str) -> Value {
     use countersign_crypto::encoding::base64_decode;

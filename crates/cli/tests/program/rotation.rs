@@ -1,5 +1,7 @@
 //! An instance whose logs are rotated: what was signed in each epoch verifies, and the retired log can be read.
 
+use serde_json::Value;
+
 use crate::support::{Home, Instance};
 
 #[test]
@@ -56,4 +58,50 @@ fn r20_bundles_of_each_epoch_verify_and_the_retired_log_stays_readable() {
     *bytes.last_mut().unwrap() ^= 1;
     std::fs::write(&tile, bytes).unwrap();
     assert_eq!(home.text(&read).0, 2);
+}
+
+/// Signed with the log of Rekor v1 and with no timestamp authority: that log says itself when.
+#[test]
+fn r20_what_the_log_of_rekor_v1_promised_verifies_after_its_rotation() {
+    let home = Home::new();
+    let mut instance = Instance::start(&home);
+    let url = instance.url.trim_end_matches('/').to_owned();
+    home.good(&["trust", "add", &url, "--name", "dev", "--yes"]);
+    let read =
+        |name: &str| -> Value { serde_json::from_slice(&std::fs::read(home.path(name)).unwrap()).unwrap() };
+    for (file, rotated) in [("first", true), ("second", false)] {
+        std::fs::write(home.path(file), file).unwrap();
+        home.good(&["trust", "update"]);
+        home.good(&["trust", "export", "--out", "site.json"]);
+        let site = read("site.json");
+        let mut config = site["signingConfig"].clone();
+        config["rekorTlogUrls"].as_array_mut().unwrap().retain(|log| log["majorApiVersion"] == 1);
+        for member in ["tsaUrls", "tsaConfig"] {
+            config.as_object_mut().unwrap().remove(member);
+        }
+        std::fs::write(home.path("v1.json"), config.to_string()).unwrap();
+        std::fs::write(home.path("root.json"), site["trustedRoot"].to_string()).unwrap();
+        let told = ["--signing-config", "v1.json", "--trusted-root", "root.json"];
+        home.good(&[&["sign", file, "--identity-token", &instance.token()][..], &told].concat());
+        let material = &read(&format!("{file}.sigstore.json"))["verificationMaterial"];
+        let entry = &material["tlogEntries"][0];
+        assert_eq!(entry["kindVersion"], serde_json::json!({"kind": "hashedrekord", "version": "0.0.1"}));
+        assert!(entry["inclusionPromise"]["signedEntryTimestamp"].is_string(), "{entry}");
+        assert!(
+            material["timestampVerificationData"]["rfc3161Timestamps"].as_array().is_none_or(Vec::is_empty)
+        );
+        if rotated {
+            assert_eq!(instance.stop(), Some(0));
+            let (code, _, err) = home.text(&["rotate", "log-v1", "instance"]);
+            assert_eq!(code, 0, "{err}");
+            instance = Instance::start_again(&home);
+        }
+    }
+    home.good(&["trust", "update"]);
+    let issuer = format!("{url}/development-identity-provider");
+    for file in ["first", "second"] {
+        home.good(&["verify", file, "--email", "alice@example.com", "--issuer", &issuer]);
+    }
+    let (_, doctor, _) = home.text(&["doctor", "instance"]);
+    assert!(doctor.contains("log of Rekor v1") && doctor.contains("retired log logv1-"), "{doctor}");
 }

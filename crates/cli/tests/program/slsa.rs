@@ -223,6 +223,53 @@ fn a_summary_is_signed_of_what_holds_and_verified_by_its_seven_steps() {
     assert_eq!(verify("failed.json", &digest, &[]).0, 1, "signed that it failed");
 }
 
+/// What can be read only once: whoever reads it a second time for its digest signs of something else than was verified.
+#[test]
+fn a_summary_is_of_the_very_bytes_that_were_verified() {
+    let home = home();
+    attest(&home);
+    let given = ["slsa", "summarize", "-", "--provenance", "app.tar.sigstore.json", "--summary", "out.json"];
+    let who = ["--verifier-id", "https://verify.example", "--resource-uri", "pkg:generic/app"];
+    let mut command =
+        home.command(&[&given[..], &UNLOGGED, &who, &["--key", "cosign.key", "--no-tlog"]].concat());
+    let output = command.stdin(std::fs::File::open(home.path("app.tar")).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let digest = countersign_crypto::HashAlgorithm::Sha256.digest(b"app").to_string();
+    let verify = ["slsa", "verify-vsa", "--attestation-path", "out.json", "--public-key-path", "cosign.pub"];
+    let (code, out, err) =
+        home.text(&[&verify[..], &who, &["--subject-digest", &digest, "--print-attestation"]].concat());
+    assert_eq!(code, 0, "{err}");
+    let roots =
+        countersign_crypto::HashAlgorithm::Sha256.digest(&std::fs::read(home.path("roots.yaml")).unwrap());
+    let statement: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(statement["predicate"]["policy"]["digest"]["sha256"], roots.to_hex());
+    // Of two signatures, the one that calls its key as it is asked for is the one that has to hold.
+    let bundle: Value = serde_json::from_slice(&std::fs::read(home.path("out.json")).unwrap()).unwrap();
+    let good = &bundle["dsseEnvelope"];
+    let mut bad = good.clone();
+    bad["signatures"] = json!([{ "sig": "MAYCAQECAQE=", "keyid": "wanted" }]);
+    std::fs::write(home.path("two.jsonl"), format!("{bad}\n{good}\n")).unwrap();
+    let of_two = |more: &[&str]| {
+        let verify =
+            ["slsa", "verify-vsa", "--attestation-path", "two.jsonl", "--public-key-path", "cosign.pub"];
+        home.text(&[&verify[..], &who, &["--subject-digest", &digest], more].concat()).0
+    };
+    assert_eq!((of_two(&[]), of_two(&["--public-key-id", "wanted"])), (0, 1));
+}
+
+#[test]
+fn where_the_provenance_of_an_image_is_named_its_registry_is_not_asked_for_any() {
+    let home = home();
+    attest(&home);
+    let digest = countersign_crypto::HashAlgorithm::Sha256.digest(b"app");
+    // Nothing listens there.
+    let image = format!("127.0.0.1:1/app@{digest}");
+    let verify = |more: &[&str]| home.text(&[&["slsa", "verify", &image][..], &UNLOGGED, more].concat());
+    let (code, _, err) = verify(&["--provenance", "app.tar.sigstore.json"]);
+    assert_eq!(code, 0, "{err}");
+    assert_eq!(verify(&[]).0, 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_image_is_verified_by_what_its_registry_has() {
     let fake = Fake::start().await;

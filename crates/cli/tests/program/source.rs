@@ -251,6 +251,65 @@ fn a_rejection_is_not_taken_away_and_a_pushed_topic_hides_no_author() {
     bench.git(&["-C", "clone", "update-ref", "-d", "refs/notes/reviews"], "alice");
     bench.approve("bob", "HEAD", &[]);
     bench.refused("alice", &["main", "+refs/notes/reviews"], "not_fast_forward");
+
+    // Nor by a further commit of notes, nor by notes of which it is claimed that there were none before.
+    bench.git(&["-C", "clone", "fetch", "-q", "origin", "+refs/notes/reviews:refs/notes/reviews"], "alice");
+    bench.git(&["-C", "clone", "notes", "--ref", "refs/notes/reviews", "remove", "HEAD"], "alice");
+    bench.approve("bob", "HEAD", &[]);
+    bench.refused("alice", &["main", "refs/notes/reviews"], "review_lost");
+    assert!(bench.push("alice", &["HEAD:refs/heads/topic", "refs/notes/reviews:refs/notes/own", "-f"]).0);
+    let id = |name: &str| bench.git(&["-C", "server.git", "rev-parse", name], "alice");
+    let (old, new, notes) = (id("refs/heads/main"), id("refs/heads/topic"), id("refs/notes/own"));
+    let pushed = format!("{old} {new} {MAIN}\n{} {notes} refs/notes/reviews\n", "0".repeat(old.len()));
+    std::fs::write(bench.path("pushed"), pushed).unwrap();
+    let hook = ["source", "hook", "pre-receive", "--settings", "source.yaml", "--repository", "server.git"];
+    let mut command = bench.home.command(&[&hook[..], &["--actor", "alice"]].concat());
+    let output = command.stdin(std::fs::File::open(bench.path("pushed")).unwrap()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && text.contains("(not_reviewed)"), "{text}");
+}
+
+#[test]
+fn what_the_first_hook_would_refuse_is_not_written_down_by_the_second() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    bench.reviewed("one");
+    let hook = bench.path("server.git/hooks/pre-receive");
+    let away = bench.path("pre-receive");
+    std::fs::rename(&hook, &away).unwrap();
+    let alone = bench.commit("alice", "two");
+    let (good, text) = bench.push("alice", &["main"]);
+    assert!(good && text.contains("not written down") && text.contains("(not_reviewed)"), "{text}");
+    let show = ["-C", "server.git", "notes", "--ref", "refs/notes/attestations", "show", &alone];
+    assert!(!bench.try_git(&show, "alice").0, "a level that nobody has seen");
+    std::fs::rename(&away, &hook).unwrap();
+
+    // A tag that comes with its commit has the levels of it.
+    let commit = bench.commit("alice", "three");
+    bench.approve("bob", "HEAD", &[]);
+    bench.git(&["-C", "clone", "tag", "v3"], "alice");
+    let (good, text) = bench.push("alice", &["v3", "main", "refs/notes/reviews"]);
+    assert!(good, "{text}");
+    let tag = bench.statements(&commit).pop().unwrap();
+    assert_eq!(tag["predicate"]["tag"], "refs/tags/v3");
+    let levels = tag["predicate"]["vsa_summaries"][0]["verifiedLevels"].as_array().unwrap();
+    assert!(levels.contains(&"SLSA_SOURCE_SCS_TWO_PARTY_REVIEW".into()), "{tag:#}");
+}
+
+#[test]
+fn a_second_name_of_a_protected_branch_is_no_way_into_it() {
+    if !has_git() {
+        return;
+    }
+    let bench = Bench::new();
+    let first = bench.reviewed("one");
+    bench.git(&["-C", "server.git", "symbolic-ref", "refs/heads/master", MAIN], "alice");
+    bench.commit("alice", "two");
+    bench.refused("alice", &["HEAD:refs/heads/master"], "symbolic");
+    assert_eq!(bench.git(&["-C", "server.git", "rev-parse", MAIN], "alice"), first);
+    bench.refused("alice", &[&format!("HEAD:refs/replace/{first}")], "replaces");
 }
 
 #[test]

@@ -38,6 +38,13 @@ impl Bench {
         (code, err)
     }
 
+    /// Signs a whole statement, into this file: the exit code.
+    fn sign_statement(&self, statement: &Value, to: &str, more: &[&str]) -> i32 {
+        self.write("s.json", &statement.to_string());
+        let sign = ["attest-blob", "-y", "--key", "cosign.key", "--no-tlog", "--statement", "s.json"];
+        self.0.text(&[&sign[..], &["--bundle", to, "app.tar"], more].concat()).0
+    }
+
     /// Signs a predicate about the artifact, into this file.
     fn sign(&self, kind: &str, predicate: &str, to: &str) {
         let (code, err) = self.attested(kind, predicate, &[]);
@@ -108,19 +115,7 @@ fn v02_v07_a_predicate_of_a_known_type_is_checked_before_it_is_signed() {
     let statement = |kind: &str| {
         let text = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": digest } }],
             "predicateType": kind, "predicate": {} });
-        bench.write("s.json", &text.to_string());
-        let sign = [
-            "attest-blob",
-            "-y",
-            "--key",
-            "cosign.key",
-            "--no-tlog",
-            "--statement",
-            "s.json",
-            "--bundle",
-            "s.out",
-        ];
-        bench.0.text(&[&sign[..], &["app.tar"]].concat()).0
+        bench.sign_statement(&text, "s.out", &[])
     };
     assert_eq!(statement("https://slsa.dev/provenance/v1"), 1, "a whole statement too");
     assert_eq!(statement("https://example.com/p"), 0);
@@ -249,24 +244,11 @@ fn vex_of_a_time_to_come_is_refused_and_one_that_cannot_be_read_ends_the_command
     let digest = HashAlgorithm::Sha256.digest(ARTIFACT.as_bytes()).to_hex();
     let mut statement = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": digest } }],
         "predicateType": "https://openvex.dev/ns/v9", "predicate": later });
-    bench.write("s.json", &statement.to_string());
-    let sign = [
-        "attest-blob",
-        "-y",
-        "--key",
-        "cosign.key",
-        "--no-tlog",
-        "--statement",
-        "s.json",
-        "--bundle",
-        "v.out",
-    ];
-    bench.0.good(&[&sign[..], &["--allow-unknown-type"]].concat());
+    assert_eq!(bench.sign_statement(&statement, "v.out", &["--allow-unknown-type"]), 0);
     assert_ne!(bench.filter(&["v.out"], &[]).0, 0, "a version that is not known is another type");
     statement["predicateType"] = "https://openvex.dev/ns".into();
     statement["predicate"]["statements"][0]["status"] = "fine".into();
-    bench.write("s.json", &statement.to_string());
-    assert_eq!(bench.0.text(&sign).0, 1);
+    assert_eq!(bench.sign_statement(&statement, "v.out", &[]), 1);
 }
 
 #[test]

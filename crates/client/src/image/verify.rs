@@ -26,6 +26,19 @@ pub struct Place<'a> {
     pub name: &'a Name,
 }
 
+impl Place<'_> {
+    /// The image's digest; a tag is resolved.
+    ///
+    /// # Errors
+    /// [`ClientError::Registry`] when the image is not there.
+    pub async fn digest(&self) -> Result<Digest, ClientError> {
+        match self.name {
+            Name::Digest(digest) => Ok(*digest),
+            Name::Tag(_) => Ok(self.image.resolve(self.name).await?.digest),
+        }
+    }
+}
+
 /// What is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -101,10 +114,7 @@ impl ImageReport {
 /// [`ClientError::Registry`] when the image is not there, or the evidence could not be looked at and what could be
 /// does not verify.
 pub async fn verify_image(place: Place<'_>, checks: &Checks<'_>) -> Result<ImageReport, ClientError> {
-    let digest = match place.name {
-        Name::Digest(digest) => *digest,
-        Name::Tag(_) => place.image.resolve(place.name).await?.digest,
-    };
+    let digest = place.digest().await?;
     let mut all = ImageReport { digest, pieces: Vec::new(), passed_over: BTreeSet::new() };
     let subject = Subject::from_digest(digest);
     let forms = match checks.wanted {

@@ -18,6 +18,8 @@ use crate::KeyError;
 const MAX_WORKERS: usize = 4;
 /// Time to load the module, find the token and log in. Whoever waits for it may give up before.
 const START_TIME: Duration = Duration::from_secs(4);
+/// Fresh workers that one request is given when those before say that the token, which they had found, is away.
+const FRESH_WORKERS: u32 = 3;
 /// Time between two starts after failures: doubled with each, up to half a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -168,17 +170,18 @@ impl Pool {
     /// Asks the token, within a time.
     pub(super) fn call(self: &Arc<Self>, request: &Request, within: Duration) -> Result<Reply, Trouble> {
         let deadline = Instant::now() + within;
-        // A key may have been made though nobody heard of it: a second one is not asked for.
-        let mut again = !matches!(request, Request::Generate { .. });
+        let mut left = FRESH_WORKERS;
         loop {
             let mut worker = self.take(deadline)?;
-            let trouble = match worker.call(request, deadline) {
-                Ok(Reply::Failed { kind: FailureKind::Away, message }) => Trouble::Away(message),
-                Err(silence @ Silence::Late) => {
-                    again = false;
-                    silence.into()
+            let (trouble, nothing_begun) = match worker.call(request, deadline) {
+                // A session may have died unnoticed since its last use, and a module whose token lies in files (SoftHSM)
+                // may have read one that was half written and hold on to it. A new process tells.
+                Ok(Reply::Failed { kind: FailureKind::Away, message }) => (Trouble::Away(message), true),
+                // A key may have been made though nobody heard of it: a second one is not asked for.
+                Err(silence @ Silence::Gone(_)) => {
+                    (silence.into(), worker.proven && !matches!(request, Request::Generate { .. }))
                 }
-                Err(silence) => silence.into(),
+                Err(silence @ Silence::Late) => (silence.into(), false),
                 Ok(reply) => {
                     worker.proven = true;
                     self.give_back(worker);
@@ -188,14 +191,13 @@ impl Pool {
                     };
                 }
             };
-            // A session may have died unnoticed since its last use; a new one tells.
-            let stale = worker.proven;
+            let again = nothing_begun && left > 0;
             drop(worker);
-            self.failed(trouble.clone(), stale && again);
-            if !(stale && again) {
+            self.failed(trouble.clone(), again);
+            if !again {
                 return Err(trouble);
             }
-            again = false;
+            left -= 1;
         }
     }
 
@@ -268,10 +270,18 @@ impl Pool {
             token: self.identity.token.clone(),
             pin: self.pin.clone(),
         };
-        let opened = Worker::start(deadline).and_then(|mut worker| {
-            let reply = worker.call(&request, deadline)?;
-            Ok((worker, reply))
-        });
+        let open = || {
+            Worker::start(deadline).and_then(|mut worker| {
+                let reply = worker.call(&request, deadline)?;
+                Ok((worker, reply))
+            })
+        };
+        let mut opened = open();
+        // As in `call`: the module of another process may see the token that this one's does not.
+        if let Ok((_, Reply::Failed { kind: FailureKind::Away, .. })) = &opened {
+            std::thread::sleep(FIRST_PAUSE);
+            opened = open();
+        }
         let mut state = self.lock();
         state.starting = false;
         match opened {

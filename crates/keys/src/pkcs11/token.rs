@@ -165,33 +165,37 @@ impl Token {
         wanted: &TokenMatch,
         pin: Option<&Pin>,
     ) -> Result<(Self, TokenDescription), Failure> {
+        let (slot, info) = Self::only(&context, wanted)?;
+        let session = context.open_rw_session(slot).or_else(|_| context.open_ro_session(slot))?;
+        if info.login_required() {
+            login(&session, &info, pin)?;
+        }
+        let description = describe(slot, &info);
+        let serial = description.serial.clone();
+        Ok((Self { context, slot, session, serial, private_keys: HashMap::new() }, description))
+    }
+
+    /// The one token that is as wanted.
+    fn only(context: &Pkcs11, wanted: &TokenMatch) -> Result<(Slot, TokenInfo), Failure> {
         let mut found = Vec::new();
         for slot in context.get_slots_with_token()? {
             // A token that cannot be asked is not the one.
             if let Ok(info) = context.get_token_info(slot)
                 && info.token_initialized()
-                && matches(&context, slot, &info, wanted)?
+                && matches(context, slot, &info, wanted)?
             {
                 found.push((slot, info));
             }
         }
-        let (slot, info) = match found.as_slice() {
-            [(slot, info)] => (*slot, info),
-            [] => return Err(Failure::new(FailureKind::Away, "the token is not there")),
-            several => {
-                return Err(Failure::new(
-                    FailureKind::Away,
-                    format!("{} tokens are as the URI says; name serial= or slot-id= too", several.len()),
-                ));
-            }
-        };
-        let session = context.open_rw_session(slot).or_else(|_| context.open_ro_session(slot))?;
-        if info.login_required() {
-            login(&session, info, pin)?;
+        let several = found.len();
+        match (found.pop(), several) {
+            (Some(one), 1) => Ok(one),
+            (None, _) => Err(Failure::new(FailureKind::Away, "the token is not there")),
+            _ => Err(Failure::new(
+                FailureKind::Away,
+                format!("{several} tokens are as the URI says; name serial= or slot-id= too"),
+            )),
         }
-        let description = describe(slot, info);
-        let serial = description.serial.clone();
-        Ok((Self { context, slot, session, serial, private_keys: HashMap::new() }, description))
     }
 
     /// The module may go on from memory when the device is gone, so the device is asked first.
@@ -243,6 +247,10 @@ impl Token {
     /// one says about itself.
     pub(super) fn public_key(&mut self, key: &KeyMatch) -> Result<Vec<u8>, Failure> {
         self.present()?;
+        self.public_half(key)
+    }
+
+    fn public_half(&mut self, key: &KeyMatch) -> Result<Vec<u8>, Failure> {
         let private = self.private(key)?;
         // The pair has one id; labels of the halves may differ.
         let id = match self.bytes(private, AttributeType::Id)? {
@@ -367,7 +375,8 @@ impl Token {
         Ok(listed)
     }
 
-    /// Makes a key pair which the token does not give away, and gives its public half.
+    /// Makes a key pair which the token does not give away, and gives its public half. A token that is away is so before
+    /// anything was begun; what fails later may have left a key.
     pub(super) fn generate(&mut self, key: &KeyMatch, kind: NewKey) -> Result<Vec<u8>, Failure> {
         self.present()?;
         let label = key
@@ -409,12 +418,31 @@ impl Token {
             let public: Vec<_> = common.iter().chain(&public).cloned().chain(own).collect();
             let private: Vec<_> = common.iter().chain(&private).cloned().collect();
             match self.session.generate_key_pair(&mechanism, &public, &private) {
-                Ok(_) => return self.public_key(&KeyMatch { label: Some(label.clone()), id: Some(id) }),
+                Ok(_) => {
+                    let made = KeyMatch { label: Some(label.clone()), id: Some(id) };
+                    return self.public_half(&made).map_err(begun);
+                }
                 Err(e) => failed = Some(e),
             }
         }
-        Err(failed
-            .map_or_else(|| Failure::new(FailureKind::Refused, "no way to make the key"), Failure::from))
+        Err(failed.map_or_else(
+            || Failure::new(FailureKind::Refused, "no way to make the key"),
+            |error| begun(error.into()),
+        ))
+    }
+}
+
+/// A failure after a key was asked for: whoever asks again might make a second one.
+fn begun(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Away => Failure {
+            kind: FailureKind::Refused,
+            message: format!(
+                "{}; the key may have been made all the same: `countersign pkcs11-tool list-keys-uris` lists those there are",
+                failure.message
+            ),
+        },
+        _ => failure,
     }
 }
 

@@ -25,4 +25,5 @@ mod running;
 #[path = "../../../verify/tests/engine/common.rs"]
 #[expect(dead_code, reason = "shared with the tests of the engine, which need more of it")]
 mod sigstore;
+mod statements;
 mod support;

@@ -24,6 +24,7 @@ use countersign_kubernetes::webhook::{Metrics, WebhookOptions, start};
 use countersign_policy::own::ImagePolicy;
 use countersign_policy::{Policy, PolicySet};
 use countersign_registry::descriptor::media_type;
+use countersign_registry::evidence::attach_bundle;
 use countersign_registry::{
     Content, Descriptor, Layout, Manifest, Name, Reference, RegistryOptions, Store as _, Tag,
 };
@@ -134,6 +135,12 @@ impl Registry {
         format!("{}@{}", self.image(tag), manifest.descriptor.digest)
     }
 
+    /// Attaches a bundle to what a tag names.
+    pub(crate) async fn attach(&self, tag: &str, kind: &str, bundle: &[u8]) {
+        let image = self.layout.fetch(&Name::Tag(Tag::parse(tag).unwrap())).await.unwrap().descriptor;
+        attach_bundle(&*self.layout, &image, bundle, kind, Timestamp::UNIX_EPOCH).await.unwrap();
+    }
+
     /// Signs what a tag names.
     pub(crate) async fn sign(&self, tag: &str, key: &Arc<KeyPair>) {
         let name = Name::Tag(Tag::parse(tag).unwrap());
@@ -168,6 +175,12 @@ async fn served(store: &Layout, path: &str) -> Option<Response> {
         ("blobs", Some(digest)) => {
             let path = store.directory().join("blobs/sha256").join(digest.to_hex());
             Some(std::fs::read(path).ok()?.into_response())
+        }
+        ("referrers", Some(digest)) => {
+            let manifests = store.listed_referrers(&digest).await.ok()?.filter(|list| !list.is_empty())?;
+            let index =
+                json!({"schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": manifests});
+            Some(([(header::CONTENT_TYPE, media_type::OCI_INDEX)], index.to_string()).into_response())
         }
         _ => None,
     }

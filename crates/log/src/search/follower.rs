@@ -52,13 +52,4 @@ impl Follower {
         self.store.write(&batch).map_err(LogError::Search)?;
         Ok(entries.into_keys().collect())
     }
-
-    /// Adds everything that the log has now, and says of how many entries the terms are known then.
-    pub(super) fn catch_up(&mut self) -> Result<u64, LogError> {
-        let size = self.log.head().size;
-        while self.known()? < size {
-            self.step(size)?;
-        }
-        self.known()
-    }
 }

@@ -1,9 +1,9 @@
 //! Which entries have a term: a digest, an address, a key.
 //!
 //! Derived from the entries and from nothing else: a database beside the tiles. It may be lost or damaged; then it is
-//! made anew. [`Terms`] is brought up to the tree before each answer. [`Search`] follows the tree on a thread of its own,
-//! and its answers can be verified: the map of all terms (see [`countersign_tlog::map`]) has a root, which the log signs
-//! with its checkpoints.
+//! made anew, and nothing is found until it has come near. [`Search`] follows the tree on a thread of its own; what it
+//! has not reached is read from the entries, so that one is found as soon as it is acknowledged. Its answers can be
+//! verified: the map of all terms (see [`countersign_tlog::map`]) has a root, which the log signs with its checkpoints.
 //!
 //! ```text
 //!  entries ──► terms ──► terms.db ──► upper levels of the map ──► root ──► the next checkpoint
@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -43,48 +43,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How many earlier maps can be asked.
 const KEPT: usize = 16;
 const READERS: usize = 4;
-
-/// The terms of a log's entries. All of it blocks: briefly, if it is kept [up to date](Terms::catch_up).
-pub struct Terms(Mutex<Follower>);
-
-impl fmt::Debug for Terms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terms").finish_non_exhaustive()
-    }
-}
-
-impl Terms {
-    /// Opens or makes the index of a log that lies in this directory. One that does not open, or knows more entries
-    /// than the log has, is made anew.
-    ///
-    /// # Errors
-    /// [`LogError::Index`].
-    pub fn open(directory: &Path, log: Log, terms_of: TermsOf) -> Result<Self, LogError> {
-        Follower::open(directory, log, terms_of, "").map(|follower| Self(Mutex::new(follower)))
-    }
-
-    fn follower(&self) -> MutexGuard<'_, Follower> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the entries that came since, and says of how many entries the terms are known then.
-    ///
-    /// # Errors
-    /// [`LogError`]: an entry that cannot be read, a database that cannot be written.
-    pub fn catch_up(&self) -> Result<u64, LogError> {
-        self.follower().catch_up()
-    }
-
-    /// The entries that have a term, the newest first, at most `limit` of them.
-    ///
-    /// # Errors
-    /// As [`Terms::catch_up`].
-    pub fn find(&self, term: &str, limit: usize) -> Result<Vec<u64>, LogError> {
-        let mut follower = self.follower();
-        let known = follower.catch_up()?;
-        newest(follower.store.as_ref(), term, known, limit)
-    }
-}
+/// How many entries are read for an answer, at most: some seconds' work.
+const NEAR: u64 = 50_000;
 
 /// The entries of a term below a size, the newest first.
 fn newest(reader: &dyn Reader, term: &str, size: u64, limit: usize) -> Result<Vec<u64>, LogError> {
@@ -143,7 +103,8 @@ fn committed(head: &Head) -> Option<IndexCommitment> {
 
 impl Search {
     /// Opens or makes the index of a log that lies in this directory, and starts the thread that follows the log. An index
-    /// that was made by other `rules` for the terms is made anew. With `commit`, the log's checkpoints state its root.
+    /// that does not open, knows more entries than the log has, or was made by other `rules` for the terms is made anew.
+    /// With `commit`, the log's checkpoints state its root, and answers can be proven.
     ///
     /// # Errors
     /// [`LogError::Index`], [`LogError::Search`], [`LogError::Io`].
@@ -184,9 +145,12 @@ impl Search {
     /// in the index yet are read. Blocks.
     ///
     /// # Errors
-    /// [`LogError`].
+    /// [`LogError::Behind`] while the index is being made, else any [`LogError`].
     pub fn find(&self, term: &str, limit: usize) -> Result<Vec<u64>, LogError> {
         let (known, size) = (self.known(), self.state.log.head().size);
+        if size.saturating_sub(known) > NEAR {
+            return Err(LogError::Behind { known, size });
+        }
         let (mut next, mut since) = (known, Vec::new());
         while next < size {
             let entries = self.state.log.entries_from(next, size)?;
@@ -290,6 +254,9 @@ impl Worker {
             self.touched.extend(keys.iter().map(bucket_of));
             self.state.known.store(self.follower.known()?, Ordering::Release);
         }
+        if !self.commit {
+            return Ok(());
+        }
         let mut versions = self.state.versions();
         if versions.back().is_some_and(|newest| newest.size == size) {
             return Ok(());
@@ -298,9 +265,7 @@ impl Worker {
         let newest = versions.back().map(|newest| newest.commitment());
         // Before it is signed: who reads it in a checkpoint may ask at once.
         *self.state.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
-        if self.commit {
-            self.state.log.commit_to(newest);
-        }
+        self.state.log.commit_to(newest);
         Ok(())
     }
 

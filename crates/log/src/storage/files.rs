@@ -4,8 +4,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::{LockAttempt, Storage, StorageFile};
+
+/// How long a lock's holder is given to write its name.
+const NAME_TRIES: u32 = 20;
+const NAME_WAIT: Duration = Duration::from_millis(10);
 
 /// A directory on a local disk.
 ///
@@ -117,8 +122,15 @@ impl Storage for Files {
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
-                file.take(1000).read_to_string(&mut holder)?;
-                Ok(LockAttempt::HeldBy(holder.trim().to_owned()))
+                // It writes its name right after it has taken the lock.
+                for _ in 0..NAME_TRIES {
+                    (&file).take(1000).read_to_string(&mut holder)?;
+                    if !holder.trim().is_empty() {
+                        return Ok(LockAttempt::HeldBy(holder.trim().to_owned()));
+                    }
+                    std::thread::sleep(NAME_WAIT);
+                }
+                Ok(LockAttempt::HeldBy("unknown (it has not written its name)".to_owned()))
             }
             Err(TryLockError::Error(error)) => Err(error),
         }

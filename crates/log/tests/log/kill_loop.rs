@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::support::{Ledger, Random, clock, entry, params, runtime};
-use countersign_log::{Log, Options};
+use countersign_log::{Log, LogError, Options, Receipt};
 use countersign_tlog::Hash;
 
 const DIRECTORY: &str = "COUNTERSIGN_KILL_DIRECTORY";
@@ -19,17 +19,50 @@ const WRITERS: usize = 32;
 /// Number, index, tree size and root of an acknowledged entry.
 const RECORD: usize = 8 + 8 + 8 + 32;
 
-fn number(name: &str) -> Option<u64> {
+pub fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-fn open(directory: &Path) -> Log {
+pub fn try_open(directory: &Path) -> Result<Log, LogError> {
     let options = Options { segment_bytes: 200_000, reserve_bytes: 0, ..Options::default() };
-    Log::open(&directory.join("log"), options, vec![key(directory)], clock()).unwrap()
+    Log::open(&directory.join("log"), options, vec![key(directory)], clock())
+}
+
+pub fn open(directory: &Path) -> Log {
+    try_open(directory).unwrap()
+}
+
+/// A log in a directory, beside the key which every process that opens it will use.
+pub fn new_log(directory: &Path) {
+    Log::create(&directory.join("log"), &params()).unwrap();
+    std::fs::write(directory.join("key"), crate::support::KEY.to_pkcs8().unwrap()).unwrap();
+}
+
+/// A file of what was acknowledged, flushed before anybody is told.
+pub struct Acknowledged(std::fs::File);
+
+impl Acknowledged {
+    pub fn open(path: &Path) -> Self {
+        Self(std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap())
+    }
+
+    pub fn record(number: u64, receipt: &Receipt) -> [u8; RECORD] {
+        let mut record = [0; RECORD];
+        record[..8].copy_from_slice(&number.to_be_bytes());
+        record[8..16].copy_from_slice(&receipt.index.to_be_bytes());
+        record[16..24].copy_from_slice(&receipt.tree_size.to_be_bytes());
+        record[24..].copy_from_slice(&receipt.root);
+        record
+    }
+
+    pub fn write(&mut self, records: &[[u8; RECORD]]) {
+        self.0.write_all(records.as_flattened()).unwrap();
+        self.0.sync_data().unwrap();
+    }
 }
 
 /// The same key in every process.
-fn key(directory: &Path) -> std::sync::Arc<dyn countersign_crypto::Signer> {
+pub fn key(directory: &Path) -> std::sync::Arc<dyn countersign_crypto::Signer> {
     let pkcs8 = std::fs::read(directory.join("key")).unwrap();
     std::sync::Arc::new(countersign_crypto::KeyPair::from_pkcs8(&pkcs8).unwrap())
 }
@@ -42,15 +75,13 @@ fn child_that_appends_until_it_is_killed() {
     let first = number(FIRST).unwrap();
     let log = open(&directory);
     let (sender, receiver) = mpsc::channel::<[u8; RECORD]>();
-    let path = directory.join("ledger");
+    let mut ledger = Acknowledged::open(&directory.join("ledger"));
     std::thread::spawn(move || {
-        let mut ledger = std::fs::OpenOptions::new().append(true).create(true).open(path).unwrap();
         while let Ok(record) = receiver.recv() {
-            let mut bytes = record.to_vec();
-            receiver.try_iter().for_each(|more| bytes.extend(more));
-            ledger.write_all(&bytes).unwrap();
-            ledger.sync_data().unwrap();
-            println!("acknowledged {}", bytes.len() / RECORD);
+            let mut records = vec![record];
+            records.extend(receiver.try_iter());
+            ledger.write(&records);
+            println!("acknowledged {}", records.len());
         }
     });
     runtime().block_on(async {
@@ -60,12 +91,7 @@ fn child_that_appends_until_it_is_killed() {
             tasks.spawn(async move {
                 for number in (first..).step_by(WRITERS) {
                     let receipt = log.append(entry(number)).await.unwrap();
-                    let mut record = [0; RECORD];
-                    record[..8].copy_from_slice(&number.to_be_bytes());
-                    record[8..16].copy_from_slice(&receipt.index.to_be_bytes());
-                    record[16..24].copy_from_slice(&receipt.tree_size.to_be_bytes());
-                    record[24..].copy_from_slice(&receipt.root);
-                    sender.send(record).unwrap();
+                    sender.send(Acknowledged::record(number, &receipt)).unwrap();
                 }
             });
         }
@@ -96,10 +122,9 @@ fn run_and_kill(directory: &Path, first: u64, random: &mut Random) {
     child.wait().unwrap();
 }
 
-fn read_ledger(directory: &Path, ledger: &mut Ledger) {
-    let bytes = std::fs::read(directory.join("ledger")).unwrap_or_default();
-    ledger.entries.clear();
-    ledger.heads.clear();
+/// Adds what is in a file of acknowledgements.
+pub fn read_ledger(path: &Path, ledger: &mut Ledger) {
+    let bytes = std::fs::read(path).unwrap_or_default();
     // The kill may have cut the last record.
     for record in bytes.as_chunks::<RECORD>().0 {
         let number = |at: usize| u64::from_be_bytes(*record[at..].first_chunk().unwrap());
@@ -119,15 +144,13 @@ fn r1_no_kill_loses_what_was_acknowledged() {
     let mut random = Random(seed);
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    Log::create(&directory.join("log"), &params()).unwrap();
-    std::fs::write(directory.join("key"), crate::support::KEY.to_pkcs8().unwrap()).unwrap();
-
-    let mut ledger = Ledger::default();
+    new_log(directory);
     let mut checked = 0;
     for kill in 0..kills {
         // Numbers far apart, so that no process repeats another's entries.
         run_and_kill(directory, (kill + 1) << 32, &mut random);
-        read_ledger(directory, &mut ledger);
+        let mut ledger = Ledger::default();
+        read_ledger(&directory.join("ledger"), &mut ledger);
         let log = open(directory);
         // What this process acknowledged, each time; all of it, now and then and at the end.
         let complete = kill + 1 == kills || kill % 25 == 24;

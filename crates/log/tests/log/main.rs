@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests")]
 #![allow(unreachable_pub, reason = "one binary of several modules")]
 
+mod backup;
 mod crash;
+mod fsck;
 mod kill_loop;
+mod races;
 mod refusals;
 mod rekor_v1;
 mod search;
+mod simulator;
 mod support;
 mod usage;

@@ -141,6 +141,58 @@ fn r8_a_restored_lock_record_is_never_signed_upon() {
     }
 }
 
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (entry, to) = (entry.as_ref().unwrap(), to.join(entry.as_ref().unwrap().file_name()));
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+/// R8: everything restored at once contradicts nothing in the directory; the mark outside of it tells.
+#[test]
+fn r8_a_directory_restored_whole_is_not_signed_upon_when_there_is_a_mark_elsewhere() {
+    let (directory, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let place = |name: &str| directory.path().join(name);
+    let mark = elsewhere.path().join("mark");
+    let open = |mark: Option<&Path>| {
+        let options = Options { mark: mark.map(Path::to_owned), ..options() };
+        Log::open(&place("log"), options, signers(), clock())
+    };
+    let append = |number: u64, mark: Option<&Path>| {
+        let log = open(mark).unwrap();
+        runtime().block_on(async {
+            append_all(&log, number..number + 1).await.pop().unwrap().1.unwrap();
+            log.shutdown().await;
+        });
+    };
+    Log::create(&place("log"), &params()).unwrap();
+    append(1, Some(&mark));
+    copy_all(&place("log"), &place("old"));
+    append(2, Some(&mark));
+    std::fs::rename(place("log"), place("lost")).unwrap();
+    copy_all(&place("old"), &place("log"));
+
+    let error = open(Some(&mark)).unwrap_err().to_string();
+    assert!(error.contains("the mark in") && error.contains("has size 3, the lock record 2"), "{error}");
+    assert!(error.contains("countersign log restore") && error.contains("countersign rotate log"), "{error}");
+    // Another entry of the same number, signed by a process without the mark: the tree has the size, and is another.
+    append(9, None);
+    let error = open(Some(&mark)).unwrap_err().to_string();
+    assert!(error.contains("is not of the same tree"), "{error}");
+    // The lost one is found again.
+    std::fs::remove_dir_all(place("log")).unwrap();
+    std::fs::rename(place("lost"), place("log")).unwrap();
+    append(3, Some(&mark));
+    // A mark that was asked for and cannot be kept is no mark.
+    let nowhere = elsewhere.path().join("no/such/directory/mark");
+    assert!(matches!(open(Some(&nowhere)), Err(LogError::Io { .. })));
+}
+
 #[test]
 fn r8_a_restored_write_ahead_file_is_refused() {
     let directory = new_log();

@@ -21,7 +21,7 @@ use crate::judge::{Fact, What};
 use crate::lint::Lint;
 use crate::question::CouldNot;
 use crate::request::{Artifact, CustomObject, Request};
-use crate::statements::{Target, Verdict, signed_at};
+use crate::statements::{Target, Verdict, newest, signed_at};
 
 /// The rule of `signedBy`, in results.
 const SIGNED: &str = "signedBy";
@@ -327,7 +327,11 @@ impl Judging<'_> {
     /// Statements by somebody, with what must hold of them.
     fn statement(&self, authority: &Authority, said: &Said) -> Finding<Fact> {
         let what = What::Statement(vec![said.kind.clone()]);
-        let facts = match self.ask.find_target(&self.target, authority, &what) {
+        let found = match said.which {
+            Which::Any => self.ask.find_target(&self.target, authority, &what),
+            Which::All | Which::Newest => self.ask.find_all(&self.target, authority, &what),
+        };
+        let facts = match found {
             Finding::Holds(facts) => facts,
             other => return other,
         };
@@ -371,8 +375,11 @@ impl Said {
     /// The statements that are as they must be, or why not.
     fn of_facts(&self, facts: &[Fact], judging: &Judging<'_>) -> Result<Vec<Fact>, Why> {
         let now = judging.ask.now();
+        // Of each signer, as somebody else's newer word is none of theirs.
+        let counting =
+            if self.which == Which::Newest { newest(facts, |_| ()) } else { facts.iter().collect() };
         let mut aged: Vec<(Option<Timestamp>, &Fact)> =
-            facts.iter().map(|fact| (signed_at(fact), fact)).collect();
+            counting.into_iter().map(|fact| (signed_at(fact), fact)).collect();
         if self.max_age.is_some() || self.which == Which::Newest {
             aged.retain(|(at, _)| at.is_some());
             if aged.is_empty() {
@@ -395,9 +402,6 @@ impl Said {
                 );
                 return Err(Why::new("too_old", text));
             }
-        }
-        if self.which == Which::Newest {
-            aged.truncate(1);
         }
         let mut holding = Vec::new();
         let mut why = None;

@@ -62,7 +62,8 @@ impl Typed {
             rules.push(Self::Tests(tests(written, reader)?));
         }
         if let Some(written) = &spec.review {
-            rules.push(Self::Review(review(written, reader)?));
+            let repository = spec.provenance.as_ref().and_then(|provenance| provenance.source.clone());
+            rules.push(Self::Review(review(written, repository, reader)?));
         }
         if !rules.is_empty() {
             reader.remark_on_time();
@@ -167,6 +168,7 @@ impl Typed {
                 };
                 lines.push(format!("{who} must have approved, in the word{} of", older(rule.max_age)));
                 names(&rule.by, lines);
+                lines.extend(rule.repository.iter().map(|wanted| format!("  on a change of {wanted}")));
             }
         }
     }
@@ -365,7 +367,11 @@ fn tests(written: &TestsSpec, reader: &mut Reader<'_>) -> Result<TestRule, ReadE
     })
 }
 
-fn review(written: &ReviewSpec, reader: &mut Reader<'_>) -> Result<ReviewRule, ReadError> {
+fn review(
+    written: &ReviewSpec,
+    repository: Option<String>,
+    reader: &mut Reader<'_>,
+) -> Result<ReviewRule, ReadError> {
     let approvals = written.approvals.unwrap_or(1);
     if !(1..=MAX_APPROVALS).contains(&approvals) {
         let message = format!("expected 1 to {MAX_APPROVALS}, found {approvals}");
@@ -374,6 +380,7 @@ fn review(written: &ReviewSpec, reader: &mut Reader<'_>) -> Result<ReviewRule, R
     Ok(ReviewRule {
         by: reader.any_of(&written.signed_by, "spec.review.signedBy")?,
         approvals,
+        repository,
         max_age: max_age(written.not_older_than.as_deref(), "spec.review.notOlderThan")?,
     })
 }

@@ -9,6 +9,7 @@ use countersign_slsa::Facts;
 use countersign_slsa::git::{branch_reference, is_version, same_repository, tag_reference};
 use countersign_slsa::roots::{self, Builder, Text};
 use countersign_verify::Signer;
+use countersign_x509::is_hosted_runner;
 use jiff::SignedDuration;
 
 use super::{Target, Verdict, deciding, note, predicate, signer};
@@ -19,8 +20,6 @@ use crate::pattern::Pattern;
 
 /// How many builders one message names.
 const MAX_NAMED: usize = 3;
-/// What forges call their own machines.
-const HOSTED: [&str; 2] = ["github-hosted", "gitlab-hosted"];
 
 /// The highest level that is believed of a builder when somebody signs for it.
 #[derive(Debug, Clone)]
@@ -67,7 +66,8 @@ impl Who {
     }
 }
 
-/// What a build must have been made from, and how. What is given must hold; what provenance does not say does not.
+/// What a build must have been made from, and how. What is given must hold; what provenance does not say does not, and one that
+/// contradicts itself says nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The repository of the source.
@@ -90,6 +90,9 @@ impl Origin {
     /// # Errors
     /// In words, what was expected and what it says.
     pub fn check(&self, provenance: &Provenance, facts: &Facts) -> Result<(), String> {
+        if let Some(contradiction) = &facts.contradiction {
+            return Err(format!("it contradicts itself: {}", printable(contradiction)));
+        }
         if *self == Self::default() {
             return Ok(());
         }
@@ -124,10 +127,7 @@ impl Origin {
                  parameters if it may be chosen freely"
             ));
         }
-        match &facts.contradiction {
-            Some(contradiction) => Err(format!("it contradicts itself: {}", printable(contradiction))),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 
@@ -171,7 +171,7 @@ impl LevelRule {
         let mut others = BTreeSet::new();
         let mut asked: Vec<&Authority> = Vec::new();
         for root in &self.roots {
-            if asked.iter().any(|by| by.who == root.by.who) {
+            if asked.iter().any(|by| same_evidence(by, &root.by)) {
                 continue;
             }
             asked.push(&root.by);
@@ -255,7 +255,7 @@ impl LevelRule {
         let facts = Facts::of(&read);
         let self_hosted = is_self_hosted(by_whom, &facts);
         let of = |root: &&Root| {
-            root.by.who == by.who
+            same_evidence(&root.by, by)
                 && root.builder.matches(&read.builder.id, by_whom.identity())
                 && (root.self_hosted || !self_hosted)
         };
@@ -263,7 +263,14 @@ impl LevelRule {
         let level = level.ok_or_else(|| {
             format!("{} signed for the builder {builder}, and no entry names the two together", signer(fact))
         })?;
-        let origin = self.origin.check(&read, &facts);
+        // The authority vouches for what the certificate says of the build; whoever ran it may have written the provenance.
+        let agreed = match by_whom {
+            Signer::Certificate(certificate) => {
+                countersign_slsa::agrees(certificate, &read, &facts).map_err(|why| printable(&why))
+            }
+            _ => Ok(()),
+        };
+        let origin = agreed.and_then(|()| self.origin.check(&read, &facts));
         let source =
             read.source.map_or_else(String::new, |source| format!(", from {}", printable(&source.uri)));
         Ok(Built { level, builder, source, origin, fact })
@@ -277,7 +284,13 @@ fn is_self_hosted(signer: &Signer, facts: &Facts) -> bool {
         _ => None,
     };
     let said = vouched.into_iter().chain(facts.runner.as_deref());
-    said.into_iter().any(|runner| !HOSTED.contains(&runner))
+    said.into_iter().any(|runner| !is_hosted_runner(runner))
+}
+
+/// Whether what counts by one counts by the other: the same signer, with the same evidence beside the signature. A root that
+/// does without a log says nothing of one that asks for it.
+fn same_evidence(one: &Authority, other: &Authority) -> bool {
+    one.who == other.who && one.demands == other.demands
 }
 
 /// What holds goes before what does not, and the higher level before the lower.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use countersign_attestation::Statement;
 use countersign_http::text::printable;
-use countersign_verify::{Report, nearest};
+use countersign_verify::{Report, Verified, nearest};
 
 use crate::ask::{Ask, Stop};
 use crate::authority::Authority;
@@ -42,7 +42,7 @@ pub use level::{LevelRule, Origin, Root};
 pub use newest::{newest, signed_at};
 pub use review::ReviewRule;
 pub use scans::ScanRule;
-pub use severity::{SeverityRule, VULNERABLE};
+pub use severity::{SeverityRule, VULNERABLE, vex_document};
 pub use target::Target;
 pub use tested::TestRule;
 pub use vulnerability::{Vex, Vulnerability};
@@ -127,7 +127,7 @@ impl Ask<'_> {
         let (mut facts, mut refused): (Vec<Fact>, Vec<Report>) = (Vec::new(), Vec::new());
         let mut known = HashSet::new();
         for authority in by {
-            match self.judge_target(target, authority, &what) {
+            match self.judge_all(target, authority, &what) {
                 Ok(judgement) => {
                     facts.extend(judgement.facts.iter().filter(|fact| known.insert(fact.evidence)).cloned());
                     refused.extend(judgement.refusal.clone());
@@ -167,7 +167,12 @@ pub fn signer(fact: &Fact) -> String {
 /// # Errors
 /// In words, what is missing.
 pub fn predicate(fact: &Fact) -> Result<(&str, &str), String> {
-    let statement: &Statement = fact.verified.statement().ok_or("it is no statement")?;
+    said(&fact.verified)
+}
+
+/// The same of what was verified.
+fn said(verified: &Verified) -> Result<(&str, &str), String> {
+    let statement: &Statement = verified.statement().ok_or("it is no statement")?;
     let predicate = statement.predicate.as_ref().ok_or("its statement has no predicate")?;
     Ok((&statement.predicate_type, predicate.get()))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use countersign_verify::Verified;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Trusted, Verdict, deciding, signer};
@@ -14,7 +15,12 @@ const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 /// machine's own clock says nothing of it.
 #[must_use]
 pub fn signed_at(fact: &Fact) -> Option<Timestamp> {
-    let times = fact.verified.times().iter().filter(|time| time.source.is_vouched());
+    vouched(&fact.verified)
+}
+
+/// The same of what was verified.
+pub(super) fn vouched(verified: &Verified) -> Option<Timestamp> {
+    let times = verified.times().iter().filter(|time| time.source.is_vouched());
     times.map(|time| time.time).min()
 }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use countersign_attestation::predicate::code_review::{CodeReview, Opinion};
+use countersign_attestation::predicate::code_review::{CodeReview, Opinion, spelled};
 use countersign_attestation::predicate::small::Predicate as _;
 use countersign_http::text::printable;
+use countersign_slsa::git::same_repository;
 use jiff::SignedDuration;
 
 use super::{Target, Verdict, deciding, predicate, signer};
@@ -24,6 +25,8 @@ pub struct ReviewRule {
     pub max_age: Option<SignedDuration>,
     /// How many must have approved who wrote none of it; at least one.
     pub approvals: usize,
+    /// The repository of the change, if it is known.
+    pub repository: Option<String>,
 }
 
 impl ReviewRule {
@@ -40,13 +43,12 @@ impl ReviewRule {
         };
         let mut reviews = Vec::new();
         for fact in &current {
-            match read(fact) {
+            match self.read(fact) {
                 Ok(review) => reviews.push((fact.verified.signer(), review)),
                 Err((reason, text)) => return Ok(Verdict::fail(reason, text, deciding([*fact]))),
             }
         }
         // Who is an author by anybody's word is one.
-        let spelled = |name: &str| name.trim().to_lowercase();
         let authors: BTreeSet<String> = reviews
             .iter()
             .flat_map(|(_, review)| review.authors.iter().map(|author| spelled(&author.id)))
@@ -74,20 +76,31 @@ impl ReviewRule {
     }
 }
 
-/// A review that is not against it.
-///
-/// # Errors
-/// The reason, and in words why not.
-fn read(fact: &Fact) -> Result<CodeReview, (&'static str, String)> {
-    let by = signer(fact);
-    let review = predicate(fact)
-        .and_then(|(kind, text)| CodeReview::from_json(kind, text).map_err(|e| e.to_string()))
-        .map_err(|why| {
-            let text = format!("the review signed by {by} cannot be read: {}", printable(&why));
-            ("unreadable_review", text)
-        })?;
-    if review.verdict == Opinion::Approved {
-        return Ok(review);
+impl ReviewRule {
+    /// A review of this repository that is not against it.
+    ///
+    /// # Errors
+    /// The reason, and in words why not.
+    fn read(&self, fact: &Fact) -> Result<CodeReview, (&'static str, String)> {
+        let by = signer(fact);
+        let review = predicate(fact)
+            .and_then(|(kind, text)| CodeReview::from_json(kind, text).map_err(|e| e.to_string()))
+            .map_err(|why| {
+                let text = format!("the review signed by {by} cannot be read: {}", printable(&why));
+                ("unreadable_review", text)
+            })?;
+        if let Some(wanted) = &self.repository
+            && !same_repository(wanted, &review.repository)
+        {
+            let found = printable(&review.repository);
+            return Err((
+                "review_of_other",
+                format!("expected a review of a change of {wanted}, found one by {by} of {found}"),
+            ));
+        }
+        if review.verdict == Opinion::Approved {
+            return Ok(review);
+        }
+        Err(("not_approved", format!("expected a review that approves, found one by {by} that does not")))
     }
-    Err(("not_approved", format!("expected a review that approves, found one by {by} that does not")))
 }

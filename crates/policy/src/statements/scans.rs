@@ -102,15 +102,17 @@ impl Scans {
         Verdict::fail("unusable_scan", text, deciding(self.useless.iter().map(|(fact, _)| fact)))
     }
 
-    /// A newer scan of one signer that cannot be used: an older one does not stand in for it.
-    pub(super) fn superseded(&self) -> Option<Verdict> {
+    /// A scan that cannot be used, and is newer than one of the same signer which counts: that one does not stand in for it.
+    /// Which scanner it is by, nobody can tell, so that it may be of any.
+    pub(super) fn superseded(&self, rule: &ScanRule) -> Option<Verdict> {
+        let counting = rule.counting(&self.usable);
         let newer = |fact: &Fact| {
             let of = signer_key(fact);
-            let last = self.usable.iter().filter(|scan| scan.signer == of).map(Scan::since).max();
-            last.zip(signed_at(fact)).is_some_and(|(last, at)| at > last)
+            let first = counting.iter().filter(|scan| scan.signer == of).map(|scan| scan.since()).min();
+            first.zip(signed_at(fact)).is_some_and(|(first, at)| at > first)
         };
         let (fact, why) = self.useless.iter().find(|(fact, _)| newer(fact))?;
-        let text = format!("the newest scan cannot be used, and none before it counts: {why}");
+        let text = format!("a scan cannot be used, and none before it counts: {why}");
         Some(Verdict::fail("unusable_scan", text, deciding([fact])))
     }
 
@@ -166,9 +168,10 @@ impl ScanRule {
         Ok(self.fresh_of(&scans, ask.now()))
     }
 
+    /// The same of scans that were asked for.
     pub(super) fn fresh_of(&self, scans: &Scans, now: Timestamp) -> Verdict {
         let Some(newest) = scans.usable.first() else { return scans.none() };
-        if let Some(verdict) = scans.superseded() {
+        if let Some(verdict) = scans.superseded(self) {
             return verdict;
         }
         let by = deciding([&newest.fact]);

@@ -8,11 +8,13 @@ use countersign_attestation::predicate::triage::{Held, Image, Triage, Unmatched}
 use countersign_attestation::predicate::vulnerabilities::{Finding, Severity};
 use countersign_crypto::Digest;
 use countersign_http::text::printable;
+use countersign_verify::Verified;
 use jiff::{SignedDuration, Timestamp};
 
-use super::newest::{believable, signed_at};
+use super::newest::{believable, signed_at, signer_key, vouched};
+use super::scans::Scans;
 use super::vulnerability::{Vex, Vulnerability};
-use super::{ScanRule, Target, Verdict, deciding, predicate, signer};
+use super::{ScanRule, Target, Verdict, deciding, said, signer};
 use crate::ask::{Ask, Stop};
 use crate::authority::Authority;
 use crate::judge::Fact;
@@ -53,15 +55,41 @@ struct Voices {
     notes: Vec<String>,
 }
 
-/// A document of which the times can be believed.
-fn read(fact: &Fact, now: Timestamp) -> Result<OpenVex, String> {
-    let (_, text) = predicate(fact)?;
-    let mut document = OpenVex::from_json(text).map_err(|e| e.to_string())?;
-    // A time that cannot be believed would be the last word for as long as it lies ahead.
+impl Voices {
+    /// What cannot be read may take back what the same signer cleared before it: that then clears nothing, and what keeps a
+    /// vulnerability goes on keeping it.
+    fn keep_beside(&mut self, useless: &[&Fact]) {
+        for (document, fact) in self.documents.iter_mut().zip(&self.facts) {
+            let takes_back =
+                |other: &&Fact| signer_key(other) == signer_key(fact) && may_be_newer(other, fact);
+            let clears = document.statements.iter().any(|statement| statement.status.clears());
+            if clears && useless.iter().any(takes_back) {
+                document.statements.retain(|statement| !statement.status.clears());
+                self.notes.push(format!(
+                    "{} clears nothing: what {} signed after it is not applied",
+                    document.id,
+                    signer(fact)
+                ));
+            }
+        }
+    }
+}
+
+/// The VEX document in what was verified, where its times can be believed: one that lies ahead would be the last word until then.
+///
+/// # Errors
+/// In words, why it cannot be applied.
+pub fn vex_document(verified: &Verified, now: Timestamp) -> Result<OpenVex, String> {
+    let (_, text) = said(verified)?;
+    let document = OpenVex::from_json(text).map_err(|e| e.to_string())?;
     let stated = document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
-    believable(stated, signed_at(fact), now)?;
-    document.id = printable(&document.id);
+    believable(stated, vouched(verified), now)?;
     Ok(document)
+}
+
+/// Whether what one says may be newer than what the other does. Where nobody vouches for a time, nobody can tell.
+fn may_be_newer(one: &Fact, other: &Fact) -> bool {
+    signed_at(one).zip(signed_at(other)).is_none_or(|(one, other)| one >= other)
 }
 
 impl ScanRule {
@@ -76,8 +104,9 @@ impl ScanRule {
         target: &Target,
         ask: &Ask<'_>,
     ) -> Result<Verdict, Stop> {
-        let fresh = self.fresh(target, ask)?;
-        if fresh.holds { self.below(severity, target, &[], ask) } else { Ok(fresh) }
+        let scans = self.scans(target, ask)?;
+        let fresh = self.fresh_of(&scans, ask.now());
+        if fresh.holds { self.below_of(&scans, severity, target, &[], ask) } else { Ok(fresh) }
     }
 
     /// Whether the scans that count find no vulnerability as severe as the rule says, by what VEX leaves. `there` are the
@@ -92,8 +121,18 @@ impl ScanRule {
         there: &[(&str, &Digest)],
         ask: &Ask<'_>,
     ) -> Result<Verdict, Stop> {
-        let scans = self.scans(target, ask)?;
-        if let Some(verdict) = scans.superseded() {
+        self.below_of(&self.scans(target, ask)?, rule, target, there, ask)
+    }
+
+    fn below_of(
+        &self,
+        scans: &Scans,
+        rule: &SeverityRule,
+        target: &Target,
+        there: &[(&str, &Digest)],
+        ask: &Ask<'_>,
+    ) -> Result<Verdict, Stop> {
+        if let Some(verdict) = scans.superseded(self) {
             return Ok(verdict);
         }
         let counting = self.counting(&scans.usable);
@@ -168,33 +207,37 @@ impl SeverityRule {
         finding.severity.map_or(self.unknown, |severity| severity >= self.least)
     }
 
-    /// A document that is applied.
-    fn voice(&self, fact: &Fact, now: Timestamp) -> Result<OpenVex, String> {
-        if let Some(max_age) = self.vex_max_age {
-            let at = signed_at(fact).ok_or("no log and no timestamp authority says when it was signed")?;
-            if now.duration_since(at) > max_age {
-                return Err(format!("expected one not older than {max_age:#}, found one of {at}"));
-            }
+    /// Whether a document may be applied by its age.
+    fn is_fresh(&self, fact: &Fact, now: Timestamp) -> Result<(), String> {
+        let Some(max_age) = self.vex_max_age else { return Ok(()) };
+        let at = signed_at(fact).ok_or("no log and no timestamp authority says when it was signed")?;
+        if now.duration_since(at) > max_age {
+            return Err(format!("expected one not older than {max_age:#}, found one of {at}"));
         }
-        read(fact, now)
+        Ok(())
     }
 
     fn voices(&self, target: &Target, there: &[(&str, &Digest)], ask: &Ask<'_>) -> Result<Voices, Stop> {
         let trusted = ask.statements(target, &self.vex, &openvex::TYPES.map(str::to_owned))?;
         let mut voices = Voices::default();
+        let mut useless: Vec<&Fact> = Vec::new();
         for fact in &trusted.facts {
-            match self.voice(fact, ask.now()) {
-                Ok(document) => {
+            let fresh = self.is_fresh(fact, ask.now());
+            let is_fresh = fresh.is_ok();
+            match fresh.and_then(|()| vex_document(&fact.verified, ask.now())) {
+                Ok(mut document) => {
+                    document.id = printable(&document.id);
                     voices.documents.push(document);
                     voices.facts.push(fact.clone());
                 }
-                Err(why) => voices.notes.push(format!(
-                    "VEX signed by {} is not applied: {}",
-                    signer(fact),
-                    printable(&why)
-                )),
+                Err(why) => {
+                    useless.extend(is_fresh.then_some(fact));
+                    let by = signer(fact);
+                    voices.notes.push(format!("VEX signed by {by} is not applied: {}", printable(&why)));
+                }
             }
         }
+        voices.keep_beside(&useless);
         let known: HashSet<_> = trusted.facts.iter().map(|fact| fact.evidence).collect();
         let strangers = there
             .iter()

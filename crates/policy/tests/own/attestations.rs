@@ -1,5 +1,6 @@
 //! What must be said of an image, by whom, when, and what must hold of it.
 
+use countersign_crypto::Signer as _;
 use countersign_policy::Status;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -142,6 +143,25 @@ fn a_later_statement_takes_the_place_of_an_earlier_one_where_the_newest_counts()
         cluster.attest(IMAGE, By::Alice, SCAN, &json!({"critical": later}));
         assert_eq!(answer(&cluster, &newest).is_ok(), holds, "{earlier} {later}");
     }
+}
+
+#[test]
+fn somebody_elses_later_statement_takes_the_place_of_none_and_of_one_time_all_count() {
+    let (one, other) = (key(), key());
+    let reference = "k8s://security/scanners";
+    let newest = attested(json!({"which": "newest", "signedBy": {"key": reference},
+        "conditions": ["predicate.critical == 0"]}));
+    let mut cluster = scanned(&[]);
+    cluster.keys.insert(reference.into(), vec![one.public_key().clone(), other.public_key().clone()]);
+    cluster.stamped_at = T - 30;
+    cluster.attest(IMAGE, By::Key(&one), SCAN, &json!({"critical": 3}));
+    cluster.stamped_at = T;
+    cluster.attest(IMAGE, By::Key(&other), SCAN, &json!({"critical": 0}));
+    assert_eq!(answer(&cluster, &newest), Err("condition_not_met".into()));
+    cluster.attest(IMAGE, By::Key(&one), SCAN, &json!({"critical": 0}));
+    assert_eq!(answer(&cluster, &newest), Ok(()));
+    cluster.attest(IMAGE, By::Key(&one), SCAN, &json!({"critical": 4}));
+    assert_eq!(answer(&cluster, &newest), Err("condition_not_met".into()), "nobody can tell which was last");
 }
 
 #[test]

@@ -2,9 +2,12 @@
 //! each statement alone, can make the answer no.
 
 use countersign_bundle::Bundle;
-use countersign_policy::{Answer, CouldNot, Known, Memo, PolicySet, Question, Request, Status};
+use countersign_policy::{
+    Answer, CouldNot, CouldNotReason, Known, Memo, PolicySet, Question, Request, Status,
+};
 use countersign_registry::Descriptor;
 use countersign_registry::descriptor::media_type;
+use countersign_registry::evidence::Form;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -28,7 +31,7 @@ pub(crate) fn built() -> Value {
     json!({
         "buildDefinition": {
             "buildType": "https://countersign.dev/buildtypes/recipe/v1",
-            "externalParameters": { "source": { "uri": "git+https://github.com/acme/app", "ref": "refs/tags/v1.2.3",
+            "externalParameters": { "source": { "uri": "git+https://git.example/a", "ref": "refs/tags/v1.2.3",
                 "digest": { "gitCommit": "a".repeat(40) } } },
         },
         "runDetails": { "builder": { "id": BUILDER } },
@@ -72,7 +75,7 @@ pub(crate) fn tested() -> Value {
 }
 
 pub(crate) fn reviewed() -> Value {
-    json!({ "repository": "https://github.com/acme/app", "verdict": "approved", "authors": [{ "id": "ann@example.com" }],
+    json!({ "repository": "git+https://git.example/a", "verdict": "approved", "authors": [{ "id": "ann@example.com" }],
         "reviewers": [{ "id": "bob@example.com" }] })
 }
 
@@ -106,7 +109,7 @@ fn root(changes: Value) -> Value {
 fn field(name: &str) -> Value {
     match name {
         "provenance" => {
-            json!({"level": 3, "roots": [root(json!({}))], "source": "https://github.com/acme/app", "tag": "v1.2.3",
+            json!({"level": 3, "roots": [root(json!({}))], "source": "https://git.example/a", "tag": "v1.2.3",
             "buildType": "https://countersign.dev/buildtypes/recipe/v1", "notOlderThan": "30d"})
         }
         "sbom" => json!({"signedBy": alice(), "formats": ["cyclonedx"], "ntia": true, "notOlderThan": "30d"}),
@@ -149,7 +152,7 @@ fn each_field_alone_can_make_the_answer_no() {
             Err("unknown_builder"),
         ),
         ("provenance", json!({"roots": [root(json!({"signer": with_key()}))]}), Err("no_provenance")),
-        ("provenance", json!({"source": "https://github.com/acme/app2"}), Err("other_origin")),
+        ("provenance", json!({"source": "https://git.example/b"}), Err("other_origin review_of_other")),
         ("provenance", json!({"tag": "v1.2.4"}), Err("other_origin")),
         ("provenance", json!({"tag": null, "branch": "main"}), Err("other_origin")),
         ("provenance", json!({"tag": null, "versionedTag": "v1.2"}), Ok(())),
@@ -203,6 +206,33 @@ fn what_a_builder_chooses_freely_and_whose_machine_it_was_are_refused_unless_tol
     assert_eq!(ask(json!({})), Err("other_origin".into()));
     assert_eq!(ask(json!({"parameters": ["debug"]})), Ok(()));
     assert_eq!(ask(json!({"source": null, "tag": null, "buildType": null})), Ok(()), "nothing is expected");
+}
+
+/// Alice's certificates name the repository `https://git.example/a`.
+#[test]
+fn provenance_that_the_certificate_or_itself_contradicts_counts_for_nothing_whatever_is_expected() {
+    let of = |uri: &str| {
+        let mut predicate = built();
+        predicate["buildDefinition"]["externalParameters"]["source"]["uri"] = uri.into();
+        predicate
+    };
+    let mut two_refs = of("git+https://git.example/a@refs/heads/main");
+    two_refs["buildDefinition"]["externalParameters"]["source"]["ref"] = "refs/tags/v1".into();
+    let (other, key) = (of("git+https://git.example/b"), key());
+    for (predicate, by, holds) in [
+        (&built(), By::Alice, true),
+        (&other, By::Alice, false),
+        (&other, By::Key(&key), true),
+        (&two_refs, By::Alice, false),
+        (&two_refs, By::Key(&key), false),
+    ] {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        cluster.attest(IMAGE, by, PROVENANCE, predicate);
+        let roots = json!([root(json!({})), root(json!({"signer": {"key": holder(&key)["key"]}}))]);
+        let found = answer(&cluster, &policy(json!({"provenance": {"level": 1, "roots": roots}})));
+        assert_eq!(found, if holds { Ok(()) } else { Err("other_origin".into()) }, "{predicate}");
+    }
 }
 
 /// The documents, one of them changed, missing, or said by somebody else.
@@ -271,16 +301,45 @@ fn each_statement_removed_altered_aged_or_by_another_is_refused_with_the_reason(
 }
 
 /// Changes the last piece of evidence after it was signed.
-fn alter(cluster: &mut Cluster) {
+fn change(cluster: &mut Cluster, change: impl FnOnce(&mut Bundle)) {
     let place = cluster.place(IMAGE);
     let piece = cluster.evidence.get_mut(&place).unwrap().last_mut().unwrap();
     let mut bundle = Bundle::from_json(&piece.bytes).unwrap();
-    let countersign_bundle::Content::Dsse(envelope) = &mut bundle.content else { panic!("a statement") };
-    let text = String::from_utf8(envelope.payload.clone()).unwrap();
-    assert!(text.contains("\"name\":\"image\""));
-    envelope.payload = text.replace("\"name\":\"image\"", "\"name\":\"imagf\"").into_bytes();
+    change(&mut bundle);
     piece.bytes = bundle.to_json().unwrap();
     piece.layer = Descriptor::of(media_type::BUNDLE, &piece.bytes);
+}
+
+fn alter(cluster: &mut Cluster) {
+    change(cluster, |bundle| {
+        let countersign_bundle::Content::Dsse(envelope) = &mut bundle.content else { panic!("a statement") };
+        let text = String::from_utf8(envelope.payload.clone()).unwrap();
+        assert!(text.contains("\"name\":\"image\""));
+        envelope.payload = text.replace("\"name\":\"image\"", "\"name\":\"imagf\"").into_bytes();
+    });
+}
+
+#[test]
+fn a_level_for_what_a_log_has_is_none_of_what_no_log_has_whichever_root_stands_first() {
+    let key = key();
+    let signer = || json!({"key": holder(&key)["key"]});
+    let low = root(json!({"signer": signer(), "level": 1, "unlogged": true}));
+    let high = root(json!({"signer": signer()}));
+    let mut cluster = Cluster::new();
+    cluster.put(IMAGE);
+    cluster.attest(IMAGE, By::Key(&key), PROVENANCE, &built());
+    let orders = [json!([low, high]), json!([high, low])];
+    let ask = |cluster: &Cluster, level: u8, roots: &Value| {
+        answer(cluster, &policy(json!({"provenance": {"level": level, "roots": roots}})))
+    };
+    for roots in &orders {
+        assert_eq!(ask(&cluster, 3, roots), Ok(()), "{roots}");
+    }
+    change(&mut cluster, |bundle| bundle.verification_material.tlog_entries.clear());
+    for roots in &orders {
+        assert_eq!(ask(&cluster, 3, roots), Err("level_too_low".into()), "{roots}");
+        assert_eq!(ask(&cluster, 1, roots), Ok(()), "{roots}");
+    }
 }
 
 #[test]
@@ -334,6 +393,25 @@ fn a_scan_that_says_it_is_to_come_or_after_its_signature_is_none() {
 }
 
 #[test]
+fn an_older_scan_of_one_scanner_does_not_stand_in_for_a_newer_one_that_another_scanner_came_after() {
+    let grype = |finished: i64| {
+        let mut scan = scan(finished);
+        scan["scanner"]["uri"] = "pkg:github/anchore/grype".into();
+        scan
+    };
+    let useless = with(grype(120), json!({"metadata": {}}));
+    for (second, expected) in [(useless, Err("unusable_scan".to_owned())), (grype(110), Ok(()))] {
+        let mut cluster = Cluster::new();
+        cluster.put(IMAGE);
+        for (at, predicate) in [(T - 50, grype(120)), (T - 30, second), (T, scan(120))] {
+            cluster.stamped_at = at;
+            cluster.attest(IMAGE, By::Alice, SCAN, &predicate);
+        }
+        assert_eq!(answer(&cluster, &policy(json!({"scan": {"signedBy": alice()}}))), expected);
+    }
+}
+
+#[test]
 fn a_scan_needs_a_time_that_somebody_vouches_for() {
     let key = key();
     let mut cluster = Cluster::new();
@@ -360,6 +438,19 @@ fn nobody_approves_of_their_own_work_and_a_later_no_takes_an_approval_back() {
         let found = answer(&cluster, &policy(json!({"review": {"signedBy": alice()}})));
         assert_eq!(found.is_ok(), holds, "{predicate}: {found:?}");
     }
+}
+
+#[test]
+fn a_review_of_another_repository_than_the_source_that_is_asked_for_is_none_of_this() {
+    let mut statements = all();
+    for (repository, expected) in
+        [("https://git.example/a.git", Ok(())), ("https://git.example/b", Err("review_of_other".to_owned()))]
+    {
+        statements[5].1["repository"] = repository.into();
+        assert_eq!(answer(&image(&statements), &everything("", json!({}))), expected, "{repository}");
+    }
+    let alone = policy(json!({"review": field("review")}));
+    assert_eq!(answer(&image(&statements), &alone), Ok(()), "no source is asked for");
 }
 
 #[test]
@@ -396,6 +487,64 @@ fn what_could_not_be_checked_is_no_answer_about_the_statement() {
             .all(|result| result.status == Status::Error && result.reason == "unreachable")
     );
     assert!(!decision.admits());
+}
+
+#[test]
+fn vex_that_cannot_be_read_takes_back_what_its_signer_cleared_before_it() {
+    let stranger = key();
+    let clears = vex(&[("CVE-1", "not_affected"), ("CVE-3", "fixed")]);
+    let unreadable = with(
+        clears.clone(),
+        json!({"statements": [{"vulnerability": {"name": "CVE-1"}, "status": "worse"}]}),
+    );
+    for (by, first, second, expected) in [
+        (By::Alice, &clears, &unreadable, Err("vulnerable".to_owned())),
+        (By::Alice, &unreadable, &clears, Ok(())),
+        (By::Key(&stranger), &clears, &unreadable, Ok(())),
+    ] {
+        let mut cluster = image(&[(SCAN, scan(120))]);
+        cluster.stamped_at = T - 30;
+        cluster.attest(IMAGE, By::Alice, VEX, first);
+        cluster.stamped_at = T;
+        cluster.attest(IMAGE, by, VEX, second);
+        let trusted = json!({"anyOf": [alice(), holder(&stranger)]});
+        let scan = with(field("scan"), json!({"vex": {"signedBy": trusted}}));
+        assert_eq!(answer(&cluster, &policy(json!({ "scan": scan }))), expected);
+    }
+}
+
+/// A registry that has what is asked for and does not tell of the older forms.
+struct Half<'a>(&'a Cluster);
+
+impl Known for Half<'_> {
+    fn answer(&self, question: &Question) -> Option<Result<Answer, CouldNot>> {
+        match question {
+            Question::Evidence(of) if !of.forms.contains(&Form::Bundle) => {
+                Some(Err(CouldNot::new(CouldNotReason::Unreachable, "no answer")))
+            }
+            other => self.0.answer(other),
+        }
+    }
+}
+
+#[test]
+fn what_could_not_be_looked_at_may_be_the_newest_whatever_holds_beside_it() {
+    let cluster = image(&all());
+    let told = |spec: Value| {
+        let set = PolicySet::new(vec![Box::new(read(&policy(spec)))]);
+        let decision =
+            set.evaluate(&Request::of_object(pod(&[IMAGE])), &Half(&cluster), cluster.now).unwrap();
+        decision.results.iter().map(|result| result.status).collect::<Vec<_>>()
+    };
+    for name in FIELDS {
+        let mut spec = json!({});
+        spec[name] = field(name);
+        assert_eq!(told(spec), [Status::Error], "{name}");
+    }
+    for (which, status) in [("all", Status::Error), ("newest", Status::Error), ("any", Status::Pass)] {
+        let said = json!({"predicate": TESTS, "signedBy": alice(), "which": which});
+        assert_eq!(told(json!({"attestations": [said]})), [status], "{which}");
+    }
 }
 
 /// A cluster whose judgements are kept, as the webhook keeps them.

@@ -5,6 +5,7 @@ mod development;
 mod fulcio;
 mod operations;
 mod rekor;
+mod rekor_v1;
 mod retired;
 mod search;
 mod tiles;
@@ -35,6 +36,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.log.is_some() {
         router = router.merge(rekor::routes()).merge(search::routes());
+    }
+    if services.rekor_v1.is_some() {
+        router = router.merge(rekor_v1::routes());
     }
     if services.ca.is_some() || services.log.is_some() {
         router = router.merge(retired::routes());

@@ -53,16 +53,17 @@ async fn ready(State(services): State<Arc<Services>>) -> Result<Response, HttpEr
     if services.failed() {
         return no("a log has failed; see the server's log");
     }
-    let away = services.keys_away();
-    if away.is_empty() {
+    let (away, damaged) = (services.keys_away(), services.damaged());
+    if away.is_empty() && damaged.is_empty() {
         return Ok(respond(StatusCode::OK, "application/json", r#"{"status":"READY"}"#));
     }
     let names: Vec<&str> = away.iter().map(|(key, _)| key.name()).collect();
     if !services.answers_without(&away) {
         return no(&format!("these keys cannot be reached: {}; see the server's log", names.join(", ")));
     }
-    // Other roles go on, so the instance stays in service; why the keys are away is for the server's log.
-    let answer = serde_json::json!({"status": "DEGRADED", "keysAway": names});
+    // Other roles go on, so the instance stays in service, as it does with a damaged tile, which is not served; why, is
+    // for the server's log.
+    let answer = serde_json::json!({"status": "DEGRADED", "keysAway": names, "damagedLogs": damaged});
     Ok(respond(StatusCode::OK, "application/json", answer.to_string()))
 }
 

@@ -67,7 +67,7 @@ async fn create(
             leaf: Box::new(move |_| Leaf { merkle_leaf: canonical.clone(), stored: canonical }),
         })
         .await
-        .map_err(append_error)?;
+        .map_err(|e| append_error(e, Shape::Grpc))?;
     services.metrics.tree_size("transparency", receipt.tree_size);
     Ok(respond(StatusCode::CREATED, "application/json", log_entry(&receipt, &role.log_id).to_json()))
 }
@@ -94,24 +94,23 @@ fn admit(entry: &HashedRekordV2) -> Result<(), String> {
     key.verify_digest(details.scheme, &entry.digest, &entry.signature).map_err(|e| e.to_string())
 }
 
-pub(super) fn append_error(error: AppendError) -> HttpError {
+/// Why an entry was not taken, in the shape its clients know.
+pub(super) fn append_error(error: AppendError, shape: Shape) -> HttpError {
     match error {
         AppendError::Full => {
-            HttpError::new(Shape::Grpc, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full")
-                .retry_after(30)
+            HttpError::new(shape, StatusCode::INSUFFICIENT_STORAGE, "the log's disk is full").retry_after(5)
         }
         AppendError::Overloaded { .. } => {
-            HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "too many entries are waiting")
+            HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "too many entries are waiting")
                 .retry_after(1)
         }
         AppendError::ShuttingDown => {
-            HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down")
-                .retry_after(5)
+            HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down").retry_after(5)
         }
         AppendError::Signing(reason) => {
             tracing::debug!(reason, "a checkpoint could not be signed");
             HttpError::new(
-                Shape::Grpc,
+                shape,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the log's signing key cannot be used right now; nothing was logged, try again",
             )
@@ -119,12 +118,8 @@ pub(super) fn append_error(error: AppendError) -> HttpError {
         }
         other => {
             tracing::error!(error = %other, "an entry could not be appended");
-            HttpError::new(
-                Shape::Grpc,
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the log cannot take entries right now",
-            )
-            .retry_after(30)
+            HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "the log cannot take entries right now")
+                .retry_after(30)
         }
     }
 }

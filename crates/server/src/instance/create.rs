@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countersign_bundle::rekor::BodyV1;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock, Timestamp};
 use countersign_crypto::encoding::base64url_encode;
-use countersign_crypto::{Signer, random, sha256};
+use countersign_crypto::{HashAlgorithm, Signer, random, sha256};
 use countersign_keys::{KeyRef, PasswordSource, file};
 use countersign_log::{Format, Leaf, Log, LogParams};
 use countersign_trust::documents;
@@ -196,7 +197,7 @@ fn create(
     let instance = Instance::open(draft)?;
     let origins = make_keys(&instance, &source)?;
     make_certificates(&instance, &source, now)?;
-    make_logs(&instance, now)?;
+    make_logs(&instance, &source, now)?;
     let fingerprint = make_repository(&instance, &source, now)?;
     // Nothing is revoked, and that is said too: else who keeps the list from somebody would keep all of it.
     revoke::begin(&instance, &source, now)?;
@@ -350,14 +351,38 @@ pub(crate) fn log_params(origin: &str, now: Timestamp) -> LogParams {
     }
 }
 
-fn make_logs(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
+fn make_logs(instance: &Instance, password: &PasswordSource, now: Timestamp) -> Result<(), ServerError> {
     make_transparency_log(instance, now)?;
+    make_log_v1(instance, password, now)?;
     make_ct_log(instance, now)
 }
 
 pub(crate) fn make_transparency_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
     Log::create(&instance.directory.join(paths::LOG), &log_params(&instance.config.origin(), now))
         .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })
+}
+
+/// The log of Rekor v1. Who reads all of it expects entries of kinds that are known, so the first one is one: the log's own
+/// signature over its name and the time it began.
+pub(crate) fn make_log_v1(
+    instance: &Instance,
+    password: &PasswordSource,
+    now: Timestamp,
+) -> Result<(), ServerError> {
+    let bad = |message: String| ServerError::Log { log: "Rekor v1", message };
+    let mut number = [0; 8];
+    random(&mut number).map_err(|e| bad(e.to_string()))?;
+    // Above zero, and within what others keep in a signed number.
+    let tree_id = (u64::from_be_bytes(number) >> 1).max(1);
+    let origin = format!("{} - {tree_id}", instance.config.origin());
+    let digest = HashAlgorithm::Sha256.digest(format!("{origin} began at {now}\n").as_bytes());
+    let signer = instance.load_key(InstanceKey::LogV1, password)?;
+    let signature = signer.sign_digest(&digest).map_err(|e| bad(e.to_string()))?;
+    let verifier_pem = signer.public_key().to_pem();
+    let body = BodyV1::HashedRekord { digest, signature, verifier_pem }.canonical_body();
+    let genesis = Leaf::v1(u64::try_from(now.as_second()).unwrap_or_default(), body);
+    let params = LogParams { origin, format: Format::RekorV1, genesis };
+    Log::create(&instance.directory.join(paths::LOG_V1), &params).map_err(|e| bad(e.to_string()))
 }
 
 pub(crate) fn make_ct_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {

@@ -15,14 +15,14 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, Options, Search};
+use countersign_log::{Log, LogError, Options, Search};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
 use countersign_verify::terms;
 
-use super::{Instance, InstanceKey, keys_of, paths};
+use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
 use crate::config::Role;
 use crate::fetch::HttpTransport;
@@ -30,6 +30,7 @@ use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
+use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 
 /// Sigstore's policy for timestamps, which its clients know.
@@ -61,6 +62,10 @@ impl Instance {
             ca: AuthorityDescription { url: base.clone(), chain: self.chain(paths::CA_CHAIN)? },
             ct_log: LogDescription { url: format!("{base}/ct"), key: key(InstanceKey::Ct)? },
             log: LogDescription { url: base.clone(), key: key(InstanceKey::Log)? },
+            log_v1: match self.config.log.rekor_v1 {
+                true => Some(LogDescription { url: base.clone(), key: key(InstanceKey::LogV1)? }),
+                false => None,
+            },
             origin: self.config.origin(),
             tsa: AuthorityDescription {
                 url: format!("{base}/api/v1/timestamp"),
@@ -145,8 +150,20 @@ impl Instance {
         roles: &BTreeSet<Role>,
         options: &ServeOptions,
     ) -> Result<Services, ServerError> {
+        // Before keys are decrypted, which takes its time.
+        let v1 = self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, "Rekor v1"));
+        let both = [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")];
+        for (role, log, name) in both.into_iter().chain(v1) {
+            let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
+            if let Some(holder) = holder {
+                return Err(ServerError::Log {
+                    log: name,
+                    message: LogError::LockedBy { holder }.to_string(),
+                });
+            }
+        }
         let password = self.password(options.password.as_ref());
-        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| keys_of(*role)).copied().collect();
+        let wanted: Vec<InstanceKey> = roles.iter().flat_map(|role| self.keys_of(*role)).copied().collect();
         let keys = self.load_keys(&wanted, &password)?;
         let key = |wanted: InstanceKey| {
             keys.iter()
@@ -160,6 +177,7 @@ impl Instance {
             base_url: self.config.base_url(),
             ca: None,
             log: None,
+            rekor_v1: None,
             tsa: None,
             trust: None,
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
@@ -167,6 +185,7 @@ impl Instance {
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::new(Metrics::new()),
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
+            scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
         if roles.contains(&Role::Ca) {
@@ -185,6 +204,7 @@ impl Instance {
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
                 key_of: Some(Arc::new(countersign_crypto::sha256)),
+                mark: self.mark(paths::LOG),
                 ..Options::default()
             };
             let log =
@@ -193,6 +213,10 @@ impl Instance {
             let search = self.search(&log)?;
             let accept_dsse = self.config.log.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, search });
+            if self.config.log.rekor_v1 {
+                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                services.rekor_v1 = Some(Arc::new(rekor));
+            }
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(
@@ -223,7 +247,19 @@ impl Instance {
                 repository: self.directory.join(paths::TUF),
             });
         }
+        if self.config.log.scrub_hours > 0 {
+            let hours = Duration::from_secs(u64::from(self.config.log.scrub_hours) * 3600);
+            let period = options.scrub_period.unwrap_or(hours);
+            services.scrubs =
+                services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
+        }
         Ok(services)
+    }
+
+    /// Where the newest checkpoint of a log is marked.
+    pub(super) fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
+        let directory = self.config.log.mark_directory.as_ref()?;
+        Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
     /// The search index of the transparency log, where there is one.
@@ -294,6 +330,7 @@ impl Instance {
             &self.directory.join(paths::CT),
             CtLog::options(Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
+                mark: self.mark(paths::CT),
                 ..Options::default()
             }),
             vec![Arc::clone(&ct_signer)],

@@ -10,5 +10,7 @@
 mod adversarial;
 mod common;
 mod operating;
+mod rekor_v1;
 mod requests;
 mod services;
+mod shards;

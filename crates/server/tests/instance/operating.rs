@@ -67,7 +67,7 @@ async fn on_a_small_disk(disk: &Path) {
         (response.status().as_u16(), waits, response.bytes().await.unwrap())
     };
     let mut acknowledged = Vec::new();
-    let mut refused = 0;
+    let mut full = 0;
     let mut keep = |(status, waits, body): (u16, bool, bytes::Bytes)| match status {
         201 => {
             acknowledged.push(TlogEntry::from_json(&body).unwrap());
@@ -75,7 +75,7 @@ async fn on_a_small_disk(disk: &Path) {
         }
         503 | 507 => {
             assert!(waits, "no Retry-After");
-            refused += 1;
+            full += usize::from(status == 507);
             false
         }
         other => panic!("{other}: {}", String::from_utf8_lossy(&body)),
@@ -104,13 +104,12 @@ async fn on_a_small_disk(disk: &Path) {
     }
     std::fs::remove_file(&ballast).unwrap();
     drop(file);
-    let mut tries = 0;
+    let space = std::time::Instant::now();
     message += 1;
     while !keep(send(message).await) {
-        tries += 1;
-        assert!(tries < 1000, "it does not recover");
+        assert!(space.elapsed().as_secs() < 5, "it does not recover");
     }
-    assert!(refused > 0);
+    assert!(full >= 20, "a full disk is said to be full: {full} times 507");
 
     // All that was acknowledged is there, before and after a start.
     running.shutdown();
@@ -142,6 +141,65 @@ async fn all_there(client: &Client, base: &str, acknowledged: &[TlogEntry]) {
         let place = usize::try_from(entry.log_index % 256).unwrap();
         assert_eq!(entries[place], entry.canonicalized_body, "index {}", entry.log_index);
     }
+}
+
+/// R6: what a disk has lost is found by the scrub while the server runs: health, metrics, and not one wrong byte served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r6_a_scrub_tells_of_damage_and_the_rest_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("instance");
+    let listener = socket();
+    make(&path, &listener);
+    let options = ServeOptions {
+        listener: Some(listener),
+        roles: Some(BTreeSet::from([Role::Log])),
+        scrub_period: Some(std::time::Duration::from_millis(200)),
+        ..ServeOptions::default()
+    };
+    let running = start(&path, options).await.unwrap();
+    let client = Client::builder().no_proxy().build().unwrap();
+    let key = key();
+    let mut posts = tokio::task::JoinSet::new();
+    for message in 0..300_usize {
+        let body = entry_request(&key, &message.to_be_bytes());
+        let url = format!("http://{}/api/v2/log/entries", running.address);
+        posts.spawn(client.post(url).body(body).send());
+    }
+    assert!(posts.join_all().await.into_iter().all(|answer| answer.unwrap().status() == 201));
+    let tile = path.join("log/tile/entries/000");
+    let mut bytes = std::fs::read(&tile).unwrap();
+    bytes[5000] ^= 1;
+    std::fs::write(&tile, &bytes).unwrap();
+    let get = async |path: &str| {
+        let answer = client.get(format!("http://{}{path}", running.address)).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let start = std::time::Instant::now();
+    while !get("/readyz").await.1.contains(r#""damagedLogs":["transparency"]"#) {
+        assert!(start.elapsed().as_secs() < 60, "{:?}", get("/readyz").await);
+        tokio::task::yield_now().await;
+    }
+    assert!(get("/readyz").await.1.contains("DEGRADED"));
+    let metrics = get("/metrics").await.1;
+    assert!(metrics.contains(r#"countersign_log_damaged_places{log="transparency"} 1"#), "{metrics}");
+    assert!(metrics.contains(r#"countersign_log_scrubbed_files_total{log="transparency"}"#), "{metrics}");
+    assert_eq!(get("/tile/entries/000").await.0, 503, "what is damaged is not served");
+    assert_eq!(get("/tile/0/000").await.0, 200);
+    let entry = client.post(format!("http://{}/api/v2/log/entries", running.address));
+    assert_eq!(entry.body(entry_request(&key, b"one more")).send().await.unwrap().status(), 201);
+    running.shutdown();
+    running.wait().await.unwrap();
+}
+
+/// R9: a second server on one instance is told at once who has it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn r9_a_second_server_is_told_who_has_the_instance() {
+    let first = Served::new().await;
+    let start_again = std::time::Instant::now();
+    let second = ServeOptions { listener: Some(socket()), development: true, ..ServeOptions::default() };
+    let error = start(&first.path, second).await.unwrap_err().to_string();
+    assert!(error.contains(&format!("in use by process {} on ", std::process::id())), "{error}");
+    assert!(start_again.elapsed().as_secs() < 5, "keys are decrypted before: {:?}", start_again.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -300,7 +358,7 @@ async fn tls_by_configuration_serves_those_who_trust_it_and_nobody_in_the_clear(
 async fn each_role_alone_answers_its_own_paths_and_needs_no_other_key() {
     let own: [(Role, &[&str], &str); 4] = [
         (Role::Ca, &["ca", "ct"], "/api/v2/trustBundle"),
-        (Role::Log, &["log"], "/checkpoint"),
+        (Role::Log, &["log", "log-v1"], "/checkpoint"),
         (Role::Tsa, &["tsa"], "/api/v1/timestamp/certchain"),
         (Role::Trust, &["tuf-online"], "/trusted_root.json"),
     ];
@@ -321,7 +379,7 @@ async fn each_role_alone_answers_its_own_paths_and_needs_no_other_key() {
                 removed += 1;
             }
         }
-        assert_eq!(removed, 6 - keys.len(), "{role}");
+        assert_eq!(removed, 7 - keys.len(), "{role}");
         std::fs::remove_dir_all(path.join("keys/offline")).unwrap();
         let roles = Some(BTreeSet::from([role]));
         let serve = ServeOptions { listener: Some(listener), roles, ..ServeOptions::default() };

@@ -233,8 +233,9 @@ async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     let root = get("trusted_root.json").await.unwrap().bytes().await.unwrap();
     let root = TrustedRoot::from_json(&root).unwrap();
     assert_eq!((root.certificate_authorities.len(), root.ctlogs.len()), (2, 2));
-    assert_eq!((root.timestamp_authorities.len(), root.tlogs.len()), (2, 2));
-    assert_eq!(root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none()).count(), 1);
+    assert_eq!((root.timestamp_authorities.len(), root.tlogs.len()), (2, 3));
+    // The one of Rekor v2, and the one of Rekor v1 beside it.
+    assert_eq!(root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none()).count(), 2);
     assert_eq!(get("readyz").await.unwrap().status(), 200);
     running.shutdown();
     running.wait().await.unwrap();

@@ -3,7 +3,7 @@
 use super::evidence::{Attested, Evidence};
 use super::provenance::{at_level, extra_parameters, of_best, proof};
 use super::row::{Judgement, Proof, Verdict};
-use crate::workflow::{Finding, Rule, Workflow};
+use crate::workflow::{At, Finding, Job, Rule, Workflow};
 
 /// How many lines one row shows.
 const MAX_SHOWN: usize = 12;
@@ -29,6 +29,18 @@ fn found(evidence: &Evidence, wanted: impl Fn(Rule) -> bool) -> (usize, Vec<Proo
         _ => 2,
     });
     (count, all.into_iter().map(|(_, proof)| proof).take(MAX_SHOWN).collect())
+}
+
+/// The actions and workflows that a file calls, which do what stands elsewhere.
+fn actions(workflow: &Workflow) -> impl Iterator<Item = Proof> {
+    let called = |job: &'_ Job| -> Vec<At> {
+        job.uses.iter().chain(job.steps.iter().filter_map(|step| step.uses.as_ref())).cloned().collect()
+    };
+    workflow.jobs.iter().flat_map(called).map(move |at| Proof::Line {
+        path: workflow.path.clone(),
+        line: at.line,
+        text: at.text,
+    })
 }
 
 /// The workflow that an entry point names: a file of that path, or of one that ends so.
@@ -205,17 +217,21 @@ pub(super) fn hermetic(evidence: &Evidence) -> Judgement {
                        that went in (completeness.materials) where its word counts";
             return Judgement::not_met(rule, why, own);
         }
-        let (unseen, lines) = found(evidence, |rule| rule == Rule::UnseenCommand);
-        if evidence.workflows.is_empty() {
+        if workflow_of(evidence, &best.provenance.entry_point).is_none() {
             return Judgement::unknown(
                 rule,
-                "it claims to list all that went in; no workflow file was given to read",
+                "it claims to list all that went in; the workflow file that it names was not given to read",
             );
         }
+        let (commands, mut lines) = found(evidence, |rule| rule == Rule::UnseenCommand);
+        let actions: Vec<Proof> = evidence.workflows.iter().flat_map(actions).collect();
+        let unseen = commands + actions.len();
         if unseen > 0 {
-            own.extend(lines);
-            let why =
-                format!("it claims to list all that went in; {unseen} commands do what stands elsewhere");
+            lines.extend(actions);
+            own.extend(lines.into_iter().take(MAX_SHOWN));
+            let why = format!(
+                "it claims to list all that went in; {unseen} commands and actions do what stands elsewhere"
+            );
             return Judgement { evidence: own, ..Judgement::unknown(rule, why) };
         }
         Judgement::met(rule, "it lists all that went in, and the workflow names nothing that can change", own)
@@ -225,6 +241,9 @@ pub(super) fn hermetic(evidence: &Evidence) -> Judgement {
 pub(super) fn reproducible(evidence: &Evidence) -> Judgement {
     let rule = "somebody else has built it and come to the same bytes";
     match &evidence.rebuilt {
+        Some((_, by)) if evidence.best().is_some_and(|best| best.signer == *by) => {
+            Judgement::unknown(rule, format!("{by} says so, who signed the provenance too"))
+        }
         Some((sha256, by)) => {
             let what = format!("rebuilt by {by}");
             Judgement::met(rule, what.clone(), vec![Proof::Statement { sha256: sha256.clone(), what }])

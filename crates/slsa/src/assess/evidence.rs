@@ -82,6 +82,19 @@ pub struct Attested {
     pub provenance: Provenance,
 }
 
+impl Attested {
+    /// The commit of git that names the source.
+    #[must_use]
+    pub fn commit(&self) -> Option<&str> {
+        let source = self.provenance.source.as_ref()?;
+        let named = ["gitCommit", "sha1"].iter().filter_map(|name| source.digest.get(*name));
+        let others = source.digest.values().filter(|_| source.uri.starts_with("git+"));
+        let is_commit =
+            |hex: &&String| matches!(hex.len(), 40 | 64) && hex.bytes().all(|b| b.is_ascii_hexdigit());
+        named.chain(others).find(is_commit).map(String::as_str)
+    }
+}
+
 /// What `git` says in a clone.
 #[derive(Debug, Clone, Default)]
 pub struct CloneFacts {

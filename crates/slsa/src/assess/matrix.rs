@@ -11,12 +11,12 @@ const FROM_3: &[u8] = &[3, 4];
 const ONLY_4: &[u8] = &[4];
 
 /// What to do where no provenance of enough weight is there.
-const BUILDER: &str = "build with a service that signs provenance itself, and name signer, builder and level in the roots of trust";
-const SOURCE: &str = "have the source control system say it: countersign source hook on a server of one's own (docs/assessment.md)";
+pub(super) const BUILDER: &str = "build with a service that signs provenance itself, and name signer, builder and level in the roots of trust";
+pub(super) const SOURCE: &str = "have the source control system say it: countersign source hook on a server of one's own (docs/assessment.md)";
 const ANSWER: &str = "have whoever answers for it sign a self-assessment with an end (docs/assessment.md)";
 
 /// A row that a level cannot be had without.
-fn row(
+pub(super) fn row(
     group: &'static str,
     (id, title): (&'static str, &'static str),
     levels: &'static [u8],

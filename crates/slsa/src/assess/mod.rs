@@ -82,7 +82,7 @@ impl Assessment {
             row.assert(&evidence.assertions, rules.now);
         }
         let findings = evidence.workflows.iter().flat_map(|workflow| {
-            workflow.findings().into_iter().map(|finding| (workflow.path.clone(), finding))
+            workflow.findings().iter().map(|finding| (workflow.path.clone(), finding.clone()))
         });
         let next = tables.iter().flat_map(|table| next(table, rules.count_asserted)).collect();
         Self {
@@ -94,6 +94,19 @@ impl Assessment {
             tables,
             next,
             claims: None,
+        }
+    }
+
+    /// The same, beside what a project claims.
+    ///
+    /// # Errors
+    /// In words, when a claim is about no row of v0.1's table.
+    pub fn beside(self, claims: Claims) -> Result<Self, String> {
+        let titles =
+            || self.tables.iter().filter(|table| table.track == Track::V0_1).flat_map(|table| &table.rows);
+        match claims.rows.iter().find(|(title, _)| !titles().any(|row| row.title == title)) {
+            Some((title, _)) => Err(format!("expected rows of {}, found \"{title}\"", Track::V0_1.title())),
+            None => Ok(Self { claims: Some(claims), ..self }),
         }
     }
 

@@ -11,12 +11,7 @@ pub(super) fn version_controlled(evidence: &Evidence) -> Judgement {
         let Some(source) = &best.provenance.source else {
             return Judgement::not_met(rule, "the provenance names no source", proofs);
         };
-        let is_commit =
-            |hex: &&String| matches!(hex.len(), 40 | 64) && hex.bytes().all(|b| b.is_ascii_hexdigit());
-        let git = source.uri.starts_with("git+")
-            || source.digest.contains_key("gitCommit")
-            || source.digest.contains_key("sha1");
-        let Some(commit) = source.digest.values().find(is_commit).filter(|_| git) else {
+        let Some(commit) = best.commit() else {
             return Judgement::not_met(
                 rule,
                 format!("{} is not named by a commit of git", source.uri),
@@ -24,6 +19,13 @@ pub(super) fn version_controlled(evidence: &Evidence) -> Judgement {
             );
         };
         let Some(clone) = &evidence.clone else {
+            if best.level.is_none() {
+                let why = format!(
+                    "{} at {commit}, by a signer that the roots of trust do not name; no clone was given to look into",
+                    source.uri
+                );
+                return Judgement::unknown(rule, why);
+            }
             return Judgement::met(
                 rule,
                 format!("{} at {commit}; no clone was given to look into", source.uri),
@@ -35,7 +37,7 @@ pub(super) fn version_controlled(evidence: &Evidence) -> Judgement {
                 format!("the clone was asked about {}, and the provenance names {commit}", clone.commit);
             return Judgement::unknown(rule, why);
         }
-        proofs.push(Proof::Commit { path: clone.path.clone(), commit: commit.clone() });
+        proofs.push(Proof::Commit { path: clone.path.clone(), commit: commit.to_owned() });
         match (&clone.exists, &clone.reachable) {
             (false, _) => Judgement::not_met(rule, format!("{commit} is not in {}", clone.path), proofs),
             (_, Some((name, false))) => {
@@ -89,6 +91,11 @@ pub(super) fn control(evidence: &Evidence, control: Control, rule: &'static str)
             rule,
             format!("nothing of the source control system's own was given ({})", control.name()),
         ),
+        // What an organisation does, its source control system need not know.
+        Sought::Found { refused, .. } if refused.is_empty() && control.is_of_organisation() => {
+            let why = format!("no statement of the source control system names {}", control.name());
+            Judgement::unknown(rule, why)
+        }
         Sought::Found { refused, .. } if refused.is_empty() => Judgement::not_met(
             rule,
             format!("no statement of the source control system names {}", control.name()),

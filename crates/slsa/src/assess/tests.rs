@@ -193,6 +193,45 @@ fn each_piece_of_provenance_alone_decides_its_row() {
 }
 
 #[test]
+fn who_is_not_named_and_who_speaks_for_itself_is_not_believed() {
+    let unnamed = Evidence { clone: None, ..with(|one| one.level = None) };
+    assert_eq!(code(&unnamed, "v0.1/version-controlled"), "not_assessable");
+    assert_eq!(code(&Evidence { clone: None, ..whole() }, "v0.1/version-controlled"), "met");
+    let own = with(|one| one.signer = "rebuilder".into());
+    assert_eq!(
+        (code(&whole(), "v0.1/reproducible"), code(&own, "v0.1/reproducible")),
+        ("met", "not_assessable")
+    );
+}
+
+#[test]
+fn what_the_source_control_system_does_not_say_of_the_organisation_somebody_can_answer_for() {
+    let mut own = record();
+    own.held.clear();
+    let mut word = assertion();
+    word.rows = vec!["v1.2/source-scs".into(), "v1.2/source-history".into()];
+    let silent = Evidence {
+        source: Sought::Found { verified: vec![own], refused: vec![] },
+        assertions: vec![word],
+        ..whole()
+    };
+    assert_eq!(code(&silent, "v1.2/source-scs"), "asserted");
+    assert_eq!(code(&silent, "v1.2/source-history"), "not_met", "that it would have said");
+}
+
+#[test]
+fn claims_are_about_rows() {
+    let beside = |title: &str| {
+        let claims = Claims { from: "us".into(), rows: vec![(title.into(), vec![4])] };
+        Assessment::of(&whole(), &rules(false)).beside(claims)
+    };
+    let json = Format::Json.write(&beside("Hermetic").unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["claims"]["rows"][0], json!({ "title": "Hermetic", "levels": [4] }));
+    assert!(beside("Hermetik").unwrap_err().contains("Hermetik"));
+}
+
+#[test]
 fn the_clone_is_asked_about_the_commit_of_the_provenance() {
     let clone = |edit: fn(&mut CloneFacts)| {
         let mut all = whole();
@@ -238,6 +277,16 @@ fn a_line_of_the_workflow_decides_with_its_place() {
         one.provenance.completeness.materials = true;
     });
     assert_eq!(code(&claims, "v0.1/hermetic"), "met");
+    let called = "- uses: acme/build@0123456789012345678901234567890123456789\n    - run: |";
+    let called = Evidence {
+        workflows: changed("- run: |", called).workflows,
+        assertions: Vec::new(),
+        ..claims.clone()
+    };
+    assert_eq!(code(&called, "v0.1/hermetic"), "not_assessable", "what an action does, nobody has read");
+    let other = vec![Workflow::read("lint.yml", GOOD).unwrap()];
+    let other = Evidence { workflows: other, assertions: Vec::new(), ..claims.clone() };
+    assert_eq!(code(&other, "v0.1/hermetic"), "not_assessable", "another workflow");
     let unseen = Evidence { workflows: changed("echo built", "make release").workflows, ..claims };
     assert_eq!(code(&Evidence { assertions: Vec::new(), ..unseen }, "v0.1/hermetic"), "not_assessable");
 }

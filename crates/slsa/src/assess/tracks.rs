@@ -1,21 +1,10 @@
 //! The tables of SLSA v1.2: build track and source track.
 
 use super::evidence::Evidence;
-use super::row::{Judgement, Row, Table, Track};
+use super::matrix::{BUILDER, SOURCE, row};
+use super::row::{Judgement, Table, Track};
 use super::{build, origin, provenance};
 use crate::source::Control;
-
-const BUILDER: &str = "build with a service that signs provenance itself, and name signer, builder and level in the roots of trust";
-
-fn row(
-    group: &'static str,
-    (id, title): (&'static str, &'static str),
-    levels: &'static [u8],
-    judgement: Judgement,
-    (effort, next): (u8, &'static str),
-) -> Row {
-    Row { id, group, title, levels, optional: false, judgement, next, effort }
-}
 
 pub(super) fn build(evidence: &Evidence) -> Table {
     const ALL: &[u8] = &[1, 2, 3];
@@ -90,7 +79,7 @@ fn exists(evidence: &Evidence) -> Judgement {
 }
 
 /// The rows of the source track: the control, its name in reports, its title, how much work it is.
-const SOURCE: [(Control, &str, &str, &str, u8); 14] = [
+const CONTROLS: [(Control, &str, &str, &str, u8); 14] = [
     (Control::OrgScs, "v1.2/source-scs", "Organisation", "Choose an appropriate source control system", 1),
     (Control::OrgAccessControl, "v1.2/source-access-control", "Organisation", "Control access to it", 2),
     (
@@ -151,12 +140,12 @@ const SOURCE: [(Control, &str, &str, &str, u8); 14] = [
 
 pub(super) fn source(evidence: &Evidence) -> Table {
     const FROM: [&[u8]; 5] = [&[], &[1, 2, 3, 4], &[2, 3, 4], &[3, 4], &[4]];
-    let rows = SOURCE.map(|(control, id, group, title, effort)| {
+    let rows = CONTROLS.map(|(control, id, group, title, effort)| {
         let rule = "a verified statement of the source control system names the control";
         let next = if group == "Organisation" {
             "have whoever answers for it sign a self-assessment, or name it in the settings of the source hook"
         } else {
-            "have the source control system say it: countersign source hook on a server of one's own (docs/assessment.md)"
+            SOURCE
         };
         let levels = FROM.get(usize::from(control.level())).copied().unwrap_or_default();
         row(group, (id, title), levels, origin::control(evidence, control, rule), (effort, next))

@@ -279,10 +279,17 @@ impl TrustedBuilders {
         })
     }
 
-    /// The level of a pair of signer and builder; `None` for one that stands nowhere.
+    /// Whether a root names this builder, whoever its signer is. Where the identity that signs is itself the builder, a builder
+    /// is named by the name of who would have to sign.
     #[must_use]
-    pub fn level(&self, signer: &Signed, builder: &str) -> Option<u8> {
-        self.of_pair(signer, builder).map(|root| root.level).max()
+    pub fn know(&self, builder: &str) -> bool {
+        self.entries.iter().any(|(own, root)| {
+            let signer = match own {
+                Ready::Identity(subject, _) => Some(builder).filter(|name| subject.matches(name)),
+                Ready::Keys(_) => None,
+            };
+            root.builder.matches(builder, signer)
+        })
     }
 }
 
@@ -355,10 +362,12 @@ mod tests {
         let find = |name: &str| Ok(vec![if name == "good" { good.clone() } else { other.clone() }]);
         let builders = Roots::read(text).unwrap().ready(find).unwrap();
         let (good, other) = (Signed::Key(good.clone()), Signed::Key(other.clone()));
-        assert_eq!(builders.level(&good, "https://b.example/3"), Some(3));
-        assert_eq!(builders.level(&other, "https://b.example/3"), None, "another signer");
-        assert_eq!(builders.level(&good, "https://b.example/1"), None, "another builder");
-        assert_eq!(builders.level(&other, "https://b.example/1"), Some(1));
+        let level = |signer, builder| builders.of_pair(signer, builder).map(|root| root.level).max();
+        assert_eq!(level(&good, "https://b.example/3"), Some(3));
+        assert_eq!(level(&other, "https://b.example/3"), None, "another signer");
+        assert_eq!(level(&good, "https://b.example/1"), None, "another builder");
+        assert_eq!(level(&other, "https://b.example/1"), Some(1));
+        assert!(builders.know("https://b.example/1") && !builders.know("https://b.example/2"));
         assert_eq!(builders.of_signer(&good).count(), 1);
         assert_eq!(builders.keys().count(), 2);
         assert!(builders.identities().is_empty());

@@ -82,6 +82,12 @@ impl Control {
         Self::ALL.into_iter().find(|control| control.name() == name)
     }
 
+    /// Whether the organisation answers for it, and not the source control system.
+    #[must_use]
+    pub const fn is_of_organisation(self) -> bool {
+        matches!(self, Self::OrgScs | Self::OrgAccessControl | Self::OrgSafeExpunge | Self::OrgContinuity)
+    }
+
     /// The lowest level of the source track that needs it.
     #[must_use]
     pub const fn level(self) -> u8 {

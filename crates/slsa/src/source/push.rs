@@ -14,6 +14,8 @@ pub const ATTESTATIONS: &str = "refs/notes/attestations";
 pub const REVIEWS: &str = "refs/notes/reviews";
 /// The most changes of refs in one push.
 pub const MAX_CHANGES: usize = 1_000;
+/// Where objects are that git shows in the place of others.
+const REPLACEMENTS: &str = "refs/replace/";
 
 /// What is protected, and how.
 #[derive(Debug, Clone)]
@@ -50,6 +52,10 @@ pub struct Change {
     pub new: Option<String>,
     /// Whether what was is an ancestor of what will be. Never asked for new and deleted refs.
     pub fast_forward: bool,
+    /// Whether the server has made the ref a name of another one, which is what would change.
+    pub symbolic: bool,
+    /// Of the notes of reviewers: the commits of which a review that was there is there no more.
+    pub lost: Vec<String>,
     /// The addresses of authors and committers of all commits that are new.
     pub authors: BTreeSet<String>,
     /// The verified reviews of what will be.
@@ -103,10 +109,10 @@ impl Rules {
         self.tags.iter().any(|pattern| means(pattern, name))
     }
 
-    /// Whom an address in a commit names.
-    fn person(&self, email: &str) -> Option<&str> {
-        let has = |person: &&Person| person.emails.iter().any(|own| own.eq_ignore_ascii_case(email));
-        self.people.iter().find(has).map(|person| person.name.as_str())
+    /// All whom an address in a commit may name.
+    fn named(&self, email: &str) -> impl Iterator<Item = &str> {
+        let has = move |person: &&Person| person.emails.iter().any(|own| own.eq_ignore_ascii_case(email));
+        self.people.iter().filter(has).map(|person| person.name.as_str())
     }
 
     /// All that is wrong with a push; empty when it is let in.
@@ -122,8 +128,16 @@ impl Rules {
 
     fn judge_change(&self, change: &Change, actor: Option<&str>) -> Vec<Refusal> {
         let refuse = |code, why: String| vec![Refusal { name: change.name.clone(), code, why }];
-        if change.name == ATTESTATIONS {
+        let below = change.name.strip_prefix(ATTESTATIONS);
+        if below.is_some_and(|below| below.is_empty() || below.starts_with('/')) {
             return refuse("own_ref", "only the server itself writes here".into());
+        }
+        if change.symbolic {
+            return refuse("symbolic", "it stands for another ref; push to that one".into());
+        }
+        if change.name.starts_with(REPLACEMENTS) && change.new.is_some() {
+            let why = "what git shows in the place of another object would change history under its names";
+            return refuse("replaces", why.into());
         }
         let branch = self.is_protected(&change.name);
         if self.is_tag(&change.name) {
@@ -145,6 +159,12 @@ impl Rules {
             let why = "what was there is no ancestor of what is pushed; history only grows".to_owned();
             return refuse("not_fast_forward", why);
         }
+        if let Some(commit) = change.lost.first() {
+            return refuse(
+                "review_lost",
+                format!("a review of {commit} is there no more; reviews are only added"),
+            );
+        }
         if branch { self.review(change, new, actor) } else { Vec::new() }
     }
 
@@ -161,7 +181,7 @@ impl Rules {
         // Whoever has said no has to say yes to another revision.
         let approved: BTreeSet<&str> = said(true).difference(&said(false)).copied().collect();
         let known = |name: &str| self.people.iter().any(|person| person.name == name);
-        let mut own: BTreeSet<&str> = change.authors.iter().filter_map(|email| self.person(email)).collect();
+        let mut own: BTreeSet<&str> = change.authors.iter().flat_map(|email| self.named(email)).collect();
         own.extend(actor);
         let reviewers: Vec<&str> =
             approved.iter().copied().filter(|name| known(name) && !own.contains(name)).collect();
@@ -247,6 +267,7 @@ mod tests {
             fast_forward: true,
             authors: ["alice@example.com".to_owned()].into(),
             reviews: vec![review("bob")],
+            ..Change::default()
         }
     }
 
@@ -309,6 +330,29 @@ mod tests {
     }
 
     #[test]
+    fn an_address_of_two_people_names_both() {
+        let mut shared = rules();
+        for person in &mut shared.people {
+            person.emails.push("team@example.com".into());
+        }
+        let change = Change { authors: ["team@example.com".to_owned()].into(), ..change() };
+        let push = Push { actor: Some("alice".into()), changes: vec![change] };
+        assert_eq!(shared.judge(&push)[0].code, "not_reviewed");
+    }
+
+    #[test]
+    fn refs_that_change_others_are_refused() {
+        let of = |name: &str| Change { name: name.into(), ..change() };
+        let symbolic = Change { symbolic: true, ..of("refs/heads/master") };
+        assert_eq!(codes(Some("alice"), symbolic), ["symbolic"]);
+        assert_eq!(codes(Some("alice"), of("refs/replace/00")), ["replaces"]);
+        let away = Change { new: None, ..of("refs/replace/00") };
+        assert_eq!(codes(Some("alice"), away), [""; 0], "to take one away is right");
+        assert_eq!(codes(Some("alice"), of("refs/notes/attestations/x")), ["own_ref"]);
+        assert_eq!(codes(Some("alice"), of("refs/notes/attestations-of-ours")), [""; 0]);
+    }
+
+    #[test]
     fn history_only_grows_and_tags_stay() {
         assert_eq!(codes(Some("alice"), Change { fast_forward: false, ..change() }), ["not_fast_forward"]);
         assert_eq!(codes(Some("alice"), Change { new: None, ..change() }), ["deleted"]);
@@ -338,6 +382,8 @@ mod tests {
         assert_eq!(notes(ATTESTATIONS, true), ["own_ref"]);
         assert_eq!(notes(REVIEWS, true), [""; 0]);
         assert_eq!(notes(REVIEWS, false), ["not_fast_forward"], "a rejection cannot be taken away");
+        let lost = Change { name: REVIEWS.into(), lost: vec!["new".into()], ..change() };
+        assert_eq!(codes(None, lost), ["review_lost"], "not by a further commit either");
         assert_eq!(notes("refs/heads/topic", false), [""; 0], "what is not protected is free");
         assert_eq!(notes("refs/heads/release/1", true), ["not_reviewed"]);
     }

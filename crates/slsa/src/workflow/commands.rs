@@ -1,6 +1,6 @@
 //! Commands of scripts that fetch something while they run, and commands whose work is described elsewhere.
 
-use super::shell::{Command, commands};
+use super::shell::{Command, SHELLS, commands};
 use super::{Findings, Job, Rule, Step, references};
 
 /// Programs that are there to use a network, whatever they are told.
@@ -93,8 +93,7 @@ const UNSEEN_WHEN: [(&str, &[&str]); 9] = [
 ];
 
 /// Programs that run the file that they are given.
-const INTERPRETERS: [&str; 11] =
-    ["bash", "sh", "zsh", "dash", "python", "python3", "node", "ruby", "perl", "pwsh", "source"];
+const INTERPRETERS: [&str; 7] = ["python", "python3", "node", "ruby", "perl", "pwsh", "source"];
 
 /// Options of `docker run` that take no word of their own.
 const ALONE: [&str; 12] = [
@@ -113,6 +112,20 @@ const ALONE: [&str; 12] = [
 ];
 
 pub(super) fn look(job: &Job, step: &Step, found: &mut Findings) {
+    if let Some(shell) = &step.shell {
+        let program = shell.text.split_whitespace().next().unwrap_or_default();
+        let program = program.rsplit('/').next().unwrap_or_default();
+        if !SHELLS.contains(&program) {
+            let shown = format!("shell: {}", shell.text);
+            found.add(
+                Rule::UnseenCommand,
+                shell.line,
+                &job.id,
+                &shown,
+                "a script that this reading does not see",
+            );
+        }
+    }
     for command in commands(&step.script) {
         judge(&command, &job.id, found);
     }
@@ -124,7 +137,7 @@ fn judge(command: &Command, job: &str, found: &mut Findings) {
     let shown = command.words.join(" ");
     let told = rest.iter().find(|word| !word.starts_with(['-', '+'])).map(String::as_str);
     let is_told = |table: &[(&str, &[&str])]| {
-        table.iter().any(|(name, verbs)| *name == program && told.is_some_and(|told| verbs.contains(&told)))
+        table.iter().any(|(name, verbs)| *name == program && verbs_of(rest).any(|told| verbs.contains(&told)))
     };
     let module = matches!(program, "python" | "python3") && rest.first().is_some_and(|word| word == "-m");
     let is_download = program == "go"
@@ -137,6 +150,8 @@ fn judge(command: &Command, job: &str, found: &mut Findings) {
         add(Rule::NetworkCommand, "uses the network while the job runs");
     } else if UNSEEN.contains(&program) || is_told(&UNSEEN_WHEN) {
         add(Rule::UnseenCommand, "what it runs stands elsewhere, and may use the network");
+    } else if first.starts_with('$') {
+        add(Rule::UnseenCommand, "which program this is stands elsewhere");
     } else if runs_a_file(first, program, rest) {
         add(
             Rule::UnseenCommand,
@@ -151,14 +166,29 @@ fn judge(command: &Command, job: &str, found: &mut Findings) {
     }
 }
 
-/// `./build.sh`, `bash build.sh`: but not `bash -c "…"`, whose words stand here.
+/// What a program may be told to do: its first word, and, since an option may have taken that, each up to one behind no option.
+fn verbs_of(rest: &[String]) -> impl Iterator<Item = &str> {
+    let is_option = |word: &str| word.starts_with(['-', '+']);
+    let count = match rest.first() {
+        Some(first) if !is_option(first) => 1,
+        _ => rest
+            .windows(2)
+            .position(|pair| !pair.iter().any(|word| is_option(word)))
+            .map_or(rest.len(), |at| at + 2),
+    };
+    rest.iter().take(count).map(String::as_str).filter(move |word| !is_option(word))
+}
+
+/// `./build.sh`, `bash build.sh`, `… | sh`, `python3 -c "…"`: but not `bash -c "…"`, whose words stand here.
 fn runs_a_file(first: &str, program: &str, rest: &[String]) -> bool {
-    let file = rest.iter().find(|word| !word.starts_with('-'));
-    let inline = rest.iter().any(|word| word == "-c" || word == "-e");
+    let file = rest.iter().any(|word| !word.starts_with('-'));
+    let asks = rest.iter().any(|word| word.starts_with("--") || word == "-V" || word == "-v");
+    let inline = rest.iter().any(|word| word.ends_with('c') && word.starts_with('-'));
     first.starts_with("./")
         || first.starts_with("../")
-        || first == "." && file.is_some()
-        || INTERPRETERS.contains(&program) && file.is_some() && !inline
+        || first == "." && file
+        || INTERPRETERS.contains(&program) && (file || !asks)
+        || SHELLS.contains(&program) && !inline && (file || !asks)
 }
 
 /// The image of `docker pull` and `docker run`.

@@ -157,7 +157,7 @@ impl Rule {
 }
 
 /// What a rule found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Finding {
     /// The rule.
     pub rule: Rule,

@@ -10,6 +10,8 @@
 //! | `expressions` | texts of others within scripts |
 //! | `settings` | triggers, inputs, permissions, runners, secrets, caches |
 
+use std::collections::BTreeSet;
+
 mod commands;
 mod expressions;
 pub mod finding;
@@ -28,20 +30,20 @@ const MAX_SHOWN: usize = 120;
 
 /// What was found in a file, by line.
 #[derive(Debug, Default)]
-struct Findings(Vec<Finding>);
+struct Findings(BTreeSet<Finding>);
 
 impl Findings {
     /// Adds one. `shown` is what stands there, `why` what it means.
     fn add(&mut self, rule: Rule, line: u64, job: &str, shown: &str, why: impl Into<String>) {
         if self.0.len() < MAX_FINDINGS {
-            let mut text: String = shown.split_whitespace().collect::<Vec<_>>().join(" ");
-            if text.chars().count() > MAX_SHOWN {
-                text = text.chars().take(MAX_SHOWN - 1).chain(['…']).collect();
+            let words = shown.split_whitespace().flat_map(|word| [" ", word]);
+            let mut chars = words.flat_map(str::chars).skip(1);
+            let mut text: String = chars.by_ref().take(MAX_SHOWN).collect();
+            if chars.next().is_some() {
+                text.pop();
+                text.push('…');
             }
-            let finding = Finding { rule, line, job: job.to_owned(), text, why: why.into() };
-            if !self.0.contains(&finding) {
-                self.0.push(finding);
-            }
+            self.0.insert(Finding { rule, line, job: job.to_owned(), text, why: why.into() });
         }
     }
 }
@@ -52,13 +54,18 @@ impl Workflow {
     /// ```
     /// use countersign_slsa::workflow::{Rule, Workflow};
     /// let text = "on: push\njobs:\n  build:\n    runs-on: ubuntu-24.04\n    steps:\n    - uses: acme/setup@v1\n    - run: |\n        docker pull acme/tools:1\n";
-    /// let findings = Workflow::read("release.yml", text)?.findings();
-    /// let docker = findings.iter().find(|finding| finding.rule == Rule::NetworkCommand).expect("the pull");
+    /// let workflow = Workflow::read("release.yml", text)?;
+    /// let docker = workflow.findings().iter().find(|finding| finding.rule == Rule::NetworkCommand).expect("the pull");
     /// assert_eq!(docker.line, 8);
     /// # Ok::<(), countersign_slsa::workflow::WorkflowError>(())
     /// ```
     #[must_use]
-    pub fn findings(&self) -> Vec<Finding> {
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// Looks for them.
+    fn look(&self) -> Vec<Finding> {
         let mut found = Findings::default();
         settings::look(self, &mut found);
         for job in &self.jobs {
@@ -68,8 +75,9 @@ impl Workflow {
                 expressions::look(job, step, &mut found);
             }
         }
-        found.0.sort_by(|a, b| (a.line, a.rule, &a.text).cmp(&(b.line, b.rule, &b.text)));
-        found.0
+        let mut found: Vec<Finding> = found.0.into_iter().collect();
+        found.sort_by(|a, b| (a.line, a.rule, &a.text).cmp(&(b.line, b.rule, &b.text)));
+        found
     }
 }
 

@@ -1,11 +1,14 @@
 //! A workflow file as jobs and steps, each with its line.
 
+use super::finding::Finding;
 use crate::yaml::{Lines, Node, Value, YamlError};
 
 /// The most jobs of one workflow.
 pub const MAX_JOBS: usize = 1_000;
 /// The most steps of one job.
 pub const MAX_STEPS: usize = 1_000;
+/// The most lines of a script that are looked for though they are no line of the file.
+const MAX_FOLDED: usize = 100;
 
 /// Why a file cannot be read as a workflow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +61,8 @@ pub struct Step {
     pub uses: Option<At>,
     /// The script, each line of it with its line in the file.
     pub script: Vec<At>,
+    /// What runs the script, where that is said.
+    pub shell: Option<At>,
     /// What the action is given.
     pub with: Vec<(String, At)>,
     /// Its environment.
@@ -83,6 +88,8 @@ pub struct Job {
     pub secrets: Vec<At>,
     /// Its environment.
     pub env: Vec<(String, At)>,
+    /// What runs the scripts of steps that do not say it.
+    pub shell: Option<At>,
     /// Its steps.
     pub steps: Vec<Step>,
 }
@@ -100,6 +107,8 @@ pub struct Workflow {
     pub env: Vec<(String, At)>,
     /// Its jobs.
     pub jobs: Vec<Job>,
+    /// What is found in it.
+    pub(super) findings: Vec<Finding>,
 }
 
 impl Workflow {
@@ -121,6 +130,7 @@ impl Workflow {
                 format!("expected at most {MAX_JOBS} jobs, found {}", jobs.len()),
             ));
         }
+        let shell = shell(&node);
         let mut read = Vec::with_capacity(jobs.len());
         for (index, (id, job)) in jobs.iter().enumerate() {
             let end = jobs.get(index + 1).map_or(lines.count(), |(_, next)| next.line().saturating_sub(1));
@@ -129,15 +139,22 @@ impl Workflow {
                 let found = steps.len();
                 return Err(wrong(job.line(), format!("expected at most {MAX_STEPS} steps, found {found}")));
             }
-            read.push(Job::of(id, job, steps, &lines, end));
+            let mut job = Job::of(id, job, steps, &lines, end);
+            for step in job.steps.iter_mut().filter(|step| !step.script.is_empty()) {
+                step.shell = step.shell.take().or_else(|| job.shell.clone()).or_else(|| shell.clone());
+            }
+            read.push(job);
         }
-        Ok(Self {
+        let mut workflow = Self {
             path: path.to_owned(),
             triggers: node.get("on").map(triggers).unwrap_or_default(),
             permissions: node.get("permissions").map(permissions),
             env: texts(node.get("env")),
             jobs: read,
-        })
+            findings: Vec::new(),
+        };
+        workflow.findings = workflow.look();
+        Ok(workflow)
     }
 }
 
@@ -165,6 +182,7 @@ impl Job {
             permissions: node.get("permissions").map(permissions),
             secrets,
             env: texts(node.get("env")),
+            shell: shell(node),
             steps: steps.iter().enumerate().map(step).collect(),
         }
     }
@@ -176,10 +194,16 @@ impl Step {
             line: node.line(),
             uses: node.get("uses").and_then(At::of),
             script: node.get("run").map(|run| script(run, lines, last)).unwrap_or_default(),
+            shell: node.get("shell").and_then(At::of),
             with: texts(node.get("with")),
             env: texts(node.get("env")),
         }
     }
+}
+
+/// What runs scripts unless a step says otherwise.
+fn shell(node: &Node) -> Option<At> {
+    node.get("defaults")?.get("run")?.get("shell").and_then(At::of)
 }
 
 /// A script line by line. One that stands nowhere as it is, because it was folded or escaped, is on the line of the last one that does.
@@ -187,8 +211,16 @@ fn script(run: &Node, lines: &Lines<'_>, last: u64) -> Vec<At> {
     let text = run.scalar().unwrap_or_default();
     let (mut here, mut next) = (run.line(), run.line());
     let mut out = Vec::new();
+    let mut folded = 0;
     for line in text.lines() {
-        if let Some(found) = lines.find(next, last, line) {
+        let mut found = None;
+        if folded < MAX_FOLDED && !line.trim().is_empty() {
+            found = lines.whole(next, last, line).or_else(|| {
+                folded += 1;
+                lines.holding(next, last, line)
+            });
+        }
+        if let Some(found) = found {
             (here, next) = (found, found + 1);
         }
         out.push(At { text: line.to_owned(), line: here });

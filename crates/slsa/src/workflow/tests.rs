@@ -20,8 +20,8 @@ jobs:
 ";
 
 fn found(text: &str) -> Vec<(Rule, u64, String)> {
-    let findings = Workflow::read("w.yml", text).unwrap().findings();
-    findings.into_iter().map(|one| (one.rule, one.line, one.text)).collect()
+    let workflow = Workflow::read("w.yml", text).unwrap();
+    workflow.findings().iter().map(|one| (one.rule, one.line, one.text.clone())).collect()
 }
 
 /// The rules that a change of the good workflow breaks.
@@ -47,7 +47,7 @@ fn each_rule_finds_what_it_is_for_and_where() {
         (checkout, "docker://alpine:3", Rule::MutableImage, 9),
         (digest, ":1", Rule::MutableImage, 7),
         (digest, "@sha256:00", Rule::MutableImage, 7),
-        (script, "curl -sSf https://a.example/x | sh", Rule::NetworkCommand, 13),
+        (script, "curl -sSf https://a.example/x", Rule::NetworkCommand, 13),
         (script, "sudo apt-get -y install gcc", Rule::NetworkCommand, 13),
         (script, "python3 -m pip install x", Rule::NetworkCommand, 13),
         (script, "go mod download", Rule::NetworkCommand, 13),
@@ -55,6 +55,15 @@ fn each_rule_finds_what_it_is_for_and_where() {
         (script, "make release", Rule::UnseenCommand, 13),
         (script, "./build.sh", Rule::UnseenCommand, 13),
         (script, "bash hack/build.sh", Rule::UnseenCommand, 13),
+        (script, "bash -e hack/build.sh", Rule::UnseenCommand, 13),
+        (script, "cat script | sh", Rule::UnseenCommand, 13),
+        (script, "python3 -c 'import urllib'", Rule::UnseenCommand, 13),
+        (script, "$TOOL fetch", Rule::UnseenCommand, 13),
+        (script, "bash -c 'curl x'", Rule::NetworkCommand, 13),
+        (script, "git -C dir fetch", Rule::NetworkCommand, 13),
+        ("permissions: {}", "permissions: {}\ndefaults: {run: {shell: python}}", Rule::UnseenCommand, 3),
+        ("container:", "defaults: {run: {shell: perl}}\n    container:", Rule::UnseenCommand, 7),
+        ("        env: {NAME:", "        shell: python\n        env: {NAME:", Rule::UnseenCommand, 14),
         (script, "echo ${{ github.event.issue.title }}", Rule::ScriptInjection, 13),
         (script, "echo ${{ github.head_ref }}", Rule::ScriptInjection, 13),
         (script, "echo ${{ toJSON(github.event) }}", Rule::ScriptInjection, 13),
@@ -87,6 +96,8 @@ fn each_rule_finds_what_it_is_for_and_where() {
 fn a_pull_is_both_the_network_and_a_tag() {
     let rules = broken("sha256sum app > sums", "docker pull acme/tools:1");
     assert_eq!(rules, [(Rule::MutableImage, 13), (Rule::NetworkCommand, 13)]);
+    let piped = broken("sha256sum app > sums", "curl -sSf https://a.example/x | sh");
+    assert_eq!(piped, [(Rule::NetworkCommand, 13), (Rule::UnseenCommand, 13)]);
     let run = broken("sha256sum app > sums", "docker run --rm -v /a:/b acme/tools:1 make x");
     assert_eq!(run, [(Rule::MutableImage, 13), (Rule::NetworkCommand, 13)]);
 }
@@ -95,7 +106,8 @@ fn a_pull_is_both_the_network_and_a_tag() {
 fn workflows_of_elsewhere_and_their_secrets_are_seen() {
     let text = "on: push\npermissions: read-all\njobs:\n  p:\n    uses: slsa-framework/slsa-github-generator/.github/workflows/\
                 generator_generic_slsa3.yml@v2.1.0\n    secrets: inherit\n";
-    let findings = Workflow::read("w.yml", text).unwrap().findings();
+    let workflow = Workflow::read("w.yml", text).unwrap();
+    let findings = workflow.findings();
     assert_eq!(findings[0].rule, Rule::MutableWorkflow);
     assert!(findings[0].why.contains("by tag only"), "{}", findings[0].why);
     assert_eq!((findings[1].rule, findings[1].line), (Rule::SecretInStep, 6));
@@ -107,6 +119,25 @@ fn lines_are_right_in_every_kind_of_text() {
                 curl a\n    - run: \"curl b\"\n    - {run: curl c}\n    - run: |\n\n        true\n        curl d\n\n        curl d\n";
     let lines: Vec<u64> = found(text).into_iter().map(|(_, line, _)| line).collect();
     assert_eq!(lines, [9, 11, 12, 16, 18], "of a folded text, the line where its words begin");
+}
+
+/// A file whose reading would take time with the square of its length is read in time with its length.
+#[test]
+fn long_files_are_read_in_little_time() {
+    let head = "on: push\njobs:\n  a:\n    steps:\n    - run: ";
+    let block = format!("{head}|\n{}", "       a\n".repeat(100_000));
+    let escaped = format!("{head}\"{}\"\n", "\\x41\\x42\\n".repeat(80_000));
+    let flow = format!("on: push\njobs: {{a: {{steps: [{{run: \"{}\"}}]}}}}\n", " a\\n\\\n".repeat(100_000));
+    let expression = format!("{head}\"${{{{ {}}}}}\"\n", "github.event.x.y ".repeat(55_000));
+    let again = format!("{head}|\n{}", "       curl a; curl b; curl a; curl b\n".repeat(20_000));
+    let begun = std::time::Instant::now();
+    for (text, steps) in
+        [(block, 100_000), (escaped, 80_000), (flow, 100_000), (expression, 1), (again, 20_000)]
+    {
+        let workflow = Workflow::read("w.yml", &text).unwrap();
+        assert_eq!(workflow.jobs[0].steps[0].script.len(), steps);
+    }
+    assert!(begun.elapsed().as_secs() < 60, "a second each, on a machine that has other work");
 }
 
 #[test]

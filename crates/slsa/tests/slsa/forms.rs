@@ -217,6 +217,32 @@ fn pypi_says_who_uploaded_and_no_level() {
     }
 }
 
+#[test]
+fn a_machine_of_gitlabs_own_is_one_of_the_platform() {
+    const PIPELINE: &str = "https://gitlab.com/acme/shop//.gitlab-ci.yml@refs/tags/v1.2.3";
+    let world = World::new();
+    let judge = |runner: &str| {
+        let said = countersign_x509::FulcioExtensions {
+            issuer_v2: Some("https://gitlab.com".into()),
+            build_signer_uri: Some(PIPELINE.into()),
+            runner_environment: Some(runner.into()),
+            source_repository_uri: Some("https://gitlab.com/acme/shop".into()),
+            ..Default::default()
+        };
+        let publish = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [subject(FILE)],
+            "predicateType": "https://docs.pypi.org/attestations/publish/v1", "predicate": null });
+        let expected = Expectations {
+            source: Some("gitlab.com/acme/shop".into()),
+            level: Some(0),
+            ..Expectations::default()
+        };
+        world.reason(&Who::Workflow(PIPELINE, Box::new(said)), &publish, &expected)
+    };
+    assert_eq!(judge("gitlab-hosted"), None);
+    assert_eq!(judge("self-hosted"), Some(Reason::SelfHosted));
+    assert_eq!(judge("gitlab-hosted.evil"), Some(Reason::SelfHosted));
+}
+
 /// npm's two statements, and the keys that its registry has.
 struct Npm {
     world: World,

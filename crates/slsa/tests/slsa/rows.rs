@@ -309,6 +309,14 @@ fn a_pair_that_stands_nowhere_is_refused_and_level_1_for_who_asks_for_no_more() 
     assert_eq!(judge(None), Err(Reason::BuilderUntrusted));
     assert_eq!(judge(Some(2)), Err(Reason::BuilderUntrusted));
     assert_eq!(judge(Some(1)), Ok((1, None)));
+    assert_eq!(judge(Some(0)), Ok((1, None)));
+    let named = Expectations { level: Some(1), builder: Some("https://b.example/b".into()), ..from_shop() };
+    let report = world.judge(std::slice::from_ref(&bundle), &roots, &named);
+    assert_eq!(
+        reason(&report),
+        Some(Reason::BuilderUntrusted),
+        "who asks for a builder wants its own signer"
+    );
     let stranger = World::new();
     let report = world.judge(&[stranger.sign(&Who::Key, &own("https://b.example/a"))], &roots, &from_shop());
     assert!(reason(&report).is_some(), "another key for a builder that is known");
@@ -370,4 +378,26 @@ fn a_bundle_without_a_log_entry_is_told_from_one_that_is_forged() {
     bundle.verification_material.tlog_entries.clear();
     let report = world.judge(&[bundle], &public(), &from_shop());
     assert_eq!(reason(&report), Some(Reason::NoLogEntry));
+}
+
+#[test]
+fn a_builder_that_has_its_own_signer_is_not_believed_at_any_level_when_another_claims_it() {
+    let world = World::new();
+    let lowest = |level: u8| Expectations { level: Some(level), ..Expectations::default() };
+    let unknown = github("https://builds.example/b");
+    assert_eq!(world.reason(&workflow(WORKFLOW), &unknown, &lowest(1)), None, "one that stands nowhere");
+    let other = WORKFLOW.replace("acme", "evil");
+    for builder in [GENERATOR, "https://github.com/actions/runner/self-hosted", other.as_str()] {
+        for level in [0, 1] {
+            let why = world.reason(&workflow(WORKFLOW), &github(builder), &lowest(level));
+            // Any workflow may say that its own machine was somebody's.
+            let expected = (!builder.ends_with("self-hosted")).then_some(Reason::BuilderUntrusted);
+            assert_eq!(why, expected, "{builder} {level}");
+        }
+    }
+    let roots = world.roots(
+        "[{builder: 'https://builds.example/b', signer: {key: own}, level: 3}, {profile: github-attestations}]",
+    );
+    let report = world.judge(&[world.sign(&workflow(WORKFLOW), &unknown)], &roots, &lowest(1));
+    assert_eq!(reason(&report), Some(Reason::BuilderUntrusted), "the key's builder is no workflow's");
 }

@@ -6,6 +6,7 @@ use countersign_bundle::{Bundle, Content, KeyMaterial};
 use countersign_crypto::{HashAlgorithm, KeyType, Signer as _, ecdsa};
 use countersign_slsa::summary::{self, Author, Expected, Signers, Summary, verify_summary, write_summary};
 use countersign_slsa::{Report, wire};
+use countersign_verify::revocation::{Entry, Revocation, RevocationList, Revocations, Target};
 use countersign_verify::{Identity, Reason};
 use serde_json::{Value, json};
 
@@ -97,6 +98,32 @@ fn each_of_the_seven_steps_alone_makes_the_answer_no() {
     );
     assert_eq!(of(&with(vsa(), "/predicate/verifiedLevels", json!([]))), Some(Reason::LevelTooLow));
     assert_eq!(of(&with(vsa(), "/predicate", Value::Null)), Some(Reason::SummaryMalformed));
+}
+
+#[test]
+fn a_summary_of_an_artifact_that_was_revoked_is_refused() {
+    let world = World::new();
+    let bundle = world.sign(&Who::Key, &vsa());
+    let judge = |artifact: &[u8]| {
+        let target = Target::Digest(HashAlgorithm::Sha256.digest(artifact).to_string());
+        let entry = Entry {
+            id: 1,
+            revoke: Some(Revocation { target, since: None, until: None, expires: None }),
+            undo: None,
+            reason: "it holds a stolen key".into(),
+            by: "bob@example.com".into(),
+            at: now(),
+        };
+        let expires = now() + jiff::SignedDuration::from_hours(1);
+        let list = RevocationList { number: 1, issued_at: now(), expires, entries: vec![entry] };
+        let list = Revocations::read(&list.to_json().unwrap(), "test").unwrap();
+        let material = world.material().with_revocations(list.into());
+        let signers = Signers::Keys(vec![world.signing.public_key().clone()]);
+        let report = verify_summary(&[piece(&bundle)], &signers, &expected(), &material, now()).unwrap();
+        report.verified().err().map(|refusal| refusal.reason)
+    };
+    assert_eq!(judge(b"another"), None);
+    assert_eq!(judge(ARTIFACT), Some(Reason::Revoked));
 }
 
 #[test]

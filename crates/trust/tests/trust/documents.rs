@@ -67,6 +67,7 @@ fn instance() -> InstanceDescription {
             key: key(KeyType::EcdsaP256).public_key().clone(),
         },
         log: LogDescription { url: url.into(), key: key(KeyType::Ed25519).public_key().clone() },
+        log_v1: None,
         origin: "sign.example".into(),
         tsa: AuthorityDescription { url: format!("{url}/api/v1/timestamp"), chain: tsa_chain() },
         oidc_issuers: vec!["https://login.example".into()],
@@ -354,4 +355,72 @@ fn validity_is_in_whole_seconds_and_never_shorter() {
     let dates = rotated.certificate_authorities.iter().map(|a| a.valid_for).collect::<Vec<_>>();
     assert_eq!(dates[0].end, Some(at("2027-01-08T00:00:01Z")));
     assert_eq!(dates[1].start, at("2027-01-01T00:00:00Z"));
+}
+
+/// Two logs side by side: each is replaced by its own successor only, and what is in use of each is found by its clients.
+#[test]
+fn a_log_of_rekor_v1_stands_beside_the_other_and_rotates_alone() {
+    let alone = instance();
+    let both = InstanceDescription {
+        log_v1: Some(LogDescription {
+            key: key(KeyType::EcdsaP256).public_key().clone(),
+            ..alone.log.clone()
+        }),
+        ..alone.clone()
+    };
+    let versions = |config: &SigningConfig| -> Vec<(u32, bool)> {
+        config.rekor_tlog_urls.iter().map(|s| (s.major_api_version, s.valid_for.end.is_none())).collect()
+    };
+    let open =
+        |root: &TrustedRoot| root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none()).count();
+    // It comes to an instance that had none, and the one that was there goes on.
+    let before = trusted_root(&alone, start()).unwrap();
+    let root = rotate_trusted_root(&before, &both, window()).unwrap();
+    assert_eq!((root.tlogs.len(), open(&root)), (2, 2));
+    let config = rotate_signing_config(&signing_config(&alone, start()).unwrap(), &both, window()).unwrap();
+    assert_eq!(versions(&config), [(2, true), (1, true)]);
+    // sigstore-js takes the one that starts last.
+    let starts: Vec<Timestamp> = config.rekor_tlog_urls.iter().map(|s| s.valid_for.start).collect();
+    assert_eq!(starts, [start(), start()]);
+    assert_eq!(versions(&signing_config(&both, start()).unwrap()), [(2, true), (1, true)]);
+    let v1 = both.log_v1.as_ref().unwrap();
+    let listed = root.tlogs.iter().find(|l| l.log_id == v1.key.fingerprint()).unwrap();
+    assert_eq!(listed.public_key.key_details, "PKIX_ECDSA_P256_SHA_256");
+    let files = legacy_targets(&root);
+    let named = |name: &str| &files.iter().find(|f| f.name == name).unwrap().content;
+    assert_eq!(*named("rekor.pub"), v1.key.to_pem().into_bytes());
+    assert_eq!(*named("rekor_v2.pub"), alone.log.key.to_pem().into_bytes());
+    // Each rotates alone.
+    let mut next = both.clone();
+    next.log.key = key(KeyType::Ed25519).public_key().clone();
+    let v2_rotated = rotate_trusted_root(&root, &next, window()).unwrap();
+    assert_eq!((v2_rotated.tlogs.len(), open(&v2_rotated)), (3, 2));
+    let closed = v2_rotated.tlogs.iter().find(|l| l.public_key.valid_for.end.is_some()).unwrap();
+    assert_eq!(closed.public_key.raw_bytes, alone.log.key.spki_der());
+    next.log_v1.as_mut().unwrap().key = key(KeyType::EcdsaP256).public_key().clone();
+    let v1_rotated = rotate_trusted_root(&v2_rotated, &next, window()).unwrap();
+    assert_eq!((v1_rotated.tlogs.len(), open(&v1_rotated)), (4, 2));
+}
+
+/// Both logs have the name of the host, so a new name takes two rotations; until its own, each keeps what it has.
+#[test]
+fn two_logs_move_to_another_host_one_after_the_other() {
+    let alone = instance();
+    let v1 = LogDescription { key: key(KeyType::EcdsaP256).public_key().clone(), ..alone.log.clone() };
+    let mut both = InstanceDescription { log_v1: Some(v1), ..alone };
+    let root = trusted_root(&both, start()).unwrap();
+    let old = both.log.url.clone();
+    let url = "https://moved.example".to_owned();
+    both.origin = "moved.example".into();
+    (both.log.url, both.log_v1.as_mut().unwrap().url) = (url.clone(), url.clone());
+    let open = |root: &TrustedRoot| -> Vec<String> {
+        let used = root.tlogs.iter().filter(|l| l.public_key.valid_for.end.is_none());
+        used.map(|l| l.base_url.clone()).collect()
+    };
+    both.log.key = key(KeyType::Ed25519).public_key().clone();
+    let half = rotate_trusted_root(&root, &both, window()).unwrap();
+    assert_eq!(open(&half), [old, url.clone()]);
+    both.log_v1.as_mut().unwrap().key = key(KeyType::EcdsaP256).public_key().clone();
+    let whole = rotate_trusted_root(&half, &both, window()).unwrap();
+    assert_eq!(open(&whole), [url.clone(), url]);
 }

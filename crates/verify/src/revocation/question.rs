@@ -37,8 +37,8 @@ pub struct Signature<'a> {
     pub key: Option<&'a PublicKey>,
     /// The artifact's SHA-256 digest.
     pub digest: Option<Digest>,
-    /// The builder, when a provenance is signed.
-    pub builder: Option<String>,
+    /// The builders that it names, when a provenance is signed.
+    pub builders: Vec<String>,
     /// When it is known to have existed, by logs and timestamp authorities.
     pub times: Vec<Timestamp>,
 }
@@ -107,6 +107,11 @@ impl Revocations {
     /// Whether the artifact's digest is wanted.
     pub(crate) fn wants_digest(&self) -> bool {
         self.entries.iter().any(|ready| matches!(ready.target, Compiled::Digest(_)))
+    }
+
+    /// Whether the builders of a provenance are wanted.
+    pub(crate) fn wants_builders(&self) -> bool {
+        self.entries.iter().any(|ready| matches!(ready.target, Compiled::Builder(_)))
     }
 
     /// Asks the list about a signature: what was looked at, or what stands against it.
@@ -186,7 +191,7 @@ impl Ready {
                 let signer = leaf.and_then(|leaf| {
                     FulcioExtensions::arc_of(BUILD_SIGNER).and_then(|arc| leaf.fulcio().get(arc))
                 });
-                signature.builder.as_deref().into_iter().chain(signer).any(|found| wanted.matches(found))
+                signature.builders.iter().map(String::as_str).chain(signer).any(|found| wanted.matches(found))
             }
         })
     }

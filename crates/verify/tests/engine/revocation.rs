@@ -127,11 +127,28 @@ fn a_builder_is_known_by_the_provenance_it_signs() {
     let revoked = list(vec![entry(1, Target::Builder(exact("https://b.example/1")))]);
     let v1 = r#"{"runDetails":{"builder":{"id":"https://b.example/1"}}}"#;
     let v02 = r#"{"builder":{"id":"https://b.example/1"}}"#;
+    let both =
+        r#"{"runDetails":{"builder":{"id":"https://b.example/2"}},"builder":{"id":"https://b.example/1"}}"#;
+    let twice = r#"{"builder":{"id":"https://b.example/1"},"builder":{"id":"https://b.example/2"}}"#;
     for (kind, predicate, expected) in [
         ("https://slsa.dev/provenance/v1", v1, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v0.2", v02, Some(Reason::Revoked)),
         ("https://in-toto.io/Provenance/v0.1", v02, Some(Reason::Revoked)),
         ("https://slsa.dev/provenance/v1", &v1.replace("/1\"", "/2\""), None),
+        // Another builder in the form of another version hides none; which one counts is for whoever reads it to say.
+        ("https://slsa.dev/provenance/v0.2", both, Some(Reason::Revoked)),
+        ("https://slsa.dev/provenance/v1", both, Some(Reason::Revoked)),
+        (
+            "https://slsa.dev/provenance/v0.2",
+            &both.replace("\"https://b.example/2\"", "2"),
+            Some(Reason::Revoked),
+        ),
+        (
+            "https://slsa.dev/provenance/v0.2",
+            r#"[["https://b.example/1"],"https://b.example/type"]"#,
+            Some(Reason::Revoked),
+        ),
+        ("https://slsa.dev/provenance/v0.2", twice, Some(Reason::StatementMalformed)),
         ("https://example.com/other", v1, None),
     ] {
         assert_eq!(judge(&world, &provenance(kind, predicate), &revoked), expected, "{kind} {predicate}");

@@ -62,6 +62,18 @@ pub fn types() -> [&'static str; 4] {
     KINDS.map(|(uri, _)| uri)
 }
 
+/// Whether a predicate of this type is provenance: one of [`types`], or of a version that nobody reads yet.
+///
+/// ```
+/// use countersign_attestation::predicate::provenance::is_type;
+/// assert!(is_type("https://in-toto.io/Provenance/v0.1") && is_type("https://slsa.dev/provenance/v2"));
+/// assert!(!is_type("https://slsa.dev/verification_summary/v1"));
+/// ```
+#[must_use]
+pub fn is_type(predicate_type: &str) -> bool {
+    types().contains(&predicate_type) || predicate_type.starts_with("https://slsa.dev/provenance/")
+}
+
 /// Who built.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Builder {

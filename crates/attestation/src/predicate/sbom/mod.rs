@@ -353,6 +353,13 @@ mod tests {
             { "type": "CreationInfo", "specVersion": "3.0.1" }, { "type": "SpdxDocument" }, { "type": "software_Package" }] });
         let read = parse("https://spdx.dev/Document/v3", &graph).unwrap();
         assert_eq!((read.format, read.version.as_str(), read.components), (Format::Spdx3, "3.0.1", 1));
+        let of_image = |purpose: &str| {
+            let graph = json!({ "@context": "https://spdx.org/rdf/3.0.1/spdx-context.jsonld", "@graph": [
+                { "type": "CreationInfo", "specVersion": "3.0.1" }, { "type": "SpdxDocument", "rootElement": ["image"] },
+                { "type": "software_Package", "spdxId": "image", "software_primaryPurpose": purpose }] });
+            parse("https://spdx.dev/Document/v3", &graph).unwrap().components
+        };
+        assert_eq!((of_image("container"), of_image("application")), (0, 1), "the image is no component");
     }
 
     #[test]

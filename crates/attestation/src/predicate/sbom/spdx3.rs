@@ -36,6 +36,8 @@ struct Element {
     root_element: Vec<String>,
     #[serde(rename = "software_packageVersion", default, deserialize_with = "null_is_default")]
     version: String,
+    #[serde(rename = "software_primaryPurpose", default, deserialize_with = "null_is_default")]
+    purpose: String,
     #[serde(rename = "software_packageUrl", default, deserialize_with = "null_is_default")]
     purl: String,
     #[serde(default, deserialize_with = "one_or_many")]
@@ -108,6 +110,8 @@ impl Document {
             |element: &&Element| !element.spdx_id.is_empty() && roots.contains(element.spdx_id.as_str());
         let (described, others): (Vec<&Element>, Vec<&Element>) = of("software_Package").partition(is_root);
         let files = of("software_File").filter(is_root);
+        // The image itself is a package of its document, and no component of the image.
+        let images = described.iter().filter(|element| element.purpose == "container").count();
         let digests = described.iter().copied().chain(files).flat_map(Element::digests).collect();
         let creation = || of("CreationInfo");
         let created = match creation().find_map(|element| element.created.as_deref()) {
@@ -122,7 +126,7 @@ impl Document {
         Ok(Sbom {
             format: Format::Spdx3,
             version: version.cloned().unwrap_or_default(),
-            components: described.len() + others.len() + of("software_File").count(),
+            components: described.len() - images + others.len() + of("software_File").count(),
             digests,
             root: described.first().map(|element| element.component(&names)),
             parts: others.iter().map(|element| element.component(&names)).collect(),

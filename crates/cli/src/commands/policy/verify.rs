@@ -114,11 +114,6 @@ impl Verify {
             }
             Ok(all)
         })?;
-        let verdict = |decision: &Decision| match exit_code(decision) {
-            0 => Some(Verdict::Passed),
-            NETWORK => None,
-            _ => Some(Verdict::Failed),
-        };
         let decided: Vec<_> = subjects
             .iter()
             .zip(&decisions)
@@ -240,6 +235,26 @@ fn exit_code(decision: &Decision) -> u8 {
     let said =
         decision.results.iter().any(|result| result.status != Status::Skip || result.reason == "exception");
     if said { 0 } else { REJECTED }
+}
+
+/// How it came out, whatever becomes of it: each rule held, and at least one did. What a policy only tells of, and what an
+/// exception lets in, did not hold. `None` for what could not be checked.
+fn verdict(decision: &Decision) -> Option<Verdict> {
+    let status = |result: &RuleResult| match result.properties.get("without_exception") {
+        Some(code) if code == Status::Error.code() => Status::Error,
+        _ if result.reason == "exception" => Status::Fail,
+        _ => result.status,
+    };
+    let any = |wanted: Status| decision.results.iter().any(|result| status(result) == wanted);
+    if any(Status::Fail) {
+        Some(Verdict::Failed)
+    } else if any(Status::Error) {
+        None
+    } else if any(Status::Pass) {
+        Some(Verdict::Passed)
+    } else {
+        Some(Verdict::Failed)
+    }
 }
 
 /// What is let in: the image by the digest that was judged, the file by its name.

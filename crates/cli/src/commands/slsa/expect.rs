@@ -30,7 +30,7 @@ pub(crate) struct ExpectArgs {
     #[arg(long, value_name = "URI")]
     builder: Option<String>,
     /// The lowest build level. Without it, signer and builder must stand in the roots together, at any level; 1 also
-    /// takes a builder that its signer alone vouches for, 0 also who only uploaded
+    /// takes a builder of no root that its signer alone vouches for, 0 also who only uploaded
     #[arg(long, value_name = "0-3", value_parser = number::<u8>)]
     level: Option<u8>,
     /// The type of build

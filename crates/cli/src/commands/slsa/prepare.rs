@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_client::ClientError;
-use countersign_client::artifact::{hash_file, read_limited};
+use countersign_client::artifact::read_limited;
 use countersign_client::image::{Images, Place};
 use countersign_client::provenance;
 use countersign_client::trust::Trust;
@@ -41,6 +41,8 @@ pub(crate) struct RevokedArgs {
 #[derive(Debug)]
 pub(super) struct Prepared {
     builders: TrustedBuilders,
+    /// The digest of their file, if they are of one.
+    pub(super) roots: Option<Digest>,
     material: TrustMaterial,
     expectations: Expectations,
     /// Where certificates stand in no CT log, and the person accepts provenance in no log.
@@ -56,11 +58,12 @@ pub(super) struct Judged {
     pub(super) report: Report,
 }
 
-/// Roots of a file, else those of the public builders.
-pub(super) fn builders(file: Option<&Path>) -> Result<TrustedBuilders, Failure> {
+/// Roots of a file with its digest, else those of the public builders.
+fn builders(file: Option<&Path>) -> Result<(TrustedBuilders, Option<Digest>), Failure> {
     let Some(file) = file else {
         let none = |_: &str| Err("the public builders sign with no key".to_owned());
-        return Roots::public().ready(none).map_err(|e| Failure::internal(e.to_string()));
+        let public = Roots::public().ready(none).map_err(|e| Failure::internal(e.to_string()))?;
+        return Ok((public, None));
     };
     let wrong = |e: &dyn std::fmt::Display| Failure::new(TRUST, format!("{}: {e}", file.display()));
     let text =
@@ -73,7 +76,8 @@ pub(super) fn builders(file: Option<&Path>) -> Result<TrustedBuilders, Failure> 
         };
         load_public_key(&reference).map(|key| vec![key]).map_err(|e| e.to_string())
     };
-    Roots::read(&text).and_then(|roots| roots.ready(key)).map_err(|e| wrong(&e))
+    let read = Roots::read(&text).and_then(|roots| roots.ready(key)).map_err(|e| wrong(&e))?;
+    Ok((read, Some(HashAlgorithm::Sha256.digest(text.as_bytes()))))
 }
 
 /// The trust root, with what was revoked. Where only keys are trusted and no log is asked for, there need be none.
@@ -103,12 +107,12 @@ impl Prepared {
         roots: Option<&Path>,
         expectations: Expectations,
     ) -> Result<Self, Failure> {
-        let builders = builders(roots)?;
+        let (builders, roots) = builders(roots)?;
         let only_keys = builders.identities().is_empty();
         let unlogged = expectations.allow_unlogged || builders.roots().all(|root| root.unlogged);
         let trust = trust(terminal, of_trust, revoked, only_keys && unlogged)?;
         let without_sct = expectations.allow_unlogged && trust.root.ctlogs.is_empty();
-        Ok(Self { builders, material: material(&trust)?, expectations, without_sct })
+        Ok(Self { builders, roots, material: material(&trust)?, expectations, without_sct })
     }
 
     fn verifier(&self) -> Result<Verifier<'_>, Failure> {
@@ -122,8 +126,17 @@ impl Prepared {
 
     /// Verifies a file or a digest by these statements.
     pub(super) fn artifact(&self, artifact: &Artifact, pieces: &[Piece]) -> Result<Report, Failure> {
+        Ok(self.digested(artifact, pieces)?.1)
+    }
+
+    /// The same, with the digest of what was verified: read again, a file may be another one by then.
+    fn digested(&self, artifact: &Artifact, pieces: &[Piece]) -> Result<(Digest, Report), Failure> {
         let verifier = self.verifier()?;
-        Ok(with_subject(artifact, |subject| verifier.verify(subject, pieces, SystemClock.now()))?)
+        let (digest, report) = with_subject(artifact, |subject| {
+            let digest = HashAlgorithm::ALL.into_iter().find_map(|algorithm| subject.digest(algorithm));
+            (digest, verifier.verify(subject, pieces, SystemClock.now()))
+        })?;
+        Ok((digest.ok_or_else(|| Failure::internal("no digest was made"))?, report))
     }
 
     /// Verifies a file by the provenance beside it, or that of the named files; an image by what its registry has.
@@ -157,15 +170,8 @@ impl Prepared {
             }
             (_, files) => provenance::read(files)?,
         };
-        let digest = match &artifact {
-            Artifact::Digest(digest) => *digest,
-            Artifact::File(path) => {
-                let found = hash_file(path, &[HashAlgorithm::Sha256])?;
-                let digest = found.get(HashAlgorithm::Sha256).copied();
-                digest.ok_or_else(|| Failure::internal("no digest was made"))?
-            }
-        };
-        Ok(Judged { title: name, digest, report: self.artifact(&artifact, &pieces)? })
+        let (digest, report) = self.digested(&artifact, &pieces)?;
+        Ok(Judged { title: name, digest, report })
     }
 
     /// Verifies an image by what its registry has, or by the provenance of the named files.
@@ -176,13 +182,18 @@ impl Prepared {
         files: &[PathBuf],
         images: &Images,
     ) -> Result<Judged, Failure> {
-        let found = block_on(terminal, async {
+        let (digest, pieces) = block_on(terminal, async {
             let (home, evidence) = (images.home(reference), images.evidence(reference));
             let place = Place { image: &home, evidence: &evidence, name: &reference.name() };
-            Ok(provenance::of_image(place, MAX_EVIDENCE).await?)
+            let digest = place.digest().await?;
+            // Where files are named, nothing beside the image counts, and nobody needs to be asked for it.
+            let pieces = match files {
+                [] => provenance::of_image(&evidence, &digest, MAX_EVIDENCE).await?,
+                files => provenance::read(files)?,
+            };
+            Ok((digest, pieces))
         })?;
-        let pieces = if files.is_empty() { found.pieces } else { provenance::read(files)? };
-        let report = self.verifier()?.verify(&Subject::from_digest(found.digest), &pieces, SystemClock.now());
-        Ok(Judged { title: reference.at(found.digest).to_string(), digest: found.digest, report })
+        let report = self.verifier()?.verify(&Subject::from_digest(digest), &pieces, SystemClock.now());
+        Ok(Judged { title: reference.at(digest).to_string(), digest, report })
     }
 }

@@ -6,10 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_attestation::dsse::IN_TOTO_PAYLOAD_TYPE;
 use countersign_attestation::statement::Subject;
-use countersign_client::artifact::{hash_file, write_atomically};
+use countersign_client::artifact::write_atomically;
 use countersign_client::sign::Session;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::HashAlgorithm;
 use countersign_slsa::summary::{Author, write_summary};
 
 use super::expect::ExpectArgs;
@@ -80,19 +79,15 @@ impl Summarize {
         }
         let target = self.target(&judged.title)?;
         let policy = match (&self.policy_uri, roots) {
-            (Some(uri), roots) => (uri.clone(), roots),
-            (None, Some(file)) => (file.display().to_string(), roots),
+            (Some(uri), _) => uri.clone(),
+            (None, Some(file)) => file.display().to_string(),
             (None, None) => return Err(Failure::usage("--policy-uri is missing")),
-        };
-        let digest = match policy.1 {
-            None => None,
-            Some(file) => hash_file(file, &[HashAlgorithm::Sha256])?.get(HashAlgorithm::Sha256).copied(),
         };
         let author = Author {
             verifier: self.verifier_id.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
             resource: self.resource_uri.clone(),
-            policy: (policy.0, digest),
+            policy: (policy, prepared.roots),
         };
         let build = judged.report.verified().ok();
         let subjects = vec![Subject::of(&judged.title, &judged.digest)];

@@ -85,8 +85,7 @@ impl VerifyVsa {
             allow_unlogged: by_key || self.allow_unlogged,
             without_sct: self.allow_unlogged && trust.root.ctlogs.is_empty(),
         };
-        let pieces = provenance::read(std::slice::from_ref(&self.attestation_path))?;
-        self.check_key_id(&pieces)?;
+        let pieces = self.called(provenance::read(std::slice::from_ref(&self.attestation_path))?)?;
         let material = material(&trust)?;
         let report = verify_summary(&pieces, &signers, &expected, &material, SystemClock.now())
             .map_err(|e| Failure::from(countersign_client::ClientError::from(e)))?;
@@ -124,16 +123,18 @@ impl VerifyVsa {
         Ok(Signers::Keys(vec![load_public_key(&KeyRef::File(path.clone()))?]))
     }
 
-    /// What a signature calls its key proves nothing; where it is asked for, it is the one that is asked for.
-    fn check_key_id(&self, pieces: &[Piece]) -> Result<(), Failure> {
-        let Some(wanted) = &self.public_key_id else { return Ok(()) };
-        let called = |piece: &Piece| {
+    /// Those whose signature calls its key as it is asked for, which proves nothing; all, where nothing is asked for.
+    fn called(&self, pieces: Vec<Piece>) -> Result<Vec<Piece>, Failure> {
+        let Some(wanted) = &self.public_key_id else { return Ok(pieces) };
+        let name = |piece: &Piece| {
             let envelope = piece.bundle.as_ref().ok()?.content.envelope()?;
             envelope.signatures.first().map(|signature| signature.keyid.clone())
         };
-        let found: Vec<String> = pieces.iter().filter_map(called).collect();
-        if found.contains(wanted) {
-            return Ok(());
+        let found: Vec<String> = pieces.iter().filter_map(name).collect();
+        let called: Vec<Piece> =
+            pieces.into_iter().filter(|piece| name(piece).as_ref() == Some(wanted)).collect();
+        if !called.is_empty() {
+            return Ok(called);
         }
         let found = if found.is_empty() { "none".to_owned() } else { printable(&found.join(", ")) };
         Err(Failure::new(

@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use countersign_slsa::source::push::{ATTESTATIONS, MAX_CHANGES, REVIEWS};
-use countersign_slsa::source::{Change, Push};
+use countersign_slsa::source::{Change, Push, Refusal};
+use jiff::Timestamp;
 
 use super::notes;
 use super::received::PostReceive;
@@ -77,6 +78,43 @@ impl HookArgs {
     pub(super) fn repository(&self) -> &Path {
         &self.repository
     }
+
+    /// What is wrong with a push, by what git says of it.
+    pub(super) fn judge(
+        &self,
+        lines: &[Line],
+        settings: &Settings,
+        now: Timestamp,
+    ) -> Result<Vec<Refusal>, Failure> {
+        let git = self.git();
+        // Reviews may come with the change that they are of. Those that are here already count too: what was may be claimed of
+        // any ref, and git finds that out only when each of them changes on its own.
+        let mut noted = vec![REVIEWS];
+        noted.extend(lines.iter().find(|line| line.name == REVIEWS).and_then(|line| line.new.as_deref()));
+        let mut changes = Vec::with_capacity(lines.len());
+        for line in lines {
+            let mut change = Change {
+                name: line.name.clone(),
+                old: line.old.clone(),
+                new: line.new.clone(),
+                symbolic: git.is_symbolic(&line.name)?,
+                ..Change::default()
+            };
+            let (protected, reviews) = (settings.rules.is_protected(&line.name), line.name == REVIEWS);
+            if let (Some(old), Some(new), true) = (&line.old, &line.new, protected || reviews) {
+                change.fast_forward = git.is_ancestor(old, new)?;
+                if reviews && change.fast_forward {
+                    change.lost = notes::lost(&git, old, new)?;
+                }
+            }
+            if let (Some(new), true) = (&line.new, protected) {
+                change.authors = authors(&git, line, settings)?;
+                change.reviews = notes::reviews(&git, &noted, new, settings, now)?;
+            }
+            changes.push(change);
+        }
+        Ok(settings.rules.judge(&Push { actor: self.actor(), changes }))
+    }
 }
 
 /// Judge a push: history only grows, tags stay, two people agree to each change of a protected branch
@@ -91,30 +129,7 @@ struct PreReceive {
 impl PreReceive {
     fn run(&self) -> Outcome {
         let settings = self.hook.settings()?;
-        let git = self.hook.git();
-        let lines = lines()?;
-        let now = SystemClock.now();
-        // Reviews may come with the change that they are of.
-        let pushed = lines.iter().find(|line| line.name == REVIEWS).and_then(|line| line.new.clone());
-        let noted = pushed.unwrap_or_else(|| REVIEWS.to_owned());
-        let mut changes = Vec::with_capacity(lines.len());
-        for line in &lines {
-            let mut change = Change {
-                name: line.name.clone(),
-                old: line.old.clone(),
-                new: line.new.clone(),
-                ..Change::default()
-            };
-            if let (Some(old), Some(new)) = (&line.old, &line.new) {
-                change.fast_forward = git.is_ancestor(old, new)?;
-            }
-            if let (Some(new), true) = (&line.new, settings.rules.is_protected(&line.name)) {
-                change.authors = authors(&git, line, &settings)?;
-                change.reviews = notes::reviews(&git, &noted, new, &settings, now)?;
-            }
-            changes.push(change);
-        }
-        let refused = settings.rules.judge(&Push { actor: self.hook.actor(), changes });
+        let refused = self.hook.judge(&lines()?, &settings, SystemClock.now())?;
         for refusal in &refused {
             say(&printable(&format!("refused: {refusal}")));
         }
@@ -122,7 +137,7 @@ impl PreReceive {
     }
 }
 
-/// The addresses in all commits that would come into a branch. For a new branch, those that are in no protected one.
+/// The addresses in all commits that would come into a branch. For a new branch, those that are in no other protected one.
 fn authors(git: &Git, line: &Line, settings: &Settings) -> Result<BTreeSet<String>, Failure> {
     let mut wanted = vec!["log".to_owned(), "--format=%ae%n%ce".to_owned()];
     wanted.extend(line.new.clone());
@@ -131,7 +146,9 @@ fn authors(git: &Git, line: &Line, settings: &Settings) -> Result<BTreeSet<Strin
         None => {
             let all = git.line(&["for-each-ref", "--format=%(refname)", "refs/heads/"])?;
             wanted.extend(
-                all.lines().filter(|name| settings.rules.is_protected(name)).map(|name| format!("^{name}")),
+                all.lines()
+                    .filter(|name| *name != line.name && settings.rules.is_protected(name))
+                    .map(|name| format!("^{name}")),
             );
         }
     }

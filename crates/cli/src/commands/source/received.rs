@@ -9,6 +9,7 @@ use countersign_attestation::statement::Subject;
 use countersign_attestation::{JsonError, Statement};
 use countersign_client::sign::Session;
 use countersign_clock::{Clock as _, SystemClock};
+use countersign_http::text::printable;
 use countersign_slsa::source::push::ATTESTATIONS;
 use countersign_slsa::source::record::{SOURCE_TYPES, TAG_TYPES};
 use countersign_slsa::source::{
@@ -21,7 +22,7 @@ use super::hook::{HookArgs, Line, is_recorded, lines};
 use super::notes;
 use super::settings::Settings;
 use crate::commands::sign::SigningArgs;
-use crate::failure::{Failure, Outcome};
+use crate::failure::{Failure, Outcome, REJECTED};
 use crate::git::Git;
 use crate::out::Terminal;
 
@@ -62,24 +63,38 @@ impl PostReceive {
         let _lock = self.lock()?;
         let now = SystemClock.now();
         let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        let mut made = Vec::new();
-        for line in lines()?.iter().filter(|line| is_recorded(&settings, &line.name)) {
-            made.extend(self.record(&git, line, &settings, now)?);
+        let lines = lines()?;
+        // That a ref has changed is no evidence that the other hook let it: what is said of a revision was found out here.
+        let refused = self.hook.judge(&lines, &settings, now)?;
+        for refusal in &refused {
+            terminal.talk(&printable(&format!("{} not written down: {refusal}", terminal.no())));
         }
-        if made.is_empty() {
-            return Ok(0);
+        let is_let_in = |line: &&Line| {
+            line.new.is_some()
+                && is_recorded(&settings, &line.name)
+                && !refused.iter().any(|refusal| refusal.name == line.name)
+        };
+        let mut let_in: Vec<&Line> = lines.iter().filter(is_let_in).collect();
+        // A tag gets the levels of its commit, which may have come with it.
+        let_in.sort_by_key(|line| settings.rules.is_tag(&line.name));
+        let ended = if refused.is_empty() { 0 } else { REJECTED };
+        if let_in.is_empty() {
+            return Ok(ended);
         }
-        let written = made.len();
-        self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
-            for note in &made {
-                let payload = note.statement.to_json().map_err(|e| Failure::internal(e.to_string()))?;
-                let signed = session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?;
-                git.append_note(ATTESTATIONS, &note.commit, &signed.json)?;
+        let written = self.signing.with_session(terminal, async |session: &Session<'_>, _: &_| {
+            let mut written = 0_usize;
+            for line in &let_in {
+                for note in self.record(&git, line, &settings, now)? {
+                    let payload = note.statement.to_json().map_err(|e| Failure::internal(e.to_string()))?;
+                    let signed = session.sign_payload(IN_TOTO_PAYLOAD_TYPE, payload).await?;
+                    git.append_note(ATTESTATIONS, &note.commit, &signed.json)?;
+                    written += 1;
+                }
             }
-            Ok(())
+            Ok(written)
         })?;
         terminal.talk(&format!("{written} statements written to {ATTESTATIONS}"));
-        Ok(0)
+        Ok(ended)
     }
 
     /// One hook after the other: a note is read, made longer and written.
@@ -108,8 +123,9 @@ impl PostReceive {
         let repository = settings.rules.repository.as_str();
         if settings.rules.is_tag(&line.name) {
             let found = own(git, &commit, settings, now)?;
+            let ours = found.iter().filter(|record| record.repository == repository);
             let words: Vec<String> =
-                found.iter().flat_map(|record| &record.levels).map(ToString::to_string).collect();
+                ours.flat_map(|record| &record.levels).map(ToString::to_string).collect();
             let predicate =
                 tag_predicate(repository, &line.name, &actor, &words, &self.hold(settings, &[], now), now);
             let predicate = to_raw_value(&predicate).map_err(|e| Failure::internal(e.to_string()))?;
@@ -174,7 +190,7 @@ fn subject(repository: &str, commit: &str, name: &str) -> Subject {
 /// What the server itself has said of a commit before.
 fn own(git: &Git, commit: &str, settings: &Settings, now: Timestamp) -> Result<Vec<SourceRecord>, Failure> {
     let mut records = Vec::new();
-    for piece in notes::statements(git, ATTESTATIONS, commit)? {
+    for piece in notes::statements(git, &[ATTESTATIONS], commit)? {
         let Ok(signed) = notes::signed(&piece, &settings.server, settings, now) else { continue };
         if !signed.is_about("gitCommit", commit) {
             continue;

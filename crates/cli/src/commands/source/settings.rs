@@ -143,7 +143,7 @@ impl Settings {
                 .map_err(|e| wrong(format!("server: {e}")))?;
         let organisation = |name: &String| {
             Control::named(name)
-                .filter(|control| control.name().starts_with("SLSA_SOURCE_ORG_"))
+                .filter(|control| control.is_of_organisation())
                 .ok_or_else(|| wrong(format!("organisation: expected SLSA_SOURCE_ORG_…, found \"{name}\"")))
         };
         let trust = match &wire.trusted_root {

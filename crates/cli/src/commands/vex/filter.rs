@@ -1,7 +1,7 @@
 //! `countersign vex filter`: what remains of a scan once those who are trusted have said what does not touch this artifact.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use countersign_attestation::predicate::openvex::{OpenVex, TYPES};
@@ -13,8 +13,8 @@ use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::verify::{Says, read_bundle, verify_artifact};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
+use countersign_policy::statements::vex_document;
 use countersign_verify::{Report, Verified};
-use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::MAX_FILE;
@@ -24,9 +24,6 @@ use crate::commands::verify::VerifyingArgs;
 use crate::failure::{Failure, Outcome, REJECTED};
 use crate::out::{Terminal, counted, say};
 use crate::view::checklist;
-
-/// How far clocks may be apart.
-const CLOCKS: SignedDuration = SignedDuration::from_mins(5);
 
 fn severity(text: &str) -> Result<Severity, String> {
     let known = || Severity::ALL.map(Severity::name).join(", ");
@@ -102,7 +99,10 @@ impl Filter {
             };
             match report.verified() {
                 Ok(verified) => {
-                    documents.push(document(path, verified, now)?);
+                    let document = vex_document(verified, now).map_err(|why| {
+                        Failure::new(REJECTED, printable(&format!("{}: {why}", path.display())))
+                    })?;
+                    documents.push(document);
                     voices.push(Voice { file: path.display().to_string(), signer: signer(verified) });
                 }
                 Err(_) => {
@@ -245,24 +245,6 @@ fn loudly(unmatched: &[Unmatched<'_>], documents: &[OpenVex]) {
         let status = one.statement.status.code();
         say(&printable(&format!("warning: VEX that matches nothing: {name} {status} in {id}: {why}")));
     }
-}
-
-/// The document in what was verified. One that says a time that cannot be believed would be the last word for as long as that
-/// lies ahead.
-fn document(path: &Path, verified: &Verified, now: Timestamp) -> Result<OpenVex, Failure> {
-    let wrong = |why: String| Failure::new(REJECTED, printable(&format!("{}: {why}", path.display())));
-    let statement = verified.statement().ok_or_else(|| wrong("it is no statement".to_owned()))?;
-    let predicate = statement.predicate.as_ref().ok_or_else(|| wrong("it has no predicate".to_owned()))?;
-    let document = OpenVex::from_json(predicate.get()).map_err(|e| wrong(e.to_string()))?;
-    let stated = document.statements.iter().map(|statement| statement.time).max().unwrap_or(document.time);
-    let signed = verified.times().iter().filter(|time| time.source.is_vouched()).map(|time| time.time).min();
-    if stated > now + CLOCKS {
-        return Err(wrong(format!("it says {stated}, which is still to come")));
-    }
-    if let Some(signed) = signed.filter(|signed| stated > *signed + CLOCKS) {
-        return Err(wrong(format!("it says {stated}, and was signed before that, at {signed}")));
-    }
-    Ok(document)
 }
 
 /// Who signed, in words.

@@ -1,6 +1,8 @@
 //! HTML: one page without scripts.
 
-use super::{SECTIONS, SUMMARY, escaped, score, summary, vulnerabilities};
+use countersign_slsa::text::html as escaped;
+
+use super::{SECTIONS, SUMMARY, score, summary, vulnerabilities};
 use crate::scan::report::Report;
 
 /// Light and dark as the reader has it. What is long breaks, so that nothing is wider than the screen; on a narrow one each row of

@@ -1,6 +1,8 @@
 //! JUnit: a suite for each control, a case for each image. What nobody could look at is an error, not a failure.
 
-use super::{escaped, vulnerabilities};
+use countersign_slsa::text::html as escaped;
+
+use super::vulnerabilities;
 use crate::scan::report::{Report, Status};
 
 pub(super) fn write(report: &Report) -> String {
@@ -42,7 +44,8 @@ pub(super) fn write(report: &Report) -> String {
                     let element = if image.status == Status::Failed { "failure" } else { "error" };
                     let mut lines = vulnerabilities(image);
                     lines.extend((!image.next.is_empty()).then(|| format!("next: {}", image.next)));
-                    let (kind, body) = (escaped(&image.reason), escaped(&lines.join("\n")));
+                    let body: Vec<String> = lines.iter().map(|line| escaped(line)).collect();
+                    let (kind, body) = (escaped(&image.reason), body.join("\n"));
                     format!("<{element} type=\"{kind}\" message=\"{message}\">{body}</{element}>")
                 }
             };

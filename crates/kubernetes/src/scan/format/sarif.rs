@@ -1,6 +1,6 @@
 //! SARIF 2.1.0: a result for each failure and for each place at which nobody could look.
 
-use countersign_slsa::text::uri;
+use countersign_slsa::text::{message, uri};
 use serde_json::{Value, json};
 
 use super::vulnerabilities;
@@ -65,7 +65,7 @@ fn result(resource: &ResourceName, control: Control, image: &ImageResult) -> Val
         // A place at which nobody could look is no verdict on it.
         "kind": if unchecked { "open" } else { "fail" },
         "level": if unchecked { "none" } else { level(control.severity()) },
-        "message": { "text": text },
+        "message": { "text": message(&text) },
         "locations": [{
             "physicalLocation": physical,
             "logicalLocations": [{ "fullyQualifiedName": format!("{resource}#{}", image.path), "kind": "resource" }],

@@ -10,6 +10,7 @@ use countersign_clock::{ManualClock, Timestamp};
 use countersign_crypto::{KeyPair, KeyType, Signer, sha256};
 use countersign_log::storage::Storage;
 use countersign_log::{AppendError, Format, Log, LogError, LogParams, NewEntry, Options, Receipt};
+use countersign_tlog::merkle::Frontier;
 use countersign_tlog::tile::{self, TileKind, TilePath};
 use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier, merkle};
 use tokio::task::JoinSet;
@@ -107,6 +108,34 @@ impl Ledger {
         self.heads.push((head.size, head.root));
     }
 
+    /// Makes the whole tree anew from the entries in the log, without a proof of the log's: everything acknowledged is
+    /// in its place, and every tree seen is a part of this one. Gives the entries.
+    pub fn rebuild(&self, log: &Log) -> Vec<Vec<u8>> {
+        let head = log.head();
+        let (mut frontier, mut entries) = (Frontier::default(), Vec::new());
+        let mut roots = HashMap::from([(0, frontier.root())]);
+        let wanted: std::collections::HashSet<u64> = self.heads.iter().map(|(size, _)| *size).collect();
+        for bundle in 0.. {
+            let Some(path) = TilePath::in_tree(TileKind::Entries, bundle, head.size) else { break };
+            let bytes = log.read(&path.to_string()).unwrap().unwrap();
+            for entry in tile::parse_entries(&bytes, path.width).unwrap() {
+                frontier.push(merkle::leaf_hash(entry));
+                entries.push(entry.to_vec());
+                if wanted.contains(&(entries.len() as u64)) {
+                    roots.insert(entries.len() as u64, frontier.root());
+                }
+            }
+        }
+        assert_eq!((entries.len() as u64, frontier.root()), (head.size, head.root));
+        for (number, index) in &self.entries {
+            assert_eq!(entries[usize::try_from(*index).unwrap()], leaf(*number), "entry {number} at {index}");
+        }
+        for (size, root) in &self.heads {
+            assert_eq!(roots.get(size), Some(root), "the tree of {size} is no part of that of {}", head.size);
+        }
+        entries
+    }
+
     /// Checks that everything acknowledged is in the log, and that its tree continues every tree seen.
     pub fn check(&self, log: &Log) {
         let head = log.head();
@@ -143,6 +172,7 @@ pub fn verified(note: &str) -> Checkpoint {
 }
 
 /// A small generator (splitmix64): the same seed gives the same run.
+#[derive(Debug)]
 pub struct Random(pub u64);
 
 impl Random {

@@ -1,7 +1,7 @@
 //! A disk in memory that fails, fills up and loses power on demand.
 //!
-//! A power cut keeps what was flushed. Of everything else, each 512-byte piece of each write, each change of a
-//! length and each new name may be kept or lost, one without the other.
+//! A power cut keeps what was flushed. Of everything else, each sector of each write (of 512 bytes or of 4 KiB, a disk
+//! has one or the other), each change of a length and each change of a name may be kept or lost, one without the other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -12,7 +12,7 @@ use countersign_log::storage::{LockAttempt, Storage, StorageFile};
 
 use super::Random;
 
-const SECTOR: usize = 512;
+const SECTORS: [usize; 2] = [512, 4096];
 
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,21 @@ pub enum Fault {
     PowerCut,
     /// It has its effect, then the machine is off.
     PowerCutAfter,
+    /// It has no effect, and the system says that the disk is full.
+    Full,
+}
+
+impl Fault {
+    pub fn any(random: &mut Random) -> Self {
+        match random.below(6) {
+            0 => Self::NotDone,
+            1 => Self::DoneButError,
+            2 => Self::FlushLost,
+            3 => Self::PowerCut,
+            4 => Self::PowerCutAfter,
+            _ => Self::Full,
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -69,15 +84,21 @@ struct State {
     inodes: Vec<Inode>,
     names: BTreeMap<String, usize>,
     flushed_names: BTreeMap<String, usize>,
+    /// What each name has become since its directory was flushed, step by step.
+    renamed: BTreeMap<String, Vec<Option<usize>>>,
     flushed_dirs: BTreeSet<String>,
     operations: u64,
     fault: Option<(u64, Fault)>,
+    /// How many operations of a thousand fail in some way, and the chance that says which.
+    weather: Option<(u64, Random)>,
     off: bool,
     losing: bool,
     /// The file whose next flush by name is lost.
     lost_path: Option<String>,
     capacity: Option<usize>,
     locked: bool,
+    /// Everything that ever stood in the file that is published.
+    published: BTreeSet<Vec<u8>>,
 }
 
 /// The disk.
@@ -120,8 +141,27 @@ impl State {
 
     fn new_inode(&mut self, path: &str) -> usize {
         self.inodes.push(Inode::default());
-        self.names.insert(path.to_owned(), self.inodes.len() - 1);
-        self.inodes.len() - 1
+        let inode = self.inodes.len() - 1;
+        self.names.insert(path.to_owned(), inode);
+        self.renamed.entry(path.to_owned()).or_default().push(Some(inode));
+        inode
+    }
+
+    fn unlink(&mut self, path: &str) {
+        if self.names.remove(path).is_some() {
+            self.renamed.entry(path.to_owned()).or_default().push(None);
+        }
+    }
+
+    /// What goes wrong with this operation, if anything.
+    fn trouble(&mut self) -> Option<Fault> {
+        if let Some((at, fault)) = self.fault
+            && at == self.operations
+        {
+            return Some(fault);
+        }
+        let (rate, random) = self.weather.as_mut()?;
+        (random.below(1000) < *rate).then(|| Fault::any(random))
     }
 }
 
@@ -138,8 +178,9 @@ impl SimFs {
             return error();
         }
         state.operations += 1;
-        match state.fault {
-            Some((at, fault)) if at == state.operations => {
+        match state.trouble() {
+            Some(Fault::Full) => Err(io::ErrorKind::StorageFull.into()),
+            Some(fault) => {
                 if matches!(fault, Fault::DoneButError | Fault::PowerCutAfter | Fault::FlushLost) {
                     state.losing = fault == Fault::FlushLost;
                     let done = act(&mut state).map(drop);
@@ -149,7 +190,7 @@ impl SimFs {
                 state.off = matches!(fault, Fault::PowerCut | Fault::PowerCutAfter);
                 error()
             }
-            _ => act(&mut state),
+            None => act(&mut state),
         }
     }
 
@@ -169,11 +210,27 @@ impl SimFs {
         self.state().lost_path = Some(path.to_owned());
     }
 
+    /// Lets some operations of each thousand fail, by chance and in any way.
+    pub fn storm(&self, rate: u64, random: Random) {
+        self.state().weather = Some((rate, random));
+    }
+
     /// Plans no failure.
     pub fn heal(&self) {
         let mut state = self.state();
         state.fault = None;
+        state.weather = None;
         state.off = false;
+    }
+
+    /// Whether the power was cut.
+    pub fn is_off(&self) -> bool {
+        self.state().off
+    }
+
+    /// Every checkpoint that ever was there for anybody to read.
+    pub fn published(&self) -> BTreeSet<Vec<u8>> {
+        self.state().published.clone()
     }
 
     /// Limits the bytes of all files.
@@ -190,9 +247,12 @@ impl SimFs {
     /// The disk as a new process finds it after a power cut.
     pub fn after_power_cut(&self, random: &mut Random) -> Self {
         let state = self.state();
-        let mut new = State { capacity: state.capacity, ..State::default() };
+        let mut new =
+            State { capacity: state.capacity, published: state.published.clone(), ..State::default() };
+        let sector = SECTORS[usize::from(random.coin())];
         let mut lost_dirs = BTreeSet::new();
-        let names: BTreeSet<&String> = state.names.keys().chain(state.flushed_names.keys()).collect();
+        let names = state.names.keys().chain(state.flushed_names.keys()).chain(state.renamed.keys());
+        let names: BTreeSet<&String> = names.collect();
         for name in names {
             let mut reachable = true;
             for directory in directories(name) {
@@ -207,13 +267,17 @@ impl SimFs {
                     new.flushed_dirs.insert(directory);
                 }
             }
-            let (now, before) = (state.names.get(name), state.flushed_names.get(name));
-            let kept = if now == before || random.coin() { before } else { now };
+            let before = state.flushed_names.get(name).copied();
+            let since = state.renamed.get(name).map_or(&[][..], Vec::as_slice);
+            let kept = match usize::try_from(random.below(since.len() as u64 + 1)).unwrap() {
+                0 => before,
+                step => since[step - 1],
+            };
             if let (true, Some(inode)) = (reachable, kept) {
-                let old = &state.inodes[*inode];
+                let old = &state.inodes[inode];
                 let mut data = old.flushed.clone();
                 for change in &old.changes {
-                    lose_parts(change, random, &mut data);
+                    lose_parts(change, sector, random, &mut data);
                 }
                 new.inodes.push(Inode { data: data.clone(), flushed: data, changes: Vec::new() });
                 new.names.insert(name.clone(), new.inodes.len() - 1);
@@ -224,7 +288,7 @@ impl SimFs {
     }
 }
 
-fn lose_parts(change: &Change, random: &mut Random, data: &mut Vec<u8>) {
+fn lose_parts(change: &Change, sector: usize, random: &mut Random, data: &mut Vec<u8>) {
     match change {
         Change::SetLen(_) => {
             if random.coin() {
@@ -234,10 +298,14 @@ fn lose_parts(change: &Change, random: &mut Random, data: &mut Vec<u8>) {
         Change::Write(at, bytes) => {
             // Now and then all of it or nothing, else piece by piece.
             let all = random.below(4);
-            for (place, piece) in bytes.chunks(SECTOR).enumerate() {
+            let (mut at, mut rest) = (*at, bytes.as_slice());
+            while !rest.is_empty() {
+                let (piece, tail) = rest.split_at(rest.len().min(sector - at % sector));
                 if all == 0 || all > 1 && random.coin() {
-                    Change::Write(at + place * SECTOR, piece.to_vec()).apply(data);
+                    Change::Write(at, piece.to_vec()).apply(data);
                 }
+                at += piece.len();
+                rest = tail;
             }
         }
     }
@@ -271,6 +339,9 @@ impl Storage for SimFs {
             }
             let inode = state.new_inode(path);
             state.change(inode, Change::Write(0, content.to_vec()));
+            if path == "checkpoint" {
+                state.published.insert(content.to_vec());
+            }
             Ok(())
         })
     }
@@ -288,6 +359,7 @@ impl Storage for SimFs {
     fn sync_dir(&self, path: &str) -> io::Result<()> {
         self.operate(|state| {
             state.flushed_names.retain(|name, _| parent(name) != path);
+            state.renamed.retain(|name, _| parent(name) != path);
             let here = state.names.iter().filter(|(name, _)| parent(name) == path);
             state.flushed_names.extend(here.map(|(name, inode)| (name.clone(), *inode)));
             let dirs =
@@ -299,7 +371,7 @@ impl Storage for SimFs {
 
     fn remove(&self, path: &str) -> io::Result<()> {
         self.operate(|state| {
-            state.names.remove(path);
+            state.unlink(path);
             Ok(())
         })
     }
@@ -307,7 +379,8 @@ impl Storage for SimFs {
     fn remove_dir(&self, path: &str) -> io::Result<()> {
         let prefix = format!("{path}/");
         self.operate(|state| {
-            state.names.retain(|name, _| !name.starts_with(&prefix));
+            let gone: Vec<_> = state.names.keys().filter(|name| name.starts_with(&prefix)).cloned().collect();
+            gone.iter().for_each(|name| state.unlink(name));
             Ok(())
         })
     }

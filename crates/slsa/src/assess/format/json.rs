@@ -32,9 +32,14 @@ pub(super) fn write(assessment: &Assessment) -> Result<String, serde_json::Error
             json!({ "track": step.track.name(), "level": step.level, "row": step.row, "text": step.text, "effort": step.effort })
         })
         .collect();
-    let document = json!({ "schema": "countersign.slsa.assessment", "schemaVersion": 1, "subject": assessment.subject,
+    let mut document = json!({ "schema": "countersign.slsa.assessment", "schemaVersion": 1, "subject": assessment.subject,
         "time": assessment.time.to_string(), "assertedCounts": assessment.count_asserted, "tables": tables,
         "findings": findings, "threats": threats, "next": next });
+    if let (Some(claims), Some(fields)) = (&assessment.claims, document.as_object_mut()) {
+        let rows: Vec<Value> =
+            claims.rows.iter().map(|(title, levels)| json!({ "title": title, "levels": levels })).collect();
+        fields.insert("claims".into(), json!({ "from": claims.from, "rows": rows }));
+    }
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::Assessment;
 use super::super::row::{Proof, Verdict};
-use crate::text::uri;
+use crate::text::{message, uri};
 use crate::workflow::{Rule, Weight};
 
 pub(super) fn write(assessment: &Assessment) -> Result<String, serde_json::Error> {
@@ -20,7 +20,7 @@ pub(super) fn write(assessment: &Assessment) -> Result<String, serde_json::Error
         .iter()
         .map(|(path, finding)| {
             let text = format!("{}: {}. {}", finding.text, finding.why, finding.rule.remedy());
-            json!({ "ruleId": finding.rule.id(), "level": level(finding.rule.weight()), "message": { "text": text },
+            json!({ "ruleId": finding.rule.id(), "level": level(finding.rule.weight()), "message": { "text": message(&text) },
                 "locations": [location(path, finding.line)],
                 // The same finding on another line is the same finding.
                 "partialFingerprints": { "finding/v1": format!("{}:{path}:{}:{}", finding.rule.id(), finding.job, finding.text) } })
@@ -38,7 +38,7 @@ pub(super) fn write(assessment: &Assessment) -> Result<String, serde_json::Error
             let unknown = row.judgement.verdict != Verdict::NotMet;
             let text = format!("{}: {}", row.title, row.judgement.why);
             results.push(json!({ "ruleId": row.id, "kind": if unknown { "open" } else { "fail" },
-                "level": if unknown { "none" } else { "note" }, "message": { "text": text },
+                "level": if unknown { "none" } else { "note" }, "message": { "text": message(&text) },
                 "locations": lines.first().map(|first| vec![first.clone()]).unwrap_or_default(), "relatedLocations": lines,
                 "partialFingerprints": { "finding/v1": format!("{}:{}", row.id, assessment.subject) } }));
         }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use countersign_slsa::assess::{CloneFacts, Evidence};
+use countersign_slsa::assess::{Attested, CloneFacts, Evidence};
 
 use crate::failure::Failure;
 use crate::git::{Git, is_commit};
@@ -46,7 +46,12 @@ impl CloneArgs {
             ))
         })?;
         let source = evidence.best().and_then(|best| best.provenance.source.as_ref());
-        let named = source.and_then(|source| source.digest.values().find(|hex| is_commit(hex)).cloned());
+        let named = evidence.best().and_then(Attested::commit).map(str::to_owned);
+        if let (Some(named), Some(given)) = (&named, &self.commit)
+            && !named.eq_ignore_ascii_case(given)
+        {
+            return Err(Failure::usage(format!("--commit: the provenance names {named}, and not {given}")));
+        }
         let Some(commit) = named.or_else(|| self.commit.clone()) else {
             return Err(Failure::usage("--clone: no provenance names a commit to look for")
                 .next("give provenance that verifies (--provenance), or the commit (--commit)"));
@@ -59,7 +64,8 @@ impl CloneArgs {
         let exists = git.commit(&commit)?.is_some();
         let reference = self.reference.clone().or_else(|| {
             let uri = source.map(|source| source.uri.as_str()).unwrap_or_default();
-            countersign_slsa::Source::parse(uri)?.reference
+            // From itself a commit is always reachable, so only a ref in full says something.
+            countersign_slsa::Source::parse(uri)?.reference.filter(|name| name.starts_with("refs/"))
         });
         let reachable = match reference {
             None => None,

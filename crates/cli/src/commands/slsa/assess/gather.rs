@@ -136,7 +136,10 @@ impl Assess {
                 Err(why) => refused.push(why),
             }
         }
-        evidence.source = Sought::Found { verified: records, refused };
+        // Somebody's own word on rows is nothing that a source control system says.
+        if noted.is_some() || !records.is_empty() || !refused.is_empty() {
+            evidence.source = Sought::Found { verified: records, refused };
+        }
         Ok(())
     }
 }

@@ -120,6 +120,9 @@ impl Assess {
         if self.format != Form::Vsa && (self.verifier.is_some() || self.resource.is_some()) {
             return Err(Failure::usage("--verifier and --resource go with --format vsa"));
         }
+        if self.claims.is_some() && matches!(self.format, Form::Sarif | Form::Vsa) {
+            return Err(Failure::usage("--claims goes with --format markdown, html and json"));
+        }
         let about_artifact =
             !self.provenance.is_empty() || !self.statement.is_empty() || self.roots.is_some();
         if self.artifact.is_none() && about_artifact {
@@ -135,9 +138,12 @@ impl Assess {
         let mut evidence =
             Evidence { workflows: self.workflows()?, locked: self.locked()?, ..Evidence::default() };
         self.gather(terminal, &mut evidence, now)?;
-        let claims = self.claims.as_deref().map(read_claims).transpose()?;
         let rules = Rules { now, count_asserted: self.count_asserted };
-        let assessment = Assessment { claims, ..Assessment::of(&evidence, &rules) };
+        let mut assessment = Assessment::of(&evidence, &rules);
+        if let Some(path) = &self.claims {
+            let beside = assessment.beside(read_claims(path)?);
+            assessment = beside.map_err(|e| Failure::usage(format!("{}: claims: {e}", path.display())))?;
+        }
         let internal = |e: &dyn std::fmt::Display| Failure::internal(e.to_string());
         let text = match self.format {
             Form::Markdown => Format::Markdown.write(&assessment).map_err(|e| internal(&e))?,
