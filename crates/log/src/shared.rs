@@ -1,6 +1,7 @@
 //! What the sequencer and the users of a log share, and reading from it: every byte from disk is checked against the
 //! signed tree before it is given to anyone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -58,14 +59,29 @@ impl Shared {
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
+    /// The index of duplicates has the keys of all entries below this one.
+    pub(crate) fn indexed_upto(&self) -> u64 {
+        self.index.as_ref().map_or(0, |index| index.upto())
+    }
+
     /// Where the index of duplicates has a key. Finding duplicates is a courtesy and an entry twice is no harm to the
     /// log, so whatever goes wrong here and in [`Shared::vouched`] means that there is none.
     pub(crate) fn indexed(&self, key: &Key) -> Option<u64> {
-        match self.index.as_ref()?.lookup(key) {
-            Ok(found) => found.filter(|position| *position < self.head().size),
+        self.all_indexed(&[*key]).get(key).copied()
+    }
+
+    /// Where the index of duplicates has those of these keys that it has.
+    pub(crate) fn all_indexed(&self, keys: &[Key]) -> HashMap<Key, u64> {
+        let size = self.head().size;
+        let found = self.index.as_ref().map_or_else(|| Ok(HashMap::new()), |index| index.find(keys));
+        match found {
+            Ok(mut found) => {
+                found.retain(|_, position| *position < size);
+                found
+            }
             Err(error) => {
-                tracing::warn!(%error, "looking a duplicate up failed");
-                None
+                tracing::warn!(%error, "looking duplicates up failed");
+                HashMap::new()
             }
         }
     }
@@ -167,10 +183,14 @@ impl Shared {
         Ok(found)
     }
 
+    /// The search index that the next checkpoint commits to.
+    pub(crate) fn commitment(&self) -> Option<IndexCommitment> {
+        *self.commitment.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The extension lines of the next checkpoint.
     pub(crate) fn extensions(&self) -> Vec<String> {
-        let commitment = self.commitment.read().unwrap_or_else(PoisonError::into_inner);
-        commitment.iter().map(IndexCommitment::to_line).collect()
+        self.commitment().iter().map(IndexCommitment::to_line).collect()
     }
 
     /// The leaf hash of an entry, from the tree alone.
@@ -202,6 +222,35 @@ impl Shared {
             if is_at(index)? {
                 return Ok(Some(index));
             }
+        }
+        Ok(None)
+    }
+
+    /// The position of the entry with this key, in a log whose keys can be had from its entries.
+    pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
+        let Some(key_of) = &self.key_of else { return Ok(None) };
+        // Before the look-up, which may then know more than this but not less.
+        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let size = self.head().size;
+        if let Some(found) = self.indexed(key)
+            && self.vouched(found, key).is_some()
+        {
+            return Ok(Some(found));
+        }
+        // The first entry is in the index under its leaf hash, whatever the keys of the others are.
+        if key_of(&self.params.genesis.stored) == *key {
+            return Ok((size > 0).then_some(0));
+        }
+        // The index is behind by a moment.
+        while next < size {
+            let (path, bundle) = self.bundle(next / u64::from(TILE_WIDTH))?;
+            let first = path.index * u64::from(TILE_WIDTH);
+            let entries = self.params.format.split(path, &bundle)?;
+            let place = entries.iter().zip(first..).find(|(entry, at)| *at >= next && key_of(entry) == *key);
+            if let Some((_, found)) = place {
+                return Ok(Some(found));
+            }
+            next = first + u64::from(path.width);
         }
         Ok(None)
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use countersign_keys::KeyRef;
+use countersign_log::storage::{Objects, PostgresAccess};
 use serde::Deserialize;
 use url::Url;
 
@@ -82,6 +83,12 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
+    /// Where the logs are, when not in files of the instance.
+    #[serde(default)]
+    pub store: Option<StoreSection>,
+    /// The pages for people.
+    #[serde(default)]
+    pub web: Web,
     /// Limits.
     #[serde(default)]
     pub limits: Limits,
@@ -237,6 +244,46 @@ impl Default for SearchSection {
     }
 }
 
+/// Logs past one machine: two addresses, the same for every process that serves them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The database, `postgres://user@host1,host2/database`. The password comes from `PGPASSWORD`, or from a file.
+    pub database: String,
+    /// The bucket, `s3://bucket/prefix?endpoint=https://host`. Credentials come from `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, from a file, or from the machine's role.
+    pub objects: Url,
+    /// A file holding the database's password.
+    #[serde(default)]
+    pub database_password_file: Option<PathBuf>,
+    /// A file of the bucket's credentials, as AWS's tools write it.
+    #[serde(default)]
+    pub objects_credentials_file: Option<PathBuf>,
+}
+
+impl StoreSection {
+    /// Checks the addresses, without the network.
+    fn check(&self) -> Result<(), String> {
+        PostgresAccess::parse(&self.database, None).map_err(|e| format!("store.database: {e}"))?;
+        Objects::s3(&self.objects, None).map_err(|e| format!("store.objects: {e}"))?;
+        Ok(())
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Whether there are any.
+    pub pages: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { pages: true }
+    }
+}
+
 /// Limits on what clients may do.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -306,6 +353,7 @@ impl Config {
         if config.limits.max_connections == 0 {
             return Err("limits.max_connections: expected at least 1, found 0".into());
         }
+        config.store.as_ref().map_or(Ok(()), StoreSection::check)?;
         if config.roles.is_empty() {
             return Err("roles: expected at least one of ca, log, tsa, trust".into());
         }
@@ -457,6 +505,19 @@ enabled = true
 # Checkpoints state the root of the index, so that answers are proven. false for clients that refuse the line.
 commit = true
 
+# All logs past one machine: tiles in a bucket, the rest in PostgreSQL, any number of processes with this section. Move
+# the logs there before the first start: `countersign log migrate --to distributed`. Passwords: PGPASSWORD,
+# AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or files.
+# [store]
+# database = "postgres://countersign@db1.example,db2.example/countersign"
+# objects = "s3://bucket/prefix?endpoint=https://s3.example&region=us-east-1"
+# database_password_file = "keys/database-password"
+# objects_credentials_file = "keys/bucket-credentials"
+
+[web]
+# Pages for people: searching the log, its entries, verifying a file.
+pages = true
+
 [limits]
 # Requests that write or sign, per client address; 0 for no limit. Behind a proxy every client has the proxy's address.
 requests_per_second = {requests_per_second}
@@ -543,6 +604,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_past_one_machine_is_two_addresses_without_secrets() {
+        let with = |database: &str, objects: &str| {
+            let section = format!("[store]\ndatabase = \"{database}\"\nobjects = \"{objects}\"\n\n[limits]");
+            Config::parse(&sample().replace("[limits]", &section))
+        };
+        let (database, objects) = ("postgres://me@db1,db2/logs", "s3://bucket/a?endpoint=http://127.0.0.1:1");
+        assert_eq!(with(database, objects).unwrap().store.unwrap().database, database);
+        for (database, objects, expected) in [
+            ("postgres://me:hunter2@db1/logs", objects, "store.database: expected no password"),
+            ("db1", objects, "store.database: expected the address"),
+            (database, "s3://id:hunter2@bucket/", "store.objects: expected no credentials"),
+            (database, "https://bucket", "store.objects: expected the address of a bucket"),
+        ] {
+            let error = with(database, objects).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_log_of_rekor_v1_is_switched_on_in_the_file_whatever_it_says_of_the_log() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
@@ -574,6 +654,7 @@ mod tests {
             ("http://localhost:8411", "http://localhost/#x", "root of its host"),
             ("http://localhost:8411", "http://user:hunter2@localhost", "no user and no password"),
             ("batch_linger_ms = 5", "batch_linger_ms = 60000", "at most 1000"),
+            ("pages = true", "page = true", "unknown field `page`"),
             ("max_connections = 4096", "max_connections = 0", "at least 1"),
             ("\"ca\", \"log\", \"tsa\", \"trust\"", "", "at least one"),
             ("token=a;object=ca", "token=a;colour=ca", "no attribute"),

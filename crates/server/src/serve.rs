@@ -86,12 +86,15 @@ pub(crate) struct LogRole {
     /// The log's full C2SP key id.
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
+    /// What entries are found by, where it is wished.
     pub(crate) search: Option<Arc<Search>>,
 }
 
 /// The trust root.
 #[derive(Debug)]
 pub(crate) struct TrustRole {
+    /// The instance's directory.
+    pub(crate) instance: PathBuf,
     pub(crate) documents: ArcSwap<Documents>,
     pub(crate) repository: PathBuf,
     /// The file with the revocation list.
@@ -102,6 +105,9 @@ pub(crate) struct TrustRole {
 #[derive(Debug)]
 pub(crate) struct Services {
     pub(crate) base_url: String,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Whether there are pages for people.
+    pub(crate) pages: bool,
     pub(crate) ca: Option<CaRole>,
     pub(crate) log: Option<LogRole>,
     /// The second log, where the role has one.

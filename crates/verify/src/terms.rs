@@ -2,9 +2,9 @@
 //!
 //! `digest:sha256:…` is what was signed: a file's digest, or that of the envelope around a statement, or of the statement.
 //! `key:sha256:…` is the key's fingerprint, over its `SubjectPublicKeyInfo`. From a certificate come its names as
-//! `email:…`, `uri:…` and `subject:…` (any other), all in lower case, so that each is found however it is written;
-//! `issuer:…`, `repository:…` and `workflow:…`. A log keeps digests and no statements, so the subjects and predicate types
-//! of these are no terms.
+//! `email:…`, `uri:…` and `subject:…` (any other), and `issuer:…`, `repository:…`, `workflow:…` and `commit:…`. All in lower
+//! case, so that each is found however it is written. A log keeps digests and no statements, so the subjects and
+//! predicate types of these are no terms.
 
 use countersign_bundle::rekor::{BodyV1, HashedRekordV2, Verifier};
 use countersign_crypto::{Digest, PublicKey, encoding};
@@ -13,6 +13,16 @@ use serde::Deserialize;
 
 /// Names these rules; changed when the terms of any entry change, so that indexes are made anew.
 pub const RULES: &str = "2";
+
+/// The kinds of terms.
+pub const KINDS: [&str; 9] =
+    ["digest", "key", "email", "uri", "subject", "issuer", "repository", "workflow", "commit"];
+
+/// The term of a kind and a value.
+#[must_use]
+pub fn term(kind: &str, value: &str) -> String {
+    format!("{kind}:{}", value.to_lowercase())
+}
 
 /// The terms of an entry of Rekor v2, each once. A body of another kind has none.
 #[must_use]
@@ -81,22 +91,10 @@ pub fn of_key(key: &PublicKey) -> String {
     format!("key:sha256:{}", encoding::hex_encode(&key.fingerprint()))
 }
 
-/// The term of an e-mail address.
+/// What a name in a certificate may be found by, of whatever kind it is.
 #[must_use]
-pub fn of_email(address: &str) -> String {
-    format!("email:{}", address.to_lowercase())
-}
-
-/// The term of a URI that is a name in a certificate.
-#[must_use]
-pub fn of_uri(uri: &str) -> String {
-    format!("uri:{}", uri.to_lowercase())
-}
-
-/// The term of a name of another kind.
-#[must_use]
-pub fn of_subject(name: &str) -> String {
-    format!("subject:{}", name.to_lowercase())
+pub fn of_name(name: &str) -> [String; 3] {
+    ["email", "uri", "subject"].map(|kind| term(kind, name))
 }
 
 /// A certificate or key in PEM.
@@ -116,20 +114,23 @@ fn of_verifier(pem: &str, terms: &mut Vec<String>) {
 fn of_certificate(certificate: &Certificate, terms: &mut Vec<String>) {
     terms.push(of_key(certificate.public_key()));
     for name in certificate.sans() {
-        terms.extend(match name {
-            San::Email(address) => Some(of_email(address)),
-            San::Uri(uri) => Some(of_uri(uri)),
-            other => other.as_text().map(of_subject),
-        });
+        let kind = match name {
+            San::Email(_) => "email",
+            San::Uri(_) => "uri",
+            _ => "subject",
+        };
+        terms.extend(name.as_text().map(|text| term(kind, text)));
     }
     let fulcio = certificate.fulcio();
     let repository = fulcio.source_repository_uri.as_deref().or(fulcio.github_workflow_repository.as_deref());
+    let commit = fulcio.source_repository_digest.as_deref().or(fulcio.github_workflow_sha.as_deref());
     for (kind, value) in [
         ("issuer", fulcio.issuer()),
         ("repository", repository),
         ("workflow", fulcio.build_signer_uri.as_deref()),
         ("workflow", fulcio.build_config_uri.as_deref()),
+        ("commit", commit),
     ] {
-        terms.extend(value.map(|value| format!("{kind}:{value}")));
+        terms.extend(value.map(|value| term(kind, value)));
     }
 }

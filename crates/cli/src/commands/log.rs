@@ -3,6 +3,7 @@
 mod at_rest;
 mod backup;
 mod fsck;
+mod migrate;
 
 use std::path::{Path, PathBuf};
 
@@ -49,6 +50,7 @@ enum Action {
     Find(Box<Find>),
     Fsck(fsck::Fsck),
     Get(Get),
+    Migrate(migrate::Migrate),
     Proof(Proof),
     Restore(backup::Restore),
     Search(Box<Search>),
@@ -63,6 +65,7 @@ impl LogCommand {
             Action::Find(command) => command.run(terminal),
             Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
+            Action::Migrate(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),
             Action::Search(command) => command.run(terminal),

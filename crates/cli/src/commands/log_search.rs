@@ -137,10 +137,13 @@ impl Search {
 
     /// What the entries must have, as the index calls it.
     fn terms(&self) -> Result<Vec<String>, Failure> {
-        let identity = self.identity.as_ref().map(|name| match name {
-            name if name.contains("://") => terms::of_uri(name),
-            name if name.contains('@') => terms::of_email(name),
-            name => terms::of_subject(name),
+        let identity = self.identity.as_ref().map(|name| {
+            let kind = match name {
+                name if name.contains("://") => "uri",
+                name if name.contains('@') => "email",
+                _ => "subject",
+            };
+            terms::term(kind, name)
         });
         let key = match &self.key {
             Some(path) => {
@@ -149,10 +152,9 @@ impl Search {
             }
             None => None,
         };
-        let named =
-            |kind: &str, value: &Option<String>| value.as_ref().map(|value| format!("{kind}:{value}"));
+        let named = |kind: &str, value: &Option<String>| value.as_ref().map(|value| terms::term(kind, value));
         let all = [
-            self.email.as_deref().map(terms::of_email),
+            named("email", &self.email),
             identity,
             key,
             named("digest", &self.digest),

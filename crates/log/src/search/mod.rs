@@ -42,6 +42,8 @@ const PERIOD: Duration = Duration::from_millis(100);
 const RETRY: Duration = Duration::from_secs(1);
 /// How many earlier maps can be asked.
 const KEPT: usize = 16;
+/// How many are kept, at most, while the checkpoints commit to an old one: whoever signs them is stuck.
+const MOST: usize = 64;
 const READERS: usize = 4;
 /// How many entries are read for an answer, at most: some seconds' work.
 const NEAR: u64 = 50_000;
@@ -164,8 +166,8 @@ impl Search {
         Ok(found)
     }
 
-    /// What the index says of a term at the size that the newest checkpoint commits to, or at another that is kept; `None`
-    /// when that is not. At most about `limit` entries, the newest. Blocks.
+    /// What the index says of a term at the size that the newest checkpoint commits to, or at another; `None` when that is
+    /// older than what is kept, or not reached. At most about `limit` entries, the newest. Blocks.
     ///
     /// # Errors
     /// [`LogError`].
@@ -176,10 +178,14 @@ impl Search {
             let (page, proof) = Default::default();
             return Ok(Some(Answer { head, index: None, proof, page }));
         };
-        let version = self.state.versions().iter().find(|version| version.size == wanted).cloned();
-        let Some(version) = version else { return Ok(None) };
         let key = key_of(term);
         self.read(|reader| {
+            // One that another process made and had signed is made here too.
+            let Some(version) = between(&self.state.versions(), reader, wanted)? else { return Ok(None) };
+            let of_signed = signed.filter(|index| index.size == wanted);
+            if of_signed.is_some_and(|index| index != version.commitment()) {
+                return Ok(None);
+            }
             let proof = version.prove(reader, &key).map_err(LogError::Search)?;
             let record = record_at(reader, &key, wanted).map_err(LogError::Search)?.unwrap_or_default();
             let page = page(reader, &key, &record, limit).map_err(LogError::Search)?;
@@ -258,45 +264,83 @@ impl Worker {
             return Ok(());
         }
         let mut versions = self.state.versions();
-        if versions.back().is_some_and(|newest| newest.size == size) {
-            return Ok(());
+        let signed = committed(&self.state.log.head());
+        if forget(&mut versions, signed)
+            | self.renew(&mut versions, size)?
+            | self.make_signed(&mut versions, signed)?
+        {
+            // Before it is signed: who reads it in a checkpoint may ask at once.
+            let newest = versions.back().map(|newest| newest.commitment());
+            *self.state.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
+            self.state.log.commit_to(newest);
         }
-        self.renew(&mut versions, size)?;
-        let newest = versions.back().map(|newest| newest.commitment());
-        // Before it is signed: who reads it in a checkpoint may ask at once.
-        *self.state.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
-        self.state.log.commit_to(newest);
         Ok(())
     }
 
-    /// Makes the map of this size, and forgets old ones; never the one that the newest checkpoint commits to.
-    fn renew(&mut self, versions: &mut VecDeque<Arc<Version>>, size: u64) -> Result<(), LogError> {
+    /// Makes the map of this size if there is none, and says whether there was.
+    fn renew(&mut self, versions: &mut VecDeque<Arc<Version>>, size: u64) -> Result<bool, LogError> {
         let reader: &dyn Reader = self.follower.store.as_ref();
-        let signed = committed(&self.state.log.head());
         let next = match versions.back() {
+            Some(newest) if newest.size == size || versions.len() >= MOST => return Ok(false),
             Some(newest) => newest.renewed(reader, size, &self.touched),
-            None => {
-                // The log may have signed an earlier one before it was opened.
-                if let Some(signed) = signed.filter(|signed| signed.size < size) {
-                    let earlier = Version::build(reader, signed.size).map_err(LogError::Search)?;
-                    if earlier.commitment() == signed {
-                        versions.push_back(Arc::new(earlier));
-                    } else {
-                        tracing::warn!(
-                            size = signed.size,
-                            "the index is another than the one signed, as its rules are; the next checkpoint has the new one"
-                        );
-                    }
-                }
-                Version::build(reader, size)
-            }
+            None => Version::build(reader, size),
         };
         versions.push_back(Arc::new(next.map_err(LogError::Search)?));
         self.touched.clear();
-        let is_before = |version: &Version| signed.is_none_or(|signed| version.size < signed.size);
-        while versions.len() > KEPT && versions.front().is_some_and(|oldest| is_before(oldest)) {
-            versions.pop_front();
-        }
-        Ok(())
+        Ok(true)
     }
+
+    /// Makes the map that the newest checkpoint commits to if it is not there: the log signed it before it was opened, or
+    /// another process did.
+    fn make_signed(
+        &self,
+        versions: &mut VecDeque<Arc<Version>>,
+        signed: Option<IndexCommitment>,
+    ) -> Result<bool, LogError> {
+        let Some(signed) = signed else { return Ok(false) };
+        let at = versions.partition_point(|version| version.size < signed.size);
+        let is_missing = versions.get(at).is_some_and(|next| next.size > signed.size);
+        if is_missing {
+            let reader: &dyn Reader = self.follower.store.as_ref();
+            let version = match between(versions, reader, signed.size)? {
+                Some(version) => version,
+                None => Arc::new(Version::build(reader, signed.size).map_err(LogError::Search)?),
+            };
+            if version.commitment() != signed {
+                tracing::warn!(
+                    size = signed.size,
+                    "the index is another than the one signed, as its rules are; the next checkpoint has the new one"
+                );
+            }
+            versions.insert(at, version);
+        }
+        Ok(is_missing)
+    }
+}
+
+/// Forgets old maps, but neither the one that is signed nor the one before it.
+fn forget(versions: &mut VecDeque<Arc<Version>>, signed: Option<IndexCommitment>) -> bool {
+    let is_past = |version: &Version| signed.is_none_or(|signed| version.size <= signed.size);
+    let mut forgot = false;
+    while versions.len() > KEPT && versions.get(1).is_some_and(|second| is_past(second)) {
+        versions.pop_front();
+        forgot = true;
+    }
+    forgot
+}
+
+/// The map of a size, from those of sizes around it.
+fn between(
+    versions: &VecDeque<Arc<Version>>,
+    reader: &dyn Reader,
+    size: u64,
+) -> Result<Option<Arc<Version>>, LogError> {
+    let at = versions.partition_point(|version| version.size < size);
+    let Some(next) = versions.get(at) else { return Ok(None) };
+    if next.size == size {
+        return Ok(Some(Arc::clone(next)));
+    }
+    let before = at.checked_sub(1).and_then(|at| versions.get(at));
+    let made = before.map(|before| before.renewed(reader, size, &next.touched));
+    made.transpose().map(|made| made.map(Arc::new)).map_err(LogError::Search)
 }

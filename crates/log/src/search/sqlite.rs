@@ -6,7 +6,7 @@ use countersign_tlog::Hash;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::store::{Batch, Reader, Store, StoreError, TermRecord};
-use crate::index::{connect, remove};
+use crate::key_file::{connect, remove};
 
 const FILE: &str = "terms.db";
 /// Raised when what lies in the database changes its form.

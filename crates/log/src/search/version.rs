@@ -18,6 +18,8 @@ pub(super) struct Version {
     pub(super) size: u64,
     /// The root is 1, the halves of `n` are `2n` and `2n + 1`.
     nodes: Vec<Subtree>,
+    /// The parts below which have changed since the version before.
+    pub(super) touched: BTreeSet<usize>,
 }
 
 /// The part of the map below the levels in memory where a key lies.
@@ -58,7 +60,7 @@ fn leaves(reader: &dyn Reader, (first, last): (Hash, Hash), size: u64) -> Result
 impl Version {
     /// The map of a size that the store has reached.
     pub(super) fn build(reader: &dyn Reader, size: u64) -> Result<Self, StoreError> {
-        let empty = Self { size, nodes: vec![Subtree::Empty; 2 * BUCKETS] };
+        let empty = Self { size, nodes: vec![Subtree::Empty; 2 * BUCKETS], touched: BTreeSet::new() };
         empty.renewed(reader, size, &(0..BUCKETS).collect())
     }
 
@@ -69,7 +71,7 @@ impl Version {
         size: u64,
         buckets: &BTreeSet<usize>,
     ) -> Result<Self, StoreError> {
-        let mut next = Self { size, nodes: self.nodes.clone() };
+        let mut next = Self { size, nodes: self.nodes.clone(), touched: buckets.clone() };
         let mut above = BTreeSet::new();
         for bucket in buckets {
             let mut key = [0; 32];

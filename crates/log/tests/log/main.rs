@@ -5,12 +5,17 @@
 
 mod backup;
 mod crash;
+mod database_contract;
 mod fsck;
 mod kill_loop;
+mod lease_races;
+mod migration;
+mod past_one_machine;
 mod races;
 mod refusals;
 mod rekor_v1;
 mod search;
 mod simulator;
+mod stores;
 mod support;
 mod usage;

@@ -16,7 +16,7 @@ fn terms_of(stored: &[u8]) -> Vec<String> {
     vec!["all".into(), format!("tenth:{}", sum % 10), format!("own:{stored:?}"), "all".into()]
 }
 
-fn search(directory: &std::path::Path, log: &Log, rules: &str) -> Search {
+pub fn search(directory: &std::path::Path, log: &Log, rules: &str) -> Search {
     Search::open(directory, log.clone(), Arc::new(terms_of), rules, true).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn open(directory: &std::path::Path) -> Log {
 }
 
 /// Waits until something holds, which the follower's thread brings about.
-fn until(mut holds: impl FnMut() -> bool) {
+pub fn until(mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < end, "it never came to hold");
@@ -39,7 +39,7 @@ fn model(log: &Log, term: &str, size: u64) -> Vec<u64> {
 }
 
 /// That an answer is proven by its checkpoint, and is the model's for the size that it is of.
-fn check(log: &Log, term: &str, answer: &Answer) {
+pub fn check(log: &Log, term: &str, answer: &Answer) {
     let checkpoint = verified(&answer.head.checkpoint);
     let index = IndexCommitment::of(&checkpoint).unwrap().unwrap();
     assert_eq!(answer.index, Some(index));

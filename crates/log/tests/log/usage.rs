@@ -91,6 +91,39 @@ fn a_lost_index_is_made_anew_from_the_entries() {
             assert!(log.append(entry(number)).await.unwrap().duplicate, "{number}");
         }
         assert_eq!(log.head().size, 2001);
+        let index = log.append(entry(1998)).await.unwrap().index;
+        assert_eq!(log.find_key(&sha256(&leaf(1998))).unwrap(), Some(index));
+        log.shutdown().await;
+    });
+}
+
+#[test]
+fn an_entry_is_found_by_its_key_as_soon_as_it_is_acknowledged() {
+    let options = || Options { key_of: Some(Arc::new(|stored: &[u8]| sha256(stored))), ..options() };
+    let (directory, log) = new_log(options());
+    runtime().block_on(async {
+        // No index takes part: entries are in it a moment later, or when it can be written again.
+        let database = rusqlite::Connection::open(directory.path().join("index.db")).unwrap();
+        database.busy_timeout(std::time::Duration::from_secs(60)).unwrap();
+        database.execute_batch("ALTER TABLE entries RENAME TO elsewhere").unwrap();
+        append_all(&log, 0..600).await;
+        for number in [0, 255, 256, 599] {
+            let index = log.append(entry(number)).await.unwrap().index;
+            assert_eq!(log.find_key(&sha256(&leaf(number))).unwrap(), Some(index));
+        }
+        database.execute_batch("ALTER TABLE elsewhere RENAME TO entries").unwrap();
+        drop(database);
+        assert_eq!(log.find_key(&sha256(b"genesis")).unwrap(), Some(0));
+        assert_eq!(log.find_key(&sha256(b"another")).unwrap(), None);
+        log.shutdown().await;
+        let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+        let index = log.append(entry(7)).await.unwrap().index;
+        assert_eq!(log.find_key(&sha256(&leaf(7))).unwrap(), Some(index));
+        log.shutdown().await;
+        // Keys that are not told from the entries are not looked for.
+        let log =
+            Log::open(directory.path(), Options { key_of: None, ..options() }, signers(), clock()).unwrap();
+        assert_eq!(log.find_key(&sha256(&leaf(7))).unwrap(), None);
         log.shutdown().await;
     });
 }
@@ -110,6 +143,7 @@ fn r6_a_damaged_index_answers_nobody_with_anothers_entry() {
         assert_eq!(changed, 1);
         drop(database);
         let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
+        assert_eq!(log.find_key(&sha256(&leaf(7))).unwrap(), None, "it is not taken for another");
         let again = log.append(entry(7)).await.unwrap();
         assert_eq!((again.index, &again.leaf[..]), (8, &leaf(7)[..]), "from the write-ahead file");
         Ledger::default().acknowledge(7, &again);

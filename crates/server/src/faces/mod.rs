@@ -11,6 +11,7 @@ mod search;
 mod tiles;
 mod timestamp;
 mod trust;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,6 +49,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.trust.is_some() {
         router = router.merge(trust::routes());
+    }
+    if services.pages {
+        router = router.merge(web::routes(services.log.is_some()));
     }
     if services.development.is_some() {
         router = router.merge(development::routes());

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 
 use crate::http::{HttpError, Shape, respond};
 use crate::serve::Services;
@@ -28,8 +28,12 @@ pub(super) fn routes() -> Router<Arc<Services>> {
         .route("/openapi.json", get(|| async { respond(StatusCode::OK, "application/json", OPENAPI) }))
 }
 
-/// For the one who opens the address in a browser.
-async fn index(State(services): State<Arc<Services>>) -> Response {
+/// For whoever opens the address: a page in a browser, a few lines elsewhere.
+async fn index(State(services): State<Arc<Services>>, headers: HeaderMap) -> Response {
+    let accepted = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    if services.pages && accepted.is_some_and(|kinds| kinds.contains("text/html")) {
+        return super::web::home(&services);
+    }
     let base = &services.base_url;
     let text = format!(
         "This is a Countersign instance: a private Sigstore.\n\n\

@@ -1,6 +1,7 @@
 //! From an instance at rest to running services.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::remote_key::RemoteKey;
 use crate::revoke;
 use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+use crate::store::Store;
 
 /// Sigstore's policy for timestamps, which its clients know.
 const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -175,6 +177,8 @@ impl Instance {
         let now = options.clock.now();
         let mut services = Services {
             base_url: self.config.base_url(),
+            clock: Arc::clone(&options.clock),
+            pages: self.config.web.pages,
             ca: None,
             log: None,
             rekor_v1: None,
@@ -188,8 +192,10 @@ impl Instance {
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
+        let store = Store::of(self)?;
         if roles.contains(&Role::Ca) {
             services.ca = Some(self.ca_role(
+                &store,
                 key(InstanceKey::Ca)?,
                 key(InstanceKey::Ct)?,
                 development.as_deref(),
@@ -207,14 +213,15 @@ impl Instance {
                 mark: self.mark(paths::LOG),
                 ..Options::default()
             };
+            let directory = self.directory.join(paths::LOG);
+            let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
-                Log::open(&self.directory.join(paths::LOG), run, vec![signer], Arc::clone(&options.clock))
-                    .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })?;
-            let search = self.search(&log)?;
+                store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let search = self.search(&directory, &log).map_err(failed)?;
             let accept_dsse = self.config.log.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, search });
             if self.config.log.rekor_v1 {
-                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
         }
@@ -242,6 +249,7 @@ impl Instance {
             }
             self.renew_revocations(options, now);
             services.trust = Some(TrustRole {
+                instance: self.directory.clone(),
                 revocations: self.directory.join(paths::REVOCATIONS),
                 documents: ArcSwap::from_pointee(self.documents(&repository, now)?),
                 repository: self.directory.join(paths::TUF),
@@ -262,16 +270,12 @@ impl Instance {
         Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
-    /// The search index of the transparency log, where there is one.
-    fn search(&self, log: &Log) -> Result<Option<Arc<Search>>, ServerError> {
+    /// The search index of the transparency log, where there is one. It lies in this directory wherever the log does.
+    fn search(&self, directory: &Path, log: &Log) -> Result<Option<Arc<Search>>, LogError> {
         let section = &self.config.log.search;
-        if !section.enabled {
-            return Ok(None);
-        }
-        let directory = self.directory.join(paths::LOG);
-        Search::open(&directory, log.clone(), Arc::new(terms::of_body), terms::RULES, section.commit)
-            .map(|search| Some(Arc::new(search)))
-            .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })
+        let open =
+            || Search::open(directory, log.clone(), Arc::new(terms::of_body), terms::RULES, section.commit);
+        section.enabled.then(open).transpose().map(|search| search.map(Arc::new))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.
@@ -318,6 +322,7 @@ impl Instance {
 
     fn ca_role(
         &self,
+        store: &Store,
         signer: Arc<dyn Signer>,
         ct_signer: Arc<dyn Signer>,
         development: Option<&DevelopmentProvider>,
@@ -326,17 +331,14 @@ impl Instance {
         let config_path = self.directory.join(super::FILE_NAME);
         let section = &self.config.ca;
         let ct_error = |message: String| ServerError::Log { log: "CT", message };
-        let log = Log::open(
-            &self.directory.join(paths::CT),
-            CtLog::options(Options {
-                linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                mark: self.mark(paths::CT),
-                ..Options::default()
-            }),
-            vec![Arc::clone(&ct_signer)],
-            Arc::clone(&options.clock),
-        )
-        .map_err(|e| ct_error(e.to_string()))?;
+        let run = CtLog::options(Options {
+            linger: Duration::from_millis(self.config.log.batch_linger_ms),
+            mark: self.mark(paths::CT),
+            ..Options::default()
+        });
+        let log = store
+            .open(paths::CT, run, vec![Arc::clone(&ct_signer)], Arc::clone(&options.clock))
+            .map_err(|e| ct_error(e.to_string()))?;
         let chain = self.chain(paths::CA_CHAIN)?;
         let mut ct = CtLog::new(
             log,

@@ -84,14 +84,10 @@ impl Query {
             things.push(vec![hash_term(&hash).ok_or(QueryError::Form("hash"))?]);
         }
         if let Some(email) = given(wire.email) {
-            things.push(vec![terms::of_email(&email)]);
+            things.push(vec![terms::term("email", &email)]);
         }
         if let Some(subject) = given(wire.subject) {
-            things.push(vec![
-                terms::of_email(&subject),
-                terms::of_uri(&subject),
-                terms::of_subject(&subject),
-            ]);
+            things.push(terms::of_name(&subject).to_vec());
         }
         if let Some(key) = wire.public_key {
             let pem = key.content.and_then(|content| String::from_utf8(content.0).ok());

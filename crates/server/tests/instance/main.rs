@@ -10,6 +10,7 @@
 mod adversarial;
 mod common;
 mod operating;
+mod pages;
 mod rekor_v1;
 mod requests;
 mod services;

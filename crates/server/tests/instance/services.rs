@@ -145,7 +145,7 @@ async fn every_route_described_exists_and_nothing_else_answers() {
     let document: Value = serde_json::from_slice(&page).unwrap();
     for (path, methods) in document["paths"].as_object().unwrap() {
         for method in methods.as_object().unwrap().keys() {
-            let concrete = path.replace("{path}", "x").replace("{fingerprint}", "00");
+            let concrete = path.replace("{path}", "x").replace("{fingerprint}", "00").replace("{leaf}", "00");
             let request = match method.as_str() {
                 "get" => served.client.get(served.url(&concrete)),
                 "post" => served.client.post(served.url(&concrete)),

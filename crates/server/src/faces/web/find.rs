@@ -1,0 +1,142 @@
+//! From what somebody typed to entries of the log. All that the pages ask of an index is [`find`].
+
+use countersign_crypto::encoding::{hex_decode, hex_encode};
+use countersign_log::LogError;
+use countersign_tlog::Hash;
+use countersign_verify::terms::{KINDS, of_name, term};
+
+use crate::serve::LogRole;
+
+/// The longest question.
+const LONGEST: usize = 2048;
+/// The most entries of an answer: the newest.
+pub(super) const MOST: usize = 100;
+
+/// What is looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// The entry with an index.
+    Index(u64),
+    /// Entries with one of these terms, and the one whose bytes have this hash.
+    Any { entry: Option<Hash>, terms: Vec<String> },
+}
+
+impl Question {
+    /// Reads what was typed; `None` for nothing, or for too much.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if text.is_empty() || text.len() > LONGEST {
+            return None;
+        }
+        // The digits of a hash may all be decimal ones; an index has no more than 20.
+        if text.len() <= 20
+            && text.bytes().all(|b| b.is_ascii_digit())
+            && let Ok(index) = text.parse()
+        {
+            return Some(Self::Index(index));
+        }
+        let typed = text.split_once(':').filter(|(kind, rest)| {
+            KINDS.contains(&kind.to_lowercase().as_str()) && !rest.is_empty() && !rest.starts_with("//")
+        });
+        if let Some((kind, value)) = typed {
+            let (kind, value) = (kind.to_lowercase(), value.trim());
+            // Of whatever kind the name is.
+            let terms = if kind == "subject" { of_name(value).to_vec() } else { vec![term(&kind, value)] };
+            return Some(Self::terms(terms));
+        }
+        let (algorithm, digits) = match text.split_once(':') {
+            Some((algorithm, digits)) => (Some(algorithm.to_lowercase()), digits),
+            None => (None, text),
+        };
+        if let Ok(bytes) = hex_decode(digits) {
+            let hex = hex_encode(&bytes);
+            let named = |name: &str| algorithm.as_deref().is_none_or(|given| given == name);
+            match bytes.len() {
+                32 if named("sha256") => {
+                    return Some(Self::Any {
+                        entry: <Hash>::try_from(bytes.as_slice()).ok(),
+                        terms: vec![format!("digest:sha256:{hex}"), format!("key:sha256:{hex}")],
+                    });
+                }
+                48 if named("sha384") => return Some(Self::terms(vec![format!("digest:sha384:{hex}")])),
+                64 if named("sha512") => return Some(Self::terms(vec![format!("digest:sha512:{hex}")])),
+                // A commit of git.
+                20 if algorithm.is_none() => return Some(Self::terms(vec![term("commit", &hex)])),
+                _ => {}
+            }
+        }
+        let mut terms = of_name(text).to_vec();
+        if text.contains("://") {
+            terms.extend(["issuer", "repository", "workflow"].map(|kind| term(kind, text)));
+        }
+        Some(Self::terms(terms))
+    }
+
+    const fn terms(terms: Vec<String>) -> Self {
+        Self::Any { entry: None, terms }
+    }
+}
+
+/// The entries that a question finds, the newest first, at most [`MOST`] and one more, which says that there are more.
+/// Blocks briefly.
+pub(super) fn find(role: &LogRole, question: &Question) -> Result<Vec<u64>, LogError> {
+    let mut found = Vec::new();
+    match question {
+        Question::Index(index) => found.extend((*index < role.log.head().size).then_some(*index)),
+        Question::Any { entry, terms } => {
+            if let Some(hash) = entry {
+                found.extend(role.log.find_key(hash)?);
+            }
+            if let Some(index) = &role.search {
+                for term in terms {
+                    found.extend(index.find(term, MOST + 1)?);
+                }
+            }
+        }
+    }
+    found.sort_unstable_by(|a, b| b.cmp(a));
+    found.dedup();
+    found.truncate(MOST + 1);
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(text: &str) -> Vec<String> {
+        match Question::read(text) {
+            Some(Question::Any { terms, .. }) => terms,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_typed_is_understood_by_its_form() {
+        assert_eq!(Question::read(" 12 "), Some(Question::Index(12)));
+        let hex = "AB".repeat(32);
+        let low = hex.to_lowercase();
+        let hash = |text: &str| matches!(Question::read(text), Some(Question::Any { entry: Some(_), .. }));
+        for text in [hex.clone(), format!("SHA256:{hex}")] {
+            assert!(hash(&text), "{text}");
+            assert_eq!(terms(&text), [format!("digest:sha256:{low}"), format!("key:sha256:{low}")]);
+        }
+        assert_eq!(terms(&"00".repeat(64)), [format!("digest:sha512:{}", "00".repeat(64))]);
+        assert_eq!(terms(&"AA".repeat(20)), [format!("commit:{}", "aa".repeat(20))]);
+        let alice = ["email", "uri", "subject"].map(|kind| format!("{kind}:alice@example.com"));
+        for text in ["Alice@Example.com", "Subject:Alice@Example.com"] {
+            assert_eq!(terms(text), alice, "{text}");
+        }
+        assert_eq!(terms("email:Alice@Example.com"), ["email:alice@example.com"]);
+        assert_eq!(
+            terms("https://a.example/x"),
+            ["email", "uri", "subject", "issuer", "repository", "workflow"]
+                .map(|kind| format!("{kind}:https://a.example/x"))
+        );
+        // More digits than an index has.
+        assert!(terms(&"1".repeat(30)).contains(&format!("subject:{}", "1".repeat(30))));
+        for none in ["", "   ", &"x".repeat(LONGEST + 1)] {
+            assert_eq!(Question::read(none), None);
+        }
+    }
+}
