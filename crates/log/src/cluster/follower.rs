@@ -47,6 +47,7 @@ impl Follower {
             index: None,
             key_of,
             head: RwLock::new(Arc::new(head)),
+            commitment: RwLock::default(),
         };
         Self { storage, shared: Arc::new(shared), signers, generation: None }
     }
