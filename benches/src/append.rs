@@ -117,11 +117,19 @@ pub(crate) async fn append(arguments: &Append) -> Result<()> {
     };
     let mut saturated = Vec::with_capacity(arguments.connections.len());
     for &connections in &arguments.connections {
-        let warm = entries(host, connections * WARM_UP)?;
-        let outcome = closed_loop_where(&targets, warm, connections, wanted.clone()).await?;
-        let count = whole(outcome.per_second * f64::from(arguments.seconds)).max(connections);
-        let outcome = closed_loop_where(&targets, entries(host, count)?, connections, wanted.clone()).await?;
-        saturated.push(Figures::of(&outcome, count));
+        let run = async |count: usize| {
+            closed_loop_where(&targets, entries(host, count)?, connections, wanted.clone()).await
+        };
+        // As many entries as it takes that long to append, as far as a shorter run told.
+        let mut outcome = run(connections * WARM_UP).await?;
+        let figures = loop {
+            let count = whole(outcome.per_second * f64::from(arguments.seconds)).max(connections);
+            outcome = run(count).await?;
+            if outcome.total.as_secs_f64() * 2.0 > f64::from(arguments.seconds) {
+                break Figures::of(&outcome, count);
+            }
+        };
+        saturated.push(figures);
     }
     let count = usize::try_from(u64::from(arguments.rate) * u64::from(arguments.seconds))?;
     let outcome = open_loop(&targets, entries(host, count)?, arguments.rate, wanted).await?;
