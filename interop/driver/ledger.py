@@ -1,7 +1,6 @@
 """What a log acknowledged, and whether it is all there: read from the public tiles, with a Merkle tree of our own."""
 
 import base64
-import hashlib
 import http.client
 import json
 import os
@@ -11,43 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from .table import Fail
-
-BUNDLE = 256
-
-
-def sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
-
-
-class Tree:
-    """An append-only Merkle tree (RFC 6962) that remembers its root at every size which somebody asked for."""
-
-    def __init__(self):
-        self.leaves, self.stack, self.roots = [], [], {0: sha256(b"")}
-
-    def append(self, entry: bytes, wanted: set):
-        leaf = sha256(b"\0" + entry)
-        self.leaves.append(leaf)
-        height, node = 0, leaf
-        while self.stack and self.stack[-1][0] == height:
-            node = sha256(b"\1" + self.stack.pop()[1] + node)
-            height += 1
-        self.stack.append((height, node))
-        if len(self.leaves) in wanted:
-            self.roots[len(self.leaves)] = self.root()
-
-    def root(self) -> bytes:
-        if not self.stack:
-            return sha256(b"")
-        node = self.stack[-1][1]
-        for _, left in reversed(self.stack[:-1]):
-            node = sha256(b"\1" + left + node)
-        return node
-
-
-def checkpoint(text: str):
-    _, size, root = text.split("\n")[:3]
-    return int(size), base64.b64decode(root)
+from .tree import BUNDLE, Tree, bundle_path, checkpoint, entries_of, sha256
 
 
 class Entries:
@@ -96,13 +59,7 @@ class Ledger:
         while position < size:
             number, start = divmod(position, BUNDLE)
             width = min(BUNDLE, size - number * BUNDLE)
-            digits = f"{number:03d}" if number < 1000 else f"x{number // 1000:03d}/{number % 1000:03d}"
-            partial = "" if width == BUNDLE else f".p/{width}"
-            data, entries = instance.get(f"/api/v2/tile/entries/{digits}{partial}"), []
-            while data:
-                length = int.from_bytes(data[:2], "big")
-                entries.append(data[2:2 + length])
-                data = data[2 + length:]
+            entries = entries_of(instance.get(f"/api/v2/tile/entries/{bundle_path(number, width)}"))
             if len(entries) != width:
                 raise Fail(f"bundle {number}: expected {width} entries, found {len(entries)}")
             yield from entries[start:]

@@ -16,6 +16,8 @@ GO = {
     "rekor-cli": ("github.com/sigstore/rekor/cmd/rekor-cli", "v1.5.4"),
     # Renders and installs the chart under `deploy/helm`.
     "helm": ("helm.sh/helm/v3/cmd/helm", "v3.22.0"),
+    # A server of the S3 kind over a directory, for `failover`.
+    "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     # Tessera's own checker of a tile log: an independent reader of the whole tree.
     "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
 }

@@ -19,7 +19,7 @@ use crate::recovery::{CHECKPOINT, Content, Replayed, place_partial, read_params,
 use crate::storage::{Files, Storage};
 use crate::tree::{Tree, TreeAt};
 use crate::wal::{WAL, committed, segment_path, segments};
-use crate::{Format, LogError, LogParams, index};
+use crate::{Format, LogError, LogParams, key_file};
 
 /// How often a copy is begun anew when the log moved on under it.
 const TRIES: u32 = 20;
@@ -56,7 +56,7 @@ pub fn backup(log: &Path, copy: &Path, key: &PublicKey, key_of: Option<&KeyOf>) 
         LogError::Io { doing, error } => LogError::Io { doing: format!("copying: {doing}"), error },
         other => other,
     })?;
-    if let Err(error) = index::copy(log, copy, state.head.size) {
+    if let Err(error) = key_file::copy(log, copy, state.head.size) {
         tracing::warn!(%error, "the index of duplicates was not copied; it is made anew from the entries");
     }
     finish(&target, &state.head).map_err(LogError::io("finishing the copy"))?;

@@ -31,6 +31,16 @@ pub enum LogError {
         /// The file's name.
         expected: &'static str,
     },
+    /// The log is in another store now.
+    #[error(
+        "the log was moved to another store and goes on there: its lock record is put aside here as {record}. Open \
+         it where it is, or move it back with: countersign log migrate. Never put the record back by hand, since two \
+         logs with one key fork"
+    )]
+    Moved {
+        /// The file with the record of the time.
+        record: &'static str,
+    },
     /// What is on disk contradicts itself or what was signed.
     #[error("the log's files contradict each other, so nothing will be signed: {0}")]
     Inconsistent(String),
@@ -121,6 +131,10 @@ pub enum AppendError {
     /// The checkpoint could not be signed; nothing was appended.
     #[error("the checkpoint could not be signed: {0}")]
     Signing(String),
+    /// Nobody answered in time. Whether this entry is in the log is not known; a retry with the same key gets its
+    /// index if it is.
+    #[error("the log did not answer in time; whether the entry is in it is not known: {0}")]
+    Unanswered(String),
     /// The leaf is not one of this log's format.
     #[error("not an entry of this log: {0}")]
     InvalidLeaf(String),

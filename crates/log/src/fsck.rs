@@ -10,7 +10,7 @@ use countersign_crypto::PublicKey;
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath, items_at_level};
 use countersign_tlog::{Checkpoint, Hash, Note, NoteKind, NoteVerifier, merkle};
 
-use crate::index::Lookup;
+use crate::key_file::Lookup;
 use crate::lock_record::{LOCK_RECORD, Slot, TreeHead, slots};
 use crate::log::{KeyOf, LOCK};
 use crate::params::host_and_tree;

@@ -1,4 +1,4 @@
-//! A durable transparency log on local files.
+//! A durable transparency log, on local files or past one machine.
 //!
 //! [`Log::append`] returns when the entry is in the log for good: on disk, in a signed checkpoint, with its
 //! inclusion proof. An acknowledged entry survives a kill at any instruction, a power cut, a full disk. The log
@@ -15,6 +15,9 @@
 //!
 //! The directory also has `lock` (held while the log is open), `params` (what the log is), `reserve` (space to
 //! finish a batch on a full disk) and `index.db` (which entry a retried request got; may be lost).
+//!
+//! The same log runs past one machine, on a database and an object store: see [`Log::join`] and
+//! [`storage::Distributed`].
 //!
 //! Batches make it fast: two flushes and one signature for everything that came in meanwhile. The tiles are
 //! those of C2SP `tlog-tiles` or `static-ct-api`.
@@ -44,14 +47,17 @@
 //! ```
 
 pub mod backup;
+mod cluster;
 mod error;
 mod flusher;
 pub mod fsck;
 mod health;
 mod index;
+mod key_file;
 mod lock_record;
 mod log;
 mod mark;
+mod migrate;
 mod params;
 mod recovery;
 mod scrub;
@@ -66,6 +72,7 @@ mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
+pub use migrate::{Migrated, migrate};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use scrub::Scrubbed;
 pub use shared::Head;

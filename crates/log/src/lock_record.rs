@@ -15,6 +15,8 @@ use crate::storage::{Storage, StorageFile};
 
 /// The file with the lock record.
 pub(crate) const LOCK_RECORD: &str = "lock-record";
+/// The lock record of a log that was moved to another store, as it was then, with the move's own number.
+pub(crate) const MOVED: &str = "lock-record.moved";
 const MAGIC: &[u8; 8] = b"cs-head1";
 const SLOT: usize = 32 * 1024;
 /// Magic, generation, size, time, root, length of the note.
@@ -136,6 +138,46 @@ fn read_slots(file: &mut dyn StorageFile) -> io::Result<[Option<TreeHead>; 2]> {
     Ok([TreeHead::decode(first), TreeHead::decode(second)])
 }
 
+/// The head committed last.
+fn newest(slots: [Option<TreeHead>; 2]) -> Result<TreeHead, LogError> {
+    let corrupt = |reason: &str| Err(LogError::corrupt(LOCK_RECORD, reason));
+    match slots {
+        [None, None] => corrupt("neither of its two slots is intact"),
+        [Some(a), Some(b)] => {
+            let (old, new) = if a.generation < b.generation { (a, b) } else { (b, a) };
+            if old.generation.checked_add(1) != Some(new.generation) {
+                return corrupt("its two slots do not follow each other");
+            }
+            if old.size > new.size || old.time_ms > new.time_ms {
+                return corrupt("its newer slot has a smaller tree or an earlier time than its older");
+            }
+            Ok(new)
+        }
+        [Some(one), None] | [None, Some(one)] => Ok(one),
+    }
+}
+
+/// Why there is no lock record.
+fn missing(storage: &dyn Storage) -> LogError {
+    match storage.read(MOVED) {
+        Ok(Some(_)) => LogError::Moved { record: MOVED },
+        _ => LogError::NoLockRecord { expected: LOCK_RECORD },
+    }
+}
+
+/// The head committed last, in the record of a log that another process may be writing.
+pub(crate) fn committed(storage: &dyn Storage) -> Result<TreeHead, LogError> {
+    let record = storage.read(LOCK_RECORD).map_err(LogError::io("reading the lock record"))?;
+    let Some(record) = record else { return Err(missing(storage)) };
+    parse(&record)
+}
+
+/// The newest head in a record's bytes.
+pub(crate) fn parse(record: &[u8]) -> Result<TreeHead, LogError> {
+    let (first, second) = record.split_at(SLOT.min(record.len()));
+    newest([TreeHead::decode(first), TreeHead::decode(second)])
+}
+
 impl LockRecord {
     /// Makes the record of a new log, with the head of the empty tree. Durable once the directory is flushed.
     pub(crate) fn create(storage: &dyn Storage) -> io::Result<()> {
@@ -160,9 +202,7 @@ impl LockRecord {
     pub(crate) fn open(storage: &dyn Storage) -> Result<Self, LogError> {
         let doing = || LogError::io("reading the lock record");
         let mut file = match storage.open(LOCK_RECORD) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(LogError::NoLockRecord { expected: LOCK_RECORD });
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing(storage)),
             other => other.map_err(doing())?,
         };
         // The lock file has been taken already; but it may have been deleted under another process, by someone who
@@ -174,23 +214,8 @@ impl LockRecord {
     }
 
     fn read(mut file: Box<dyn StorageFile>) -> Result<Self, LogError> {
-        let corrupt = |reason: &str| Err(LogError::corrupt(LOCK_RECORD, reason));
         let slots = read_slots(file.as_mut()).map_err(LogError::io("reading the lock record"))?;
-        let current = match slots {
-            [None, None] => return corrupt("neither of its two slots is intact"),
-            [Some(a), Some(b)] => {
-                let (old, new) = if a.generation < b.generation { (a, b) } else { (b, a) };
-                if old.generation.checked_add(1) != Some(new.generation) {
-                    return corrupt("its two slots do not follow each other");
-                }
-                if old.size > new.size || old.time_ms > new.time_ms {
-                    return corrupt("its newer slot has a smaller tree or an earlier time than its older");
-                }
-                new
-            }
-            [Some(one), None] | [None, Some(one)] => one,
-        };
-        Ok(Self { file, current })
+        Ok(Self { file, current: newest(slots)? })
     }
 
     /// The head committed last.

@@ -16,13 +16,14 @@ use tokio::sync::{oneshot, watch};
 use crate::flusher::{FlushJob, Flusher};
 use crate::health::Health;
 use crate::index::{Index, IndexWriter, Key};
-use crate::lock_record::{LOCK_RECORD, LockRecord};
+use crate::key_file::KeyFile;
+use crate::lock_record::{LOCK_RECORD, LockRecord, MOVED};
 use crate::mark::Mark;
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
 use crate::sequencer::{Committed, MakeLeaf, Message, Pending, RESERVE, Sequencer, make_reserve};
 use crate::shared::{Head, Shared};
-use crate::storage::{Files, LockAttempt, Storage};
+use crate::storage::{Files, KeyTable, LockAttempt, Storage};
 use crate::tree::TreeAt;
 use crate::wal::{Base, BatchWriter, Segment, WAL, segment_path};
 use crate::workers::{Driven, Workers};
@@ -156,8 +157,15 @@ impl Log {
     /// As [`Log::create`].
     pub fn create_on(storage: &dyn Storage, params: &LogParams) -> Result<(), LogError> {
         params.check()?;
+        // Nobody else makes it at the same time, nor writes one that is there.
+        let _guard = match storage.lock(LOCK, &holder()).map_err(LogError::io("taking the log's lock"))? {
+            LockAttempt::Taken(guard) => guard,
+            LockAttempt::HeldBy(holder) => return Err(LogError::LockedBy { holder }),
+        };
         let names = storage.list("").map_err(LogError::io("listing the log's directory"))?;
-        if let Some(found) = names.iter().find(|n| [LOCK_RECORD, CHECKPOINT, "tile"].contains(&n.as_str())) {
+        if let Some(found) =
+            names.iter().find(|n| [LOCK_RECORD, MOVED, CHECKPOINT, "tile"].contains(&n.as_str()))
+        {
             return Err(LogError::Exists { found: found.clone() });
         }
         let doing = || LogError::io("creating the log");
@@ -203,8 +211,8 @@ impl Log {
         }
     }
 
-    /// Opens a log on any storage. Without a [location](Storage::location) there is no index of duplicates;
-    /// then only keys in the write-ahead file are found again.
+    /// Opens a log on any storage. Without a [table of keys](Storage::key_table) or a [location](Storage::location) for
+    /// one there is no index of duplicates; then only keys in the write-ahead file are found again.
     ///
     /// # Errors
     /// As [`Log::open`].
@@ -257,9 +265,14 @@ impl Log {
         if let Some(mark) = &mark {
             mark.check(&tree, committed, &signers)?;
         }
-        let (index, writer, index_thread) = match storage.location() {
-            Some(directory) => {
-                let (index, writer, thread) = Index::open(directory, committed.size)?;
+        let table = match (storage.key_table(), storage.location()) {
+            (Some(table), _) => Some(table),
+            (None, Some(directory)) => Some(Arc::new(KeyFile::open(directory)?) as Arc<dyn KeyTable>),
+            (None, None) => None,
+        };
+        let (index, writer, index_thread) = match table {
+            Some(table) => {
+                let (index, writer, thread) = Index::open(table, committed.size)?;
                 (Some(index), Some(writer), Some(thread))
             }
             None => (None, None, None),
@@ -276,6 +289,7 @@ impl Log {
             tree,
             health: health.clone(),
             index: index.clone(),
+            others_keys: None,
             key_of: options.key_of.clone(),
             head: RwLock::new(Arc::new(head)),
         });
@@ -335,7 +349,20 @@ impl Log {
         let (end, ended) = watch::channel(false);
         let index = index.zip(index_thread);
         let workers = Workers { sequencer, flusher, index, guard, end };
-        Ok((Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended }, workers))
+        Ok((Self::assemble(shared, queue, ended), workers))
+    }
+
+    /// A log whose messages some thread takes until it says that it has ended.
+    pub(crate) fn assemble(
+        shared: Arc<Shared>,
+        queue: SyncSender<Message>,
+        ended: watch::Receiver<bool>,
+    ) -> Self {
+        Self { shared, queue, closing: Arc::new(AtomicBool::new(false)), ended }
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Appends an entry. When this returns a receipt, the entry is durable, and the receipt proves it.
@@ -346,14 +373,9 @@ impl Log {
     /// [`AppendError`]; see there what each says about the entry.
     pub async fn append(&self, entry: NewEntry) -> Result<Receipt, AppendError> {
         let shared = &self.shared;
-        if self.closing.load(Ordering::Acquire) {
-            return Err(AppendError::ShuttingDown);
-        }
-        if shared.health.is_failed() {
-            return Err(AppendError::Storage(shared.health.reason().to_string()));
-        }
+        self.check_open()?;
         // Before the look-up, which may then know more than this but not less.
-        let checked_up_to = shared.index.as_ref().map_or(0, |index| index.upto());
+        let checked_up_to = shared.indexed_upto();
         if let Some(index) = shared.indexed(&entry.dedup_key) {
             let key = entry.dedup_key;
             if let Some(stored) = self.blocking(move |shared| shared.vouched(index, &key)).await.flatten() {
@@ -361,6 +383,23 @@ impl Log {
                 return self.receipt(Committed { index, stored, head, duplicate: true }).await;
             }
         }
+        let committed = self.commit(entry, checked_up_to).await?;
+        self.receipt(committed).await
+    }
+
+    fn check_open(&self) -> Result<(), AppendError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Err(AppendError::ShuttingDown);
+        }
+        if self.shared.health.is_failed() {
+            return Err(AppendError::Storage(self.shared.health.reason().to_string()));
+        }
+        Ok(())
+    }
+
+    /// Commits an entry whose key was looked up in the index, which had all keys up to this one.
+    pub(crate) async fn commit(&self, entry: NewEntry, checked_up_to: u64) -> Result<Committed, AppendError> {
+        self.check_open()?;
         let (reply, answer) = oneshot::channel();
         let pending = Pending { key: entry.dedup_key, leaf: entry.leaf, checked_up_to, reply };
         match self.queue.try_send(Message::Append(pending)) {
@@ -369,7 +408,7 @@ impl Log {
             Err(TrySendError::Disconnected(_)) => return Err(self.stopped()),
         }
         match answer.await {
-            Ok(result) => self.receipt(result?).await,
+            Ok(result) => result,
             Err(_) => Err(self.stopped()),
         }
     }
@@ -406,10 +445,6 @@ impl Log {
         };
         let checkpoint = head.checkpoint.clone();
         Ok(Receipt { index, proof, tree_size: head.size, root: head.root, checkpoint, leaf, duplicate })
-    }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
     }
 
     /// What the log is.
@@ -515,7 +550,7 @@ fn build_error(error: proof::BuildError<LogError>) -> LogError {
 }
 
 /// What the lock file says of this process.
-fn holder() -> String {
+pub(crate) fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "this host" } else { host.trim() };
     format!("{} on {host}\n", std::process::id())

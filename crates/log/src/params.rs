@@ -1,7 +1,7 @@
 //! What a log is: its origin, its format and its first entry. Written once, when the log is created.
 
 use countersign_tlog::merkle::leaf_hash;
-use countersign_tlog::static_ct::TileLeaf;
+use countersign_tlog::static_ct::{TileLeaf, leaf_index_extension};
 use countersign_tlog::tile::{self, MAX_ENTRY_BYTES, TileKind, TilePath};
 use countersign_tlog::{Hash, NoteKind, NoteSigner};
 use std::sync::Arc;
@@ -99,6 +99,23 @@ impl Format {
                 _ => None,
             },
         }
+    }
+
+    /// A leaf that was made for index 0, as it is at another index. Only leaves of static CT say where they are, if they
+    /// do; those of [`Self::Rekor`] are the same everywhere.
+    pub(crate) fn at_index(self, leaf: Leaf, index: u64) -> Leaf {
+        if self != Self::StaticCt {
+            return leaf;
+        }
+        let moved = || {
+            let (mut parsed, _) = TileLeaf::parse(&leaf.stored).ok()?;
+            if parsed.extensions != leaf_index_extension(0).ok()? {
+                return None;
+            }
+            parsed.extensions = leaf_index_extension(index).ok()?.to_vec();
+            Some(Leaf { merkle_leaf: parsed.merkle_leaf().ok()?, stored: parsed.encode().ok()? })
+        };
+        moved().unwrap_or(leaf)
     }
 
     /// Adds an entry to a bundle. Its length was checked by [`Format::check`].

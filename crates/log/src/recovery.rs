@@ -58,7 +58,7 @@ pub(crate) fn read_params(storage: &dyn Storage) -> Result<LogParams, LogError> 
 }
 
 /// Checks that the committed head is a checkpoint of this log under the first of these keys.
-fn check_signed(head: &TreeHead, origin: &str, signers: &[NoteSigner]) -> Result<(), LogError> {
+pub(crate) fn check_signed(head: &TreeHead, origin: &str, signers: &[NoteSigner]) -> Result<(), LogError> {
     let Some(signer) = signers.first() else {
         return Err(LogError::Signers("there is none".into()));
     };
@@ -134,6 +134,16 @@ pub(crate) fn recover(
     let finished = finished.iter().zip(starts.iter().skip(1)).map(|((from, _), to)| (*from, *to)).collect();
     let partial = partial_paths(&edge, params.format);
     Ok(Recovered { lock, tree, edge, bundle, segment, recent, keys, first_key, partial, finished })
+}
+
+/// The right edge of the committed tree from the write-ahead file alone. Nothing is written.
+pub(crate) fn edge_from_segments(
+    storage: &dyn Storage,
+    format: Format,
+    head: &TreeHead,
+) -> Result<Edge, LogError> {
+    let (contents, _) = read_segments(storage, head.size)?;
+    Ok(replay(&contents, format, head.size, |_, _| Ok(()))?.edge)
 }
 
 /// Reads the segments, and names one apart that was being made when the process ended.

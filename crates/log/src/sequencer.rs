@@ -57,6 +57,8 @@ pub(crate) struct Pending {
 
 pub(crate) enum Message {
     Append(Pending),
+    /// Something happened elsewhere: see [`crate::cluster`].
+    Wake,
     Shutdown,
 }
 
@@ -187,6 +189,7 @@ impl Sequencer {
         if pending.is_empty() && !stopping {
             match self.messages.recv() {
                 Ok(Message::Append(entry)) => pending.push(entry),
+                Ok(Message::Wake) => {}
                 Ok(Message::Shutdown) | Err(_) => stop = true,
             }
         }
@@ -211,6 +214,7 @@ impl Sequencer {
             };
             match message {
                 Message::Append(entry) => pending.push(entry),
+                Message::Wake => {}
                 Message::Shutdown => {
                     stop = true;
                     break;
@@ -360,7 +364,7 @@ impl Sequencer {
         self.edge = edge;
 
         // 4. The checkpoint, for everyone to see.
-        let published = self.write(CHECKPOINT, note.as_bytes());
+        let published = self.write(&[(CHECKPOINT.to_owned(), note.as_bytes().to_vec())]);
         published.map_err(|error| self.fail("publishing the checkpoint", &error))?;
         if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.write(&note)) {
             tracing::error!(%error, "the checkpoint could not be marked: an old copy may go unnoticed");
@@ -384,14 +388,15 @@ impl Sequencer {
         undone.map_err(|error| self.fail("cutting an unfinished batch off the write-ahead file", &error))
     }
 
-    /// Writes a file of a committed batch; gives the reserve up if the disk is full.
-    fn write(&mut self, path: &str, content: &[u8]) -> io::Result<()> {
-        match self.shared.tree.storage.replace(path, content) {
+    /// Writes files of a committed batch; gives the reserve up if the disk is full.
+    fn write(&mut self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        let storage = &self.shared.tree.storage;
+        match storage.replace_all(files) {
             Err(error) if is_full(&error) && self.reserve && self.options.reserve_bytes > 0 => {
                 tracing::warn!("the log's disk is full; finishing the batch from the reserve");
-                self.shared.tree.storage.remove(RESERVE)?;
+                storage.remove(RESERVE)?;
                 self.reserve = false;
-                self.shared.tree.storage.replace(path, content)
+                storage.replace_all(files)
             }
             other => other,
         }
@@ -416,6 +421,7 @@ impl Sequencer {
 
     fn place(&mut self, staged: &[Staged], full: &[FullTile], edge: &Edge) -> io::Result<()> {
         let format = self.shared.params.format;
+        let mut files = Vec::new();
         let mut width = self.edge.width();
         let mut index = self.edge.size() / u64::from(TILE_WIDTH);
         for entry in staged {
@@ -424,7 +430,7 @@ impl Sequencer {
             if width == usize::from(TILE_WIDTH) {
                 let path = TilePath { kind: format.entries(), index, width: TILE_WIDTH };
                 let bundle = std::mem::take(&mut self.bundle);
-                self.write(&path.to_string(), &bundle)?;
+                files.push((path.to_string(), bundle));
                 width = 0;
                 index += 1;
             }
@@ -432,18 +438,15 @@ impl Sequencer {
         for tile in full {
             let kind = countersign_tlog::tile::TileKind::Hashes { level: tile.level };
             let path = TilePath { kind, index: tile.index, width: TILE_WIDTH };
-            self.write(&path.to_string(), tile.tree.hashes().as_flattened())?;
+            files.push((path.to_string(), tile.tree.hashes().as_flattened().to_vec()));
         }
         for (path, tree) in edge.tiles() {
-            self.write(&path.to_string(), tree.hashes().as_flattened())?;
+            files.push((path.to_string(), tree.hashes().as_flattened().to_vec()));
         }
         if let Some(path) = TilePath::in_tree(format.entries(), index, edge.size()) {
-            let bundle = std::mem::take(&mut self.bundle);
-            let written = self.write(&path.to_string(), &bundle);
-            self.bundle = bundle;
-            written?;
+            files.push((path.to_string(), self.bundle.clone()));
         }
-        Ok(())
+        self.write(&files)
     }
 
     /// Removes partial tiles which are now wider or full. They stay readable through the log, which cuts them
@@ -451,20 +454,22 @@ impl Sequencer {
     fn remove_partial(&mut self, filled: &[(u8, u64)]) {
         let storage = &self.shared.tree.storage;
         let now = partial_paths(&self.edge, self.shared.params.format);
-        for path in self.partial.drain(..).filter(|path| !now.contains(path)) {
-            let _ = storage.remove(&path.to_string());
-        }
+        let outdated = self.partial.drain(..).filter(|path| !now.contains(path));
+        storage.discard(outdated.map(|path| path.to_string()).collect());
+        let mut directories = Vec::new();
         for (level, index) in filled {
-            let kind = countersign_tlog::tile::TileKind::Hashes { level: *level };
-            let mut kinds = vec![kind];
+            let hashes = TilePath {
+                kind: countersign_tlog::tile::TileKind::Hashes { level: *level },
+                index: *index,
+                width: TILE_WIDTH,
+            };
+            directories.push(format!("{hashes}.p"));
             if *level == 0 {
-                kinds.push(self.shared.params.format.entries());
-            }
-            for kind in kinds {
-                let path = TilePath { kind, index: *index, width: TILE_WIDTH };
-                let _ = storage.remove_dir(&format!("{path}.p"));
+                directories
+                    .push(format!("{}.p", TilePath { kind: self.shared.params.format.entries(), ..hashes }));
             }
         }
+        storage.discard_dirs(directories);
         self.partial = now;
     }
 

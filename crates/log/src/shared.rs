@@ -1,6 +1,7 @@
 //! What the sequencer and the users of a log share, and reading from it: every byte from disk is checked against the
 //! signed tree before it is given to anyone.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -13,6 +14,7 @@ use crate::health::Health;
 use crate::index::{Index, Key};
 use crate::log::KeyOf;
 use crate::recovery::CHECKPOINT;
+use crate::storage::KeyTable;
 use crate::tree::{Tree, TreeAt};
 use crate::{LogError, LogParams};
 
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree,
     pub(crate) health: Arc<Health>,
     pub(crate) index: Option<Arc<Index>>,
+    /// The table of keys that another process writes, for looking up.
+    pub(crate) others_keys: Option<Arc<dyn KeyTable>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) head: RwLock<Arc<Head>>,
 }
@@ -56,14 +60,29 @@ impl Shared {
         *self.head.write().unwrap_or_else(PoisonError::into_inner) = head;
     }
 
+    /// The index of duplicates has the keys of all entries below this one.
+    pub(crate) fn indexed_upto(&self) -> u64 {
+        self.index.as_ref().map_or(0, |index| index.upto())
+    }
+
     /// Where the index of duplicates has a key. Finding duplicates is a courtesy and an entry twice is no harm to the
     /// log, so whatever goes wrong here and in [`Shared::vouched`] means that there is none.
     pub(crate) fn indexed(&self, key: &Key) -> Option<u64> {
-        match self.index.as_ref()?.lookup(key) {
-            Ok(found) => found.filter(|position| *position < self.head().size),
+        self.all_indexed(&[*key]).get(key).copied()
+    }
+
+    /// Where the index of duplicates has those of these keys that it has.
+    pub(crate) fn all_indexed(&self, keys: &[Key]) -> HashMap<Key, u64> {
+        let size = self.head().size;
+        let found = self.index.as_ref().map_or_else(|| Ok(HashMap::new()), |index| index.find(keys));
+        match found {
+            Ok(mut found) => {
+                found.retain(|_, position| *position < size);
+                found
+            }
             Err(error) => {
-                tracing::warn!(%error, "looking a duplicate up failed");
-                None
+                tracing::warn!(%error, "looking duplicates up failed");
+                HashMap::new()
             }
         }
     }
@@ -162,15 +181,26 @@ impl Shared {
         }
     }
 
+    /// Up to where keys can be looked up, and where this one was found.
+    fn look_up(&self, key: &Key) -> Result<(u64, Option<u64>), LogError> {
+        // What is known is asked before the look-up, which may then know more but not less.
+        let Some(table) = &self.others_keys else {
+            let upto = self.indexed_upto();
+            return Ok((upto, self.indexed(key)));
+        };
+        let failed = || LogError::io("looking a key up");
+        let upto = table.upto().map_err(failed())?;
+        Ok((upto, table.find(&[*key]).map_err(failed())?.get(key).copied()))
+    }
+
     /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
     pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
-        // Before the look-up, which may then know more than this but not less.
-        let indexed = self.index.as_ref().map_or(0, |index| index.upto());
+        let (indexed, found) = self.look_up(leaf)?;
         let size = self.head().size;
         let tree = self.tree_up_to(size)?;
         let is_at = |index: u64| tree.node(Node { level: 0, index }).map(|hash| hash == *leaf);
         // The index is no part of the signed tree, and what it says is held against that.
-        if let Some(found) = self.indexed(leaf)
+        if let Some(found) = found
             && found < size
             && is_at(found)?
         {
@@ -188,10 +218,10 @@ impl Shared {
     /// The position of the entry with this key, in a log whose keys can be had from its entries.
     pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
         let Some(key_of) = &self.key_of else { return Ok(None) };
-        // Before the look-up, which may then know more than this but not less.
-        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let (mut next, found) = self.look_up(key)?;
         let size = self.head().size;
-        if let Some(found) = self.indexed(key)
+        if let Some(found) = found
+            && found < size
             && self.vouched(found, key).is_some()
         {
             return Ok(Some(found));

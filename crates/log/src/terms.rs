@@ -13,7 +13,7 @@ use countersign_crypto::sha256;
 use countersign_tlog::tile::{TILE_WIDTH, TilePath};
 use rusqlite::{Connection, params};
 
-use crate::index::{connect, remove};
+use crate::key_file::{connect, remove};
 use crate::{Log, LogError};
 
 /// Tells what terms an entry has, from how it is stored.

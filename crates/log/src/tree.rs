@@ -181,6 +181,14 @@ impl Tree {
         tiles.shrink();
     }
 
+    /// Takes in the edge of a larger tree that another process wrote: what became full by it is in the storage.
+    pub(crate) fn follow(&self, edge: &Edge) {
+        let mut tiles = self.tiles.write().unwrap_or_else(PoisonError::into_inner);
+        tiles.by_place.retain(|_, tile| tile.root().is_some());
+        drop(tiles);
+        self.extend(Vec::new(), edge);
+    }
+
     fn cached(&self, level: u8, index: u64) -> Option<Arc<TileTree>> {
         self.tiles.read().unwrap_or_else(PoisonError::into_inner).by_place.get(&(level, index)).cloned()
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use countersign_keys::KeyRef;
+use countersign_log::storage::{Objects, PostgresAccess};
 use serde::Deserialize;
 use url::Url;
 
@@ -82,6 +83,9 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
+    /// Where both logs are, when not in files of the instance.
+    #[serde(default)]
+    pub store: Option<StoreSection>,
     /// The pages for people.
     #[serde(default)]
     pub web: Web,
@@ -234,6 +238,32 @@ impl Default for Web {
     }
 }
 
+/// Logs past one machine: two addresses, the same for every process that serves them.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSection {
+    /// The database, `postgres://user@host1,host2/database`. The password comes from `PGPASSWORD`, or from a file.
+    pub database: String,
+    /// The bucket, `s3://bucket/prefix?endpoint=https://host`. Credentials come from `AWS_ACCESS_KEY_ID` and
+    /// `AWS_SECRET_ACCESS_KEY`, from a file, or from the machine's role.
+    pub objects: Url,
+    /// A file holding the database's password.
+    #[serde(default)]
+    pub database_password_file: Option<PathBuf>,
+    /// A file of the bucket's credentials, as AWS's tools write it.
+    #[serde(default)]
+    pub objects_credentials_file: Option<PathBuf>,
+}
+
+impl StoreSection {
+    /// Checks the addresses, without the network.
+    fn check(&self) -> Result<(), String> {
+        PostgresAccess::parse(&self.database, None).map_err(|e| format!("store.database: {e}"))?;
+        Objects::s3(&self.objects, None).map_err(|e| format!("store.objects: {e}"))?;
+        Ok(())
+    }
+}
+
 /// Limits on what clients may do.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -303,6 +333,7 @@ impl Config {
         if config.limits.max_connections == 0 {
             return Err("limits.max_connections: expected at least 1, found 0".into());
         }
+        config.store.as_ref().map_or(Ok(()), StoreSection::check)?;
         if config.roles.is_empty() {
             return Err("roles: expected at least one of ca, log, tsa, trust".into());
         }
@@ -448,6 +479,15 @@ scrub_hours = 24
 # out by it, and does not sign what would fork the log.
 # mark_directory = "/var/lib/countersign-marks"
 
+# All logs past one machine: tiles in a bucket, the rest in PostgreSQL, any number of processes with this section. Move
+# the logs there before the first start: `countersign log migrate --to distributed`. Passwords: PGPASSWORD,
+# AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or files.
+# [store]
+# database = "postgres://countersign@db1.example,db2.example/countersign"
+# objects = "s3://bucket/prefix?endpoint=https://s3.example&region=us-east-1"
+# database_password_file = "keys/database-password"
+# objects_credentials_file = "keys/bucket-credentials"
+
 [web]
 # Pages for people: searching the log, its entries, verifying a file.
 pages = true
@@ -535,6 +575,25 @@ mod tests {
             assert_eq!(with_key(&changed, key, &reference).unwrap(), changed);
         }
         assert_eq!(with_key("keys = {}", InstanceKey::Ca, &reference), None);
+    }
+
+    #[test]
+    fn a_store_past_one_machine_is_two_addresses_without_secrets() {
+        let with = |database: &str, objects: &str| {
+            let section = format!("[store]\ndatabase = \"{database}\"\nobjects = \"{objects}\"\n\n[limits]");
+            Config::parse(&sample().replace("[limits]", &section))
+        };
+        let (database, objects) = ("postgres://me@db1,db2/logs", "s3://bucket/a?endpoint=http://127.0.0.1:1");
+        assert_eq!(with(database, objects).unwrap().store.unwrap().database, database);
+        for (database, objects, expected) in [
+            ("postgres://me:hunter2@db1/logs", objects, "store.database: expected no password"),
+            ("db1", objects, "store.database: expected the address"),
+            (database, "s3://id:hunter2@bucket/", "store.objects: expected no credentials"),
+            (database, "https://bucket", "store.objects: expected the address of a bucket"),
+        ] {
+            let error = with(database, objects).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::config::Role;
 use crate::instance::{Instance, InstanceKey, paths};
 use crate::retired;
 use crate::revoke;
+use crate::store::Store;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -363,9 +364,48 @@ fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     }
 }
 
-fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+/// What the logs are called, and their directories.
+fn names(instance: &Instance) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
     let v1 = instance.config.log.rekor_v1.then_some(("log of Rekor v1", paths::LOG_V1));
-    for (what, sub) in [("transparency log", paths::LOG), ("CT log", paths::CT)].into_iter().chain(v1) {
+    [("transparency log", paths::LOG), ("CT log", paths::CT)].into_iter().chain(v1)
+}
+
+/// The logs past one machine, as the database has them.
+fn distributed_logs(instance: &Instance, findings: &mut Findings) {
+    let addresses = "look at the addresses in [store], at PGPASSWORD and at AWS_ACCESS_KEY_ID";
+    let store = match Store::of(instance) {
+        Ok(store) => store,
+        Err(e) => return findings.problem("store", e.to_string(), addresses),
+    };
+    for (what, name) in names(instance) {
+        let read = store.checkpoint(name).map_err(|e| e.to_string());
+        let checkpoint = read.and_then(|bytes| match bytes {
+            None => Ok(None),
+            Some(bytes) => Note::parse(&bytes)
+                .and_then(|note| Checkpoint::parse(note.text()))
+                .map(Some)
+                .map_err(|e| e.to_string()),
+        });
+        match checkpoint {
+            Ok(Some(checkpoint)) => {
+                findings.good(what, format!("{} entries, in the store past one machine", checkpoint.size));
+            }
+            Ok(None) => findings.problem(
+                what,
+                "it is not in the store that [store] names",
+                "stop the server and move it there: countersign log migrate --to distributed",
+            ),
+            Err(e) => findings.problem(what, e, addresses),
+        }
+    }
+}
+
+fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
+    if instance.config.store.is_some() {
+        distributed_logs(instance, findings);
+        return;
+    }
+    for (what, sub) in names(instance) {
         let directory = instance.directory.join(sub);
         log(what, &directory, "", findings);
         let written = std::fs::metadata(directory.join("checkpoint")).and_then(|m| m.modified());

@@ -341,8 +341,16 @@ impl Instance {
     /// The logs of the roles that this instance runs.
     ///
     /// # Errors
-    /// [`ServerError::Key`] when a public key is missing.
+    /// [`ServerError::Key`] when a public key is missing; [`ServerError::Config`] when the logs are not in the directory.
     pub fn logs_at_rest(&self) -> Result<Vec<LogAtRest>, ServerError> {
+        if self.config.store.is_some() {
+            return Err(ServerError::Config {
+                path: self.directory.join(FILE_NAME),
+                message: "expected logs in the instance's directory, found [store]: copy the database and the bucket with \
+                          their own tools, or move the logs here first, with `countersign log migrate --to local`"
+                    .into(),
+            });
+        }
         let mut logs = Vec::new();
         // That of Rekor v1 has a number in its origin which is chosen when the log is made.
         let v1 =

@@ -5,6 +5,7 @@
 //! - [`serve`]: running some or all of its roles in this process.
 //! - [`doctor`]: looking at it and saying the next step.
 //! - [`listen`] and [`http`]: the listening socket and the manners of a face, for servers beside the instance too.
+//! - [`store`]: where its logs are, and moving them.
 //! - [`rotate`]: replacing one of its keys so that old bundles stay valid.
 
 pub mod config;
@@ -25,6 +26,7 @@ pub mod revoke;
 pub mod rotate;
 mod scrub;
 pub mod serve;
+pub mod store;
 mod terms;
 
 use std::net::SocketAddr;

@@ -231,6 +231,14 @@ fn hold_logs(
     password: &PasswordSource,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
+    if instance.config.store.is_some() {
+        return Err(ServerError::Config {
+            path: instance.directory.join(FILE_NAME),
+            message: "expected logs in the instance's directory, found [store]: move them there with `countersign log \
+                      migrate --to local`, rotate, and move them back"
+                .into(),
+        });
+    }
     let mut held = Vec::new();
     let both = [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)];
     let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
@@ -252,7 +260,7 @@ fn hold_logs(
 
 /// Waits until a log has written what it has to write and stopped. On a thread of its own, because the caller may or may
 /// not be inside a runtime.
-fn end(log: &Log) -> Result<(), ServerError> {
+pub(crate) fn end(log: &Log) -> Result<(), ServerError> {
     let failed = |message: String| ServerError::Log { log: "retiring", message };
     std::thread::scope(|scope| {
         let ending = scope.spawn(|| {

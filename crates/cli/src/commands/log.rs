@@ -3,6 +3,7 @@
 mod at_rest;
 mod backup;
 mod fsck;
+mod migrate;
 
 use std::path::{Path, PathBuf};
 
@@ -48,6 +49,7 @@ enum Action {
     Find(Box<Find>),
     Fsck(fsck::Fsck),
     Get(Get),
+    Migrate(migrate::Migrate),
     Proof(Proof),
     Restore(backup::Restore),
     Verify(Verify),
@@ -61,6 +63,7 @@ impl LogCommand {
             Action::Find(command) => command.run(terminal),
             Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
+            Action::Migrate(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),

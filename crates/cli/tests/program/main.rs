@@ -21,6 +21,7 @@ mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
 mod log_at_rest;
+mod migrate;
 mod mistakes;
 mod network;
 mod notary;

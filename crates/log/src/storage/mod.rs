@@ -3,13 +3,27 @@
 //! Everything durable goes through [`Storage`], so that a test can stand in for the disk: fail any operation,
 //! lose what was not flushed, tear writes. Paths are relative to the log's directory, with slashes.
 
+pub mod database;
+mod distributed;
 mod files;
+mod objects;
+mod postgres;
+mod remote;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
+pub use database::lease_lost;
+pub use distributed::{Distributed, LEASE};
 pub use files::Files;
+pub use objects::{Credentials, Objects};
+pub use postgres::{Postgres, PostgresAccess};
+pub(crate) use remote::runtime;
+
+use crate::index::Key;
 
 /// Holds a lock until dropped.
 pub type LockGuard = Box<dyn Send + Sync>;
@@ -55,6 +69,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// What the system says.
     fn replace(&self, path: &str, content: &[u8]) -> io::Result<()>;
 
+    /// Puts several files in place, in any order: all of them if it succeeds.
+    ///
+    /// # Errors
+    /// What the system says; then some of them may be in place.
+    fn replace_all(&self, files: &[(String, Vec<u8>)]) -> io::Result<()> {
+        files.iter().try_for_each(|(path, content)| self.replace(path, content))
+    }
+
     /// Flushes a file by name.
     ///
     /// # Errors
@@ -72,6 +94,20 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the system says.
     fn remove(&self, path: &str) -> io::Result<()>;
+
+    /// Removes files which nobody needs any more, now or later. What stays behind does no harm.
+    fn discard(&self, paths: Vec<String>) {
+        for path in paths {
+            let _ = self.remove(&path);
+        }
+    }
+
+    /// Removes directories in which nobody needs anything any more and nothing will be put, now or later.
+    fn discard_dirs(&self, paths: Vec<String>) {
+        for path in paths {
+            let _ = self.remove_dir(&path);
+        }
+    }
 
     /// Removes a directory and what is in it; it is no error if there is none.
     ///
@@ -94,6 +130,39 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// Where the directory is in the machine's file system, if it is there at all.
     fn location(&self) -> Option<&Path>;
+
+    /// The storage's own table of keys, if it has one. Else one is kept in a file at its [location](Self::location).
+    fn key_table(&self) -> Option<Arc<dyn KeyTable>> {
+        None
+    }
+}
+
+/// A table of the keys by which duplicates are found. It may be behind the log, and may be lost.
+pub trait KeyTable: Send + Sync + fmt::Debug {
+    /// All entries below this index have their keys in the table.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn upto(&self) -> io::Result<u64>;
+
+    /// The indexes of those of these keys that are in the table.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn find(&self, keys: &[Key]) -> io::Result<HashMap<Key, u64>>;
+
+    /// Adds keys, of which the first index of each stays; `upto` is the size of the log with them. `durable` says
+    /// that it must be on disk when this returns.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn add(&self, rows: &[(Key, u64)], upto: u64, durable: bool) -> io::Result<()>;
+
+    /// Forgets all keys.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn clear(&self) -> io::Result<()>;
 }
 
 /// An open file.

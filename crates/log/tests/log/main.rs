@@ -5,11 +5,16 @@
 
 mod backup;
 mod crash;
+mod database_contract;
 mod fsck;
 mod kill_loop;
+mod lease_races;
+mod migration;
+mod past_one_machine;
 mod races;
 mod refusals;
 mod rekor_v1;
 mod simulator;
+mod stores;
 mod support;
 mod usage;

@@ -107,6 +107,15 @@ pub(super) fn append_error(error: AppendError, shape: Shape) -> HttpError {
         AppendError::ShuttingDown => {
             HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down").retry_after(5)
         }
+        AppendError::Unanswered(reason) => {
+            tracing::warn!(reason, "an entry was not answered");
+            HttpError::new(
+                Shape::Grpc,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the log did not answer in time; the entry may be in it, send it again",
+            )
+            .retry_after(2)
+        }
         AppendError::Signing(reason) => {
             tracing::debug!(reason, "a checkpoint could not be signed");
             HttpError::new(

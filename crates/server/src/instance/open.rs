@@ -31,6 +31,7 @@ use crate::remote_key::RemoteKey;
 use crate::revoke;
 use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
+use crate::store::Store;
 
 /// Sigstore's policy for timestamps, which its clients know.
 const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -189,8 +190,10 @@ impl Instance {
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
+        let store = Store::of(self)?;
         if roles.contains(&Role::Ca) {
             services.ca = Some(self.ca_role(
+                &store,
                 key(InstanceKey::Ca)?,
                 key(InstanceKey::Ct)?,
                 development.as_deref(),
@@ -208,15 +211,16 @@ impl Instance {
                 mark: self.mark(paths::LOG),
                 ..Options::default()
             };
-            let directory = self.directory.join(paths::LOG);
             let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
-            let log = Log::open(&directory, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let log =
+                store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
+            let directory = self.directory.join(paths::LOG);
             let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
             let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
             let accept_dsse = self.config.log.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, terms });
             if self.config.log.rekor_v1 {
-                let rekor = self.rekor_v1(key(InstanceKey::LogV1)?, &password, options)?;
+                let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
         }
@@ -309,6 +313,7 @@ impl Instance {
 
     fn ca_role(
         &self,
+        store: &Store,
         signer: Arc<dyn Signer>,
         ct_signer: Arc<dyn Signer>,
         development: Option<&DevelopmentProvider>,
@@ -317,17 +322,14 @@ impl Instance {
         let config_path = self.directory.join(super::FILE_NAME);
         let section = &self.config.ca;
         let ct_error = |message: String| ServerError::Log { log: "CT", message };
-        let log = Log::open(
-            &self.directory.join(paths::CT),
-            CtLog::options(Options {
-                linger: Duration::from_millis(self.config.log.batch_linger_ms),
-                mark: self.mark(paths::CT),
-                ..Options::default()
-            }),
-            vec![Arc::clone(&ct_signer)],
-            Arc::clone(&options.clock),
-        )
-        .map_err(|e| ct_error(e.to_string()))?;
+        let run = CtLog::options(Options {
+            linger: Duration::from_millis(self.config.log.batch_linger_ms),
+            mark: self.mark(paths::CT),
+            ..Options::default()
+        });
+        let log = store
+            .open(paths::CT, run, vec![Arc::clone(&ct_signer)], Arc::clone(&options.clock))
+            .map_err(|e| ct_error(e.to_string()))?;
         let chain = self.chain(paths::CA_CHAIN)?;
         let mut ct = CtLog::new(
             log,

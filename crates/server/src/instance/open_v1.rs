@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_crypto::Signer;
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{KeyOf, Leaf, Log, Options};
+use countersign_log::{KeyOf, Leaf, Log, LogError, Options};
 use countersign_tlog::merkle::leaf_hash;
 
 use super::{FILE_NAME, Instance, InstanceKey, paths};
@@ -16,6 +16,7 @@ use crate::rekor_v1::{RekorV1, Shard};
 use crate::remote_key::RemoteKey;
 use crate::retired;
 use crate::serve::ServeOptions;
+use crate::store::Store;
 
 /// The key of a stored entry is its leaf hash, by which entries are asked for too.
 pub(crate) fn key_of_v1() -> KeyOf {
@@ -25,6 +26,7 @@ pub(crate) fn key_of_v1() -> KeyOf {
 impl Instance {
     pub(super) fn rekor_v1(
         &self,
+        store: &Store,
         signer: Arc<dyn Signer>,
         password: &PasswordSource,
         options: &ServeOptions,
@@ -44,7 +46,8 @@ impl Instance {
                 })
                 .and_then(|place| self.retired_signer(place, password))?;
             let run = Options { key_of: Some(key_of_v1()), reserve_bytes: 0, ..Options::default() };
-            shards.push(open(&tree, run, signer, options, next(&shards))?);
+            let log = Log::open(&tree, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
+            shards.push(shard(&tree, log, signer, next(&shards))?);
         }
         let run = Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
@@ -53,7 +56,8 @@ impl Instance {
             ..Options::default()
         };
         let directory = self.directory.join(paths::LOG_V1);
-        let active = open(&directory, run, signer, options, next(&shards))?;
+        let log = store.open(paths::LOG_V1, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
+        let active = shard(&directory, log, signer, next(&shards))?;
         Ok(RekorV1::new(shards, active, Arc::clone(&options.clock)))
     }
 
@@ -88,14 +92,13 @@ impl Instance {
     }
 }
 
-fn open(
+/// A tree with its index, which lies in this directory wherever the tree does.
+fn shard(
     directory: &Path,
-    run: Options,
+    log: Result<Log, LogError>,
     signer: Arc<dyn Signer>,
-    options: &ServeOptions,
     first: u64,
 ) -> Result<Shard, ServerError> {
-    Log::open(directory, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock))
-        .and_then(|log| Shard::open(directory, log, signer, first))
+    log.and_then(|log| Shard::open(directory, log, signer, first))
         .map_err(|e| ServerError::Log { log: "Rekor v1", message: e.to_string() })
 }

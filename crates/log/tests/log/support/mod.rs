@@ -1,7 +1,11 @@
 //! What the tests of the log share: a log with known entries, the ledger of what was acknowledged, a small
 //! random generator, and a simulated disk.
 
+pub mod database;
+pub mod postgres;
+pub mod s3;
 pub mod sim;
+pub mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};

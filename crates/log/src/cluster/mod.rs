@@ -1,0 +1,106 @@
+//! A log past one machine: any number of front ends, one sequencer.
+//!
+//! ```text
+//!  append ──► relay ──► queue (database) ──► holder of the lease ──► sequencer, as on one machine
+//!               ▲                                  │
+//!               └──── index of the entry ◄─────────┘
+//!          follower: tree head (database), tiles (object store), checked against the signed root
+//! ```
+//!
+//! Every process does the same: it hands its entries to the queue, follows the tree, and asks for the lease; who has
+//! it sequences. What a front end tells its clients it has read from the tree itself, so a wrong answer in the queue
+//! is found. An entry is in the queue in the form it has at index 0; a leaf of static CT is moved to its index by the
+//! holder.
+
+mod follower;
+mod form;
+mod holder;
+mod relay;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{channel, sync_channel};
+
+use countersign_clock::Clock;
+use countersign_crypto::Signer;
+use tokio::sync::watch;
+
+use crate::recovery::read_params;
+use crate::sequencer::Message;
+use crate::storage::Distributed;
+use crate::storage::database::Event;
+use crate::{Log, LogError, Options};
+use follower::Follower;
+use holder::Holder;
+use relay::Relay;
+
+impl Log {
+    /// Serves a log of the distributed store in this process, beside others that do the same. The signers are those
+    /// of [`Log::open`]; whichever process holds the lease signs with them.
+    ///
+    /// This blocks while it reads the newest tree head. The lease is asked for in the background; until somebody has
+    /// it, appends wait. [`Log::shutdown`] gives it up.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`], [`LogError::NoLockRecord`], [`LogError::Signers`]; [`LogError::Io`] when the database or
+    /// the object store is away.
+    pub fn join(
+        storage: &Distributed,
+        options: Options,
+        signers: Vec<Arc<dyn Signer>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, LogError> {
+        let reading = storage.without_lease();
+        let params = read_params(&reading)?;
+        let note_signers = signers
+            .iter()
+            .map(|signer| params.format.signer(&params.origin, Arc::clone(signer)))
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut follower = Follower::new(Arc::new(reading), params, note_signers, options.key_of.clone());
+        follower.refresh()?;
+        let shared = Arc::clone(follower.shared());
+
+        let (queue, messages) = sync_channel(options.queue);
+        let (to_holder, holder_wakes) = channel();
+        let wakes = queue.clone();
+        // A channel that is full has something in it that wakes as well.
+        let answered = Box::new(move || {
+            let _ = wakes.try_send(Message::Wake);
+        });
+        storage.database().listen(storage.log(), Event::Answered, answered);
+        let queued = to_holder.clone();
+        storage.database().listen(
+            storage.log(),
+            Event::Queued,
+            Box::new(move || {
+                let _ = queued.send(());
+            }),
+        );
+
+        let stop = Arc::new(AtomicBool::new(false));
+        let relay = Relay::new(storage.without_lease(), follower, messages, options.queue);
+        let holder = Holder {
+            storage: storage.without_lease(),
+            options,
+            signers,
+            clock,
+            wakes: holder_wakes,
+            stop: Arc::clone(&stop),
+        };
+        let (end, ended) = watch::channel(false);
+        let start = |name: &str| std::thread::Builder::new().name(name.into());
+        let starting = || LogError::io("starting the log's threads");
+        let holder = start("log-holder").spawn(move || holder.run()).map_err(starting())?;
+        start("log-relay")
+            .spawn(move || {
+                relay.run();
+                // Nothing of ours waits any more: somebody else may go on.
+                stop.store(true, Ordering::Release);
+                let _ = to_holder.send(());
+                let _ = holder.join();
+                end.send_replace(true);
+            })
+            .map_err(starting())?;
+        Ok(Self::assemble(shared, queue, ended))
+    }
+}
