@@ -77,6 +77,17 @@ pub fn list(directory: &Path) -> Result<Option<Revocations>, ServerError> {
     current(&Instance::open(directory)?)
 }
 
+/// Who may revoke, and the signed list, as both are published; `None` when there is no list yet.
+pub(crate) fn published(directory: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, ServerError> {
+    let instance = Instance::open(directory)?;
+    let path = instance.directory.join(paths::REVOCATIONS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let list = std::fs::read(&path).map_err(|e| ServerError::File { path, message: e.to_string() })?;
+    Ok(Some((authority(&instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?, list)))
+}
+
 /// The file by which clients learn who may revoke.
 pub(crate) fn authority_target(instance: &Instance) -> Result<TargetFile, ServerError> {
     let json = authority(instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?;
