@@ -83,7 +83,7 @@ pub struct Config {
     /// The transparency log.
     #[serde(default)]
     pub log: LogSection,
-    /// Where both logs are, when not in files of the instance.
+    /// Where the logs are, when not in files of the instance.
     #[serde(default)]
     pub store: Option<StoreSection>,
     /// The pages for people.
@@ -224,20 +224,6 @@ impl Default for LogSection {
     }
 }
 
-/// The pages for people.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Web {
-    /// Whether there are any, and the index that they search in.
-    pub pages: bool,
-}
-
-impl Default for Web {
-    fn default() -> Self {
-        Self { pages: true }
-    }
-}
-
 /// Logs past one machine: two addresses, the same for every process that serves them.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -261,6 +247,20 @@ impl StoreSection {
         PostgresAccess::parse(&self.database, None).map_err(|e| format!("store.database: {e}"))?;
         Objects::s3(&self.objects, None).map_err(|e| format!("store.objects: {e}"))?;
         Ok(())
+    }
+}
+
+/// The pages for people.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Web {
+    /// Whether there are any, and the index that they search in.
+    pub pages: bool,
+}
+
+impl Default for Web {
+    fn default() -> Self {
+        Self { pages: true }
     }
 }
 

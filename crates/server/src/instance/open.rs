@@ -211,10 +211,10 @@ impl Instance {
                 mark: self.mark(paths::LOG),
                 ..Options::default()
             };
+            let directory = self.directory.join(paths::LOG);
             let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
                 store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
-            let directory = self.directory.join(paths::LOG);
             let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
             let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
             let accept_dsse = self.config.log.accept_dsse_requests;
