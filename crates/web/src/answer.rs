@@ -141,3 +141,34 @@ fn facts(verified: &Verified, trust: &Trust) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document;
+
+    fn asked(form: &str, place: Place) -> Result<String, String> {
+        let root = br#"{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
+        let trust = Trust::from_json(&document(root, None, None).unwrap()).unwrap();
+        answer(&Asked::read(form.as_bytes()), &trust, Timestamp::from_second(1_800_000_000).unwrap(), place)
+    }
+
+    #[test]
+    fn an_answer_says_where_it_was_found_and_a_question_that_is_none_has_no_answer() {
+        let form = format!("bundle=%7B%7D&digests={}", "00".repeat(32));
+        let (here, there) = (asked(&form, Place::Browser).unwrap(), asked(&form, Place::Server).unwrap());
+        assert!(
+            here.contains("</span> Rejected")
+                && here.contains("in your browser")
+                && !here.contains("this server")
+        );
+        assert!(
+            there.contains("</span> Rejected")
+                && there.contains("by this server")
+                && !there.contains("your browser")
+        );
+        assert!(asked("bundle=%7B%7D", Place::Server).unwrap_err().contains("digest of the file"));
+        assert!(asked(&format!("{form}&identity=alice"), Place::Server).unwrap_err().contains("give both"));
+        assert!(problem("<b>").contains("&lt;b&gt;"));
+    }
+}

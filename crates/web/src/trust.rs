@@ -121,3 +121,51 @@ impl Trust {
         self.log_id.as_deref() == Some(id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use countersign_crypto::{KeyPair, KeyType, Signer as _};
+    use countersign_verify::revocation::{Change, RevocationList};
+
+    use super::*;
+
+    const ROOT: &[u8] = br#"{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
+
+    fn key() -> KeyPair {
+        KeyPair::generate(KeyType::EcdsaP256).unwrap()
+    }
+
+    /// Who may revoke, and a list by this key.
+    fn revoked(by: &KeyPair) -> (Vec<u8>, Vec<u8>) {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let until = Timestamp::from_second(1_900_000_000).unwrap();
+        let list = RevocationList::following(None, &Change::Renew(1), now, until).unwrap();
+        let authority = RevocationAuthority::new(&[by.public_key().clone()], &[]).unwrap();
+        (authority.to_json().unwrap(), revocation::seal(&list, by).unwrap())
+    }
+
+    #[test]
+    fn a_browser_is_told_what_the_server_trusts() {
+        let (authority, list) = revoked(&key());
+        let told = document(ROOT, Some((&authority, &list)), Some(&[7; 32])).unwrap();
+        let trust = Trust::from_json(&told).unwrap();
+        assert_eq!(trust.material().revocations().len(), 1);
+        assert!(trust.is_own_log(&[7; 32]) && !trust.is_own_log(&[8; 32]));
+        let without = Trust::from_json(&document(ROOT, None, None).unwrap()).unwrap();
+        assert!(without.material().revocations().is_empty() && !without.is_own_log(&[7; 32]));
+    }
+
+    #[test]
+    fn a_list_that_does_not_verify_is_no_empty_list() {
+        let (authority, _) = revoked(&key());
+        let (_, others) = revoked(&key());
+        for list in [others.as_slice(), b"{}"] {
+            let told = document(ROOT, Some((&authority, list)), None).unwrap();
+            assert!(Trust::from_json(&told).is_err());
+        }
+        assert!(document(ROOT, Some((&authority, b"no JSON")), None).is_err());
+        for bad in [&b"{}"[..], b"[]", br#"{"trustedRoot": {}, "revoked": null, "logId": "zz"}"#] {
+            assert!(Trust::from_json(bad).is_err());
+        }
+    }
+}

@@ -30,7 +30,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("verify.js");
 
 /// Nothing from elsewhere, nothing inline, no script, no plugin, no frame.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
 pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
@@ -41,7 +41,7 @@ pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
     let router = match verify::ENGINE {
         Some(engine) => router
             .route("/verify/trust.json", get(verify::trust_document))
-            .route("/assets/engine.wasm", get(move || async move { asset("application/wasm", engine) })),
+            .route("/assets/engine.wasm", get(move || async move { verify::engine(engine) })),
         None => router,
     };
     if !with_log {

@@ -12,7 +12,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign_web::{Asked, Place, Trust, document, escaped, lines, problem};
 use http::{HeaderValue, Request, StatusCode, header};
 
-use super::{page, trusted_root, words};
+use super::{asset, page, trusted_root, words};
 use crate::http::{HttpError, Shape, read_body, respond};
 use crate::revoke;
 use crate::serve::Services;
@@ -20,19 +20,31 @@ use crate::serve::Services;
 /// The largest form: a signature is a few KiB, with a statement some more.
 const LIMIT: usize = 8 * 1024 * 1024;
 
-/// The engine compiled to WebAssembly, by `browser/build`.
+/// The engine compiled to WebAssembly and compressed, by `browser/build`.
 #[cfg(feature = "browser")]
-pub(super) const ENGINE: Option<&[u8]> = Some(include_bytes!("engine.wasm"));
+pub(super) const ENGINE: Option<&[u8]> = Some(include_bytes!("engine.wasm.gz"));
 #[cfg(not(feature = "browser"))]
 pub(super) const ENGINE: Option<&[u8]> = None;
 
-/// The policy of this page: its script, which may fetch from here and compile the engine.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; \
-                      img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// The policy of this page: its script and, where there is one, the engine, with what it verifies with. The word for
+/// compiling WebAssembly is `'wasm-unsafe-eval'`; no text becomes code by it.
+const POLICY: &str = if ENGINE.is_some() {
+    "default-src 'none'; style-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'"
+} else {
+    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+};
 
 fn whole(services: &Services, status: StatusCode, main: &str) -> Response {
     let mut response = page(services, status, "Verify a file", main);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
+}
+
+/// The engine, which every browser that can run it takes compressed.
+pub(super) fn engine(compressed: &'static [u8]) -> Response {
+    let mut response = asset("application/wasm", compressed);
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
 }
 
