@@ -28,6 +28,7 @@ mod scrub;
 pub mod serve;
 pub mod store;
 mod terms;
+pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

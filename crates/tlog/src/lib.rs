@@ -15,8 +15,11 @@
 //! # Ok::<(), countersign_tlog::merkle::ProofError>(())
 //! ```
 
+pub mod add_checkpoint;
 pub mod checkpoint;
+pub mod fork;
 pub mod merkle;
+pub mod monitor;
 pub mod note;
 pub mod proof;
 mod signature;

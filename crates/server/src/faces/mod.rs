@@ -11,6 +11,7 @@ mod tiles;
 mod timestamp;
 mod trust;
 mod web;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -39,6 +40,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.rekor_v1.is_some() {
         router = router.merge(rekor_v1::routes());
+    }
+    if services.witness.is_some() {
+        router = router.merge(witness::routes());
     }
     if services.ca.is_some() || services.log.is_some() {
         router = router.merge(retired::routes());
