@@ -77,15 +77,22 @@ pub fn list(directory: &Path) -> Result<Option<Revocations>, ServerError> {
     current(&Instance::open(directory)?)
 }
 
-/// Who may revoke, and the signed list, as both are published; `None` when there is no list yet.
-pub(crate) fn published(directory: &Path) -> Result<Option<(Vec<u8>, Vec<u8>)>, ServerError> {
+/// Who may revoke, and the signed list, as both are published.
+pub(crate) struct Published {
+    pub(crate) authority: Vec<u8>,
+    pub(crate) list: Vec<u8>,
+}
+
+/// What an instance has published; `None` when it has no list yet. It is not verified here.
+pub(crate) fn published(directory: &Path) -> Result<Option<Published>, ServerError> {
     let instance = Instance::open(directory)?;
     let path = instance.directory.join(paths::REVOCATIONS);
     if !path.exists() {
         return Ok(None);
     }
     let list = std::fs::read(&path).map_err(|e| ServerError::File { path, message: e.to_string() })?;
-    Ok(Some((authority(&instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?, list)))
+    let authority = authority(&instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?;
+    Ok(Some(Published { authority, list }))
 }
 
 /// The file by which clients learn who may revoke.

@@ -140,7 +140,7 @@ pub(super) async fn trust_document(State(services): State<Arc<Services>>) -> Res
     let read = tokio::task::spawn_blocking(move || {
         let role = own.trust.as_ref().ok_or(NO_TRUST)?;
         let revoked = revoke::published(&role.instance).map_err(|e| unusable(&e))?;
-        let revoked = revoked.as_ref().map(|(authority, list)| (authority.as_slice(), list.as_slice()));
+        let revoked = revoked.as_ref().map(|both| (both.authority.as_slice(), both.list.as_slice()));
         document(&role.documents.load().trusted_root, revoked, own_log(&own)).map_err(|e| unusable(&e))
     });
     let failed = |why: &str| HttpError::new(Shape::Text, StatusCode::SERVICE_UNAVAILABLE, why);
