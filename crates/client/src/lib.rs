@@ -7,6 +7,7 @@ pub mod fulcio;
 pub mod image;
 pub mod incident;
 pub mod log;
+pub mod log_search;
 pub mod looking;
 pub mod monitor;
 pub mod notary;

@@ -3,8 +3,10 @@
 use countersign_bundle::rekor::{BodyV1, HashedRekordV2, Verifier};
 use countersign_clock::Timestamp;
 use countersign_crypto::{Digest, PublicKey};
+use countersign_http::text::printable;
 use countersign_verify::revocation::{Entry, Revocation, RevocationList, Revocations, Signature, Target};
 use countersign_x509::Certificate;
+use serde_json::json;
 
 use crate::ClientError;
 
@@ -19,6 +21,32 @@ pub struct Hit {
     pub signer: String,
     /// What was signed.
     pub digest: String,
+}
+
+impl Hit {
+    fn new(index: u64, by: &By, digest: Digest) -> Self {
+        Self { index, issued: by.issued(), signer: by.words(), digest: digest.to_string() }
+    }
+
+    /// All that an entry says; nothing when it is of a kind that says nothing of signers.
+    #[must_use]
+    pub fn all(index: u64, body: &[u8]) -> Vec<Self> {
+        signed(body).unwrap_or_default().iter().map(|(by, digest)| Self::new(index, by, *digest)).collect()
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
+            "signer": self.signer, "digest": self.digest})
+    }
+
+    /// As a line for people.
+    #[must_use]
+    pub fn to_line(&self) -> String {
+        let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
+        printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
+    }
 }
 
 /// What is looked for, as a list that would revoke it: what is found is what `revoke` would stop.
@@ -49,6 +77,13 @@ impl By {
         match Certificate::from_pem(text) {
             Ok(certificate) => Some(Self::Certificate(Box::new(certificate))),
             Err(_) => PublicKey::from_pem(text).ok().map(Self::Key),
+        }
+    }
+
+    fn issued(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate(leaf) => Some(leaf.not_before()),
+            Self::Key(_) => None,
         }
     }
 
@@ -102,8 +137,7 @@ pub fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Op
         let certificates = certificate.into_iter().collect();
         let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
         if wanted.ask(&signature, now).is_err() {
-            let issued = certificate.map(Certificate::not_before);
-            hits.push(Hit { index, issued, signer: by.words(), digest: digest.to_string() });
+            hits.push(Hit::new(index, &by, digest));
         }
     }
     Some(hits)

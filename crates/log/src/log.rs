@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_clock::Clock;
 use countersign_crypto::Signer;
 use countersign_tlog::tile::{TILE_WIDTH, TilePath};
-use countersign_tlog::{Hash, proof};
+use countersign_tlog::{Hash, IndexCommitment, proof};
 use tokio::sync::{oneshot, watch};
 
 use crate::flusher::{FlushJob, Flusher};
@@ -289,8 +289,10 @@ impl Log {
             tree,
             health: health.clone(),
             index: index.clone(),
+            others_keys: None,
             key_of: options.key_of.clone(),
             head: RwLock::new(Arc::new(head)),
+            commitment: RwLock::default(),
         });
         if let (Some(index), Some(writer)) = (&index, &writer) {
             catch_up(&shared, index, writer, &options, &keys, first_key)?;
@@ -499,6 +501,19 @@ impl Log {
     /// As [`Log::read`].
     pub fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
         self.shared.find_leaf(leaf)
+    }
+
+    /// The entries from an index on to the end of its bundle or of a tree of this size, as they are stored; one at least.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfTree`], and as [`Log::read`].
+    pub fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError> {
+        self.shared.entries_from(from, size)
+    }
+
+    /// What the checkpoints say of the search index from the next one on.
+    pub(crate) fn commit_to(&self, index: Option<IndexCommitment>) {
+        *self.shared.commitment.write().unwrap_or_else(PoisonError::into_inner) = index;
     }
 
     /// The index of the entry with this [key](NewEntry::dedup_key), in a log whose keys can be had from its entries

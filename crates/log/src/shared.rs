@@ -6,14 +6,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use countersign_tlog::Hash;
 use countersign_tlog::proof::{HashSource as _, Node};
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
+use countersign_tlog::{Hash, IndexCommitment};
 
 use crate::health::Health;
 use crate::index::{Index, Key};
 use crate::log::KeyOf;
 use crate::recovery::CHECKPOINT;
+use crate::storage::KeyTable;
 use crate::tree::{Tree, TreeAt};
 use crate::{LogError, LogParams};
 
@@ -35,8 +36,12 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree,
     pub(crate) health: Arc<Health>,
     pub(crate) index: Option<Arc<Index>>,
+    /// The table of keys that another process writes, for looking up.
+    pub(crate) others_keys: Option<Arc<dyn KeyTable>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) head: RwLock<Arc<Head>>,
+    /// The search index that the next checkpoint commits to.
+    pub(crate) commitment: RwLock<Option<IndexCommitment>>,
 }
 
 impl fmt::Debug for Shared {
@@ -168,6 +173,29 @@ impl Shared {
         }
     }
 
+    /// The entries from an index on to the end of its bundle or of a tree of this size; one at least.
+    pub(crate) fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError> {
+        let (path, bundle) = self.bundle(from / u64::from(TILE_WIDTH))?;
+        let start = from - from % u64::from(TILE_WIDTH);
+        let entries = self.params.format.split(path, &bundle)?;
+        let wanted = entries.iter().zip(start..size).skip_while(|(_, index)| *index < from);
+        let found: Vec<Bytes> = wanted.map(|(entry, _)| bundle.slice_ref(entry)).collect();
+        if found.is_empty() {
+            return Err(LogError::OutOfTree(format!("there is no entry {from} in a tree of size {size}")));
+        }
+        Ok(found)
+    }
+
+    /// The search index that the next checkpoint commits to.
+    pub(crate) fn commitment(&self) -> Option<IndexCommitment> {
+        *self.commitment.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The extension lines of the next checkpoint.
+    pub(crate) fn extensions(&self) -> Vec<String> {
+        self.commitment().iter().map(IndexCommitment::to_line).collect()
+    }
+
     /// The leaf hash of an entry, from the tree alone.
     pub(crate) fn leaf_hash(&self, index: u64) -> Result<Hash, LogError> {
         let tree = self.tree_up_to(self.head().size)?;
@@ -178,15 +206,26 @@ impl Shared {
         }
     }
 
+    /// Up to where keys can be looked up, and where this one was found.
+    fn look_up(&self, key: &Key) -> Result<(u64, Option<u64>), LogError> {
+        // What is known is asked before the look-up, which may then know more but not less.
+        let Some(table) = &self.others_keys else {
+            let upto = self.indexed_upto();
+            return Ok((upto, self.indexed(key)));
+        };
+        let failed = || LogError::io("looking a key up");
+        let upto = table.upto().map_err(failed())?;
+        Ok((upto, table.find(&[*key]).map_err(failed())?.get(key).copied()))
+    }
+
     /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
     pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
-        // Before the look-up, which may then know more than this but not less.
-        let indexed = self.index.as_ref().map_or(0, |index| index.upto());
+        let (indexed, found) = self.look_up(leaf)?;
         let size = self.head().size;
         let tree = self.tree_up_to(size)?;
         let is_at = |index: u64| tree.node(Node { level: 0, index }).map(|hash| hash == *leaf);
         // The index is no part of the signed tree, and what it says is held against that.
-        if let Some(found) = self.indexed(leaf)
+        if let Some(found) = found
             && found < size
             && is_at(found)?
         {
@@ -204,10 +243,10 @@ impl Shared {
     /// The position of the entry with this key, in a log whose keys can be had from its entries.
     pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
         let Some(key_of) = &self.key_of else { return Ok(None) };
-        // Before the look-up, which may then know more than this but not less.
-        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let (mut next, found) = self.look_up(key)?;
         let size = self.head().size;
-        if let Some(found) = self.indexed(key)
+        if let Some(found) = found
+            && found < size
             && self.vouched(found, key).is_some()
         {
             return Ok(Some(found));

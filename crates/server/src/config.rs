@@ -221,6 +221,8 @@ pub struct LogSection {
     pub witnesses: Vec<AskedWitness>,
     /// How many of them must have cosigned before an entry is acknowledged; with 0 nobody waits for them.
     pub min_witnesses: usize,
+    /// The search index.
+    pub search: SearchSection,
 }
 
 impl Default for LogSection {
@@ -233,7 +235,25 @@ impl Default for LogSection {
             mark_directory: None,
             witnesses: Vec::new(),
             min_witnesses: 0,
+            search: SearchSection::default(),
         }
+    }
+}
+
+/// The transparency log's search index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchSection {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Whether checkpoints state its root, in an extension line, so that answers can be verified. `false` for clients
+    /// that refuse such lines.
+    pub commit: bool,
+}
+
+impl Default for SearchSection {
+    fn default() -> Self {
+        Self { enabled: true, commit: true }
     }
 }
 
@@ -267,7 +287,7 @@ impl StoreSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
-    /// Whether there are any, and the index that they search in.
+    /// Whether there are any.
     pub pages: bool,
 }
 
