@@ -34,7 +34,6 @@ mod provenance;
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
 #[path = "../../../server/tests/instance/requests.rs"]
-#[expect(dead_code, reason = "shared with the tests of the server, which send more")]
 mod requests;
 mod revocation;
 mod rotation;
