@@ -6,6 +6,7 @@ mod error;
 pub mod fulcio;
 pub mod image;
 pub mod log;
+pub mod log_search;
 pub mod monitor;
 pub mod notary;
 pub mod oidc;

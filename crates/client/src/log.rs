@@ -75,6 +75,11 @@ impl<'a> LogReader<'a> {
         self
     }
 
+    /// Where the log is.
+    pub(crate) fn source(&self) -> &LogSource<'_> {
+        &self.source
+    }
+
     /// Where the log is, for messages.
     #[must_use]
     pub fn place(&self) -> String {
@@ -240,11 +245,28 @@ impl<'a> LogReader<'a> {
     pub async fn each(
         &self,
         checkpoint: &Checkpoint,
+        look: impl FnMut(u64, &[u8]),
+    ) -> Result<(), ClientError> {
+        self.each_from(0, checkpoint, look).await
+    }
+
+    /// Reads the entries from an index on, as [`LogReader::each`] reads all.
+    ///
+    /// # Errors
+    /// As [`LogReader::each`].
+    pub async fn each_from(
+        &self,
+        from: u64,
+        checkpoint: &Checkpoint,
         mut look: impl FnMut(u64, &[u8]),
     ) -> Result<(), ClientError> {
-        let mut frontier = merkle::Frontier::default();
-        let mut index = 0;
-        let paths = (0..).map_while(|number| TilePath::in_tree(TileKind::Entries, number, checkpoint.size));
+        let size = checkpoint.size;
+        let first = from.min(size) / u64::from(tile::TILE_WIDTH);
+        let mut index = first * u64::from(tile::TILE_WIDTH);
+        let before = index;
+        // What lies before is known by the roots of its subtrees, which must lead to the checkpoint's root too.
+        let mut frontier = self.build(size, |tiles| Ok(proof::frontier(tiles, before)?)).await?;
+        let paths = (first..).map_while(|number| TilePath::in_tree(TileKind::Entries, number, size));
         for wanted in paths {
             let (path, bytes) = self.tile(wanted).await?;
             let entries = tile::parse_entries(&bytes, path.width)
@@ -252,11 +274,13 @@ impl<'a> LogReader<'a> {
             // A full tile may be there where a part of it is wanted.
             for entry in entries.iter().take(usize::from(wanted.width)) {
                 frontier.push(merkle::leaf_hash(entry));
-                look(index, entry);
+                if index >= from {
+                    look(index, entry);
+                }
                 index += 1;
             }
         }
-        if index == checkpoint.size && frontier.root() == checkpoint.root {
+        if index == size && frontier.root() == checkpoint.root {
             return Ok(());
         }
         Err(ClientError::Proof(format!(
@@ -405,6 +429,24 @@ mod tests {
             let kept = reader.check_checkpoint(log.checkpoint(old, "log.test").as_bytes()).unwrap();
             reader.consistency(&kept.checkpoint, &now).await.unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn the_entries_from_an_index_on_must_make_the_tree_with_what_lies_before() {
+        let log = Fixture::new(600);
+        let reader = log.reader();
+        let now = reader.checkpoint().await.unwrap().checkpoint;
+        for from in [0, 1, 255, 256, 300, 512, 599, 600, 700] {
+            let mut seen = Vec::new();
+            reader.each_from(from, &now, |index, _| seen.push(index)).await.unwrap();
+            assert_eq!(seen, (from..600).collect::<Vec<_>>());
+        }
+        let path = log.dir.path().join("tile/entries/001");
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[3] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        assert!(reader.each_from(300, &now, |_, _| ()).await.is_err());
+        reader.each_from(512, &now, |_, _| ()).await.unwrap();
     }
 
     #[tokio::test]

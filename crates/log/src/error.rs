@@ -81,6 +81,9 @@ pub enum LogError {
     /// An index, of duplicates or of terms, failed.
     #[error("the index: {0}")]
     Index(#[from] rusqlite::Error),
+    /// The store of the search index failed.
+    #[error("the search index: {0}")]
+    Search(#[source] crate::search::store::StoreError),
 }
 
 impl LogError {

@@ -14,7 +14,8 @@
 //! ```
 //!
 //! The directory also has `lock` (held while the log is open), `params` (what the log is), `reserve` (space to
-//! finish a batch on a full disk) and `index.db` (which entry a retried request got; may be lost).
+//! finish a batch on a full disk), `index.db` (which entry a retried request got; may be lost) and, if the log can be
+//! [searched](search), `terms.db` (may be lost).
 //!
 //! The same log runs past one machine, on a database and an object store: see [`Log::join`] and
 //! [`storage::Distributed`].
@@ -61,10 +62,10 @@ mod migrate;
 mod params;
 mod recovery;
 mod scrub;
+pub mod search;
 mod sequencer;
 mod shared;
 pub mod storage;
-mod terms;
 mod tree;
 pub mod wal;
 mod walk;
@@ -75,7 +76,7 @@ pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use migrate::{Migrated, migrate};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use scrub::Scrubbed;
+pub use search::{Search, TermsOf};
 pub use shared::Head;
-pub use terms::{Terms, TermsOf};
 pub use walk::Finding;
 pub use workers::Driven;

@@ -340,7 +340,7 @@ impl Sequencer {
             origin: self.shared.params.origin.clone(),
             size: edge.size(),
             root,
-            extensions: Vec::new(),
+            extensions: self.shared.extensions(),
         };
         let note = match checkpoint.sign(&self.signers, time_ms) {
             Ok(note) => note.to_string(),

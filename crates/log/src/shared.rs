@@ -6,9 +6,9 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
-use countersign_tlog::Hash;
 use countersign_tlog::proof::{HashSource as _, Node};
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath};
+use countersign_tlog::{Hash, IndexCommitment};
 
 use crate::health::Health;
 use crate::index::{Index, Key};
@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) others_keys: Option<Arc<dyn KeyTable>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) head: RwLock<Arc<Head>>,
+    /// The search index that the next checkpoint commits to.
+    pub(crate) commitment: RwLock<Option<IndexCommitment>>,
 }
 
 impl fmt::Debug for Shared {
@@ -169,6 +171,29 @@ impl Shared {
             Some(entry) => Ok(bundle.slice_ref(entry)),
             None => Err(LogError::OutOfTree(format!("there is no entry {index}"))),
         }
+    }
+
+    /// The entries from an index on to the end of its bundle or of a tree of this size; one at least.
+    pub(crate) fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError> {
+        let (path, bundle) = self.bundle(from / u64::from(TILE_WIDTH))?;
+        let start = from - from % u64::from(TILE_WIDTH);
+        let entries = self.params.format.split(path, &bundle)?;
+        let wanted = entries.iter().zip(start..size).skip_while(|(_, index)| *index < from);
+        let found: Vec<Bytes> = wanted.map(|(entry, _)| bundle.slice_ref(entry)).collect();
+        if found.is_empty() {
+            return Err(LogError::OutOfTree(format!("there is no entry {from} in a tree of size {size}")));
+        }
+        Ok(found)
+    }
+
+    /// The search index that the next checkpoint commits to.
+    pub(crate) fn commitment(&self) -> Option<IndexCommitment> {
+        *self.commitment.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The extension lines of the next checkpoint.
+    pub(crate) fn extensions(&self) -> Vec<String> {
+        self.commitment().iter().map(IndexCommitment::to_line).collect()
     }
 
     /// The leaf hash of an entry, from the tree alone.

@@ -217,6 +217,8 @@ pub struct LogSection {
     /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
     /// an old copy is then not signed upon. Relative paths start at the instance's directory.
     pub mark_directory: Option<PathBuf>,
+    /// The search index.
+    pub search: SearchSection,
     /// Witnesses who are shown each checkpoint, and cosign it.
     pub witnesses: Vec<AskedWitness>,
     /// How many of them must have cosigned before an entry is acknowledged; with 0 nobody waits for them.
@@ -231,9 +233,27 @@ impl Default for LogSection {
             rekor_v1: false,
             scrub_hours: 24,
             mark_directory: None,
+            search: SearchSection::default(),
             witnesses: Vec::new(),
             min_witnesses: 0,
         }
+    }
+}
+
+/// The transparency log's search index.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SearchSection {
+    /// Whether there is one.
+    pub enabled: bool,
+    /// Whether checkpoints state its root, in an extension line, so that answers can be verified. `false` for clients
+    /// that refuse such lines.
+    pub commit: bool,
+}
+
+impl Default for SearchSection {
+    fn default() -> Self {
+        Self { enabled: true, commit: true }
     }
 }
 
@@ -267,7 +287,7 @@ impl StoreSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Web {
-    /// Whether there are any, and the index that they search in.
+    /// Whether there are any.
     pub pages: bool,
 }
 

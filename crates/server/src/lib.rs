@@ -27,7 +27,6 @@ pub mod rotate;
 mod scrub;
 pub mod serve;
 pub mod store;
-mod terms;
 pub mod witness;
 
 use std::net::SocketAddr;

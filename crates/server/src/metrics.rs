@@ -40,6 +40,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
     tree_size: Family<LogLabels, Gauge>,
+    search_lag: Gauge,
     keys: Family<KeyLabels, Gauge>,
     scrubbed: Family<LogLabels, Counter>,
     damaged: Family<LogLabels, Gauge>,
@@ -69,10 +70,16 @@ impl Metrics {
             (Family::<LogLabels, Counter>::default(), Family::<LogLabels, Gauge>::default());
         let (certificates, timestamps, connections) =
             (Counter::default(), Counter::default(), Gauge::default());
+        let search_lag = Gauge::default();
         let mut registry = Registry::with_prefix("countersign");
         registry.register("http_requests", "Requests answered", requests.clone());
         registry.register("http_request_duration_seconds", "Time to answer", durations.clone());
         registry.register("log_tree_size_entries", "Entries in the log", tree_size.clone());
+        registry.register(
+            "log_search_lag_entries",
+            "Entries not in the search index yet",
+            search_lag.clone(),
+        );
         registry.register("log_scrubbed_files", "Files of the log read again and checked", scrubbed.clone());
         registry.register("log_damaged_places", "Damaged places the last scrub found", damaged.clone());
         registry.register("key_available", "Whether a key outside of the instance can be used", keys.clone());
@@ -84,6 +91,7 @@ impl Metrics {
             requests,
             durations,
             tree_size,
+            search_lag,
             keys,
             scrubbed,
             damaged,
@@ -116,6 +124,11 @@ impl Metrics {
 
     pub(crate) fn tree_size(&self, log: &'static str, size: u64) {
         self.tree_size.get_or_create(&LogLabels { log }).set(i64::try_from(size).unwrap_or(i64::MAX));
+    }
+
+    /// How many entries the search index is behind the log.
+    pub(crate) fn search_lag(&self, entries: u64) {
+        self.search_lag.set(i64::try_from(entries).unwrap_or(i64::MAX));
     }
 
     /// What a scrub read and found.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::{Log, Terms};
+use countersign_log::{Log, Search};
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -88,8 +88,8 @@ pub(crate) struct LogRole {
     /// The log's full C2SP key id.
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
-    /// What entries are found by; none where there are no pages to search on.
-    pub(crate) terms: Option<Terms>,
+    /// What entries are found by, where it is wished.
+    pub(crate) search: Option<Arc<Search>>,
     /// Who is asked to cosign.
     pub(crate) witnesses: Option<Arc<Asking>>,
 }
@@ -338,14 +338,6 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     Ok(Running::new(address, url, stop, task))
 }
 
-/// Brings what entries are found by up to the log.
-fn follow(services: &Services) {
-    let terms = services.log.as_ref().and_then(|role| role.terms.as_ref());
-    if let Some(Err(error)) = terms.map(Terms::catch_up) {
-        tracing::warn!(%error, "the index of what entries are found by is behind the log");
-    }
-}
-
 /// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.
 async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions, stop: watch::Sender<bool>) {
     let (instance, options) = (Arc::new(instance), Arc::new(options));
@@ -361,17 +353,8 @@ async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions
         for (name, log) in services.logs() {
             services.metrics.tree_size(name, log.head().size);
         }
-        if services.log.as_ref().is_some_and(|role| role.terms.is_some()) {
-            let services = Arc::clone(&services);
-            // One at a time: who comes while another reads goes away again.
-            tokio::task::spawn_blocking(move || follow(&services));
-        }
-        if let Some(rekor) = services.rekor_v1.clone() {
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = rekor.follow() {
-                    tracing::error!(%error, "the index of the log of Rekor v1 could not follow");
-                }
-            });
+        if let Some((search, log)) = services.log.iter().find_map(|r| Some((r.search.as_ref()?, &r.log))) {
+            services.metrics.search_lag(log.head().size.saturating_sub(search.known()));
         }
         for key in &services.remote_keys {
             let away = key.away().is_some();

@@ -18,6 +18,7 @@
 pub mod add_checkpoint;
 pub mod checkpoint;
 pub mod fork;
+pub mod map;
 pub mod merkle;
 pub mod monitor;
 pub mod note;
@@ -28,6 +29,7 @@ pub mod tile;
 pub mod witness;
 
 pub use checkpoint::Checkpoint;
+pub use map::IndexCommitment;
 pub use merkle::Hash;
 pub use note::{Note, NoteKind, NoteSigner, NoteVerifier, VerifiedSignature};
 pub use witness::Witnesses;

@@ -225,9 +225,9 @@ pub struct Frontier {
 
 impl Frontier {
     /// Takes a tree up where it was left: its size and the roots of its complete subtrees, largest first; as many as the
-    /// size has bits that are set.
-    pub(crate) fn from_peaks(size: u64, peaks: Vec<Hash>) -> Self {
-        debug_assert_eq!(peaks.len(), size.count_ones() as usize, "peaks of a tree of size {size}");
+    /// size has bits that are set. Of any other number, the root is that of no tree.
+    #[must_use]
+    pub fn from_peaks(size: u64, peaks: Vec<Hash>) -> Self {
         Self { size, peaks }
     }
 

@@ -31,6 +31,7 @@ pub mod revocation;
 mod several;
 mod signature;
 mod subject;
+pub mod terms;
 mod times;
 
 pub use engine::verify;

@@ -29,6 +29,7 @@ use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
 use crate::args::{OutputArgs, number};
 use crate::commands::log_find::Find;
+use crate::commands::log_search::Search;
 use crate::failure::{Failure, Outcome};
 use crate::out::{Terminal, block_on, counted};
 
@@ -58,6 +59,7 @@ enum Action {
     Monitor(Box<monitor::MonitorCommand>),
     Proof(Proof),
     Restore(backup::Restore),
+    Search(Box<Search>),
     Verify(Verify),
 }
 
@@ -74,6 +76,7 @@ impl LogCommand {
             Action::Monitor(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),
+            Action::Search(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),
         }
     }

@@ -3,7 +3,6 @@
 use clap::Args;
 use countersign_client::log::LogReader;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_http::text::printable;
 use serde_json::json;
 
 use super::log::LogArgs;
@@ -57,22 +56,15 @@ impl Find {
         let is_old = |hit: &Hit| hit.issued.zip(since).is_some_and(|(issued, since)| issued < since);
         let hits: Vec<Hit> = hits.into_iter().filter(|hit| !is_old(hit)).collect();
         if self.output.is_json() {
-            let entries: Vec<_> = hits
-                .iter()
-                .map(|hit| {
-                    json!({"index": hit.index, "issued": hit.issued.map(|time| time.to_string()),
-                        "signer": hit.signer, "digest": hit.digest})
-                })
-                .collect();
+            let entries: Vec<_> = hits.iter().map(Hit::to_json).collect();
             terminal.json(
                 "log.find",
                 1,
                 &json!({"treeSize": size, "notRead": unread, "entries": entries}),
             )?;
         } else {
-            for Hit { index, issued, signer, digest } in &hits {
-                let issued = issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
-                terminal.line(&printable(&format!("{index:>8}  {issued}  {digest}  {signer}")))?;
+            for hit in &hits {
+                terminal.line(&hit.to_line())?;
             }
         }
         terminal.talk(&format!(

@@ -17,6 +17,7 @@ pub(crate) mod inspect;
 pub(crate) mod keys;
 pub(crate) mod log;
 mod log_find;
+mod log_search;
 pub(crate) mod login;
 pub(crate) mod man;
 pub(crate) mod notary;

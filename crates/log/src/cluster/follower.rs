@@ -48,6 +48,7 @@ impl Follower {
             others_keys: storage.key_table(),
             key_of,
             head: RwLock::new(Arc::new(head)),
+            commitment: RwLock::default(),
         };
         Self { storage, shared: Arc::new(shared), signers, generation: None }
     }

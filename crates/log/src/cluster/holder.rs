@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 
 use super::form;
 use crate::index::Key;
+use crate::shared::Shared;
 use crate::storage::database::{Answer, Place, Request, RequestId};
 use crate::storage::{Distributed, Storage};
 use crate::{AppendError, Log, LogError, NewEntry, Options};
@@ -29,6 +30,8 @@ const OLD: Duration = Duration::from_secs(600);
 
 pub(super) struct Holder {
     pub(super) storage: Distributed,
+    /// The log as this process has it, whose search index the checkpoints state.
+    pub(super) front: Arc<Shared>,
     pub(super) options: Options,
     pub(super) signers: Vec<Arc<dyn Signer>>,
     pub(super) clock: Arc<dyn Clock>,
@@ -113,6 +116,7 @@ impl Holder {
                 self.wakes.try_iter().for_each(drop);
                 continue;
             }
+            log.commit_to(self.front.commitment());
             let answers = runtime.block_on(answers(log, requests));
             if answers.is_empty() {
                 continue;

@@ -81,6 +81,7 @@ impl Log {
         let relay = Relay::new(storage.without_lease(), follower, messages, options.queue);
         let holder = Holder {
             storage: storage.without_lease(),
+            front: Arc::clone(&shared),
             options,
             signers,
             clock,

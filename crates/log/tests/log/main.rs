@@ -14,6 +14,7 @@ mod past_one_machine;
 mod races;
 mod refusals;
 mod rekor_v1;
+mod search;
 mod simulator;
 mod stores;
 mod support;

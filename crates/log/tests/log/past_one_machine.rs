@@ -9,6 +9,7 @@ use countersign_log::{AppendError, Format, Leaf, Log, LogError, LogParams, NewEn
 use countersign_tlog::static_ct::{CtEntry, TileLeaf, leaf_index_extension};
 use object_store::memory::InMemory;
 
+use crate::search::{check, search, until};
 use crate::support::database::MemoryDatabase;
 use crate::support::sim::Fault;
 use crate::support::wire::Wire;
@@ -104,6 +105,40 @@ fn front_ends_share_one_tree_and_prove_what_they_acknowledge() {
         two.shutdown().await;
     });
     assert_eq!(world.database.queued(), 0, "nothing is left in the queue");
+}
+
+#[test]
+fn front_ends_prove_what_the_index_of_the_one_that_sequences_says() {
+    let world = World::new();
+    let (directories, logs) =
+        ([(); 2].map(|()| tempfile::tempdir().unwrap()), [(); 2].map(|()| world.join(small()).0));
+    let [one, two] = [0, 1].map(|at| search(directories[at].path(), &logs[at], "1"));
+    let mut proven = 0;
+    for round in 0..40 {
+        runtime().block_on(async {
+            for number in 0..5 {
+                logs[round % 2].append(entry(round as u64 * 5 + number)).await.unwrap();
+            }
+        });
+        for (log, index) in logs.iter().zip([&one, &two]) {
+            // Neither makes the maps of the same sizes as the other, and one of them signs.
+            let mut answer = None;
+            until(|| {
+                answer = index.answer("tenth:3", None, 100).unwrap();
+                answer.is_some()
+            });
+            let answer = answer.unwrap();
+            if answer.index.is_some() {
+                check(log, "tenth:3", &answer);
+                proven += 1;
+            }
+        }
+        let size = logs[round % 2].head().size;
+        until(|| one.known() >= size && two.known() >= size);
+    }
+    assert!(proven > 40, "{proven}");
+    drop((one, two));
+    runtime().block_on(async { tokio::join!(logs[0].shutdown(), logs[1].shutdown()) });
 }
 
 /// R26: the same request, sent to two front ends at once.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_log::{Format, Leaf, Log, LogParams, NewEntry, Receipt, Terms};
+use countersign_log::{Format, Leaf, Log, LogParams, NewEntry, Receipt, Search};
 use countersign_tlog::merkle::{leaf_hash, verify_inclusion};
 use countersign_tlog::{Checkpoint, Note, NoteVerifier};
 
@@ -24,14 +24,14 @@ async fn append(log: &Log, number: u64, seconds: u64) -> Receipt {
 }
 
 /// One term for all, one for each tenth of them.
-fn terms(directory: &std::path::Path, log: &Log) -> Terms {
+fn search(directory: &std::path::Path, log: &Log) -> Search {
     let of = |stored: &[u8]| {
         let (_, body) = Leaf::parts_v1(stored).unwrap();
         let text = String::from_utf8(body.to_vec()).unwrap();
         let last = text.chars().last().unwrap();
         vec!["all".to_owned(), format!("last:{last}"), "all".to_owned()]
     };
-    Terms::open(directory, log.clone(), Arc::new(of)).unwrap()
+    Search::open(directory, log.clone(), Arc::new(of), "", false).unwrap()
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn terms_are_known_at_once_and_made_anew_when_they_are_lost_damaged_or_of_a_larg
     Log::create(directory.path(), &params()).unwrap();
     runtime().block_on(async {
         let log = Log::open(directory.path(), options(), signers(), clock()).unwrap();
-        let index = terms(directory.path(), &log);
+        let index = search(directory.path(), &log);
         assert_eq!(index.find("all", 10).unwrap(), [0]);
         for number in 1..600 {
             append(&log, number, number).await;
@@ -100,7 +100,6 @@ fn terms_are_known_at_once_and_made_anew_when_they_are_lost_damaged_or_of_a_larg
         let sevens: Vec<u64> = (0..600).rev().filter(|n| n % 10 == 7).collect();
         assert_eq!(index.find("last:7", 1000).unwrap(), sevens);
         assert_eq!(index.find("last:x", 1000).unwrap(), Vec::<u64>::new());
-        assert_eq!(index.catch_up().unwrap(), 600);
         drop(index);
         let file = directory.path().join("terms.db");
         for damage in [None, Some(&b"this is no database, and long enough to be taken for one at first"[..])]
@@ -109,14 +108,14 @@ fn terms_are_known_at_once_and_made_anew_when_they_are_lost_damaged_or_of_a_larg
             if let Some(bytes) = damage {
                 std::fs::write(&file, bytes).unwrap();
             }
-            assert_eq!(terms(directory.path(), &log).find("last:7", 1000).unwrap(), sevens);
+            assert_eq!(search(directory.path(), &log).find("last:7", 1000).unwrap(), sevens);
         }
         log.shutdown().await;
         let small = tempfile::tempdir().unwrap();
         Log::create(small.path(), &params()).unwrap();
         std::fs::copy(&file, small.path().join("terms.db")).unwrap();
         let log = Log::open(small.path(), options(), signers(), clock()).unwrap();
-        assert_eq!(terms(small.path(), &log).find("all", 10).unwrap(), [0]);
+        assert_eq!(search(small.path(), &log).find("all", 10).unwrap(), [0]);
         log.shutdown().await;
     });
 }

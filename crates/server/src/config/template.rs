@@ -81,6 +81,12 @@ scrub_hours = 24
 # url = "https://witness.example"
 # key = "witness.example+1a2b3c4d+B…"
 
+[log.search]
+# Answers who signed what (GET /api/v1/search). The index is made from the log and can be made anew.
+enabled = true
+# Checkpoints state the root of the index, so that answers are proven. false for clients that refuse the line.
+commit = true
+
 # All logs past one machine: tiles in a bucket, the rest in PostgreSQL, any number of processes with this section. Move
 # the logs there before the first start: `countersign log migrate --to distributed`. Passwords: PGPASSWORD,
 # AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or files.

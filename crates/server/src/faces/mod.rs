@@ -7,6 +7,7 @@ mod operations;
 mod rekor;
 mod rekor_v1;
 mod retired;
+mod search;
 mod tiles;
 mod timestamp;
 mod trust;
@@ -36,7 +37,7 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
         router = router.merge(fulcio::routes()).merge(ct::routes());
     }
     if services.log.is_some() {
-        router = router.merge(rekor::routes());
+        router = router.merge(rekor::routes()).merge(search::routes());
     }
     if services.rekor_v1.is_some() {
         router = router.merge(rekor_v1::routes());

@@ -1,6 +1,7 @@
 //! From an instance at rest to running services.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -15,11 +16,12 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, LogError, Options, Terms};
+use countersign_log::{Log, LogError, Options, Search};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
+use countersign_verify::terms;
 
 use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
@@ -218,12 +220,11 @@ impl Instance {
             let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
                 store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
-            let index = || Terms::open(&directory, log.clone(), Arc::new(crate::terms::terms_of));
-            let terms = self.config.web.pages.then(index).transpose().map_err(failed)?;
+            let search = self.search(&directory, &log).map_err(failed)?;
             let section = &self.config.log;
             let witnesses = Asking::new(&self.directory, section, &log, self.config.store.is_some())?;
             let accept_dsse = section.accept_dsse_requests;
-            services.log = Some(LogRole { log, log_id, accept_dsse, terms, witnesses });
+            services.log = Some(LogRole { log, log_id, accept_dsse, search, witnesses });
             if section.rekor_v1 {
                 let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
@@ -275,6 +276,14 @@ impl Instance {
     pub(super) fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
         let directory = self.config.log.mark_directory.as_ref()?;
         Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
+    }
+
+    /// The search index of the transparency log, where there is one. It lies in this directory wherever the log does.
+    fn search(&self, directory: &Path, log: &Log) -> Result<Option<Arc<Search>>, LogError> {
+        let section = &self.config.log.search;
+        let open =
+            || Search::open(directory, log.clone(), Arc::new(terms::of_body), terms::RULES, section.commit);
+        section.enabled.then(open).transpose().map(|search| search.map(Arc::new))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.

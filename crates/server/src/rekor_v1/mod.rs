@@ -12,15 +12,13 @@ use countersign_bundle::rekor::BodyV1;
 use countersign_clock::Clock;
 use countersign_crypto::encoding::{base64_encode, hex_encode};
 use countersign_crypto::{CryptoError, Signer};
-use countersign_log::{AppendError, Head, Leaf, Log, LogError, NewEntry, Receipt};
+use countersign_log::{AppendError, Head, Leaf, Log, LogError, NewEntry, Receipt, Search};
 use countersign_tlog::Hash;
 use countersign_tlog::merkle::leaf_hash;
 use serde_json::{Value, json};
 
 pub(crate) use admit::admit;
 pub(crate) use search::{Query, QueryError};
-
-use search::Index;
 
 /// Why an answer cannot be given.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +41,7 @@ pub(crate) struct Shard {
     pub(crate) tree_id: u64,
     /// The virtual index of its first entry.
     first: u64,
-    index: Index,
+    index: Search,
 }
 
 /// An entry with its proof, where it stands in which tree.
@@ -94,7 +92,7 @@ impl Shard {
     ) -> Result<Self, LogError> {
         let tree_id =
             log.params().tree_id().ok_or_else(|| LogError::Params("this is no log of Rekor v1".into()))?;
-        let index = Index::open(directory, log.clone())?;
+        let index = search::open(directory, log.clone())?;
         Ok(Self { log, signer, tree_id, first, index })
     }
 
@@ -247,17 +245,12 @@ impl RekorV1 {
     pub(crate) fn search(&self, query: &Query) -> Result<Vec<String>, RekorError> {
         let mut ids = Vec::new();
         for shard in self.shards() {
-            for index in shard.index.find(query)? {
+            for index in query.ask(&shard.index)? {
                 // From the tree and not from the entries: an answer may have thousands, and a bundle is large.
                 ids.push(shard.entry_id(&shard.log.leaf_hash(index)?));
             }
         }
         Ok(ids)
-    }
-
-    /// Keeps what searches need in step with the tree, so that none has much to catch up with. Blocks.
-    pub(crate) fn follow(&self) -> Result<(), RekorError> {
-        self.shards().try_for_each(|shard| shard.index.follow()).map_err(RekorError::Log)
     }
 }
 

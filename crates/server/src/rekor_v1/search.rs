@@ -1,127 +1,35 @@
-//! What entries are found by, and the questions of Rekor v1's search.
-//!
-//! Terms are typed texts: `digest:sha256:…`, `key:sha256:…` (of a key's `SubjectPublicKeyInfo`), `email:…`, `subject:…`
-//! (any name in a certificate). They come from what is in the tree and from nothing else. The subjects of a statement are
-//! not, because the log keeps its digest only.
+//! The questions of Rekor v1's search, put to the index of a tree.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use countersign_bundle::rekor::BodyV1;
-use countersign_crypto::encoding::{hex_encode, pem_decode};
-use countersign_crypto::{Digest, PublicKey};
-use countersign_log::{Leaf, Log, LogError, Terms};
-use countersign_x509::{Certificate, San};
+use countersign_crypto::PublicKey;
+use countersign_crypto::encoding::pem_decode;
+use countersign_log::{Leaf, Log, LogError, Search};
+use countersign_verify::terms;
+use countersign_x509::Certificate;
 use serde::Deserialize;
 
 /// The most entries found for one term in one tree: the newest. An answer of more is of no use to anyone.
 const MOST: usize = 10_000;
 
-/// The terms of a tree's entries. All that a search asks of an index is here.
-#[derive(Debug)]
-pub(super) struct Index(Terms);
-
-impl Index {
-    pub(super) fn open(directory: &Path, log: Log) -> Result<Self, LogError> {
-        Terms::open(directory, log, Arc::new(terms_of)).map(Self)
-    }
-
-    /// The entries that a question finds, the newest first.
-    pub(super) fn find(&self, query: &Query) -> Result<Vec<u64>, LogError> {
-        let mut found: Option<BTreeSet<u64>> = None;
-        for term in &query.terms {
-            let these: BTreeSet<u64> = self.0.find(term, MOST)?.into_iter().collect();
-            found = Some(match found {
-                None => these,
-                Some(before) if query.all => before.intersection(&these).copied().collect(),
-                Some(before) => before.union(&these).copied().collect(),
-            });
-        }
-        Ok(found.unwrap_or_default().into_iter().rev().collect())
-    }
-
-    pub(super) fn follow(&self) -> Result<(), LogError> {
-        self.0.catch_up().map(drop)
-    }
-}
-
-/// What an entry is found by.
+/// What a stored entry is found by.
 fn terms_of(stored: &[u8]) -> Vec<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Head {
-        kind: String,
-        api_version: String,
-    }
-    let Some((_, body)) = Leaf::parts_v1(stored) else { return Vec::new() };
-    let head = serde_json::from_slice::<Head>(body);
-    let Some(entry) = head.ok().and_then(|h| BodyV1::parse(&h.kind, &h.api_version, body).ok()) else {
-        return Vec::new();
-    };
-    let mut terms = Vec::new();
-    match &entry {
-        BodyV1::HashedRekord { digest, verifier_pem, .. } => {
-            terms.push(digest_term(digest));
-            terms.extend(verifier_terms(verifier_pem));
-        }
-        BodyV1::Dsse { envelope_hash, payload_hash, signatures } => {
-            terms.extend([digest_term(envelope_hash), digest_term(payload_hash)]);
-            terms.extend(signatures.iter().flat_map(|s| verifier_terms(&s.verifier_pem)));
-        }
-        // The digest of its envelope is whatever its sender said.
-        BodyV1::Intoto { payload_hash, signatures, .. } => {
-            terms.push(digest_term(payload_hash));
-            terms.extend(signatures.iter().flat_map(|s| verifier_terms(&s.verifier_pem)));
-        }
-        _ => {}
-    }
-    terms
+    Leaf::parts_v1(stored).map(|(_, body)| terms::of_body_v1(body)).unwrap_or_default()
 }
 
-fn digest_term(digest: &Digest) -> String {
-    format!("digest:{}:{}", digest.algorithm().name(), digest.to_hex())
+/// The index of a tree that lies in this directory. No checkpoint of this log states its root: clients of Rekor v1 know
+/// no such line.
+pub(super) fn open(directory: &Path, log: Log) -> Result<Search, LogError> {
+    Search::open(directory, log, Arc::new(terms_of), terms::RULES, false)
 }
 
-fn key_term(key: &PublicKey) -> String {
-    format!("key:sha256:{}", hex_encode(&key.fingerprint()))
-}
-
-/// Key and names of a certificate or key.
-fn verifier_terms(pem: &str) -> Vec<String> {
-    let Some((key, names)) = read_verifier(pem) else { return Vec::new() };
-    let mut terms = vec![key_term(&key)];
-    for name in names {
-        let (text, email) = match name {
-            San::Email(text) => (text, true),
-            San::Uri(text) | San::Dns(text) | San::OtherName { value: text, .. } => (text, false),
-            _ => continue,
-        };
-        let text = text.to_lowercase();
-        if email {
-            terms.push(format!("email:{text}"));
-        }
-        terms.push(format!("subject:{text}"));
-    }
-    terms
-}
-
-fn read_verifier(pem: &str) -> Option<(PublicKey, Vec<San>)> {
-    let [block] = <[_; 1]>::try_from(pem_decode(pem).ok()?).ok()?;
-    match block.label.as_str() {
-        "PUBLIC KEY" => Some((PublicKey::from_spki_der(&block.der).ok()?, Vec::new())),
-        "CERTIFICATE" => {
-            let certificate = Certificate::from_der(&block.der).ok()?;
-            Some((certificate.public_key().clone(), certificate.sans().to_vec()))
-        }
-        _ => None,
-    }
-}
-
-/// A question: entries with all of these terms, or with one of them.
+/// A question: entries with all that is asked for, or with one thing of it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Query {
-    terms: Vec<String>,
+    /// The terms of each thing, of which an entry has one.
+    things: Vec<Vec<String>>,
     all: bool,
 }
 
@@ -171,22 +79,49 @@ impl Query {
             None | Some("or") => false,
             Some(_) => return Err(QueryError::Operator),
         };
-        let mut terms = Vec::new();
+        let mut things = Vec::new();
         if let Some(hash) = given(wire.hash) {
-            terms.push(hash_term(&hash).ok_or(QueryError::Form("hash"))?);
+            things.push(vec![hash_term(&hash).ok_or(QueryError::Form("hash"))?]);
         }
         if let Some(email) = given(wire.email) {
-            terms.push(format!("email:{}", email.to_lowercase()));
+            things.push(vec![terms::term("email", &email)]);
         }
         if let Some(subject) = given(wire.subject) {
-            terms.push(format!("subject:{}", subject.to_lowercase()));
+            things.push(terms::of_name(&subject).to_vec());
         }
         if let Some(key) = wire.public_key {
             let pem = key.content.and_then(|content| String::from_utf8(content.0).ok());
-            let (key, _) = pem.and_then(|pem| read_verifier(&pem)).ok_or(QueryError::Key)?;
-            terms.push(key_term(&key));
+            let key = pem.and_then(|pem| read_key(&pem)).ok_or(QueryError::Key)?;
+            things.push(vec![terms::of_key(&key)]);
         }
-        Ok(Self { terms, all })
+        Ok(Self { things, all })
+    }
+
+    /// The entries that it finds, the newest first. Blocks.
+    pub(super) fn ask(&self, index: &Search) -> Result<Vec<u64>, LogError> {
+        let mut found: Option<BTreeSet<u64>> = None;
+        for terms in &self.things {
+            let mut these = BTreeSet::new();
+            for term in terms {
+                these.extend(index.find(term, MOST)?);
+            }
+            found = Some(match found {
+                None => these,
+                Some(before) if self.all => &before & &these,
+                Some(before) => &before | &these,
+            });
+        }
+        Ok(found.unwrap_or_default().into_iter().rev().collect())
+    }
+}
+
+/// The key of a certificate, or a key.
+fn read_key(pem: &str) -> Option<PublicKey> {
+    let [block] = <[_; 1]>::try_from(pem_decode(pem).ok()?).ok()?;
+    match block.label.as_str() {
+        "PUBLIC KEY" => PublicKey::from_spki_der(&block.der).ok(),
+        "CERTIFICATE" => Some(Certificate::from_der(&block.der).ok()?.public_key().clone()),
+        _ => None,
     }
 }
 
@@ -207,7 +142,7 @@ mod tests {
     use super::*;
 
     fn query(text: &str) -> Result<Vec<String>, QueryError> {
-        Query::parse(text.as_bytes(), 10_000).map(|q| q.terms)
+        Query::parse(text.as_bytes(), 10_000).map(|q| q.things.concat())
     }
 
     #[test]
@@ -218,7 +153,7 @@ mod tests {
             assert_eq!(query(&format!(r#"{{"hash":"{hash}"}}"#)).unwrap(), std::slice::from_ref(&digest));
         }
         let both = query(r#"{"email":"A@b.C","subject":"https://X","operator":"and"}"#).unwrap();
-        assert_eq!(both, ["email:a@b.c", "subject:https://x"]);
+        assert_eq!(both, ["email:a@b.c", "email:https://x", "uri:https://x", "subject:https://x"]);
         assert_eq!(query("{}").unwrap(), Vec::<String>::new());
         for (bad, expected) in [
             (r#"{"hash":"junk"}"#, QueryError::Form("hash")),

@@ -6,6 +6,8 @@ use countersign_crypto::encoding::{base64_decode, base64_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _};
 use countersign_server::instance::{InitOptions, init};
 use countersign_server::serve::{ServeOptions, start};
+use countersign_tlog::map::{MapProof, Page, key_of};
+use countersign_tlog::{Checkpoint, IndexCommitment, Note};
 use countersign_x509::{Certificate, San};
 use reqwest::Client;
 use serde_json::{Value, json};
@@ -237,4 +239,86 @@ async fn r20_every_key_rotates_and_the_trust_root_keeps_the_old_ones() {
     assert_eq!(get("readyz").await.unwrap().status(), 200);
     running.shutdown();
     running.wait().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_search_index_answers_with_a_proof_that_the_checkpoint_commits_to() {
+    let served = Served::new().await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let term = countersign_verify::terms::of_key(key.public_key());
+    let ask = async |term: &str| {
+        let mut url = served.url("/api/v1/search") + "?term=";
+        url.extend(url::form_urlencoded::byte_serialize(term.as_bytes()));
+        let response = served.client.get(url).send().await.unwrap();
+        (response.status().as_u16(), response.bytes().await.unwrap())
+    };
+    // The index follows by itself, and the next checkpoint commits to it: entries are sent until one does to the first.
+    let mut number = 0_u32;
+    let answer = loop {
+        number += 1;
+        let (status, body) = served.entry(entry_request(&key, &number.to_be_bytes())).await;
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+        let (status, body) = ask(&term).await;
+        assert_eq!(status, 200);
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        if answer["index"]["entries"].as_array().is_some_and(|entries| entries.len() >= 2) {
+            break answer;
+        }
+    };
+    let note = Note::parse(answer["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+    let checkpoint = Checkpoint::parse(note.text()).unwrap();
+    let index = IndexCommitment::of(&checkpoint).unwrap().unwrap();
+    assert_eq!(answer["index"]["size"], index.size);
+    let bytes = base64_decode(answer["index"]["proof"].as_str().unwrap()).unwrap();
+    let leaf = MapProof::parse(&bytes).unwrap().verify(&key_of(&term), &index.root).unwrap().unwrap();
+    let entries: Vec<u64> = serde_json::from_value(answer["index"]["entries"].clone()).unwrap();
+    Page { start: 0, peaks: vec![], entries: entries.clone() }.verify(&leaf).unwrap();
+    assert_eq!(entries, (1..index.size).collect::<Vec<_>>());
+
+    let (status, body) = ask("email:nobody@example.com").await;
+    let answer: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((status, &answer["index"]["entries"]), (200, &json!([])));
+    let bytes = base64_decode(answer["index"]["proof"].as_str().unwrap()).unwrap();
+    let proof = MapProof::parse(&bytes).unwrap();
+    assert_eq!(proof.verify(&key_of("email:nobody@example.com"), &index.root), Ok(None));
+
+    for (query, expected) in [
+        ("", 400),
+        ("?term=", 400),
+        ("?term=nokind", 400),
+        ("?term=a:b&term=c:d", 400),
+        ("?term=a:b&size=-1", 400),
+        ("?term=a:b&more=1", 400),
+        ("?term=a:b&size=99999999", 404),
+        (&format!("?term=a:{}", "b".repeat(5000)), 400),
+    ] {
+        assert_eq!(served.get(&format!("/api/v1/search{query}")).await.0, expected, "{query}");
+    }
+    let (_, page) = served.get("/metrics").await;
+    assert!(String::from_utf8_lossy(&page).contains("countersign_log_search_lag_entries"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_search_index_and_its_line_in_checkpoints_can_be_switched_off() {
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    for (from, to, expected) in
+        [("enabled = true", "enabled = false", 404), ("commit = true", "commit = false", 200)]
+    {
+        let served = Served::with(ServeOptions::default(), |text| {
+            let changed = text.replace(from, to);
+            assert_ne!(changed, text);
+            changed
+        })
+        .await;
+        for number in 0..20_u8 {
+            assert_eq!(served.entry(entry_request(&key, &[number])).await.0, 201);
+        }
+        let (status, body) = served.get("/api/v1/search?term=a:b").await;
+        assert_eq!(status, expected);
+        if status == 200 {
+            assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["index"], Value::Null);
+        }
+        let (_, checkpoint) = served.get("/checkpoint").await;
+        assert!(!String::from_utf8_lossy(&checkpoint).contains("countersign-index"));
+    }
 }

@@ -3,8 +3,10 @@
 use countersign_bundle::rekor::{BodyV1, HashedRekordV2, Verifier};
 use countersign_clock::Timestamp;
 use countersign_crypto::{Digest, PublicKey};
+use countersign_http::text::printable;
 use countersign_verify::revocation::{Entry, Revocation, RevocationList, Revocations, Signature, Target};
 use countersign_x509::Certificate;
+use serde_json::json;
 
 use crate::failure::Failure;
 
@@ -15,6 +17,26 @@ pub(crate) struct Hit {
     pub(crate) issued: Option<Timestamp>,
     pub(crate) signer: String,
     pub(crate) digest: String,
+}
+
+impl Hit {
+    fn of(index: u64, by: &By, digest: Digest) -> Self {
+        let issued = match by {
+            By::Certificate(leaf) => Some(leaf.not_before()),
+            By::Key(_) => None,
+        };
+        Self { index, issued, signer: by.words(), digest: digest.to_string() }
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
+            "signer": self.signer, "digest": self.digest})
+    }
+
+    pub(crate) fn to_line(&self) -> String {
+        let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
+        printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
+    }
 }
 
 /// What is looked for, as a list that would revoke it: what is found is what `revoke` would stop.
@@ -75,6 +97,11 @@ fn signed(body: &[u8]) -> Option<Vec<(By, Digest)>> {
     }
 }
 
+/// All that an entry says; `None` when it is of a kind that says nothing of signers.
+pub(crate) fn every(index: u64, body: &[u8]) -> Option<Vec<Hit>> {
+    Some(signed(body)?.into_iter().map(|(by, digest)| Hit::of(index, &by, digest)).collect())
+}
+
 /// What of an entry is looked for. `None` when it is of a kind that says nothing of signers.
 pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
     let mut hits = Vec::new();
@@ -86,8 +113,7 @@ pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp
         let certificates = certificate.into_iter().collect();
         let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
         if wanted.ask(&signature, now).is_err() {
-            let issued = certificate.map(Certificate::not_before);
-            hits.push(Hit { index, issued, signer: by.words(), digest: digest.to_string() });
+            hits.push(Hit::of(index, &by, digest));
         }
     }
     Some(hits)

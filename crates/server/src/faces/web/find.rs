@@ -3,10 +3,10 @@
 use countersign_crypto::encoding::{hex_decode, hex_encode};
 use countersign_log::LogError;
 use countersign_tlog::Hash;
+use countersign_verify::terms::{KINDS, of_name, term};
 
 use super::proven::Proven;
 use crate::serve::LogRole;
-use crate::terms::{KINDS, term};
 
 /// The longest question.
 const LONGEST: usize = 2048;
@@ -40,7 +40,10 @@ impl Question {
             KINDS.contains(&kind.to_lowercase().as_str()) && !rest.is_empty() && !rest.starts_with("//")
         });
         if let Some((kind, value)) = typed {
-            return Some(Self::Any { entry: None, terms: vec![term(&kind.to_lowercase(), value.trim())] });
+            let (kind, value) = (kind.to_lowercase(), value.trim());
+            // Of whatever kind the name is.
+            let terms = if kind == "subject" { of_name(value).to_vec() } else { vec![term(&kind, value)] };
+            return Some(Self::terms(terms));
         }
         let (algorithm, digits) = match text.split_once(':') {
             Some((algorithm, digits)) => (Some(algorithm.to_lowercase()), digits),
@@ -63,12 +66,11 @@ impl Question {
                 _ => {}
             }
         }
-        let kinds: &[&str] = if text.contains("://") {
-            &["subject", "issuer", "repository", "workflow"]
-        } else {
-            &["subject"]
-        };
-        Some(Self::terms(kinds.iter().map(|kind| term(kind, text)).collect()))
+        let mut terms = of_name(text).to_vec();
+        if text.contains("://") {
+            terms.extend(["issuer", "repository", "workflow"].map(|kind| term(kind, text)));
+        }
+        Some(Self::terms(terms))
     }
 
     const fn terms(terms: Vec<String>) -> Self {
@@ -140,14 +142,18 @@ mod tests {
         }
         assert_eq!(terms(&"00".repeat(64)), [format!("digest:sha512:{}", "00".repeat(64))]);
         assert_eq!(terms(&"AA".repeat(20)), [format!("commit:{}", "aa".repeat(20))]);
-        assert_eq!(terms("Alice@Example.com"), ["subject:alice@example.com"]);
+        let alice = ["email", "uri", "subject"].map(|kind| format!("{kind}:alice@example.com"));
+        for text in ["Alice@Example.com", "Subject:Alice@Example.com"] {
+            assert_eq!(terms(text), alice, "{text}");
+        }
         assert_eq!(terms("email:Alice@Example.com"), ["email:alice@example.com"]);
         assert_eq!(
             terms("https://a.example/x"),
-            ["subject", "issuer", "repository", "workflow"].map(|kind| format!("{kind}:https://a.example/x"))
+            ["email", "uri", "subject", "issuer", "repository", "workflow"]
+                .map(|kind| format!("{kind}:https://a.example/x"))
         );
         // More digits than an index has.
-        assert_eq!(terms(&"1".repeat(30)), [format!("subject:{}", "1".repeat(30))]);
+        assert!(terms(&"1".repeat(30)).contains(&format!("subject:{}", "1".repeat(30))));
         for none in ["", "   ", &"x".repeat(LONGEST + 1)] {
             assert_eq!(Question::read(none), None);
         }

@@ -49,11 +49,13 @@ struct Shown {
     more: bool,
     /// How far it is proven to be complete, as markup.
     claim: String,
+    /// Whether there is an index to search in.
+    indexed: bool,
 }
 
 fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
     let Some(role) = &services.log else {
-        return Ok(Shown { entries: Vec::new(), more: false, claim: String::new() });
+        return Ok(Shown { entries: Vec::new(), more: false, claim: String::new(), indexed: false });
     };
     let found = find(role, question)?;
     let (none, more) = (found.entries.is_empty(), found.entries.len() > MOST);
@@ -62,7 +64,8 @@ fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
         _ => String::new(),
     };
     let entries = found.entries.iter().take(MOST).map(|index| Entry::at(&role.log, *index));
-    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim })
+    let indexed = role.search.is_some() || matches!(question, Question::Index(_));
+    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed })
 }
 
 /// What the index proves. Markup.
@@ -95,6 +98,13 @@ fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
 
 fn list(typed: &str, found: &Shown) -> String {
     let mut main = format!("<h1>Search</h1>\n{}", search_form(typed));
+    if found.entries.is_empty() && !found.indexed {
+        main.push_str(
+            "<p>This log has no search index: its entries are found by their index and by the SHA-256 of their bytes only. \
+             <code>countersign log find</code> reads all of them.</p>\n",
+        );
+        return main;
+    }
     if found.entries.is_empty() {
         let typed = escaped(typed.trim());
         main.push_str(&format!("<p>No entry has <code>{typed}</code>.</p>\n{}{HELP}", found.claim));

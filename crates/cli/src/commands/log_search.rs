@@ -1,0 +1,224 @@
+//! `countersign log search`: who signed what, from the log's index, which proves that its answer is complete.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use countersign_client::ClientError;
+use countersign_client::artifact::read_limited;
+use countersign_client::log::LogReader;
+use countersign_client::log_search::commitment;
+use countersign_clock::{Clock as _, SystemClock};
+use countersign_crypto::PublicKey;
+use countersign_http::text::printable;
+use countersign_tlog::Checkpoint;
+use countersign_verify::terms;
+use serde_json::json;
+
+use super::log::LogArgs;
+use super::log::looking::{Hit, every};
+use super::revoke::when::{When, past};
+use crate::args::OutputArgs;
+use crate::failure::{Failure, NO_SIGNATURE, Outcome};
+use crate::out::{Terminal, counted};
+
+/// Ask the log's index what has been signed, and check that its answer is complete
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  countersign log search --email alice@example.com
+  countersign log search --repository https://git.example/a/b --since 7d
+  countersign log search --digest sha256:9f86d08… --output json",
+    after_help = "The log signs the root of its index with its checkpoint, and the answer must be the one that this root proves. What the \
+index does not reach yet is read from the log itself, and each entry named must be in the tree and have what was asked for. Where \
+nobody answers (a directory, a log without an index), the whole log is read. Several options find the entries that have all of it; \
+`countersign log find` reads the whole log and trusts no index. Exit code 3 when there is nothing."
+)]
+pub(super) struct Search {
+    /// An e-mail address in a certificate
+    #[arg(long, value_name = "ADDRESS")]
+    email: Option<String>,
+    /// A URI, or a name of another kind, in a certificate
+    #[arg(long, value_name = "NAME")]
+    identity: Option<String>,
+    /// What was signed: sha256:<hex>
+    #[arg(long, value_name = "DIGEST", value_parser = digest)]
+    digest: Option<String>,
+    /// A public key (PEM)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Who vouched for the identity
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// The repository that was built
+    #[arg(long, value_name = "URL")]
+    repository: Option<String>,
+    /// The build instructions, with their ref
+    #[arg(long, value_name = "URI")]
+    workflow: Option<String>,
+    /// Only what was signed from this time on: 2026-11-26T01:00:00Z, a day, or 2h for two hours ago
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    since: Option<When>,
+    /// Only what was signed before this time
+    #[arg(long, value_name = "TIME", value_parser = past)]
+    until: Option<When>,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+fn digest(text: &str) -> Result<String, String> {
+    let (name, hex) = text.split_once(':').unwrap_or(("sha256", text));
+    let length = match name {
+        "sha256" => 64,
+        "sha384" => 96,
+        "sha512" => 128,
+        _ => 0,
+    };
+    if hex.len() == length && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(format!("{name}:{}", hex.to_lowercase()))
+    } else {
+        Err("expected sha256:, sha384: or sha512: and its hexadecimal digits".into())
+    }
+}
+
+/// What was found, and in what.
+struct Found {
+    hits: Vec<Hit>,
+    tree: u64,
+    /// How far the index reached; 0 when the whole log was read.
+    index: u64,
+    /// Why the answer may not be complete.
+    missing: Option<String>,
+}
+
+impl Search {
+    pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
+        let now = SystemClock.now();
+        let since = self.since.map(|since| since.at(now)).transpose()?;
+        let until = self.until.map(|until| until.at(now)).transpose()?;
+        let wanted = self.terms()?;
+        let mut found = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
+            let checkpoint = reader.checkpoint().await?.checkpoint;
+            search(reader, &checkpoint, &wanted).await
+        })?;
+        // Of a bare key nobody knows when it was used, so none of its entries is left out.
+        found.hits.retain(|hit| {
+            hit.issued.is_none_or(|at| {
+                since.is_none_or(|since| since <= at) && until.is_none_or(|until| at < until)
+            })
+        });
+        if self.output.is_json() {
+            let entries: Vec<_> = found.hits.iter().map(Hit::to_json).collect();
+            let content = json!({"terms": wanted, "treeSize": found.tree, "indexSize": found.index,
+                "complete": found.missing.is_none(), "missing": found.missing, "entries": entries});
+            terminal.json("log.search", 1, &content)?;
+        } else {
+            for hit in &found.hits {
+                terminal.line(&hit.to_line())?;
+            }
+        }
+        let number = counted(found.hits.len() as u64, "entry", "entries");
+        let how = match found.index {
+            0 => "all of it read".to_owned(),
+            size => format!("the index proven for {size}, the rest read"),
+        };
+        terminal.talk(&match &found.missing {
+            None => format!(
+                "{} {number}; complete for a tree of {} ({how})",
+                terminal.yes(),
+                counted(found.tree, "entry", "entries")
+            ),
+            Some(why) => format!("{number}; not complete: {}", printable(why)),
+        });
+        Ok(if found.hits.is_empty() { NO_SIGNATURE } else { 0 })
+    }
+
+    /// What the entries must have, as the index calls it.
+    fn terms(&self) -> Result<Vec<String>, Failure> {
+        let identity = self.identity.as_ref().map(|name| {
+            let kind = match name {
+                name if name.contains("://") => "uri",
+                name if name.contains('@') => "email",
+                _ => "subject",
+            };
+            terms::term(kind, name)
+        });
+        let key = match &self.key {
+            Some(path) => {
+                let text = String::from_utf8_lossy(&read_limited(path, 64 * 1024)?).into_owned();
+                Some(terms::of_key(&PublicKey::from_pem(&text)?))
+            }
+            None => None,
+        };
+        let named = |kind: &str, value: &Option<String>| value.as_ref().map(|value| terms::term(kind, value));
+        let all = [
+            named("email", &self.email),
+            identity,
+            key,
+            named("digest", &self.digest),
+            named("issuer", &self.issuer),
+            named("repository", &self.repository),
+            named("workflow", &self.workflow),
+        ];
+        let wanted: Vec<String> = all.into_iter().flatten().collect();
+        if wanted.is_empty() {
+            return Err(Failure::usage(
+                "nothing to look for: give --email, --identity, --digest, --key, --issuer, --repository or --workflow",
+            ));
+        }
+        Ok(wanted)
+    }
+}
+
+async fn search(
+    reader: &LogReader<'_>,
+    checkpoint: &Checkpoint,
+    wanted: &[String],
+) -> Result<Found, Failure> {
+    let (named, index, missing) = ask(reader, checkpoint, wanted).await?;
+    let has_all = |body: &[u8]| {
+        let own = terms::of_body(body);
+        wanted.iter().all(|term| own.contains(term))
+    };
+    let mut hits = Vec::new();
+    for number in named {
+        let (body, _) = reader.entry(number, checkpoint).await?;
+        let found = every(number, &body).filter(|_| has_all(&body));
+        hits.extend(found.ok_or_else(|| {
+            ClientError::Proof(format!(
+                "the index of {} names entry {number}, which is another",
+                reader.place()
+            ))
+        })?);
+    }
+    let since = |number: u64, body: &[u8]| {
+        hits.extend(every(number, body).filter(|_| has_all(body)).into_iter().flatten());
+    };
+    reader.each_from(index, checkpoint, since).await?;
+    Ok(Found { hits, tree: checkpoint.size, index, missing })
+}
+
+/// The entries that the index names for all of the terms, how far it reaches, and why there may be more; nothing up to 0
+/// when there is no index to ask.
+async fn ask(
+    reader: &LogReader<'_>,
+    checkpoint: &Checkpoint,
+    wanted: &[String],
+) -> Result<(BTreeSet<u64>, u64, Option<String>), Failure> {
+    let nothing = (BTreeSet::new(), 0, None);
+    let Some(index) = commitment(checkpoint)?.filter(|_| reader.answers()) else { return Ok(nothing) };
+    let (mut all, mut missing) = (None::<BTreeSet<u64>>, None);
+    for term in wanted {
+        let Some(found) = reader.indexed(term, &index).await? else { return Ok(nothing) };
+        if found.older > 0 {
+            let older = counted(found.older, "older entry", "older entries");
+            missing =
+                Some(format!("{older} of {term} were not listed; countersign log find reads all of them"));
+        }
+        let these: BTreeSet<u64> = found.entries.into_iter().collect();
+        all = Some(all.map_or(these.clone(), |all| &all & &these));
+    }
+    Ok((all.unwrap_or_default(), index.size, missing))
+}

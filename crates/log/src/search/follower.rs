@@ -1,0 +1,55 @@
+//! Reads the entries that came since and adds their terms to the store.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use countersign_tlog::Hash;
+use countersign_tlog::map::key_of;
+
+use super::postings::added;
+use super::sqlite::Sqlite;
+use super::store::Store;
+use crate::{Log, LogError};
+
+/// Tells what terms an entry has, from how it is stored.
+pub type TermsOf = Arc<dyn Fn(&[u8]) -> Vec<String> + Send + Sync>;
+
+/// The most entries of one transaction.
+const STEP: u64 = 4096;
+
+pub(super) struct Follower {
+    pub(super) log: Log,
+    pub(super) terms_of: TermsOf,
+    pub(super) store: Box<dyn Store>,
+}
+
+impl Follower {
+    pub(super) fn open(directory: &Path, log: Log, terms_of: TermsOf, rules: &str) -> Result<Self, LogError> {
+        let store = Box::new(Sqlite::open(directory, log.head().size, rules)?);
+        Ok(Self { log, terms_of, store })
+    }
+
+    pub(super) fn known(&self) -> Result<u64, LogError> {
+        self.store.upto().map_err(LogError::Search)
+    }
+
+    /// Adds the terms of the next entries below `size`, and gives the keys that have got some.
+    pub(super) fn step(&mut self, size: u64) -> Result<Vec<Hash>, LogError> {
+        let from = self.known()?;
+        let (mut next, end) = (from, size.min(from.saturating_add(STEP)));
+        let mut entries = BTreeMap::<Hash, Vec<u64>>::new();
+        while next < end {
+            let bundle = self.log.entries_from(next, size)?;
+            for (entry, index) in bundle.iter().zip(next..) {
+                for term in (self.terms_of)(entry) {
+                    entries.entry(key_of(&term)).or_default().push(index);
+                }
+            }
+            next += bundle.len() as u64;
+        }
+        let batch = added(self.store.as_ref(), &entries, (from, next)).map_err(LogError::Search)?;
+        self.store.write(&batch).map_err(LogError::Search)?;
+        Ok(entries.into_keys().collect())
+    }
+}

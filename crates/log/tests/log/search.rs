@@ -1,0 +1,155 @@
+//! The search index: it follows the tree, is made anew from it, and its answers are proven by signed checkpoints.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use countersign_log::search::Answer;
+use countersign_log::{Log, Search};
+use countersign_tlog::IndexCommitment;
+use countersign_tlog::map::key_of;
+
+use crate::support::{clock, entry, options, params, runtime, signers, verified};
+
+/// One term for all entries, one for each tenth of them, one of its own for each.
+fn terms_of(stored: &[u8]) -> Vec<String> {
+    let sum = stored.iter().fold(0_u64, |sum, byte| sum + u64::from(*byte));
+    vec!["all".into(), format!("tenth:{}", sum % 10), format!("own:{stored:?}"), "all".into()]
+}
+
+pub fn search(directory: &std::path::Path, log: &Log, rules: &str) -> Search {
+    Search::open(directory, log.clone(), Arc::new(terms_of), rules, true).unwrap()
+}
+
+fn open(directory: &std::path::Path) -> Log {
+    Log::open(directory, options(), signers(), clock()).unwrap()
+}
+
+/// Waits until something holds, which the follower's thread brings about.
+pub fn until(mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < end, "it never came to hold");
+        std::thread::yield_now();
+    }
+}
+
+/// The entries of a tree that have a term, found by reading all of it.
+fn model(log: &Log, term: &str, size: u64) -> Vec<u64> {
+    (0..size).filter(|index| terms_of(&log.entry(*index).unwrap()).iter().any(|own| own == term)).collect()
+}
+
+/// That an answer is proven by its checkpoint, and is the model's for the size that it is of.
+pub fn check(log: &Log, term: &str, answer: &Answer) {
+    let checkpoint = verified(&answer.head.checkpoint);
+    let index = IndexCommitment::of(&checkpoint).unwrap().unwrap();
+    assert_eq!(answer.index, Some(index));
+    let expected = model(log, term, index.size);
+    match answer.proof.verify(&key_of(term), &index.root).unwrap() {
+        Some(leaf) => {
+            answer.page.verify(&leaf).unwrap();
+            let start = usize::try_from(answer.page.start).unwrap();
+            assert_eq!(answer.page.entries, expected[start..], "{term}");
+        }
+        None => assert_eq!(expected, Vec::<u64>::new(), "{term}"),
+    }
+}
+
+fn append(log: &Log, numbers: std::ops::Range<u64>) {
+    runtime().block_on(async {
+        for number in numbers {
+            log.append(entry(number)).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn every_answer_is_proven_by_the_newest_checkpoint_and_find_misses_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let log = open(directory.path());
+    let index = search(directory.path(), &log, "1");
+    let mut proven = 0;
+    for round in 0..30 {
+        append(&log, round * 40..round * 40 + 1 + round);
+        let own = terms_of(&log.entry(log.head().size - 1).unwrap()).remove(2);
+        let size = log.head().size;
+        // Found as soon as it is acknowledged.
+        assert_eq!(index.find(&own, 5).unwrap(), [size - 1]);
+        let newest: Vec<u64> = (0..size).rev().take(7).collect();
+        assert_eq!(index.find("all", 7).unwrap(), newest);
+        for term in ["all", "tenth:3", "tenth:11", &own, "nothing"] {
+            let answer = index.answer(term, None, 300).unwrap().expect("the signed index is kept");
+            if answer.index.is_some() {
+                check(&log, term, &answer);
+                proven += 1;
+            }
+        }
+        until(|| index.known() == size);
+    }
+    assert!(proven > 100, "{proven}");
+    let answer = index.answer("all", None, 1).unwrap().unwrap();
+    assert!(
+        answer.page.start >= 256,
+        "an answer of one entry has a chunk at the most: {}",
+        answer.page.start
+    );
+    assert!(index.answer("all", Some(7), 1).unwrap().is_none(), "no index of this size was made");
+    runtime().block_on(log.shutdown());
+}
+
+#[test]
+fn the_index_is_the_same_after_reopening_and_after_it_was_lost_or_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let log = open(directory.path());
+    append(&log, 0..700);
+    let index = search(directory.path(), &log, "1");
+    until(|| index.answer("all", Some(701), 1).unwrap().is_some());
+    // The next checkpoint commits to what is known; then the index goes on.
+    append(&log, 700..701);
+    until(|| index.answer("all", Some(702), 1).unwrap().is_some());
+    check(&log, "tenth:3", &index.answer("tenth:3", None, 1000).unwrap().unwrap());
+    let signed = verified(&log.head().checkpoint);
+    drop(index);
+    runtime().block_on(log.shutdown());
+    let file = directory.path().join("terms.db");
+    for damage in
+        [None, Some(&b""[..]), Some(b"this is no database, and long enough to be taken for one at first")]
+    {
+        if let Some(bytes) = damage {
+            std::fs::remove_file(&file).unwrap();
+            std::fs::write(&file, bytes).unwrap();
+        }
+        let log = open(directory.path());
+        assert_eq!(verified(&log.head().checkpoint), signed);
+        let index = search(directory.path(), &log, "1");
+        until(|| index.answer("all", Some(702), 1).unwrap().is_some());
+        for term in ["all", "tenth:3", "nothing"] {
+            check(&log, term, &index.answer(term, None, 1000).unwrap().unwrap());
+        }
+        drop(index);
+        runtime().block_on(log.shutdown());
+    }
+}
+
+#[test]
+fn an_index_made_by_other_rules_is_made_anew_and_no_index_is_committed_to_unless_wished() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let log = open(directory.path());
+    append(&log, 0..20);
+    let index = search(directory.path(), &log, "1");
+    until(|| index.known() == 21);
+    drop(index);
+    let others = Arc::new(|_: &[u8]| vec!["other".to_owned()]);
+    let index = Search::open(directory.path(), log.clone(), others, "2", false).unwrap();
+    until(|| index.known() == 21);
+    assert_eq!(index.find("all", 10).unwrap(), Vec::<u64>::new());
+    assert_eq!(index.find("other", 100).unwrap().len(), 21);
+    drop(index);
+    runtime().block_on(log.shutdown());
+    let log = open(directory.path());
+    append(&log, 20..21);
+    assert_eq!(verified(&log.head().checkpoint).extensions, Vec::<String>::new());
+    runtime().block_on(log.shutdown());
+}
