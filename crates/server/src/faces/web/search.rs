@@ -82,7 +82,8 @@ fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
     let proofs: Vec<String> = terms
         .iter()
         .map(|term| {
-            let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("term", term).finish();
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("term", term).finish();
             let kind = term.split_once(':').map_or(term.as_str(), |(kind, _)| kind);
             format!("<a href=\"/api/v1/search?{}\">{}</a>", escaped(&query), escaped(kind))
         })
