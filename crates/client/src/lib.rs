@@ -7,6 +7,7 @@ pub mod fulcio;
 pub mod image;
 pub mod log;
 pub mod log_search;
+pub mod monitor;
 pub mod notary;
 pub mod oidc;
 pub mod policy;

@@ -121,16 +121,20 @@ impl<'a> LogReader<'a> {
     /// [`ClientError::Http`], [`ClientError::Proof`] when a signature or the origin is wrong, or too
     /// few witnesses cosigned.
     pub async fn checkpoint(&self) -> Result<VerifiedCheckpoint, ClientError> {
-        let bytes = self
-            .fetch("checkpoint", MAX_CHECKPOINT)
-            .await?
-            .ok_or_else(|| ClientError::Proof(format!("{} has no checkpoint; is it a log?", self.place())))?;
+        let bytes = self.newest().await?;
         let mut found = self.check_checkpoint(&bytes)?;
         found.witnesses = self.check_witnesses(&bytes)?;
         Ok(found)
     }
 
-    fn check_witnesses(&self, note: &[u8]) -> Result<Vec<String>, ClientError> {
+    /// The newest checkpoint as it is served; nothing in it is verified.
+    pub(crate) async fn newest(&self) -> Result<Vec<u8>, ClientError> {
+        let found = self.fetch("checkpoint", MAX_CHECKPOINT).await?;
+        found.ok_or_else(|| ClientError::Proof(format!("{} has no checkpoint; is it a log?", self.place())))
+    }
+
+    /// Who of the witnesses named cosigned, when they are enough.
+    pub(crate) fn check_witnesses(&self, note: &[u8]) -> Result<Vec<String>, ClientError> {
         let wrong = |e: &dyn std::fmt::Display| self.wrong_checkpoint(e);
         let note = Note::parse(note).map_err(|e| wrong(&e))?;
         let seen = self.witnesses.cosigners(&note, self.now).map_err(|e| wrong(&e))?;
@@ -164,7 +168,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// A tile as it stands in a tree of some size; a log may have dropped the partial one when it filled.
-    async fn tile(&self, wanted: TilePath) -> Result<(TilePath, Vec<u8>), ClientError> {
+    pub(crate) async fn tile(&self, wanted: TilePath) -> Result<(TilePath, Vec<u8>), ClientError> {
         let limit = match wanted.kind {
             TileKind::Hashes { .. } => tile::MAX_TILE_BYTES,
             TileKind::Entries | TileKind::Data => tile::MAX_BUNDLE_BYTES,
@@ -181,7 +185,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// Fetches what a proof needs until it can be made.
-    async fn build<T>(
+    pub(crate) async fn build<T: Send>(
         &self,
         size: u64,
         make: impl Fn(&TileSet) -> Result<T, BuildError<TileError>> + Send + Sync,

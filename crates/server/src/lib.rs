@@ -27,6 +27,7 @@ pub mod rotate;
 mod scrub;
 pub mod serve;
 pub mod store;
+pub mod witness;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

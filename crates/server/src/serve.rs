@@ -29,6 +29,8 @@ use crate::rate_limit::RateLimiter;
 use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
 use crate::scrub::Scrub;
+use crate::witness::Witness;
+use crate::witness::asking::Asking;
 
 /// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
 const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
@@ -88,6 +90,15 @@ pub(crate) struct LogRole {
     pub(crate) accept_dsse: bool,
     /// What entries are found by, where it is wished.
     pub(crate) search: Option<Arc<Search>>,
+    /// Who is asked to cosign.
+    pub(crate) witnesses: Option<Arc<Asking>>,
+}
+
+impl LogRole {
+    /// Whether entries are acknowledged only with cosignatures.
+    pub(crate) fn requires_witnesses(&self) -> bool {
+        self.witnesses.as_ref().is_some_and(|witnesses| witnesses.is_required())
+    }
 }
 
 /// The trust root.
@@ -114,6 +125,8 @@ pub(crate) struct Services {
     pub(crate) rekor_v1: Option<Arc<RekorV1>>,
     pub(crate) tsa: Option<Tsa>,
     pub(crate) trust: Option<TrustRole>,
+    /// Vouches for other logs.
+    pub(crate) witness: Option<Arc<Witness>>,
     /// The directories of logs that were rotated out, by their names.
     pub(crate) retired: BTreeMap<String, PathBuf>,
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
@@ -146,6 +159,9 @@ impl Services {
     }
     pub(crate) fn trust(&self) -> Result<&TrustRole, HttpError> {
         self.trust.as_ref().ok_or_else(absent)
+    }
+    pub(crate) fn witness(&self) -> Result<&Arc<Witness>, HttpError> {
+        self.witness.as_ref().ok_or_else(absent)
     }
     pub(crate) fn development(&self) -> Result<&countersign_ca::dev_idp::DevelopmentProvider, HttpError> {
         self.development.as_deref().ok_or_else(absent)
@@ -274,6 +290,8 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     tracing::info!(%address, %url, roles = ?roles, "serving");
     let stop_all = stop.clone();
     let task = tokio::spawn(async move {
+        let asking = services.log.as_ref().and_then(|role| role.witnesses.clone());
+        let asking = asking.map(|asking| tokio::spawn(asking.run()));
         let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
         let scrubs: Vec<_> = services
             .scrubs
@@ -294,6 +312,9 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
         keeper.abort();
         scrubs.iter().for_each(tokio::task::JoinHandle::abort);
+        if let Some(asking) = asking {
+            asking.abort();
+        }
         let mut outcome = Ok(());
         for (name, log) in services.logs() {
             if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {

@@ -15,9 +15,12 @@
 //! # Ok::<(), countersign_tlog::merkle::ProofError>(())
 //! ```
 
+pub mod add_checkpoint;
 pub mod checkpoint;
+pub mod fork;
 pub mod map;
 pub mod merkle;
+pub mod monitor;
 pub mod note;
 pub mod proof;
 mod signature;

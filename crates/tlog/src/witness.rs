@@ -134,31 +134,58 @@ impl Witnesses {
     }
 }
 
-/// Reads one verifier key, or says what is wrong with it.
+/// Reads one verifier key of a witness, or says what is wrong with it.
 fn parse_key(text: &str) -> Result<NoteVerifier, String> {
-    // Base64 has plus signs too; a name has none.
-    let mut parts = text.splitn(3, '+');
-    let (Some(name), Some(hint), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err("a text without two plus signs".into());
-    };
-    let bytes = encoding::base64_decode(key).map_err(|_| "a key that is not base64".to_owned())?;
-    let (kind, raw) = match bytes.split_first() {
-        Some((1, raw)) => (NoteKind::Ed25519, raw),
-        Some((4, raw)) => (NoteKind::CosignatureV1, raw),
-        Some((other, _)) => {
-            return Err(format!("a key of type {other:02x}; those of witnesses are 01 and 04"));
+    let published = NoteVerifier::parse(text)?;
+    NoteVerifier::cosignature_v1(&published.name, published.key).map_err(|e| e.to_string())
+}
+
+impl NoteVerifier {
+    /// Reads a verifier key as it is published, name, hint and key with a plus sign between them, of type 01 (Ed25519) or
+    /// 04 (cosignature/v1), or says what is wrong with it.
+    ///
+    /// # Errors
+    /// What was found instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        // Base64 has plus signs too; a name has none.
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(hint), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err("a text without two plus signs".into());
+        };
+        let bytes = encoding::base64_decode(key).map_err(|_| "a key that is not base64".to_owned())?;
+        let (kind, raw) = match bytes.split_first() {
+            Some((1, raw)) => (NoteKind::Ed25519, raw),
+            Some((4, raw)) => (NoteKind::CosignatureV1, raw),
+            Some((other, _)) => {
+                return Err(format!("a key of type {other:02x}; those of witnesses are 01 and 04"));
+            }
+            None => return Err("an empty key".into()),
+        };
+        let spki = [ED25519_SPKI_PREFIX, raw].concat();
+        let key = PublicKey::from_spki_der(&spki).map_err(|e| e.to_string())?;
+        // The hint guards against a key that was mistyped or cut; it is of the key as it is published.
+        let published = Self::new(kind, name, key).map_err(|e| e.to_string())?;
+        let own = encoding::hex_encode(&published.hint());
+        if hint != own {
+            return Err(format!(
+                "the hint {hint}, while name and key make {own}",
+                hint = hint.escape_debug()
+            ));
         }
-        None => return Err("an empty key".into()),
-    };
-    let spki = [ED25519_SPKI_PREFIX, raw].concat();
-    let key = PublicKey::from_spki_der(&spki).map_err(|e| e.to_string())?;
-    // The hint guards against a key that was mistyped or cut; it is of the key as it is published.
-    let published = NoteVerifier::new(kind, name, key.clone()).map_err(|e| e.to_string())?;
-    let own = encoding::hex_encode(&published.hint());
-    if hint != own {
-        return Err(format!("the hint {hint}, while name and key make {own}", hint = hint.escape_debug()));
+        Ok(published)
     }
-    NoteVerifier::cosignature_v1(name, key).map_err(|e| e.to_string())
+
+    /// The key as it is published, for kinds that are: Ed25519 and cosignature/v1.
+    #[must_use]
+    pub fn published(&self) -> Option<String> {
+        let kind = match self.kind {
+            NoteKind::Ed25519 => 1,
+            NoteKind::CosignatureV1 => 4,
+            _ => return None,
+        };
+        let key = encoding::base64_encode(&[&[kind], self.key.raw()].concat());
+        Some(format!("{}+{}+{key}", self.name, encoding::hex_encode(&self.hint())))
+    }
 }
 
 #[cfg(test)]
@@ -211,6 +238,16 @@ mod tests {
                 seen.into_iter().collect::<Vec<_>>(),
                 [(key.public_key().fingerprint(), "w.example".into())]
             );
+        }
+    }
+
+    #[test]
+    fn a_key_is_published_in_the_form_in_which_it_is_read() {
+        for verifier in [
+            NoteVerifier::cosignature_v1("w.example", pair().public_key().clone()).unwrap(),
+            NoteVerifier::rekor_v2("l.example", pair().public_key().clone()).unwrap(),
+        ] {
+            assert_eq!(NoteVerifier::parse(&verifier.published().unwrap()), Ok(verifier));
         }
     }
 

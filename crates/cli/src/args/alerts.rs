@@ -9,7 +9,7 @@ use countersign_client::artifact::read_limited;
 use countersign_kubernetes::continuous::sink::email::{Email, EmailOptions};
 use countersign_kubernetes::continuous::sink::lines::Lines;
 use countersign_kubernetes::continuous::sink::webhook::Webhook;
-use countersign_kubernetes::continuous::{Options, Sink};
+use countersign_kubernetes::continuous::{Options, Sink, Told};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -24,10 +24,10 @@ const WEBHOOK_VARIABLE: &str = "COUNTERSIGN_ALERT_WEBHOOK";
 /// Where the password of the mail server is, if not in a file.
 const PASSWORD_VARIABLE: &str = "COUNTERSIGN_SMTP_PASSWORD";
 
-/// Who is told of changes.
+/// Who is told, by which way.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Alerts")]
-pub(crate) struct AlertArgs {
+pub(crate) struct SinkArgs {
     /// Append changes to a file, each a line of JSON
     #[arg(long, value_name = "FILE")]
     alert_file: Option<PathBuf>,
@@ -52,6 +52,14 @@ pub(crate) struct AlertArgs {
     /// A file with the password for that; else the variable COUNTERSIGN_SMTP_PASSWORD
     #[arg(long, value_name = "FILE", requires = "alert_smtp_user")]
     alert_smtp_password: Option<PathBuf>,
+}
+
+/// Who is told of changes, and how often it is looked.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Alerts")]
+pub(crate) struct AlertArgs {
+    #[command(flatten)]
+    sinks: SinkArgs,
     /// Tell that something cannot be checked after it has lasted this long, such as 15m (15m unless given)
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     alert_unchecked_after: Option<Duration>,
@@ -63,11 +71,12 @@ pub(crate) struct AlertArgs {
 impl AlertArgs {
     /// An option that is given, for whoever does not verify continuously.
     pub(crate) fn given(&self) -> Option<&'static str> {
+        let sinks = &self.sinks;
         [
-            ("--alert-file", self.alert_file.is_some()),
-            ("--alert-webhook", self.alert_webhook.is_some()),
-            ("--alert-webhook-secret", self.alert_webhook_secret.is_some()),
-            ("--alert-email", !self.alert_email.is_empty()),
+            ("--alert-file", sinks.alert_file.is_some()),
+            ("--alert-webhook", sinks.alert_webhook.is_some()),
+            ("--alert-webhook-secret", sinks.alert_webhook_secret.is_some()),
+            ("--alert-email", !sinks.alert_email.is_empty()),
             ("--alert-unchecked-after", self.alert_unchecked_after.is_some()),
             ("--verify-rate", self.verify_rate.is_some()),
         ]
@@ -92,7 +101,14 @@ impl AlertArgs {
 
     /// Who is told.
     pub(crate) fn sinks(&self) -> Result<Vec<Arc<dyn Sink>>, Failure> {
-        let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
+        self.sinks.open()
+    }
+}
+
+impl SinkArgs {
+    /// Opens them.
+    pub(crate) fn open<A: Told>(&self) -> Result<Vec<Arc<dyn Sink<A>>>, Failure> {
+        let mut sinks: Vec<Arc<dyn Sink<A>>> = Vec::new();
         if let Some(path) = &self.alert_file {
             let lines =
                 Lines::append(path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;

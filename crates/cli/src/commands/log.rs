@@ -2,8 +2,11 @@
 
 mod at_rest;
 mod backup;
+mod check_fork;
 mod fsck;
+pub(super) mod looking;
 mod migrate;
+mod monitor;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +21,7 @@ use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{PublicKey, encoding};
 use countersign_http::text::{printable, printable_lines};
 use countersign_http::{Http, parse_url};
-use countersign_tlog::{Checkpoint, NoteVerifier};
+use countersign_tlog::{Checkpoint, NoteVerifier, Witnesses};
 use serde_json::json;
 use url::Url;
 
@@ -37,7 +40,8 @@ const MAX_FILE: usize = 16 << 20;
   countersign log checkpoint                     how large the log is, signed
   countersign log verify --kept checkpoint.txt   that it only grew since then
   countersign log find --identity a@example.com --since 2h   what somebody signed
-  countersign log fsck /srv/countersign          that every byte of a log at rest is as it was signed")]
+  countersign log fsck /srv/countersign          that every byte of a log at rest is as it was signed
+  countersign log monitor --state DIR --watch-identity a@example.com   follow it, be told")]
 pub(crate) struct LogCommand {
     #[command(subcommand)]
     action: Action,
@@ -46,11 +50,13 @@ pub(crate) struct LogCommand {
 #[derive(Debug, Subcommand)]
 enum Action {
     Backup(backup::Backup),
+    CheckFork(check_fork::CheckFork),
     Checkpoint(CheckpointCommand),
     Find(Box<Find>),
     Fsck(fsck::Fsck),
     Get(Get),
     Migrate(migrate::Migrate),
+    Monitor(Box<monitor::MonitorCommand>),
     Proof(Proof),
     Restore(backup::Restore),
     Search(Box<Search>),
@@ -61,11 +67,13 @@ impl LogCommand {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         match &self.action {
             Action::Backup(command) => command.run(terminal),
+            Action::CheckFork(command) => command.run(terminal),
             Action::Checkpoint(command) => command.run(terminal),
             Action::Find(command) => command.run(terminal),
             Action::Fsck(command) => command.run(terminal),
             Action::Get(command) => command.run(terminal),
             Action::Migrate(command) => command.run(terminal),
+            Action::Monitor(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),
             Action::Search(command) => command.run(terminal),
@@ -123,6 +131,13 @@ impl LogArgs {
         }
     }
 
+    /// The log, to look at it again and again.
+    fn followed(&self) -> Result<Followed, Failure> {
+        let (place, verifier) = self.place()?;
+        let (witnesses, least) = self.witness.load()?;
+        Ok(Followed { place, verifier, witnesses, least, http: self.http.http() })
+    }
+
     /// Does something with the log.
     pub(super) fn with_reader<T>(
         &self,
@@ -138,6 +153,25 @@ impl LogArgs {
     }
 }
 
+/// A log that is looked at again and again.
+struct Followed {
+    place: Place,
+    verifier: NoteVerifier,
+    witnesses: Witnesses,
+    least: usize,
+    http: Http,
+}
+
+impl Followed {
+    /// As it is to be read now.
+    fn reader(&self) -> LogReader<'_> {
+        let source = self.place.clone().source(&self.http);
+        let witnesses = self.witnesses.clone();
+        LogReader::new(source, self.verifier.clone()).witnessed(witnesses, self.least, SystemClock.now())
+    }
+}
+
+#[derive(Clone)]
 enum Place {
     Web(Url),
     Directory(PathBuf),

@@ -23,6 +23,7 @@ mod images;
 mod log_at_rest;
 mod migrate;
 mod mistakes;
+mod monitoring;
 mod network;
 mod notary;
 mod policy;

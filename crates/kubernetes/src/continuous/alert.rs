@@ -1,11 +1,13 @@
 //! What people are told: what was, what is, since when, why, and the next command.
 
 use std::fmt;
+use std::sync::Arc;
 
 use countersign_clock::Timestamp;
 use countersign_http::text::printable;
 use serde::{Serialize, Serializer};
 
+use super::sink::Told;
 use crate::scan::{Control, ResourceName, Severity};
 
 /// The version of the JSON document.
@@ -142,6 +144,28 @@ impl Alert {
     #[must_use]
     pub fn title(&self) -> String {
         format!("{}: {}", printable(&self.workload.to_string()), self.standing().words())
+    }
+}
+
+impl Told for Alert {
+    /// The worst first.
+    fn subject(alerts: &[Arc<Self>]) -> String {
+        if let [alert] = alerts {
+            return format!("countersign: {}", alert.title());
+        }
+        let count = |standing| alerts.iter().filter(|alert| alert.standing() == standing).count();
+        format!(
+            "countersign: {} workloads changed: {} failed, {} could not be checked, {} passed",
+            alerts.len(),
+            count(Standing::Failed),
+            count(Standing::Unchecked),
+            count(Standing::Passed),
+        )
+    }
+
+    fn note(&self) {
+        let (standing, changes) = (self.standing().code(), self.changes.len());
+        tracing::info!(workload = %self.workload, standing, changes, "alert");
     }
 }
 

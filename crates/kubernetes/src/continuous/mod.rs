@@ -21,6 +21,6 @@ pub use alert::{Alert, Change, Standing};
 pub use exporter::serve_metrics;
 pub use judge::{AdmissionJudge, Judge, Judging, ScanJudge};
 pub use metrics::Metrics;
-pub use sink::{Sink, SinkError, Sinks};
+pub use sink::{Sink, SinkError, Sinks, Told};
 pub use verifier::{Options, Rechecker, Verifier};
 pub use workloads::{Limits, News, Origin};

@@ -13,7 +13,7 @@ use countersign_crypto::hmac_sha256;
 use countersign_kubernetes::continuous::sink::email::{Email, EmailOptions};
 use countersign_kubernetes::continuous::sink::lines::{Form, Lines};
 use countersign_kubernetes::continuous::sink::webhook::{SIGNATURE_HEADER, Webhook};
-use countersign_kubernetes::continuous::{Alert, Metrics, Sink as _, SinkError, Sinks};
+use countersign_kubernetes::continuous::{Alert, Metrics, Sink, SinkError, Sinks};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
@@ -217,7 +217,7 @@ fn email(server: Url) -> EmailOptions {
 async fn alerts_of_some_time_are_one_e_mail() {
     let (url, serving) = mail_server("250 taken\r\n").await;
     let sink = Email::new(email(url)).unwrap();
-    assert!(!sink.gathers().is_zero());
+    assert!(!Sink::<Alert>::gathers(&sink).is_zero());
     sink.send(&[alert("web").await, alert("shop").await]).await.unwrap();
     drop(sink);
     let told = serving.await.unwrap();

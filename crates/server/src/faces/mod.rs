@@ -12,6 +12,7 @@ mod tiles;
 mod timestamp;
 mod trust;
 mod web;
+mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +41,9 @@ pub(crate) fn router(services: Arc<Services>) -> Router {
     }
     if services.rekor_v1.is_some() {
         router = router.merge(rekor_v1::routes());
+    }
+    if services.witness.is_some() {
+        router = router.merge(witness::routes());
     }
     if services.ca.is_some() || services.log.is_some() {
         router = router.merge(retired::routes());

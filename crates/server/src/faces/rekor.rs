@@ -15,7 +15,7 @@ use countersign_x509::Certificate;
 use http::{Request, StatusCode};
 
 use crate::http::{HttpError, Shape, read_body, respond};
-use crate::serve::Services;
+use crate::serve::{LogRole, Services};
 
 /// A hashedrekord request is about 3 KiB; a dsse request carries its payload.
 const LIMIT: usize = 4 * 1024 * 1024;
@@ -30,7 +30,13 @@ pub(super) fn routes() -> Router<Arc<Services>> {
 }
 
 async fn checkpoint(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
-    super::tiles::read(&services.log()?.log, "checkpoint".to_owned()).await
+    let role = services.log()?;
+    if let Some(cosigned) = role.witnesses.as_ref().and_then(|witnesses| witnesses.newest())
+        && (role.requires_witnesses() || cosigned.size == role.log.head().size)
+    {
+        return Ok(super::tiles::checkpoint(cosigned.note.clone()));
+    }
+    super::tiles::read(&role.log, "checkpoint".to_owned()).await
 }
 
 async fn tile(
@@ -69,7 +75,31 @@ async fn create(
         .await
         .map_err(|e| append_error(e, Shape::Grpc))?;
     services.metrics.tree_size("transparency", receipt.tree_size);
+    let receipt = witnessed(role, receipt).await?;
     Ok(respond(StatusCode::CREATED, "application/json", log_entry(&receipt, &role.log_id).to_json()))
+}
+
+/// The same place in a tree that enough witnesses have cosigned, where that is required.
+async fn witnessed(role: &LogRole, receipt: Receipt) -> Result<Receipt, HttpError> {
+    let Some(witnesses) = &role.witnesses else { return Ok(receipt) };
+    if !role.requires_witnesses() {
+        witnesses.wake();
+        return Ok(receipt);
+    }
+    let unavailable =
+        |message| HttpError::new(Shape::Grpc, StatusCode::SERVICE_UNAVAILABLE, message).retry_after(5);
+    let cosigned = witnesses.cosigned(receipt.tree_size).await.ok_or_else(|| {
+        unavailable(
+            "too few witnesses have cosigned the tree with this entry; ask again, it is not logged twice",
+        )
+    })?;
+    let (log, index, tree_size) = (role.log.clone(), receipt.index, cosigned.size);
+    let proof = tokio::task::spawn_blocking(move || log.proof(index, tree_size)).await;
+    let Ok(Ok(proof)) = proof else {
+        return Err(unavailable("the proof in the cosigned tree cannot be made right now"));
+    };
+    let checkpoint = cosigned.note.as_str().into();
+    Ok(Receipt { proof, tree_size, root: cosigned.root, checkpoint, ..receipt })
 }
 
 /// Nothing enters the tree that does not verify: the key must be of a kind the log takes, and the signature must be

@@ -6,6 +6,13 @@ use http::{HeaderValue, StatusCode, header};
 
 use crate::http::{HttpError, Shape, respond};
 
+/// Answers with a checkpoint.
+pub(super) fn checkpoint(note: impl Into<axum::body::Body>) -> Response {
+    let mut response = respond(StatusCode::OK, "text/plain; charset=utf-8", note);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
 /// Answers one path below a log's root, such as `checkpoint` or `tile/0/000`.
 pub(super) async fn read(log: &Log, path: String) -> Result<Response, HttpError> {
     let is_checkpoint = path == "checkpoint";
@@ -13,11 +20,11 @@ pub(super) async fn read(log: &Log, path: String) -> Result<Response, HttpError>
     // Tiles come from disk, or from memory right after their batch; the read may block.
     let found = tokio::task::spawn_blocking(move || reader.read(&path)).await;
     match found {
+        Ok(Ok(Some(bytes))) if is_checkpoint => Ok(checkpoint(bytes)),
         Ok(Ok(Some(bytes))) => {
-            let kind = if is_checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
-            let cache = if is_checkpoint { "no-cache" } else { "public, max-age=31536000, immutable" };
-            let mut response = respond(StatusCode::OK, kind, bytes);
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+            let mut response = respond(StatusCode::OK, "application/octet-stream", bytes);
+            let cache = HeaderValue::from_static("public, max-age=31536000, immutable");
+            response.headers_mut().insert(header::CACHE_CONTROL, cache);
             Ok(response)
         }
         Ok(Ok(None)) => {

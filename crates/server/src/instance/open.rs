@@ -34,6 +34,8 @@ use crate::revoke;
 use crate::scrub::Scrub;
 use crate::serve::{CaRole, LogRole, ServeOptions, Services, TrustRole};
 use crate::store::Store;
+use crate::witness::Witness;
+use crate::witness::asking::Asking;
 
 /// Sigstore's policy for timestamps, which its clients know.
 const TSA_POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -184,6 +186,7 @@ impl Instance {
             rekor_v1: None,
             tsa: None,
             trust: None,
+            witness: None,
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
@@ -218,12 +221,17 @@ impl Instance {
             let log =
                 store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
             let search = self.search(&directory, &log).map_err(failed)?;
-            let accept_dsse = self.config.log.accept_dsse_requests;
-            services.log = Some(LogRole { log, log_id, accept_dsse, search });
-            if self.config.log.rekor_v1 {
+            let section = &self.config.log;
+            let witnesses = Asking::new(&self.directory, section, &log, self.config.store.is_some())?;
+            let accept_dsse = section.accept_dsse_requests;
+            services.log = Some(LogRole { log, log_id, accept_dsse, search, witnesses });
+            if section.rekor_v1 {
                 let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
+        }
+        if let Some(section) = self.config.witness.as_ref().filter(|_| roles.contains(&Role::Log)) {
+            services.witness = Some(Arc::new(Witness::open(&self.directory, section, &password)?));
         }
         if roles.contains(&Role::Tsa) {
             let tsa = Tsa::new(

@@ -15,3 +15,4 @@ mod rekor_v1;
 mod requests;
 mod services;
 mod shards;
+mod witnesses;

@@ -13,33 +13,33 @@ use countersign_x509::Certificate;
 use crate::failure::Failure;
 
 /// Arguments about what is revoked. Several mean: each of them.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "What is revoked")]
 pub(crate) struct TargetArgs {
     /// A name in certificates: an e-mail address or a URI
     #[arg(long, value_name = "NAME")]
-    identity: Vec<String>,
+    pub(crate) identity: Vec<String>,
     /// A regular expression for the whole of the name
     #[arg(long, value_name = "REGEXP")]
-    identity_regexp: Vec<String>,
+    pub(crate) identity_regexp: Vec<String>,
     /// Only names that this issuer vouched for; alone: all that it vouched for
     #[arg(long, value_name = "URL")]
-    issuer: Option<String>,
+    pub(crate) issuer: Option<String>,
     /// A key: a file, a key elsewhere (docs/keys.md), or sha256: and the fingerprint of its public half
     #[arg(long, value_name = "KEY|SHA256")]
-    key: Vec<String>,
+    pub(crate) key: Vec<String>,
     /// A certificate: a PEM file, or sha256: and its fingerprint
     #[arg(long, value_name = "FILE|SHA256")]
-    certificate: Vec<String>,
+    pub(crate) certificate: Vec<String>,
     /// An artifact or image
     #[arg(long, value_name = "SHA256")]
-    digest: Vec<String>,
+    pub(crate) digest: Vec<String>,
     /// A builder: the id in its provenance, or the build signer in its certificates
     #[arg(long, value_name = "URI")]
-    builder: Vec<String>,
+    pub(crate) builder: Vec<String>,
     /// A regular expression for the whole of the builder
     #[arg(long, value_name = "REGEXP")]
-    builder_regexp: Vec<String>,
+    pub(crate) builder_regexp: Vec<String>,
 }
 
 impl TargetArgs {

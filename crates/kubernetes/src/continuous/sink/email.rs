@@ -13,8 +13,7 @@ use lettre::{AsyncSmtpTransport, AsyncTransport as _, Message, Tokio1Executor};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Sending, Sink, SinkError};
-use crate::continuous::alert::{Alert, Standing};
+use super::{Sending, Sink, SinkError, Told};
 
 /// How long alerts are gathered for one message.
 const GATHERED: Duration = Duration::from_secs(30);
@@ -99,8 +98,9 @@ impl Email {
         })
     }
 
-    fn message(&self, alerts: &[Arc<Alert>]) -> Result<Message, SinkError> {
-        let mut builder: MessageBuilder = Message::builder().from(self.from.clone()).subject(subject(alerts));
+    fn message<A: Told>(&self, alerts: &[Arc<A>]) -> Result<Message, SinkError> {
+        let mut builder: MessageBuilder =
+            Message::builder().from(self.from.clone()).subject(A::subject(alerts));
         for to in &self.to {
             builder = builder.to(to.clone());
         }
@@ -111,7 +111,7 @@ impl Email {
             .map_err(|e| SinkError::Refused(format!("the message cannot be written: {e}")))
     }
 
-    async fn post(&self, alerts: &[Arc<Alert>]) -> Result<(), SinkError> {
+    async fn post<A: Told>(&self, alerts: &[Arc<A>]) -> Result<(), SinkError> {
         let message = self.message(alerts)?;
         let (host, shown) = (&self.host, |error: &dyn fmt::Display| printable(&error.to_string()));
         match tokio::time::timeout(LONGEST, self.transport.send(message)).await {
@@ -130,27 +130,12 @@ fn is_this_machine(host: &str) -> bool {
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
 }
 
-/// What a message is about: the worst first.
-fn subject(alerts: &[Arc<Alert>]) -> String {
-    if let [alert] = alerts {
-        return format!("countersign: {}", alert.title());
-    }
-    let count = |standing| alerts.iter().filter(|alert| alert.standing() == standing).count();
-    format!(
-        "countersign: {} workloads changed: {} failed, {} could not be checked, {} passed",
-        alerts.len(),
-        count(Standing::Failed),
-        count(Standing::Unchecked),
-        count(Standing::Passed),
-    )
-}
-
-impl Sink for Email {
+impl<A: Told> Sink<A> for Email {
     fn name(&self) -> &'static str {
         "email"
     }
 
-    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a> {
+    fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a> {
         Box::pin(self.post(alerts))
     }
 

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Sending, Sink, SinkError};
-use crate::continuous::alert::Alert;
+use super::{Sending, Sink, SinkError, Told};
 
 /// How an alert is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl Lines {
         Ok(Self::new(Form::Json, file))
     }
 
-    fn write(&self, alerts: &[Arc<Alert>]) -> std::io::Result<()> {
+    fn write<A: Told>(&self, alerts: &[Arc<A>]) -> std::io::Result<()> {
         let mut text = Vec::new();
         for alert in alerts {
             match self.form {
@@ -61,7 +60,7 @@ impl Lines {
     }
 }
 
-impl Sink for Lines {
+impl<A: Told> Sink<A> for Lines {
     fn name(&self) -> &'static str {
         match self.form {
             Form::Json => "json",
@@ -69,7 +68,7 @@ impl Sink for Lines {
         }
     }
 
-    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a> {
+    fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a> {
         Box::pin(async move { self.write(alerts).map_err(|e| SinkError::Away(e.to_string())) })
     }
 }

@@ -6,12 +6,13 @@ pub mod lines;
 pub mod webhook;
 
 use std::collections::VecDeque;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -41,13 +42,22 @@ pub enum SinkError {
 /// A delivery that is waited for.
 pub type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), SinkError>> + Send + 'a>>;
 
+/// Something that people are told: as JSON, and in words.
+pub trait Told: Serialize + Display + Debug + Send + Sync + 'static {
+    /// What several of them are about, in one line: the subject of a message.
+    fn subject(all: &[Arc<Self>]) -> String;
+
+    /// Writes to the program's own log that this is told.
+    fn note(&self);
+}
+
 /// Takes alerts.
-pub trait Sink: Send + Sync + Debug {
+pub trait Sink<A = Alert>: Send + Sync + Debug {
     /// The stable name, in snake case.
     fn name(&self) -> &'static str;
 
     /// Takes alerts, the oldest first; all or none.
-    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a>;
+    fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a>;
 
     /// How long to gather alerts before they are sent together.
     fn gathers(&self) -> Duration {
@@ -57,9 +67,9 @@ pub trait Sink: Send + Sync + Debug {
 
 /// What waits for one sink.
 #[derive(Debug)]
-struct Queue {
+struct Queue<A> {
     labels: SinkLabels,
-    waiting: Mutex<VecDeque<Arc<Alert>>>,
+    waiting: Mutex<VecDeque<Arc<A>>>,
     filled: Notify,
     emptied: Notify,
     /// Nothing is to be waited for any more.
@@ -67,12 +77,12 @@ struct Queue {
     metrics: Metrics,
 }
 
-impl Queue {
-    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Alert>>> {
+impl<A> Queue<A> {
+    fn waiting(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<A>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, alert: Arc<Alert>) {
+    fn put(&self, alert: Arc<A>) {
         let mut waiting = self.waiting();
         waiting.push_back(alert);
         let dropped = waiting.len() > CAPACITY;
@@ -96,12 +106,12 @@ impl Queue {
         self.metrics.waiting.get_or_create(&self.labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
-    fn batch(&self) -> Vec<Arc<Alert>> {
+    fn batch(&self) -> Vec<Arc<A>> {
         self.waiting().iter().take(BATCH).cloned().collect()
     }
 
     /// Takes out what was sent. What was dropped meanwhile is not there any more.
-    fn done(&self, sent: &[Arc<Alert>]) {
+    fn done(&self, sent: &[Arc<A>]) {
         let mut waiting = self.waiting();
         while waiting.front().is_some_and(|first| sent.iter().any(|alert| Arc::ptr_eq(alert, first))) {
             waiting.pop_front();
@@ -116,7 +126,7 @@ impl Queue {
         }
     }
 
-    async fn deliver(&self, sink: &dyn Sink) {
+    async fn deliver(&self, sink: &dyn Sink<A>) {
         let mut pause = PAUSE;
         loop {
             if self.waiting().is_empty() {
@@ -158,16 +168,22 @@ impl Queue {
 }
 
 /// All sinks.
-#[derive(Debug, Default)]
-pub struct Sinks {
-    queues: Vec<(Arc<Queue>, JoinHandle<()>)>,
+#[derive(Debug)]
+pub struct Sinks<A = Alert> {
+    queues: Vec<(Arc<Queue<A>>, JoinHandle<()>)>,
 }
 
-impl Sinks {
+impl<A> Default for Sinks<A> {
+    fn default() -> Self {
+        Self { queues: Vec::new() }
+    }
+}
+
+impl<A: Told> Sinks<A> {
     /// Starts delivering to these.
     #[must_use]
-    pub fn start(sinks: Vec<Arc<dyn Sink>>, metrics: &Metrics) -> Self {
-        let start = |sink: Arc<dyn Sink>| {
+    pub fn start(sinks: Vec<Arc<dyn Sink<A>>>, metrics: &Metrics) -> Self {
+        let start = |sink: Arc<dyn Sink<A>>| {
             let queue = Arc::new(Queue {
                 labels: SinkLabels { sink: sink.name() },
                 waiting: Mutex::default(),
@@ -184,8 +200,8 @@ impl Sinks {
     }
 
     /// Tells all of them, without waiting for any.
-    pub fn tell(&self, alert: Alert) {
-        tracing::info!(workload = %alert.workload, standing = alert.standing().code(), changes = alert.changes.len(), "alert");
+    pub fn tell(&self, alert: A) {
+        alert.note();
         let alert = Arc::new(alert);
         for (queue, _) in &self.queues {
             queue.put(Arc::clone(&alert));
@@ -217,7 +233,7 @@ impl Sinks {
     }
 }
 
-impl Drop for Sinks {
+impl<A> Drop for Sinks<A> {
     fn drop(&mut self) {
         self.queues.iter().for_each(|(_, task)| task.abort());
     }

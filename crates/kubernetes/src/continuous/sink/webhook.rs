@@ -11,8 +11,8 @@ use serde::Serialize;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{Sending, Sink, SinkError};
-use crate::continuous::alert::{Alert, SCHEMA_VERSION};
+use super::{Sending, Sink, SinkError, Told};
+use crate::continuous::alert::SCHEMA_VERSION;
 
 /// The header with the HMAC-SHA256 of the body under the shared secret: `sha256=` and hexadecimal digits.
 pub const SIGNATURE_HEADER: &str = "x-countersign-signature-256";
@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The body.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Body<'a> {
+struct Body<'a, A> {
     schema: &'static str,
     schema_version: u32,
-    alerts: Vec<&'a Alert>,
+    alerts: Vec<&'a A>,
 }
 
 /// Posts alerts to an address. The address may hold a token, and is not shown but for its host.
@@ -50,7 +50,7 @@ impl Webhook {
         Self { http: Http::new(options), url, secret }
     }
 
-    async fn post(&self, alerts: &[Arc<Alert>]) -> Result<(), SinkError> {
+    async fn post<A: Told>(&self, alerts: &[Arc<A>]) -> Result<(), SinkError> {
         let host = self.url.host_str().unwrap_or_default();
         let alerts = alerts.iter().map(|alert| &**alert).collect();
         let body = Body { schema: "countersign.alerts", schema_version: SCHEMA_VERSION, alerts };
@@ -85,12 +85,12 @@ fn refused(host: &str, error: &HttpError) -> SinkError {
     SinkError::Refused(format!("{host}: {why}"))
 }
 
-impl Sink for Webhook {
+impl<A: Told> Sink<A> for Webhook {
     fn name(&self) -> &'static str {
         "webhook"
     }
 
-    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a> {
+    fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a> {
         Box::pin(self.post(alerts))
     }
 }

@@ -1,0 +1,120 @@
+//! What the entries of a log say of who signed what, held against what is looked for.
+
+use countersign_bundle::rekor::{BodyV1, HashedRekordV2, Verifier};
+use countersign_clock::Timestamp;
+use countersign_crypto::{Digest, PublicKey};
+use countersign_http::text::printable;
+use countersign_verify::revocation::{Entry, Revocation, RevocationList, Revocations, Signature, Target};
+use countersign_x509::Certificate;
+use serde_json::json;
+
+use crate::failure::Failure;
+
+/// An entry that was looked for.
+pub(crate) struct Hit {
+    pub(crate) index: u64,
+    /// When its certificate was issued.
+    pub(crate) issued: Option<Timestamp>,
+    pub(crate) signer: String,
+    pub(crate) digest: String,
+}
+
+impl Hit {
+    fn of(index: u64, by: &By, digest: Digest) -> Self {
+        let issued = match by {
+            By::Certificate(leaf) => Some(leaf.not_before()),
+            By::Key(_) => None,
+        };
+        Self { index, issued, signer: by.words(), digest: digest.to_string() }
+    }
+
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
+            "signer": self.signer, "digest": self.digest})
+    }
+
+    pub(crate) fn to_line(&self) -> String {
+        let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
+        printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
+    }
+}
+
+/// What is looked for, as a list that would revoke it: what is found is what `revoke` would stop.
+pub(crate) fn looked_for(targets: Vec<Target>, now: Timestamp) -> Result<Revocations, Failure> {
+    let mut entries = Vec::new();
+    for (id, target) in (1..).zip(targets) {
+        let revoke = Some(Revocation { target, since: None, until: None, expires: None });
+        let (reason, by) = ("looked for".to_owned(), "this command".to_owned());
+        entries.push(Entry { id, revoke, undo: None, reason, by, at: now });
+    }
+    let usage = |e: &dyn std::fmt::Display| Failure::usage(e.to_string());
+    let list = RevocationList { number: 1, issued_at: now, expires: Timestamp::MAX, entries };
+    let json = list.to_json().map_err(|e| usage(&e))?;
+    Revocations::read(&json, "this command").map_err(|e| usage(&e))
+}
+
+/// By whom something was signed, as a log says it.
+enum By {
+    Certificate(Box<Certificate>),
+    Key(PublicKey),
+}
+
+impl By {
+    fn pem(text: &str) -> Option<Self> {
+        match Certificate::from_pem(text) {
+            Ok(certificate) => Some(Self::Certificate(Box::new(certificate))),
+            Err(_) => PublicKey::from_pem(text).ok().map(Self::Key),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Certificate(leaf) => {
+                let name = leaf.sans().iter().find_map(|san| san.as_text()).unwrap_or("(no name)");
+                format!("{name} ({})", leaf.fulcio().issuer().unwrap_or("no issuer"))
+            }
+            Self::Key(key) => format!("{key:?}"),
+        }
+    }
+}
+
+/// Who signed what in an entry; `None` when it is of a kind that says nothing of signers.
+fn signed(body: &[u8]) -> Option<Vec<(By, Digest)>> {
+    if let Ok(entry) = HashedRekordV2::parse_body(body) {
+        let by = match &entry.verifier {
+            Verifier::Certificate(der) => By::Certificate(Box::new(Certificate::from_der(der).ok()?)),
+            Verifier::PublicKey(spki) => By::Key(PublicKey::from_spki_der(spki).ok()?),
+        };
+        return Some(vec![(by, entry.digest)]);
+    }
+    let kinds = [("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2")];
+    match kinds.iter().find_map(|(kind, version)| BodyV1::parse(kind, version, body).ok())? {
+        BodyV1::HashedRekord { digest, verifier_pem, .. } => Some(vec![(By::pem(&verifier_pem)?, digest)]),
+        BodyV1::Dsse { payload_hash, signatures, .. } | BodyV1::Intoto { payload_hash, signatures, .. } => {
+            signatures.iter().map(|s| Some((By::pem(&s.verifier_pem)?, payload_hash))).collect()
+        }
+        _ => None,
+    }
+}
+
+/// All that an entry says; `None` when it is of a kind that says nothing of signers.
+pub(crate) fn every(index: u64, body: &[u8]) -> Option<Vec<Hit>> {
+    Some(signed(body)?.into_iter().map(|(by, digest)| Hit::of(index, &by, digest)).collect())
+}
+
+/// What of an entry is looked for. `None` when it is of a kind that says nothing of signers.
+pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
+    let mut hits = Vec::new();
+    for (by, digest) in signed(body)? {
+        let (certificate, key) = match &by {
+            By::Certificate(certificate) => (Some(&**certificate), None),
+            By::Key(key) => (None, Some(key)),
+        };
+        let certificates = certificate.into_iter().collect();
+        let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
+        if wanted.ask(&signature, now).is_err() {
+            hits.push(Hit::of(index, &by, digest));
+        }
+    }
+    Some(hits)
+}

@@ -1,0 +1,128 @@
+//! Following a log: what somebody signs is told once, and a log that forgot what it signed is caught with evidence.
+
+use crate::support::{Home, Instance};
+
+fn copy(home: &Home, from: &str, to: &str) {
+    let status = std::process::Command::new("cp").arg("-r").arg(home.path(from)).arg(home.path(to)).status();
+    assert!(status.unwrap().success());
+}
+
+struct Bench {
+    home: Home,
+    instance: Instance,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let home = Home::new();
+        let instance = Instance::start(&home);
+        home.good(&["trust", "add", &instance.url, "--name", "dev", "--yes"]);
+        Self { home, instance }
+    }
+
+    fn sign(&self, file: &str) {
+        std::fs::write(self.home.path(file), file).unwrap();
+        self.home.good(&["sign", file, "--identity-token", &self.instance.token()]);
+    }
+
+    fn monitor(&self, more: &[&str]) -> (i32, String, String) {
+        self.home.text(&[&["log", "monitor", "--state", "watch", "--once"], more].concat())
+    }
+
+    /// What was stopped goes on with what lies in the directory now.
+    fn start_again(&mut self) {
+        self.instance = Instance::start_again(&self.home);
+    }
+}
+
+#[test]
+fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline() {
+    let mut bench = Bench::new();
+    bench.sign("a");
+    let alice = ["--watch-identity", "alice@example.com"];
+    let (code, out, err) = bench.monitor(&alice);
+    assert_eq!((code, out.as_str()), (0, ""), "what was there before is not told: {err}");
+    bench.instance.stop();
+    copy(&bench.home, "instance", "old");
+    bench.start_again();
+    bench.sign("b");
+    let (code, out, err) = bench.monitor(&alice);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("alice@example.com (") && out.contains("signed sha256:"), "{out}");
+    assert_eq!(bench.monitor(&alice).1, "", "told once");
+    let kept = bench.home.good(&["log", "checkpoint"]);
+    std::fs::write(bench.home.path("theirs.txt"), &kept).unwrap();
+    assert_eq!(bench.monitor(&["--seen-by-others", "theirs.txt"]).0, 0);
+
+    // Somebody puts the old copy back, and it goes on from there.
+    bench.instance.stop();
+    std::fs::remove_dir_all(bench.home.path("instance")).unwrap();
+    copy(&bench.home, "old", "instance");
+    bench.start_again();
+    let (code, out, _) = bench.monitor(&alice);
+    assert!(code == 2 && out.contains("it shrank"), "{code} {out}");
+    bench.sign("c");
+    let (code, out, err) = bench.monitor(&["--alert-file", "told.jsonl"]);
+    assert!(code == 2 && out.contains("two histories"), "{code} {out} {err}");
+    let (code, out, err) = bench.monitor(&alice);
+    assert!(code == 2 && out.is_empty() && err.contains("still"), "told once: {out} {err}");
+    let told = std::fs::read_to_string(bench.home.path("told.jsonl")).unwrap();
+    assert!(told.lines().count() == 1 && told.contains("\"kind\":\"forked\""), "{told}");
+    let journal = std::fs::read_to_string(bench.home.path("watch/alerts.jsonl")).unwrap();
+    assert_eq!(journal.lines().count(), 3, "{journal}");
+
+    let evidence = std::fs::read_dir(bench.home.path("watch")).unwrap();
+    let mut names = evidence.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let forked = format!("watch/{}", names.find(|name| name.starts_with("forked-")).unwrap());
+    bench.instance.stop();
+    bench.home.good(&["log", "check-fork", &forked, "--key", "instance/keys/log.pub"]);
+    let shown = bench.home.good(&["log", "check-fork", &forked, "--output", "json"]);
+    assert!(shown.contains("\"origin\": \"localhost\""), "{shown}");
+    let (code, out, err) = bench.home.text(&["log", "check-fork", &forked, "--key", "instance/keys/ct.pub"]);
+    assert!(code == 2 && out.is_empty() && err.contains("no contradiction"), "{err}");
+    // Nobody answers: neither an alarm nor an all-clear.
+    assert_eq!(bench.monitor(&[]).0, 6);
+}
+
+#[test]
+fn each_option_of_a_monitor_that_cannot_be_heard_is_refused() {
+    let home = Home::new();
+    let instance = Instance::start(&home);
+    home.good(&["trust", "add", &instance.url, "--name", "dev", "--yes"]);
+    let refused = |more: &[&str], part: &str| {
+        let (code, out, err) = home.text(&[&["log", "monitor", "--state", "watch"], more].concat());
+        assert!(code == 1 && out.is_empty() && err.contains(part), "{more:?}: {code} {err}");
+    };
+    refused(&["--once", "--interval", "5m"], "--interval");
+    refused(&["--interval", "0s"], "none at all");
+    refused(&["--timeout", "5s"], "--once");
+    refused(
+        &[
+            "--once",
+            "--log",
+            "instance/log",
+            "--log-key",
+            "instance/keys/log.pub",
+            "--origin",
+            "x",
+            "--rekor-v1",
+        ],
+        "no tiles",
+    );
+    refused(&["--once", "--watch-key", "none.pub"], "none.pub");
+    refused(&["--once", "--seen-by-others", "none.txt"], "none.txt");
+    refused(&["--once", "--alert-webhook-secret", "none"], "--alert-webhook");
+    // A checkpoint of another log is no checkpoint of this one, and that is told.
+    std::fs::write(
+        home.path("theirs.txt"),
+        "other\n1\nJyNfYLcuY/d1y6+0IEX+FY8GcSYhF83hEutTuuVU3SE=\n\n\u{2014} other AAAAAAE=\n",
+    )
+    .unwrap();
+    let (code, _, err) =
+        home.text(&["log", "monitor", "--state", "watch", "--once", "--seen-by-others", "theirs.txt"]);
+    assert!(code == 2 && err.contains("not a checkpoint of"), "{code} {err}");
+    // A witness that is demanded and did not cosign.
+    let key = "w.example+";
+    let (code, _, err) = home.text(&["log", "monitor", "--state", "watch", "--once", "--witness", key]);
+    assert!(code == 1 && err.contains("--witness"), "{code} {err}");
+}

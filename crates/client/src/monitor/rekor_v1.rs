@@ -1,0 +1,246 @@
+//! A log with the interface of Rekor v1, as a monitor reads it: its state, entries by index, proofs of consistency.
+
+use std::collections::BTreeMap;
+
+use countersign_attestation::json::{self, Base64, Bounded};
+use countersign_clock::Timestamp;
+use countersign_crypto::encoding::hex_decode;
+use countersign_http::{Http, Request, Response, join};
+use countersign_tlog::fork::{Compared, ForkEvidence};
+use countersign_tlog::merkle::{self, Frontier, leaf_hash, node_hash};
+use countersign_tlog::proof::{HashSource, Node};
+use countersign_tlog::{Checkpoint, Hash, Note};
+use serde::Deserialize;
+use serde_json::json;
+use url::Url;
+
+use super::Entry;
+use crate::ClientError;
+
+/// The most entries that are asked for at once: servers give no more.
+const BATCH: u64 = 10;
+/// The largest answer, in bytes. Some logs have entries of megabytes.
+const MAX_ANSWER: usize = 64 << 20;
+/// How often it is tried to see a tree that does not grow meanwhile.
+const TRIES: usize = 10;
+const SERVICE: &str = "the log";
+
+/// A log with the interface of Rekor v1.
+#[derive(Debug)]
+pub struct RekorV1<'a> {
+    http: &'a Http,
+    base: Url,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Info {
+    #[serde(rename = "treeID")]
+    tree_id: String,
+    signed_tree_head: String,
+    #[serde(default, deserialize_with = "json::null_is_default")]
+    inactive_shards: Shards,
+}
+
+type Shards = Bounded<Shard, 1000>;
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shard {
+    #[serde(rename = "treeID")]
+    tree_id: String,
+    tree_size: u64,
+    signed_tree_head: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    body: Base64,
+    integrated_time: i64,
+    log_index: u64,
+    verification: Option<Verification>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Verification {
+    inclusion_proof: Option<Inclusion>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Inclusion {
+    tree_size: u64,
+    hashes: Bounded<String, 64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Consistency {
+    hashes: Bounded<String, 128>,
+}
+
+/// Which tree an origin such as `rekor.example - 1193050959916656506` names.
+fn tree_of(origin: &str) -> Option<&str> {
+    origin.rsplit_once(" - ").map(|(_, tree)| tree)
+}
+
+fn read<T: serde::de::DeserializeOwned>(response: &Response) -> Result<T, ClientError> {
+    json::from_slice(&response.body, MAX_ANSWER).map_err(|e| response.wrong(e).into())
+}
+
+fn read_hashes(hashes: &[String]) -> Result<Vec<Hash>, ClientError> {
+    let read = |text: &String| hex_decode(text).ok().and_then(|hash| Hash::try_from(hash).ok());
+    hashes.iter().map(read).collect::<Option<_>>().ok_or_else(|| {
+        ClientError::Proof("expected hashes of 64 hexadecimal digits in a proof, found something else".into())
+    })
+}
+
+/// No hashes: for checkpoints of one size none are needed.
+struct Nothing;
+
+impl HashSource for Nothing {
+    type Error = ();
+    fn node(&self, _: Node) -> Result<Hash, ()> {
+        Err(())
+    }
+}
+
+impl<'a> RekorV1<'a> {
+    /// The log at this address.
+    #[must_use]
+    pub const fn new(http: &'a Http, base: Url) -> Self {
+        Self { http, base }
+    }
+
+    pub(super) fn place(&self) -> String {
+        countersign_http::shown(&self.base)
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, ClientError> {
+        let response = self.http.send(Request::get(SERVICE, url).limit(MAX_ANSWER)).await?;
+        read(&response.expect(&[200])?)
+    }
+
+    async fn info(&self) -> Result<Info, ClientError> {
+        self.get(&join(&self.base, "/api/v1/log")).await
+    }
+
+    /// The newest checkpoint of the tree that is followed, also when it has been closed; else of the one that grows.
+    pub(super) async fn newest(&self, origin: Option<&str>) -> Result<Vec<u8>, ClientError> {
+        let info = self.info().await?;
+        let note = match origin.and_then(tree_of) {
+            Some(tree) if tree != info.tree_id => {
+                let closed = info.inactive_shards.0.into_iter().find(|shard| shard.tree_id == tree);
+                let closed = closed.ok_or_else(|| {
+                    ClientError::Proof(format!("the tree {tree}, which it had before, is not there any more"))
+                })?;
+                closed.signed_tree_head
+            }
+            _ => info.signed_tree_head,
+        };
+        Ok(note.into_bytes())
+    }
+
+    /// How many entries precede a tree's: indexes go through all trees.
+    async fn offset(&self, tree: &Checkpoint) -> Result<u64, ClientError> {
+        let info = self.info().await?;
+        let id = tree_of(&tree.origin)
+            .ok_or_else(|| ClientError::Proof(format!("the origin {} names no tree", tree.origin)))?;
+        let shards = info.inactive_shards.0;
+        let place = shards.iter().position(|shard| shard.tree_id == id).unwrap_or(shards.len());
+        shards
+            .iter()
+            .take(place)
+            .try_fold(0_u64, |sum, shard| sum.checked_add(shard.tree_size))
+            .ok_or_else(|| ClientError::Proof("it has more entries than can be counted".into()))
+    }
+
+    async fn retrieve(&self, first: u64, count: u64) -> Result<Vec<Found>, ClientError> {
+        let url = join(&self.base, "/api/v1/log/entries/retrieve");
+        let wanted: Vec<u64> = (first..first.saturating_add(count)).collect();
+        let body = json!({ "logIndexes": wanted }).to_string().into_bytes();
+        let request = Request::post(SERVICE, &url, "application/json", body).limit(MAX_ANSWER);
+        let response = self.http.send(request).await?.expect(&[200])?;
+        let found: Bounded<BTreeMap<String, Found>, 64> = read(&response)?;
+        let mut found: Vec<Found> = found.0.into_iter().flat_map(BTreeMap::into_values).collect();
+        found.sort_by_key(|entry| entry.log_index);
+        // Those which are missing are left out of the answer; what comes after a gap is of no use.
+        let fit = found.iter().zip(wanted).take_while(|(entry, index)| entry.log_index == *index).count();
+        found.truncate(fit);
+        Ok(found)
+    }
+
+    pub(super) async fn entries(&self, first: u64, tree: &Checkpoint) -> Result<Vec<Entry>, ClientError> {
+        let count = tree.size.saturating_sub(first).min(BATCH);
+        let offset = self.offset(tree).await?;
+        let found = self.retrieve(offset.saturating_add(first), count).await?;
+        let entry = |found: Found| {
+            let time = Timestamp::from_second(found.integrated_time).map_err(|_| {
+                ClientError::Proof(format!("the entry {}: it is dated beyond the calendar", found.log_index))
+            })?;
+            Ok(Entry { body: found.body.0, time: Some(time) })
+        };
+        found.into_iter().map(entry).collect()
+    }
+
+    /// The right edge of a tree, from the proof of its last entry: the hashes beside it up to its own complete subtree, and
+    /// then those of the subtrees before that.
+    pub(super) async fn edge(&self, tree: &Checkpoint) -> Result<Frontier, ClientError> {
+        let Some(last) = tree.size.checked_sub(1) else { return Ok(Frontier::default()) };
+        let offset = self.offset(tree).await?;
+        for _ in 0..TRIES {
+            let Some(found) = self.retrieve(offset.saturating_add(last), 1).await?.pop() else {
+                return Err(ClientError::Proof(format!("it does not give the entry {last}")));
+            };
+            let proof = found.verification.and_then(|v| v.inclusion_proof);
+            let proof = proof.ok_or_else(|| ClientError::Proof(format!("no proof of the entry {last}")))?;
+            if proof.tree_size != tree.size {
+                continue;
+            }
+            let hashes = read_hashes(&proof.hashes.0)?;
+            let within = usize::try_from(tree.size.trailing_zeros()).unwrap_or_default();
+            let (beside, before) = hashes.split_at_checked(within).unwrap_or((&hashes, &[]));
+            let peak = beside.iter().fold(leaf_hash(&found.body.0), |right, left| node_hash(left, &right));
+            let peaks = before.iter().rev().copied().chain([peak]).collect();
+            return Frontier::new(tree.size, peaks).ok_or_else(|| {
+                ClientError::Proof(format!("the proof of the entry {last} has not the hashes of its tree"))
+            });
+        }
+        Err(ClientError::Usage(format!(
+            "{} grows faster than its edge can be seen; begin with its first entry instead (--whole)",
+            self.place()
+        )))
+    }
+
+    /// Whether the larger of two trees continues the smaller. This interface gives no hashes by which others could be shown
+    /// that it does not, but for two trees of one size.
+    pub(super) async fn compare(
+        &self,
+        one: (&Note, &Checkpoint),
+        other: (&Note, &Checkpoint),
+    ) -> Result<Compared, ClientError> {
+        if one.1.size == other.1.size {
+            return Ok(ForkEvidence::compare(one, other, &Nothing).unwrap_or(Compared::NotShown));
+        }
+        let (old, new) = if one.1.size < other.1.size { (one.1, other.1) } else { (other.1, one.1) };
+        if old.size == 0 {
+            return Ok(if old.root == merkle::empty_root() {
+                Compared::Continues
+            } else {
+                Compared::NotShown
+            });
+        }
+        let tree = tree_of(&new.origin).unwrap_or_default();
+        let mut url = join(&self.base, "/api/v1/log/proof");
+        let (first, last) = (old.size.to_string(), new.size.to_string());
+        let query = [("firstSize", &first[..]), ("lastSize", &last[..]), ("treeID", tree)];
+        url.query_pairs_mut().extend_pairs(query);
+        let proof: Consistency = self.get(&url).await?;
+        let proof = read_hashes(&proof.hashes.0)?;
+        match merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &proof) {
+            Ok(()) => Ok(Compared::Continues),
+            Err(_) => Ok(Compared::NotShown),
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The same for a log with the interface of Rekor v1: a small server of it, honest or not.
+
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use axum::extract::{Query, State};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use countersign_crypto::encoding::{base64_encode, hex_encode};
+use countersign_http::{Http, HttpOptions};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What the server shows now.
+#[derive(Clone)]
+struct Shown {
+    history: History,
+    size: u64,
+    times: Vec<i64>,
+    /// Entries of a tree that was closed before.
+    before: u64,
+    tree: &'static str,
+    /// This one is not given.
+    missing: Option<u64>,
+}
+
+type Shared = Arc<Mutex<Shown>>;
+
+fn origin(tree: &str) -> String {
+    format!("{NAME} - {tree}")
+}
+
+async fn info(State(shown): State<Shared>) -> Json<Value> {
+    let shown = shown.lock().unwrap().clone();
+    let note = |tree, size| shown.history.note(&origin(tree), size, at(0));
+    let closed = json!([{"treeID": "1", "treeSize": shown.before, "rootHash": "", "signedTreeHead": note("1", shown.before)}]);
+    Json(json!({
+        "treeID": shown.tree, "treeSize": shown.size, "rootHash": "", "signedTreeHead": note(shown.tree, shown.size),
+        "inactiveShards": if shown.before > 0 { closed } else { Value::Null },
+    }))
+}
+
+async fn retrieve(State(shown): State<Shared>, Json(asked): Json<Value>) -> Json<Value> {
+    let shown = shown.lock().unwrap().clone();
+    let asked: Vec<u64> =
+        asked["logIndexes"].as_array().unwrap().iter().map(|i| i.as_u64().unwrap()).collect();
+    assert!(asked.len() <= 10, "real servers refuse more");
+    let found = asked.into_iter().filter(|i| Some(*i) != shown.missing).map(|virtual_index| {
+        let (index, size) = match virtual_index.checked_sub(shown.before) {
+            Some(index) => (index, shown.size),
+            None => (virtual_index, shown.before),
+        };
+        let proof = proof::inclusion(&shown.history.leaves(), index, size).unwrap();
+        let hashes: Vec<String> = proof.iter().map(|hash| hex_encode(hash)).collect();
+        json!({ format!("{virtual_index:064x}"): {
+            "body": base64_encode(&shown.history.entries[place(index)]), "logIndex": virtual_index,
+            "integratedTime": shown.times[place(index)], "logID": "",
+            "verification": {"inclusionProof": {"treeSize": size, "hashes": hashes, "logIndex": index}},
+        }})
+    });
+    Json(Value::Array(found.collect()))
+}
+
+async fn consistency(
+    State(shown): State<Shared>,
+    Query(asked): Query<std::collections::HashMap<String, String>>,
+) -> Json<Value> {
+    let shown = shown.lock().unwrap().clone();
+    let number = |name: &str| asked[name].parse::<u64>().unwrap();
+    assert!(asked["treeID"] == shown.tree);
+    let proof = proof::consistency(&shown.history.leaves(), number("firstSize"), number("lastSize")).unwrap();
+    Json(json!({"rootHash": "", "hashes": proof.iter().map(|hash| hex_encode(hash)).collect::<Vec<_>>()}))
+}
+
+async fn serve(shown: Shared) -> SocketAddr {
+    let router = Router::new()
+        .route("/api/v1/log", get(info))
+        .route("/api/v1/log/proof", get(consistency))
+        .route("/api/v1/log/entries/retrieve", post(retrieve))
+        .with_state(shown);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    address
+}
+
+struct Fixture {
+    shown: Shared,
+    http: Http,
+    base: url::Url,
+    monitor: Monitor,
+}
+
+impl Fixture {
+    async fn new(size: u64) -> Self {
+        let history = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 40);
+        let monitor = history.monitor();
+        let times = (0..40).map(|i| at(i - 40).as_second()).collect();
+        let shown = Shown { history, size, times, before: 0, tree: "2", missing: None };
+        let shown = Arc::new(Mutex::new(shown));
+        let base = format!("http://{}", serve(Arc::clone(&shown)).await).parse().unwrap();
+        Self { shown, http: Http::new(HttpOptions::default()), base, monitor }
+    }
+
+    fn feed(&self) -> Feed<'_> {
+        Feed::RekorV1(RekorV1::new(&self.http, self.base.clone()))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Shown)) {
+        change(&mut self.shown.lock().unwrap());
+    }
+
+    async fn poll(&self, standing: Option<&Standing>, whole: bool) -> Result<Standing, &'static str> {
+        let how = How { whole, again: false };
+        match poll(&self.feed(), &self.monitor, standing, how, at(0), |_, _| ()).await.unwrap() {
+            Seen::Good(standing) => Ok(*standing),
+            Seen::Bad(finding) => Err(finding.alarm.code()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_of_rekor_v1_is_followed_from_any_size_and_through_the_end_of_a_tree() {
+    for size in 0..=33 {
+        let log = Fixture::new(size).await;
+        let stood = log.poll(None, size % 2 == 0).await.unwrap();
+        assert_eq!(stood.checkpoint().size, size);
+        log.change(|shown| shown.size = 40);
+        assert_eq!(log.poll(Some(&stood), false).await.unwrap().checkpoint().size, 40);
+        let theirs = stood.note().to_string();
+        let now = log.poll(Some(&stood), false).await.unwrap();
+        assert!(compare(&log.feed(), &log.monitor, &now, theirs.as_bytes()).await.unwrap().is_none());
+    }
+    // The tree 1 is closed with 8 entries; who followed it sees its end, and who comes now the next tree.
+    let log = Fixture::new(5).await;
+    log.change(|shown| shown.tree = "1");
+    let stood = log.poll(None, true).await.unwrap();
+    log.change(|shown| (shown.before, shown.tree) = (8, "3"));
+    let ended = log.poll(Some(&stood), false).await.unwrap();
+    assert_eq!((ended.checkpoint().origin.as_str(), ended.checkpoint().size), ("log.test - 1", 8));
+    for whole in [true, false] {
+        let next = log.poll(None, whole).await.unwrap();
+        assert_eq!((next.checkpoint().origin.as_str(), next.checkpoint().size), ("log.test - 3", 5));
+    }
+    log.change(|shown| shown.before = 0);
+    assert_eq!(log.poll(Some(&ended), false).await, Err("withheld"), "the closed tree is gone");
+}
+
+#[tokio::test]
+async fn r22_a_log_of_rekor_v1_that_breaks_its_promises_is_noticed_at_the_first_look() {
+    let log = Fixture::new(20).await;
+    let stood = log.poll(None, true).await.unwrap();
+    let honest = log.shown.lock().unwrap().clone();
+    let after = async |change: &dyn Fn(&mut Shown)| {
+        log.change(|shown| *shown = honest.clone());
+        log.change(|shown| change(shown));
+        log.poll(Some(&stood), false).await.map(|standing| standing.checkpoint().size)
+    };
+    assert_eq!(after(&|shown| shown.size = 30).await, Ok(30));
+    assert_eq!(after(&|shown| shown.size = 19).await, Err("shrunk"));
+    assert_eq!(after(&|shown| shown.history.entries[3].push(0)).await, Err("forked"));
+    let rewritten = |shown: &mut Shown| {
+        shown.history.entries[3].push(0);
+        shown.size = 30;
+    };
+    assert_eq!(after(&rewritten).await, Err("discontinued"));
+    let dated = |time: i64| {
+        move |shown: &mut Shown| {
+            shown.size = 25;
+            shown.times[22] = at(time).as_second();
+        }
+    };
+    assert_eq!(after(&dated(-100_000)).await, Err("back_dated"));
+    assert_eq!(after(&dated(100_000)).await, Err("future_dated"));
+    let gap = |shown: &mut Shown| {
+        shown.size = 25;
+        shown.missing = Some(23);
+    };
+    assert_eq!(after(&gap).await, Err("withheld"));
+    // Others were shown another root for a size that is of this history.
+    assert_eq!(after(&|shown| shown.size = 20).await, Ok(20));
+    let mut other = honest.history.clone();
+    other.entries[7].push(0);
+    let theirs = other.note(&origin("2"), 20, at(0));
+    let found = compare(&log.feed(), &log.monitor, &stood, theirs.as_bytes()).await.unwrap().unwrap();
+    assert_eq!(found.alarm.code(), "equivocated");
+    found.evidence.unwrap().verify(honest.history.signer.verifier()).unwrap();
+    // Of another size, this interface cannot show it; that is told, not passed over.
+    let theirs = other.note(&origin("2"), 15, at(0));
+    assert!(compare(&log.feed(), &log.monitor, &stood, theirs.as_bytes()).await.is_err());
+}

@@ -1,0 +1,179 @@
+//! Two instances: the log of one is witnessed by the other.
+
+use std::path::Path;
+
+use countersign_bundle::TlogEntry;
+use countersign_clock::{Clock as _, SystemClock};
+use countersign_crypto::{KeyPair, KeyType, PublicKey};
+use countersign_server::serve::{Running, ServeOptions, start};
+use countersign_tlog::merkle::{leaf_hash, verify_inclusion};
+use countersign_tlog::{Checkpoint, Note, NoteVerifier, Witnesses};
+
+use crate::common::{Served, make, socket};
+use crate::requests::entry_request;
+
+const NAME: &str = "w.example/one";
+
+fn key_in(path: &Path) -> PublicKey {
+    PublicKey::from_pem(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// A witness of the log whose key is here, and a log that asks it.
+struct Pair {
+    directory: tempfile::TempDir,
+    /// `None` while it is away.
+    witness: Option<Running>,
+    log: Running,
+    witnesses: Witnesses,
+    client: reqwest::Client,
+}
+
+async fn run(path: &Path, listener: std::net::TcpListener) -> Running {
+    start(path, ServeOptions { listener: Some(listener), ..ServeOptions::default() }).await.unwrap()
+}
+
+fn change(path: &Path, from: &str, to: &str) {
+    let file = path.join("countersign.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains(from));
+    std::fs::write(&file, text.replacen(from, to, 1)).unwrap();
+}
+
+impl Pair {
+    async fn new(least: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (log, witness) = (directory.path().join("log"), directory.path().join("witness"));
+        let (log_socket, witness_socket) = (socket(), socket());
+        make(&log, &log_socket);
+        make(&witness, &witness_socket);
+        let witnessed = format!(
+            "[witness]\nname = \"{NAME}\"\n[[witness.logs]]\norigin = \"localhost\"\nkey = \"{}\"\n\n[limits]",
+            log.join("keys/log.pub").display()
+        );
+        change(&witness, "[limits]", &witnessed);
+        let running = run(&witness, witness_socket).await;
+        let key = NoteVerifier::cosignature_v1(NAME, key_in(&witness.join("keys/witness.pub"))).unwrap();
+        let published = key.published().unwrap();
+        let asked = format!(
+            "min_witnesses = {least}\n[[log.witnesses]]\nurl = \"http://{}\"\nkey = \"{published}\"\n\n[limits]",
+            running.address
+        );
+        change(&log, "[limits]", &asked);
+        Self {
+            witness: Some(running),
+            log: run(&log, log_socket).await,
+            witnesses: Witnesses::parse(&published).unwrap(),
+            client: reqwest::Client::builder().no_proxy().build().unwrap(),
+            directory,
+        }
+    }
+
+    async fn add(&self, message: &[u8]) -> (u16, Vec<u8>) {
+        let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        self.send(entry_request(&key, message)).await
+    }
+
+    async fn send(&self, request: String) -> (u16, Vec<u8>) {
+        let url = format!("http://{}/api/v2/log/entries", self.log.address);
+        let answer = self
+            .client
+            .post(url)
+            .header("content-type", "application/json")
+            .body(request)
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.bytes().await.unwrap().to_vec())
+    }
+
+    async fn checkpoint(&self) -> Note {
+        let url = format!("http://{}/checkpoint", self.log.address);
+        Note::parse(&self.client.get(url).send().await.unwrap().bytes().await.unwrap()).unwrap()
+    }
+
+    fn cosigners(&self, note: &Note) -> usize {
+        self.witnesses.cosigners(note, SystemClock.now()).unwrap().len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_entry_is_acknowledged_only_in_a_tree_that_the_witness_has_cosigned() {
+    let mut pair = Pair::new(1).await;
+    for number in 0..5_u8 {
+        let (status, body) = pair.add(&[number]).await;
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+        let entry = TlogEntry::from_json(&body).unwrap();
+        let proof = entry.inclusion_proof.unwrap();
+        let note = Note::parse(proof.checkpoint.as_bytes()).unwrap();
+        assert_eq!(pair.cosigners(&note), 1);
+        let checkpoint = Checkpoint::parse(note.text()).unwrap();
+        let hashes: Vec<_> = proof.hashes.iter().map(|hash| hash.clone().try_into().unwrap()).collect();
+        let leaf = leaf_hash(&entry.canonicalized_body);
+        verify_inclusion(&leaf, entry.log_index, checkpoint.size, &hashes, &checkpoint.root).unwrap();
+        assert_eq!(pair.cosigners(&pair.checkpoint().await), 1, "the served one too");
+    }
+    // Without its witness it acknowledges nothing, and serves what was cosigned.
+    let witness = pair.witness.take().unwrap();
+    let address = witness.address;
+    witness.shutdown();
+    witness.wait().await.unwrap();
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let request = entry_request(&key, b"alone");
+    let (status, body) = pair.send(request.clone()).await;
+    assert_eq!(status, 503, "{}", String::from_utf8_lossy(&body));
+    assert!(String::from_utf8_lossy(&body).contains("too few witnesses"));
+    let served = pair.checkpoint().await;
+    assert_eq!(pair.cosigners(&served), 1);
+    // It comes back, and knows where it was.
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    pair.witness = Some(run(&pair.directory.path().join("witness"), listener).await);
+    let (status, body) = pair.send(request).await;
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    let entry = TlogEntry::from_json(&body).unwrap();
+    assert_eq!(entry.log_index, Checkpoint::parse(served.text()).unwrap().size, "logged once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nobody_waits_the_served_checkpoint_gets_its_cosignature_after() {
+    let pair = Pair::new(0).await;
+    assert_eq!(pair.add(b"a").await.0, 201);
+    let cosigned = async {
+        loop {
+            let note = pair.checkpoint().await;
+            let size = Checkpoint::parse(note.text()).unwrap().size;
+            if pair.cosigners(&note) == 1 && size == 2 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), cosigned).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_witness_answers_with_the_statuses_of_the_protocol() {
+    let pair = Pair::new(1).await;
+    assert_eq!(pair.add(b"a").await.0, 201);
+    let ask = async |body: String| {
+        let url = format!("http://{}/add-checkpoint", pair.witness.as_ref().unwrap().address);
+        let answer = pair.client.post(url).body(body).send().await.unwrap();
+        let kind = answer.headers()["content-type"].to_str().unwrap().to_owned();
+        (answer.status().as_u16(), kind, answer.text().await.unwrap())
+    };
+    let note = pair.checkpoint().await.to_string();
+    let size = Checkpoint::parse(pair.checkpoint().await.text()).unwrap().size;
+    assert_eq!(ask("junk".into()).await.0, 400);
+    assert_eq!(ask(format!("old 9999\n\n{note}")).await.0, 400);
+    assert_eq!(ask(format!("old 0\n\n{}", note.replace("localhost", "elsewhere"))).await.0, 404);
+    let forged = note.replacen(&format!("\n{size}\n"), &format!("\n{}\n", size + 1), 1);
+    assert_eq!(ask(format!("old {size}\n\n{forged}")).await.0, 403);
+    let (status, kind, body) = ask(format!("old 0\n\n{note}")).await;
+    assert_eq!((status, kind.as_str(), body), (409, "text/x.tlog.size", format!("{size}\n")));
+    let hash = countersign_crypto::encoding::base64_encode(&[0; 32]);
+    assert_eq!(ask(format!("old {size}\n{hash}\n\n{note}")).await.0, 422);
+    let (status, _, line) = ask(format!("old {size}\n\n{note}")).await;
+    assert!(status == 200 && line.contains(NAME), "{status} {line}");
+    // An instance that is no witness has no such route.
+    let served = Served::new().await;
+    assert_eq!(served.post("/add-checkpoint", "text/plain", "junk").await.0, 404);
+}
