@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign_log::search::Answer;
-use countersign_log::{Log, Search};
+use countersign_log::search::{Answer, reindex};
+use countersign_log::{Log, LogError, Search, TermsOf};
 use countersign_tlog::IndexCommitment;
 use countersign_tlog::map::key_of;
 
-use crate::support::{clock, entry, options, params, runtime, signers, verified};
+use crate::support::{KEY, clock, entry, options, params, runtime, signers, verified};
 
 /// One term for all entries, one for each tenth of them, one of its own for each.
 fn terms_of(stored: &[u8]) -> Vec<String> {
@@ -130,6 +130,47 @@ fn the_index_is_the_same_after_reopening_and_after_it_was_lost_or_damaged() {
         drop(index);
         runtime().block_on(log.shutdown());
     }
+}
+
+#[test]
+fn an_index_made_anew_at_rest_is_the_signed_one_and_one_by_other_rules_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let log = open(directory.path());
+    append(&log, 0..300);
+    let key = countersign_crypto::Signer::public_key(&**KEY).clone();
+    let again = |of: TermsOf, rules: &str| reindex(directory.path(), &key, of, rules);
+    let index = search(directory.path(), &log, "1");
+    until(|| index.answer("all", Some(301), 1).unwrap().is_some());
+    let held = again(Arc::new(terms_of), "1");
+    assert!(matches!(held, Err(LogError::LockedBy { .. })), "{held:?}");
+    append(&log, 300..301);
+    let signed = IndexCommitment::of(&verified(&log.head().checkpoint)).unwrap().unwrap();
+    drop(index);
+    runtime().block_on(log.shutdown());
+
+    std::fs::write(directory.path().join("terms.db"), b"damaged").unwrap();
+    let made = again(Arc::new(terms_of), "1").unwrap();
+    assert_eq!((made.index.size, made.as_signed), (302, Some(true)));
+    assert!(signed.size <= 302);
+    // It is the one that the log goes on with.
+    let log = open(directory.path());
+    let index = search(directory.path(), &log, "1");
+    assert_eq!(index.known(), 302);
+    until(|| index.answer("all", Some(302), 1).unwrap().is_some());
+    assert_eq!(index.answer("all", Some(302), 1).unwrap().unwrap().index, Some(made.index));
+    drop(index);
+    runtime().block_on(log.shutdown());
+
+    let other = again(Arc::new(|_: &[u8]| vec!["other".to_owned()]), "2").unwrap();
+    assert_eq!(other.as_signed, Some(false));
+    // A damaged entry is not indexed.
+    let bundle = directory.path().join("tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    bytes[5] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let damaged = again(Arc::new(terms_of), "1");
+    assert!(matches!(damaged, Err(LogError::Corrupt { .. })), "{damaged:?}");
 }
 
 #[test]
