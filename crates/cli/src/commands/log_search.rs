@@ -8,6 +8,7 @@ use countersign_client::ClientError;
 use countersign_client::artifact::read_limited;
 use countersign_client::log::LogReader;
 use countersign_client::log_search::commitment;
+use countersign_client::looking::{Hit, every};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::PublicKey;
 use countersign_http::text::printable;
@@ -16,7 +17,6 @@ use countersign_verify::terms;
 use serde_json::json;
 
 use super::log::LogArgs;
-use super::log::looking::{Hit, every};
 use super::revoke::when::{When, past};
 use crate::args::OutputArgs;
 use crate::failure::{Failure, NO_SIGNATURE, Outcome};
