@@ -153,6 +153,8 @@ commands! {
         "Replace a key of an instance so that everything signed before stays valid";
     "revoke" Revoke(commands::revoke::Revoke),
         "Say what no longer counts: an identity, a key, an artifact or a builder, since when and why";
+    "incident" Incident(Box<commands::incident::Incident>),
+        "Find out what somebody signed, where it lies and runs; keep the evidence in one file; revoke it";
     "admission" Admission(commands::admission::AdmissionCommand),
         "Judge what comes into a Kubernetes cluster by its images";
     "trust" Trust(commands::trust::TrustCommand),

@@ -1,6 +1,6 @@
 //! Arguments about a Kubernetes cluster that is read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use countersign_kubernetes::api::{Client, connect_in, reach, read_controller, read_policies};
@@ -39,6 +39,15 @@ pub(crate) struct ClusterArgs {
 /// Where the webhook runs, unless something else is said.
 const WEBHOOK_NAMESPACE: &str = "countersign";
 
+/// A client of an API server that is there: the one of a kubeconfig, else of the environment.
+pub(crate) async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) -> Result<Client, Failure> {
+    let client = connect_in(kubeconfig, context)
+        .await
+        .map_err(|e| Failure::usage(e.to_string()).next("kubectl config get-contexts"))?;
+    reach(&client).await.map_err(|e| Failure::new(NETWORK, e.to_string()).next("kubectl cluster-info"))?;
+    Ok(client)
+}
+
 impl ClusterArgs {
     /// The options that are given, for whoever cannot heed them.
     pub(crate) fn given(&self) -> Option<&'static str> {
@@ -59,13 +68,7 @@ impl ClusterArgs {
 
     /// A client of an API server that is there.
     pub(crate) async fn client(&self) -> Result<Client, Failure> {
-        let client = connect_in(self.kubeconfig.as_deref(), self.context.as_deref())
-            .await
-            .map_err(|e| Failure::usage(e.to_string()).next("kubectl config get-contexts"))?;
-        reach(&client)
-            .await
-            .map_err(|e| Failure::new(NETWORK, e.to_string()).next("kubectl cluster-info"))?;
-        Ok(client)
+        connect(self.kubeconfig.as_deref(), self.context.as_deref()).await
     }
 
     /// The cluster's policies, when they are asked for.

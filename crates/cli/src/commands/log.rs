@@ -4,7 +4,6 @@ mod at_rest;
 mod backup;
 mod check_fork;
 mod fsck;
-pub(super) mod looking;
 mod migrate;
 mod monitor;
 mod reindex;
@@ -107,6 +106,11 @@ pub(super) struct LogArgs {
 }
 
 impl LogArgs {
+    /// Where the trusted root comes from; `None` when the log is known by a key instead.
+    pub(super) fn trust(&self) -> Option<&TrustArgs> {
+        self.log_key.is_none().then_some(&self.trust)
+    }
+
     /// Where the log is, and the key it is known by.
     fn place(&self) -> Result<(Place, NoteVerifier), Failure> {
         let place = self.log.as_deref().map(Place::parse).transpose()?;

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use countersign_client::log::LogReader;
+use countersign_client::looking::{Hit, hits as hits_of, looked_for};
 use countersign_clock::{Clock as _, SystemClock};
 use serde_json::json;
 
 use super::log::LogArgs;
-use super::log::looking::{Hit, hits as hits_of, looked_for};
 use super::revoke::target::TargetArgs;
 use super::revoke::when::{When, past};
 use crate::args::OutputArgs;

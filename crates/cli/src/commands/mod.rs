@@ -12,6 +12,7 @@ pub(crate) mod create;
 pub(crate) mod doctor;
 pub(crate) mod download;
 pub(crate) mod env;
+pub(crate) mod incident;
 pub(crate) mod init;
 pub(crate) mod inspect;
 pub(crate) mod keys;

@@ -20,6 +20,7 @@ mod cluster;
 mod command_line;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
+mod incident;
 mod log_at_rest;
 mod migrate;
 mod mistakes;

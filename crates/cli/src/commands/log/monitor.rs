@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use countersign_client::ClientError;
 use countersign_client::artifact::read_limited;
+use countersign_client::looking::{Hit, hits, looked_for};
 use countersign_client::monitor::{Feed, Finding, How, Kept, RekorV1, Seen, compare, poll};
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
@@ -17,7 +18,6 @@ use countersign_tlog::note::MAX_NOTE_BYTES;
 use countersign_tlog::{NoteKind, NoteVerifier};
 use countersign_verify::revocation::Revocations;
 
-use super::looking::{Hit, hits, looked_for};
 use super::{Followed, LogArgs, Place};
 use crate::args::alerts::SinkArgs;
 use crate::commands::revoke::target::TargetArgs;
@@ -117,7 +117,7 @@ impl WatchArgs {
         if lists.iter().all(|list| list.is_empty()) {
             return Ok(None);
         }
-        looked_for(targets.targets()?, now).map(Some)
+        Ok(Some(looked_for(targets.targets()?, now)?))
     }
 }
 

@@ -1,18 +1,18 @@
 //! `countersign revoke`: what no longer counts, from now on and for everyone who follows the list.
 
-mod place;
+pub(super) mod place;
 mod show;
 pub(super) mod target;
 pub(super) mod when;
 
 use clap::{Args, Subcommand};
-use countersign_clock::{Clock as _, SystemClock};
+use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
-use countersign_verify::revocation::{Change, Entry, Revocation, RevocationList};
+use countersign_verify::revocation::{Change, Entry, Revocation, RevocationList, Target};
 
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
-use place::{PlaceArgs, Written};
+use place::{Place, PlaceArgs, Written};
 use target::TargetArgs;
 use when::{ahead, past};
 
@@ -104,6 +104,75 @@ impl Revoke {
     }
 }
 
+/// A revocation that another command makes of what it found.
+pub(super) struct Blocking {
+    place: Place,
+    change: Change,
+    dry_run: bool,
+}
+
+/// What became of it.
+pub(super) struct Blocked {
+    before: Option<RevocationList>,
+    list: RevocationList,
+    /// Nothing on a dry run.
+    written: Option<Written>,
+}
+
+impl Blocking {
+    /// Looks whether it can be made, and makes nothing.
+    pub(super) fn new(
+        place: &PlaceArgs,
+        targets: &[Target],
+        since: Option<Timestamp>,
+        reason: String,
+        by: Option<String>,
+        dry_run: bool,
+    ) -> Result<Self, Failure> {
+        let why = WhyArgs { reason: Some(reason), by, dry_run };
+        let entry = |target: &Target| {
+            why.entry(Some(Revocation { target: target.clone(), since, until: None, expires: None }), None)
+        };
+        let change = Change::Add(targets.iter().map(entry).collect::<Result<_, _>>()?);
+        let place = place.open()?;
+        place.preview(&change)?;
+        Ok(Self { place, change, dry_run })
+    }
+
+    pub(super) fn run(self) -> Result<Blocked, Failure> {
+        let Self { place, change, dry_run } = self;
+        let written = if dry_run { None } else { Some(place.write(&change)?) };
+        let list = match &written {
+            Some(written) => written.list.clone(),
+            None => place.preview(&change)?,
+        };
+        Ok(Blocked { before: place.list, list, written })
+    }
+}
+
+impl Blocked {
+    pub(super) fn show(&self, terminal: &Terminal) -> Result<(), Failure> {
+        show_new(terminal, self.before.as_ref(), &self.list)?;
+        match &self.written {
+            Some(written) => tell(terminal, written),
+            None => tell_dry(terminal, &self.list),
+        }
+        Ok(())
+    }
+
+    pub(super) fn json(&self) -> serde_json::Value {
+        let file = self.written.as_ref().map(|written| written.path.display().to_string());
+        serde_json::json!({"dryRun": file.is_none(), "list": self.list.number, "file": file})
+    }
+}
+
+fn tell_dry(terminal: &Terminal, list: &RevocationList) {
+    terminal.talk(&format!(
+        "nothing is written: without --dry-run this becomes list {}, valid until {}",
+        list.number, list.expires
+    ));
+}
+
 impl WhyArgs {
     fn entry(&self, revoke: Option<Revocation>, undo: Option<u32>) -> Result<Entry, Failure> {
         let user = || std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
@@ -120,10 +189,7 @@ impl WhyArgs {
         if self.dry_run {
             let list = place.preview(change)?;
             show_new(terminal, place.list.as_ref(), &list)?;
-            terminal.talk(&format!(
-                "nothing is written: without --dry-run this becomes list {}, valid until {}",
-                list.number, list.expires
-            ));
+            tell_dry(terminal, &list);
             return Ok(0);
         }
         let written = place.write(change)?;

@@ -24,7 +24,7 @@ use crate::failure::{Failure, TRUST};
 /// Arguments about where the list lies.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Where the list is")]
-pub(super) struct PlaceArgs {
+pub(crate) struct PlaceArgs {
     /// The instance's directory, whose list it is
     #[arg(long, value_name = "DIR", default_value = DIRECTORY, conflicts_with_all = ["list", "sign_with"])]
     dir: PathBuf,
@@ -49,17 +49,17 @@ fn days(text: &str) -> Result<i64, String> {
 }
 
 /// A list that was written.
-pub(super) struct Written {
-    pub(super) list: RevocationList,
-    pub(super) path: PathBuf,
+pub(crate) struct Written {
+    pub(crate) list: RevocationList,
+    pub(crate) path: PathBuf,
     /// Where it is served, if it is.
-    pub(super) url: Option<String>,
-    pub(super) is_first: bool,
+    pub(crate) url: Option<String>,
+    pub(crate) is_first: bool,
 }
 
 impl PlaceArgs {
     /// The list as it is.
-    pub(super) fn open(&self) -> Result<Place, Failure> {
+    pub(crate) fn open(&self) -> Result<Place, Failure> {
         match (&self.list, &self.sign_with) {
             (Some(path), Some(key)) => {
                 let signer = load_signer(&KeyRef::parse(key)?, &password(false))?;
@@ -79,7 +79,7 @@ impl PlaceArgs {
     }
 
     /// The file with the list.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.list.clone().unwrap_or_else(|| self.dir.join(REVOCATIONS))
     }
 }
@@ -90,15 +90,15 @@ enum Home {
 }
 
 /// A list where it lies.
-pub(super) struct Place {
+pub(crate) struct Place {
     home: Home,
-    pub(super) list: Option<RevocationList>,
+    pub(crate) list: Option<RevocationList>,
     valid_days: i64,
 }
 
 impl Place {
     /// The list as it would be after a change.
-    pub(super) fn preview(&self, change: &Change) -> Result<RevocationList, Failure> {
+    pub(crate) fn preview(&self, change: &Change) -> Result<RevocationList, Failure> {
         let usage = |e: &dyn std::fmt::Display| Failure::usage(e.to_string());
         let now = SystemClock.now();
         let expires =
@@ -107,7 +107,7 @@ impl Place {
     }
 
     /// Changes the list.
-    pub(super) fn write(&self, change: &Change) -> Result<Written, Failure> {
+    pub(crate) fn write(&self, change: &Change) -> Result<Written, Failure> {
         // What is wrong with the change is said before anything is signed.
         let list = self.preview(change)?;
         match &self.home {

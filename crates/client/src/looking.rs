@@ -8,47 +8,57 @@ use countersign_verify::revocation::{Entry, Revocation, RevocationList, Revocati
 use countersign_x509::Certificate;
 use serde_json::json;
 
-use crate::failure::Failure;
+use crate::ClientError;
 
 /// An entry that was looked for.
-pub(crate) struct Hit {
-    pub(crate) index: u64,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// Its place in the log.
+    pub index: u64,
     /// When its certificate was issued.
-    pub(crate) issued: Option<Timestamp>,
-    pub(crate) signer: String,
-    pub(crate) digest: String,
+    pub issued: Option<Timestamp>,
+    /// Who signed, in words.
+    pub signer: String,
+    /// What was signed.
+    pub digest: String,
 }
 
 impl Hit {
-    fn new(index: u64, by: &By, digest: Digest) -> Self {
-        Self { index, issued: by.issued(), signer: by.words(), digest: digest.to_string() }
+    fn of(index: u64, by: &By, digest: Digest) -> Self {
+        let issued = match by {
+            By::Certificate(leaf) => Some(leaf.not_before()),
+            By::Key(_) => None,
+        };
+        Self { index, issued, signer: by.words(), digest: digest.to_string() }
     }
 
-    /// All that an entry says; nothing when it is of a kind that says nothing of signers.
-    pub(crate) fn all(index: u64, body: &[u8]) -> Vec<Self> {
-        signed(body).unwrap_or_default().iter().map(|(by, digest)| Self::new(index, by, *digest)).collect()
-    }
-
-    pub(crate) fn to_json(&self) -> serde_json::Value {
+    /// As the commands print it in JSON.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
         json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
             "signer": self.signer, "digest": self.digest})
     }
 
-    pub(crate) fn to_line(&self) -> String {
+    /// As the commands print it for people.
+    #[must_use]
+    pub fn to_line(&self) -> String {
         let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
         printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
     }
 }
 
 /// What is looked for, as a list that would revoke it: what is found is what `revoke` would stop.
-pub(crate) fn looked_for(targets: Vec<Target>, now: Timestamp) -> Result<Revocations, Failure> {
+///
+/// # Errors
+/// [`ClientError::Usage`] for what nothing can be: a pattern that is none, a digest of another length.
+pub fn looked_for(targets: Vec<Target>, now: Timestamp) -> Result<Revocations, ClientError> {
     let mut entries = Vec::new();
     for (id, target) in (1..).zip(targets) {
         let revoke = Some(Revocation { target, since: None, until: None, expires: None });
         let (reason, by) = ("looked for".to_owned(), "this command".to_owned());
         entries.push(Entry { id, revoke, undo: None, reason, by, at: now });
     }
-    let usage = |e: &dyn std::fmt::Display| Failure::usage(e.to_string());
+    let usage = |e: &dyn std::fmt::Display| ClientError::Usage(e.to_string());
     let list = RevocationList { number: 1, issued_at: now, expires: Timestamp::MAX, entries };
     let json = list.to_json().map_err(|e| usage(&e))?;
     Revocations::read(&json, "this command").map_err(|e| usage(&e))
@@ -68,13 +78,6 @@ impl By {
         }
     }
 
-    fn issued(&self) -> Option<Timestamp> {
-        match self {
-            Self::Certificate(leaf) => Some(leaf.not_before()),
-            Self::Key(_) => None,
-        }
-    }
-
     fn words(&self) -> String {
         match self {
             Self::Certificate(leaf) => {
@@ -84,6 +87,14 @@ impl By {
             Self::Key(key) => format!("{key:?}"),
         }
     }
+}
+
+/// The key that signed what is in an entry, where one did that has no certificate.
+pub(crate) fn key_in(body: &[u8]) -> Option<PublicKey> {
+    signed(body)?.into_iter().find_map(|(by, _)| match by {
+        By::Key(key) => Some(key),
+        By::Certificate(_) => None,
+    })
 }
 
 /// Who signed what in an entry; `None` when it is of a kind that says nothing of signers.
@@ -105,8 +116,14 @@ fn signed(body: &[u8]) -> Option<Vec<(By, Digest)>> {
     }
 }
 
+/// All that an entry says; `None` when it is of a kind that says nothing of signers.
+pub fn every(index: u64, body: &[u8]) -> Option<Vec<Hit>> {
+    Some(signed(body)?.into_iter().map(|(by, digest)| Hit::of(index, &by, digest)).collect())
+}
+
 /// What of an entry is looked for. `None` when it is of a kind that says nothing of signers.
-pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
+#[must_use]
+pub fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
     let mut hits = Vec::new();
     for (by, digest) in signed(body)? {
         let (certificate, key) = match &by {
@@ -116,7 +133,7 @@ pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp
         let certificates = certificate.into_iter().collect();
         let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
         if wanted.ask(&signature, now).is_err() {
-            hits.push(Hit::new(index, &by, digest));
+            hits.push(Hit::of(index, &by, digest));
         }
     }
     Some(hits)

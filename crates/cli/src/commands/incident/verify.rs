@@ -1,0 +1,71 @@
+//! `countersign incident verify`: what a file of evidence shows, with nobody asked.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use countersign_client::artifact::read_limited;
+use countersign_client::incident::{Evidence, MAX_EVIDENCE};
+use countersign_clock::{Clock as _, SystemClock};
+use countersign_http::text::printable;
+use serde_json::json;
+
+use crate::args::OutputArgs;
+use crate::args::services::TrustArgs;
+use crate::failure::Outcome;
+use crate::out::{Terminal, counted};
+
+/// Check a file of evidence offline: by the trusted root alone
+#[derive(Debug, Args)]
+#[command(
+    before_help = "Examples:
+  countersign incident verify alice.json --trusted-root trusted_root.json
+  countersign incident verify alice.json --output json",
+    after_help = "Everything in the file must hold, or it shows nothing: exit code 2. When it was gathered is its author's word."
+)]
+pub(super) struct Verify {
+    /// The evidence
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+impl Verify {
+    pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
+        let bytes = read_limited(&self.file, MAX_EVIDENCE)?;
+        let evidence = Evidence::from_json(&self.file.display().to_string(), &bytes)?;
+        let shown = evidence.verify(&self.trust.load(None)?.root, SystemClock.now())?;
+        if self.output.is_json() {
+            let entries: Vec<_> = shown
+                .hits
+                .iter()
+                .map(|hit| {
+                    json!({"index": hit.index, "issued": hit.issued.map(|time| time.to_string()),
+                        "signer": hit.signer, "digest": hit.digest})
+                })
+                .collect();
+            let content = json!({"origin": shown.origin, "treeSize": shown.size, "entries": entries,
+                "images": shown.images, "collected": shown.collected.to_string()});
+            terminal.json("incident.evidence", 1, &content)?;
+            return Ok(0);
+        }
+        for hit in &shown.hits {
+            terminal.line(&printable(&format!("{:>8}  {}  {}", hit.index, hit.digest, hit.signer)))?;
+        }
+        for image in &shown.images {
+            terminal.line(&printable(&format!("  signed: {image}")))?;
+        }
+        terminal.talk(&printable(&format!(
+            "{} {} of {}, {} entries large, and {} hold; gathered, as the file says, at {}",
+            terminal.yes(),
+            counted(shown.hits.len() as u64, "entry", "entries"),
+            shown.origin,
+            shown.size,
+            counted(shown.images.len() as u64, "signature of an image", "signatures of images"),
+            shown.collected
+        )));
+        Ok(0)
+    }
+}
