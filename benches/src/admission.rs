@@ -192,10 +192,11 @@ impl Webhook {
 
     async fn ask(&self, reviews: Vec<Request>, at_once: usize) -> Result<Asked> {
         let before = self.processor_time()?;
-        let outcome = closed_loop_where(self.target.clone(), reviews, at_once, |status, body| {
-            status == 200 && body.windows(14).any(|found| found == b"\"allowed\":true")
-        })
-        .await?;
+        let outcome =
+            closed_loop_where(std::slice::from_ref(&self.target), reviews, at_once, |status, body| {
+                status == 200 && body.windows(14).any(|found| found == b"\"allowed\":true")
+            })
+            .await?;
         let spent = self.processor_time()?.saturating_sub(before);
         Ok(Asked { outcome, spent })
     }

@@ -24,7 +24,7 @@ use crate::services::Size;
 use crate::table::{Beside, Table, time};
 
 /// As long as a logged signature with its key is.
-const ENTRY_LEN: usize = 600;
+pub(crate) const ENTRY_LEN: usize = 600;
 /// How many appends wait at a time while a log is filled.
 const CROWD: u64 = 4096;
 /// How many clients append while it is timed.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -91,15 +91,40 @@ impl Connection {
         let text = std::str::from_utf8(self.buffer.get(..head).unwrap_or_default())?.to_ascii_lowercase();
         let status =
             text.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no status in the answer")?;
-        let length: usize = text
-            .lines()
-            .find_map(|l| l.strip_prefix("content-length:"))
-            .and_then(|v| v.trim().parse().ok())
-            .context("no content-length in the answer")?;
+        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
+        if field("transfer-encoding:") == Some("chunked") {
+            loop {
+                if let Some(body) = chunks(self.buffer.get(head..).unwrap_or_default())? {
+                    return Ok((status, body));
+                }
+                ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the connection ended early");
+            }
+        }
+        let length: usize = field("content-length:")
+            .and_then(|v| v.parse().ok())
+            .context("neither content-length nor chunks in the answer")?;
         while self.buffer.len() < head + length {
             ensure!(self.stream.read_buf(&mut self.buffer).await? > 0, "the connection ended early");
         }
         Ok((status, self.buffer.get(head..head + length).unwrap_or_default().to_vec()))
+    }
+}
+
+/// A body in chunks without trailers, as servers in Go send what is longer than their buffer; none while it is not whole.
+fn chunks(mut rest: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    loop {
+        let Some(end) = rest.windows(2).position(|w| w == b"\r\n") else { return Ok(None) };
+        let (line, after) = rest.split_at(end);
+        let length = usize::from_str_radix(std::str::from_utf8(line)?, 16).context("no length of a chunk")?;
+        let Some(chunk) = after.get(2..2 + length) else { return Ok(None) };
+        let Some(end) = after.get(2 + length..4 + length) else { return Ok(None) };
+        ensure!(end == b"\r\n", "a chunk does not end where it says");
+        if length == 0 {
+            return Ok(Some(body));
+        }
+        body.extend_from_slice(chunk);
+        rest = after.get(4 + length..).unwrap_or_default();
     }
 }
 
@@ -123,22 +148,22 @@ pub(crate) async fn closed_loop(
     connections: usize,
     expected: u16,
 ) -> Result<Outcome> {
-    closed_loop_where(target, requests, connections, move |status, _| status == expected).await
+    closed_loop_where(&[target.into()], requests, connections, move |status, _| status == expected).await
 }
 
-/// The same, with answers that must be as they are wanted.
+/// The same, with connections spread over several targets and answers that must be as they are wanted.
 pub(crate) async fn closed_loop_where(
-    target: impl Into<Target>,
+    targets: &[Target],
     requests: Vec<Request>,
     connections: usize,
-    wanted: impl Fn(u16, &[u8]) -> bool + Copy + Send + 'static,
+    wanted: impl Fn(u16, &[u8]) -> bool + Clone + Send + 'static,
 ) -> Result<Outcome> {
-    let (target, requests) = (target.into(), Arc::new(requests));
+    let requests = Arc::new(requests);
     let next = Arc::new(AtomicUsize::new(0));
     let started = Instant::now();
     let mut tasks = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let (requests, next, target) = (Arc::clone(&requests), Arc::clone(&next), target.clone());
+    for target in targets.iter().cycle().take(connections).cloned() {
+        let (requests, next, wanted) = (Arc::clone(&requests), Arc::clone(&next), wanted.clone());
         tasks.push(tokio::spawn(async move {
             let mut connection = Connection::open(target).await?;
             let mut times = Vec::new();
@@ -146,11 +171,9 @@ pub(crate) async fn closed_loop_where(
                 let sent = Instant::now();
                 let (status, body) = connection.send(request).await?;
                 times.push(sent.elapsed());
-                if !wanted(status, &body) {
-                    bail!("an answer that was not wanted: {status} {}", String::from_utf8_lossy(&body));
-                }
+                judge(status, &body, &wanted)?;
             }
-            Ok(times)
+            anyhow::Ok(times)
         }));
     }
     let mut times = Vec::with_capacity(requests.len());
@@ -160,32 +183,42 @@ pub(crate) async fn closed_loop_where(
     Ok(Outcome::of(times, started.elapsed()))
 }
 
+fn judge(status: u16, body: &[u8], wanted: &impl Fn(u16, &[u8]) -> bool) -> Result<()> {
+    ensure!(
+        wanted(status, body),
+        "an answer that was not wanted: {status} {}",
+        String::from_utf8_lossy(body)
+    );
+    Ok(())
+}
+
 /// Sends requests at a fixed rate whatever the answers do, so that a slow server cannot slow its own judge; times
-/// count from the moment a request was due.
+/// count from the moment a request was due. The targets take turns.
 pub(crate) async fn open_loop(
-    address: SocketAddr,
+    targets: &[Target],
     requests: Vec<Request>,
     per_second: u32,
-    expected: u16,
+    wanted: impl Fn(u16, &[u8]) -> bool + Clone + Send + 'static,
 ) -> Result<Outcome> {
     let started = Instant::now();
     let mut tasks = Vec::with_capacity(requests.len());
-    let pool = Arc::new(tokio::sync::Mutex::new(Vec::<Connection>::new()));
-    for (i, request) in requests.into_iter().enumerate() {
+    let pools: Vec<_> =
+        targets.iter().map(|t| (t, Arc::new(tokio::sync::Mutex::new(Vec::<Connection>::new())))).collect();
+    for (i, (request, (target, pool))) in requests.into_iter().zip(pools.iter().cycle()).enumerate() {
         let due = started + Duration::from_secs_f64(f64::from(u32::try_from(i)?) / f64::from(per_second));
         tokio::time::sleep_until(due.into()).await;
-        let pool = Arc::clone(&pool);
+        let (target, pool, wanted) = ((*target).clone(), Arc::clone(pool), wanted.clone());
         tasks.push(tokio::spawn(async move {
             let idle = pool.lock().await.pop();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => Connection::open(address).await?,
+                None => Connection::open(target).await?,
             };
-            let (status, _) = connection.send(&request).await?;
-            ensure!(status == expected, "expected status {expected}, found {status}");
+            let (status, body) = connection.send(&request).await?;
             let took = due.elapsed();
+            judge(status, &body, &wanted)?;
             pool.lock().await.push(connection);
-            Ok(took)
+            anyhow::Ok(took)
         }));
     }
     let mut times = Vec::with_capacity(tasks.len());
@@ -205,5 +238,20 @@ impl Outcome {
         #[expect(clippy::cast_precision_loss, reason = "a count of requests is far below 2^52")]
         let per_second = times.len() as f64 / total.as_secs_f64();
         Self { per_second, p50: at(500), p99: at(990), total }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_in_chunks_is_read_when_it_is_whole_and_not_before() {
+        let sent = b"4\r\nlogI\r\n5\r\nndex!\r\n0\r\n\r\n";
+        for length in 0..sent.len() {
+            assert!(chunks(&sent[..length]).unwrap().is_none(), "{length}");
+        }
+        assert_eq!(chunks(sent).unwrap().as_deref(), Some(b"logIndex!".as_slice()));
+        assert!(chunks(b"4\r\nlogIxx0\r\n\r\n").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::routing::get;
+use clap::Args;
 use countersign_crypto::{KeyPair, KeyType, Signer};
+use serde::Serialize;
 
+use crate::growth::ENTRY_LEN;
 use crate::load::{Request, closed_loop};
 use crate::services::Size;
 use crate::table::{Beside, Table, median, time};
@@ -30,7 +33,7 @@ pub(crate) struct Machine {
 impl Machine {
     /// Measures, and adds its rows. `folder` is on the file system of the services.
     pub(crate) async fn measure(table: &mut Table, folder: &Path, size: Size) -> Result<Self> {
-        let flushes = flushes(folder, size.requests.min(300))?;
+        let flushes = flushes(folder, size.requests.min(300), 4096)?;
         let rate = 1.0 / flushes.as_secs_f64();
         table.add("machine: fdatasync of 4 KiB", format!("{rate:.0}/s, p50 {}", time(flushes)), []);
         let key = KeyPair::generate(KeyType::EcdsaP256)?;
@@ -67,13 +70,14 @@ impl Machine {
     }
 }
 
-/// The median time of a small append that is flushed.
-fn flushes(folder: &Path, count: usize) -> Result<Duration> {
+/// The median time of the flush of an append of so many bytes.
+fn flushes(folder: &Path, count: usize, length: usize) -> Result<Duration> {
+    let append = vec![0; length];
     let path = folder.join("flushes");
     let mut file = std::fs::File::create(&path)?;
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
-        file.write_all(&[0; 4096])?;
+        file.write_all(&append)?;
         let started = Instant::now();
         file.sync_data()?;
         times.push(started.elapsed());
@@ -84,7 +88,10 @@ fn flushes(folder: &Path, count: usize) -> Result<Duration> {
 
 /// How often some work can be done in a second, on all cores at once.
 fn per_second(spell: Duration, work: impl Fn() -> bool + Sync) -> Result<f64> {
-    let threads = std::thread::available_parallelism()?.get();
+    per_second_of(std::thread::available_parallelism()?.get(), spell, work)
+}
+
+fn per_second_of(threads: usize, spell: Duration, work: impl Fn() -> bool + Sync) -> Result<f64> {
     let (done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let started = Instant::now();
     std::thread::scope(|scope| {
@@ -101,6 +108,44 @@ fn per_second(spell: Duration, work: impl Fn() -> bool + Sync) -> Result<f64> {
     #[expect(clippy::cast_precision_loss, reason = "a count of operations is far below 2^52")]
     let done = done.into_inner() as f64;
     Ok(done / started.elapsed().as_secs_f64())
+}
+
+/// Measures what the machine allows a log, and prints one line of JSON.
+#[derive(Debug, Args)]
+pub(crate) struct Limits {
+    /// A directory on the disk to measure
+    directory: PathBuf,
+}
+
+#[derive(Debug, Serialize)]
+struct Allowed {
+    /// Entries a second whose cost is an exchange and a verification each, on all cores.
+    exchanges: f64,
+    /// Verifications a second of one core.
+    verifications_of_one_core: f64,
+    /// Flushes a second, one after the other, of a batch with an entry of each client.
+    flushes: f64,
+    /// How many entries such a batch has.
+    batch: usize,
+}
+
+/// What `interop/bench-log` sets servers beside.
+pub(crate) async fn limits(arguments: &Limits, size: Size) -> Result<()> {
+    const BATCH: usize = 64;
+    let machine = Machine::measure(&mut Table::default(), &arguments.directory, size).await?;
+    let key = KeyPair::generate(KeyType::EcdsaP256)?;
+    let message = [7; 256];
+    let signature = key.sign(&message)?;
+    let verify = || key.public_key().verify(key.scheme(), &message, &signature).is_ok();
+    let batch = flushes(&arguments.directory, size.requests.min(300), BATCH * ENTRY_LEN)?;
+    let allowed = Allowed {
+        exchanges: machine.limit(0, 1),
+        verifications_of_one_core: per_second_of(1, size.spell, verify)?,
+        flushes: 1.0 / batch.as_secs_f64(),
+        batch: BATCH,
+    };
+    println!("{}", serde_json::to_string(&allowed)?);
+    Ok(())
 }
 
 /// A server in a process of its own, as the services are.

@@ -2,6 +2,7 @@
 //! because a machine is slow.
 
 mod admission;
+mod append;
 mod evidence;
 mod growth;
 mod instance;
@@ -78,6 +79,12 @@ enum Part {
     /// Open a log and ask it for proofs
     #[command(hide = true)]
     Open(growth::Open),
+    /// Append to a log that is running, for `interop/bench-log`
+    #[command(hide = true)]
+    Append(append::Append),
+    /// Measure what the machine allows a log, for `interop/bench-log`
+    #[command(hide = true)]
+    Limits(machine::Limits),
     /// Scan a file of workloads
     #[command(hide = true)]
     Scan(scan::Scan),
@@ -128,6 +135,8 @@ async fn main() -> Result<()> {
         Some(Part::Hello) => machine::serve_hello().await,
         Some(Part::Grow(grow)) => growth::grow(grow).await,
         Some(Part::Open(open)) => growth::open_and_prove(open).await,
+        Some(Part::Append(append)) => append::append(append).await,
+        Some(Part::Limits(limits)) => machine::limits(limits, arguments.size()).await,
         Some(Part::Scan(scan)) => scan::scan(scan).await,
         None => all(&arguments).await,
     }

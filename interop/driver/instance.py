@@ -93,6 +93,10 @@ jwks_file = "{self.actions.key_set}"
         if done.returncode != 0:
             raise Fail(f"countersign {' '.join(arguments)}: exit code {done.returncode}\n{done.stdout}")
 
+    def change(self, command, *arguments):
+        """A command that changes the instance while it runs."""
+        self._run([command, *arguments, "--dir", str(self.data)])
+
     def start(self):
         log = self.log.open("a")
         self.process = subprocess.Popen(

@@ -20,10 +20,12 @@ GO = {
     "versitygw": ("github.com/versity/versitygw/cmd/versitygw", "v1.8.0"),
     # Tessera's own checker of a tile log: an independent reader of the whole tree.
     "fsck": ("github.com/transparency-dev/tessera/cmd/fsck", "v1.0.4"),
+    # Rekor v2 on files, for `bench-log`.
+    "rekor-server": ("github.com/sigstore/rekor-tiles/v2/cmd/rekor-server/posix", "v2.3.0"),
 }
 
 # Programs of a few lines around a library of others, under `go/`, each a module whose `go.sum` pins what it needs.
-GO_HERE = ["referrers-registry", "policy-copy"]
+GO_HERE = ["referrers-registry", "policy-copy", "tessera-log"]
 
 # The transit engine of Vault for `transit/main.go`: module -> version. The second goes with the first, which names its
 # own copy in its sources and no version.
@@ -47,7 +49,7 @@ CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kubectl"]
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Those that are needed for images alone.
-IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", *GO_HERE, "notation"]
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", "referrers-registry", "policy-copy", "notation"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]

@@ -22,12 +22,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait(what: str, ready, most: float = 60):
+def wait(what: str, ready, most: float = 60, pause: float = 0.1):
     end = time.monotonic() + most
     while not ready():
         if time.monotonic() > end:
             raise Fail(f"{what}: not after {most:.0f} s")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 def listens(port: int) -> bool:
@@ -120,17 +120,23 @@ class Postgres:
 
 
 class Pair:
-    """A primary and a synchronous standby; after a fail-over the standby is the primary, with a new standby."""
+    """A primary and a synchronous standby; after a fail-over the standby is the primary, with a new standby. Or a primary
+    alone."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.made = folder, 0
+    def __init__(self, folder: Path, standby: bool = True):
+        self.folder, self.made, self.standby = folder, 0, None
         folder.mkdir(mode=0o777)
         folder.chmod(0o777)
-        self.ports = [free_port(), free_port()]
+        self.ports = [free_port() for _ in range(2 if standby else 1)]
         self.primary = self._server(self.ports[0])
         self.primary.make()
-        self.primary.start()
-        self._attach(self.ports[1])
+        try:
+            self.primary.start()
+            if standby:
+                self._attach(self.ports[1])
+        except BaseException:
+            self.stop()
+            raise
 
     def _server(self, port: int) -> Postgres:
         self.made += 1

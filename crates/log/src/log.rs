@@ -286,6 +286,7 @@ impl Log {
             tree,
             health: health.clone(),
             index: index.clone(),
+            others_keys: None,
             key_of: options.key_of.clone(),
             head: RwLock::new(Arc::new(head)),
             commitment: RwLock::default(),

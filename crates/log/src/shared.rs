@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::index::{Index, Key};
 use crate::log::KeyOf;
 use crate::recovery::CHECKPOINT;
+use crate::storage::KeyTable;
 use crate::tree::{Tree, TreeAt};
 use crate::{Format, LogError, LogParams};
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) tree: Tree,
     pub(crate) health: Arc<Health>,
     pub(crate) index: Option<Arc<Index>>,
+    /// The table of keys that another process writes, for looking up.
+    pub(crate) others_keys: Option<Arc<dyn KeyTable>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) head: RwLock<Arc<Head>>,
     /// The search index that the next checkpoint commits to.
@@ -196,15 +199,26 @@ impl Shared {
         }
     }
 
+    /// Up to where keys can be looked up, and where this one was found.
+    fn look_up(&self, key: &Key) -> Result<(u64, Option<u64>), LogError> {
+        // What is known is asked before the look-up, which may then know more but not less.
+        let Some(table) = &self.others_keys else {
+            let upto = self.indexed_upto();
+            return Ok((upto, self.indexed(key)));
+        };
+        let failed = || LogError::io("looking a key up");
+        let upto = table.upto().map_err(failed())?;
+        Ok((upto, table.find(&[*key]).map_err(failed())?.get(key).copied()))
+    }
+
     /// The position of the entry with this leaf hash, in a log whose keys are the leaf hashes of its entries.
     pub(crate) fn find_leaf(&self, leaf: &Hash) -> Result<Option<u64>, LogError> {
-        // Before the look-up, which may then know more than this but not less.
-        let indexed = self.index.as_ref().map_or(0, |index| index.upto());
+        let (indexed, found) = self.look_up(leaf)?;
         let size = self.head().size;
         let tree = self.tree_up_to(size)?;
         let is_at = |index: u64| tree.node(Node { level: 0, index }).map(|hash| hash == *leaf);
         // The index is no part of the signed tree, and what it says is held against that.
-        if let Some(found) = self.indexed(leaf)
+        if let Some(found) = found
             && found < size
             && is_at(found)?
         {
@@ -222,10 +236,10 @@ impl Shared {
     /// The position of the entry with this key, in a log whose keys can be had from its entries.
     pub(crate) fn find_key(&self, key: &Key) -> Result<Option<u64>, LogError> {
         let Some(key_of) = &self.key_of else { return Ok(None) };
-        // Before the look-up, which may then know more than this but not less.
-        let mut next = self.index.as_ref().map_or(0, |index| index.upto());
+        let (mut next, found) = self.look_up(key)?;
         let size = self.head().size;
-        if let Some(found) = self.indexed(key)
+        if let Some(found) = found
+            && found < size
             && self.vouched(found, key).is_some()
         {
             return Ok(Some(found));

@@ -77,6 +77,24 @@ pub fn list(directory: &Path) -> Result<Option<Revocations>, ServerError> {
     current(&Instance::open(directory)?)
 }
 
+/// Who may revoke, and the signed list, as both are published.
+pub(crate) struct Published {
+    pub(crate) authority: Vec<u8>,
+    pub(crate) list: Vec<u8>,
+}
+
+/// What an instance has published; `None` when it has no list yet. It is not verified here.
+pub(crate) fn published(directory: &Path) -> Result<Option<Published>, ServerError> {
+    let instance = Instance::open(directory)?;
+    let path = instance.directory.join(paths::REVOCATIONS);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let list = std::fs::read(&path).map_err(|e| ServerError::File { path, message: e.to_string() })?;
+    let authority = authority(&instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?;
+    Ok(Some(Published { authority, list }))
+}
+
 /// The file by which clients learn who may revoke.
 pub(crate) fn authority_target(instance: &Instance) -> Result<TargetFile, ServerError> {
     let json = authority(instance)?.to_json().map_err(|e| ServerError::Trust(e.to_string()))?;

@@ -231,17 +231,11 @@ impl Frontier {
         Self { size, peaks }
     }
 
-    /// Takes a tree up where it was left: its size and the roots of its complete subtrees, largest first. `None` when there
-    /// are not as many as a tree of that size has.
+    /// As [`from_peaks`](Self::from_peaks), of what somebody else says. `None` when there are not as many as a tree of that
+    /// size has.
     #[must_use]
     pub fn new(size: u64, peaks: Vec<Hash>) -> Option<Self> {
         (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
-    }
-
-    /// The roots of its complete subtrees, largest first.
-    #[must_use]
-    pub fn peaks(&self) -> &[Hash] {
-        &self.peaks
     }
 
     /// Adds the hash of a leaf.
@@ -254,6 +248,12 @@ impl Frontier {
         }
         self.peaks.push(node);
         self.size = self.size.saturating_add(1);
+    }
+
+    /// The roots of the complete subtrees, largest first.
+    #[must_use]
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
     }
 
     /// The number of leaves.

@@ -16,7 +16,7 @@ use countersign_verify::terms;
 use serde_json::json;
 
 use super::log::LogArgs;
-use super::log::looking::{Hit, every};
+use super::log::looking::Hit;
 use super::revoke::when::{When, past};
 use crate::args::OutputArgs;
 use crate::failure::{Failure, NO_SIGNATURE, Outcome};
@@ -185,16 +185,17 @@ async fn search(
     let mut hits = Vec::new();
     for number in named {
         let (body, _) = reader.entry(number, checkpoint).await?;
-        let found = every(number, &body).filter(|_| has_all(&body));
-        hits.extend(found.ok_or_else(|| {
-            ClientError::Proof(format!(
-                "the index of {} names entry {number}, which is another",
-                reader.place()
-            ))
-        })?);
+        let found = if has_all(&body) { Hit::all(number, &body) } else { Vec::new() };
+        if found.is_empty() {
+            let another = format!("the index of {} names entry {number}, which is another", reader.place());
+            return Err(ClientError::Proof(another).into());
+        }
+        hits.extend(found);
     }
     let since = |number: u64, body: &[u8]| {
-        hits.extend(every(number, body).filter(|_| has_all(body)).into_iter().flatten());
+        if has_all(body) {
+            hits.extend(Hit::all(number, body));
+        }
     };
     reader.each_from(index, checkpoint, since).await?;
     Ok(Found { hits, tree: checkpoint.size, index, missing })

@@ -18,6 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["countersign-log"],
     &["countersign-registry"],
     &["countersign-trust"],
+    &["countersign-web"],
     &["countersign-slsa"],
     &["countersign-notary"],
     &["countersign-verify"],

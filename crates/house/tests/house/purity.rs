@@ -8,7 +8,7 @@ use crate::assert_none;
 use crate::workspace::{Metadata, sources_of};
 
 /// The pure crates, by their folder under `crates/`.
-const PURE: &[&str] = &["crypto", "attestation", "bundle", "tlog", "x509", "notary", "verify", "slsa"];
+const PURE: &[&str] = &["crypto", "attestation", "bundle", "tlog", "x509", "notary", "verify", "slsa", "web"];
 
 /// Libraries that do I/O, run tasks or keep a clock.
 const FORBIDDEN_LIBRARIES: &[&str] = &[

@@ -45,6 +45,7 @@ impl Follower {
             tree,
             health: Arc::new(Health::new()),
             index: None,
+            others_keys: storage.key_table(),
             key_of,
             head: RwLock::new(Arc::new(head)),
             commitment: RwLock::default(),

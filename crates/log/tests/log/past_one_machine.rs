@@ -13,7 +13,9 @@ use crate::search::{check, search, until};
 use crate::support::database::MemoryDatabase;
 use crate::support::sim::Fault;
 use crate::support::wire::Wire;
-use crate::support::{Ledger, Random, append_all, clock, entry, open, options, params, runtime, signers};
+use crate::support::{
+    Ledger, Random, append_all, clock, entry, leaf, open, options, params, runtime, signers,
+};
 
 /// The database and the object store, and the way to them for each process.
 struct World {
@@ -86,6 +88,11 @@ fn front_ends_share_one_tree_and_prove_what_they_acknowledge() {
             }
             assert_eq!(log.head().size, 1201);
             ledger.check(log);
+            for number in [0, 700, 1199] {
+                let index = log.append(entry(number)).await.unwrap().index;
+                assert_eq!(log.find_key(&sha256(&leaf(number))).unwrap(), Some(index));
+            }
+            assert_eq!(log.find_key(&sha256(b"another")).unwrap(), None);
             let absent = log.read("tile/0/005").unwrap();
             assert_eq!(absent, None);
             assert_eq!(log.read("checkpoint").unwrap().unwrap(), log.head().checkpoint.as_bytes());

@@ -23,7 +23,16 @@ impl Served {
         let headers = response.headers().clone();
         assert!(headers["content-type"].to_str().unwrap().starts_with("text/html"), "{path}");
         let policy = headers["content-security-policy"].to_str().unwrap();
-        assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+        // Nothing runs but the script of the page that verifies, and what it compiles.
+        let script = match (path, cfg!(feature = "browser")) {
+            ("/verify", true) => "script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; ",
+            ("/verify", false) => "script-src 'self'; ",
+            _ => "",
+        };
+        let expected = format!(
+            "default-src 'none'; style-src 'self'; {script}form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        );
+        assert_eq!(policy, expected);
         let status = response.status().as_u16();
         let text = response.text().await.unwrap();
         own_and_plain(&text);
@@ -253,8 +262,29 @@ async fn the_page_verifies_as_the_command_does() {
     }
     let (_, page) = served.form(&[document, digests, alice, issuer]).await;
     assert!(page.contains("signed before, says the timestamp authority"), "{page}");
+    assert!(page.contains("Verified by this server") && page.contains("entry 1 of "), "{page}");
     let (status, _) = served.form(&[("bundle", &"x".repeat(9 << 20))]).await;
     assert_eq!(status, 413);
+}
+
+/// A program without the engine for browsers says that the server verifies, and offers no engine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_says_where_it_verifies() {
+    let served = Served::new().await;
+    let with_engine = cfg!(feature = "browser");
+    let (_, page) = served.page("/verify").await;
+    assert_eq!(page.contains("data-engine=\"/assets/engine.wasm\""), with_engine);
+    assert!(page.contains("The signature is sent to this server"), "{page}");
+    let (status, engine) = served.get("/assets/engine.wasm").await;
+    assert_eq!((status == 200, engine.starts_with(b"\x1f\x8b")), (with_engine, with_engine));
+    let (status, trust) = served.get("/verify/trust.json").await;
+    assert_eq!(status == 200, with_engine);
+    if with_engine {
+        countersign_web::Trust::from_json(&trust).unwrap();
+        std::fs::write(served.path.join("revocations.json"), "{}").unwrap();
+        let (status, trust) = served.get("/verify/trust.json").await;
+        assert!(status == 200 && countersign_web::Trust::from_json(&trust).is_err(), "it is no empty list");
+    }
 }
 
 /// What is revoked is so on the page too, and a list that is damaged is no empty one.

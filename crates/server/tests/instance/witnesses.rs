@@ -55,10 +55,11 @@ impl Pair {
         let key = NoteVerifier::cosignature_v1(NAME, key_in(&witness.join("keys/witness.pub"))).unwrap();
         let published = key.published().unwrap();
         let asked = format!(
-            "min_witnesses = {least}\n[[log.witnesses]]\nurl = \"http://{}\"\nkey = \"{published}\"\n\n[limits]",
+            "[[log.witnesses]]\nurl = \"http://{}\"\nkey = \"{published}\"\n\n[limits]",
             running.address
         );
         change(&log, "[limits]", &asked);
+        change(&log, "[log]", &format!("[log]\nmin_witnesses = {least}"));
         Self {
             witness: Some(running),
             log: run(&log, log_socket).await,

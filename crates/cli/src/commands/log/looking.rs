@@ -20,12 +20,13 @@ pub(crate) struct Hit {
 }
 
 impl Hit {
-    fn of(index: u64, by: &By, digest: Digest) -> Self {
-        let issued = match by {
-            By::Certificate(leaf) => Some(leaf.not_before()),
-            By::Key(_) => None,
-        };
-        Self { index, issued, signer: by.words(), digest: digest.to_string() }
+    fn new(index: u64, by: &By, digest: Digest) -> Self {
+        Self { index, issued: by.issued(), signer: by.words(), digest: digest.to_string() }
+    }
+
+    /// All that an entry says; nothing when it is of a kind that says nothing of signers.
+    pub(crate) fn all(index: u64, body: &[u8]) -> Vec<Self> {
+        signed(body).unwrap_or_default().iter().map(|(by, digest)| Self::new(index, by, *digest)).collect()
     }
 
     pub(crate) fn to_json(&self) -> serde_json::Value {
@@ -67,6 +68,13 @@ impl By {
         }
     }
 
+    fn issued(&self) -> Option<Timestamp> {
+        match self {
+            Self::Certificate(leaf) => Some(leaf.not_before()),
+            Self::Key(_) => None,
+        }
+    }
+
     fn words(&self) -> String {
         match self {
             Self::Certificate(leaf) => {
@@ -97,11 +105,6 @@ fn signed(body: &[u8]) -> Option<Vec<(By, Digest)>> {
     }
 }
 
-/// All that an entry says; `None` when it is of a kind that says nothing of signers.
-pub(crate) fn every(index: u64, body: &[u8]) -> Option<Vec<Hit>> {
-    Some(signed(body)?.into_iter().map(|(by, digest)| Hit::of(index, &by, digest)).collect())
-}
-
 /// What of an entry is looked for. `None` when it is of a kind that says nothing of signers.
 pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
     let mut hits = Vec::new();
@@ -113,7 +116,7 @@ pub(crate) fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp
         let certificates = certificate.into_iter().collect();
         let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
         if wanted.ask(&signature, now).is_err() {
-            hits.push(Hit::of(index, &by, digest));
+            hits.push(Hit::new(index, &by, digest));
         }
     }
     Some(hits)

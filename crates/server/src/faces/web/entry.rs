@@ -11,10 +11,10 @@ use countersign_crypto::{PublicKey, sha256};
 use countersign_log::{Log, LogError};
 use countersign_tlog::Hash;
 use countersign_tlog::merkle::leaf_hash;
+use countersign_web::{Standing, card, name};
 use countersign_x509::Certificate;
 use http::StatusCode;
 
-use super::certificate::{Standing, card, name};
 use super::{
     command, escaped, fact, fact_of, lines, page as whole, proof, quoted, trusted_root, unreadable, words,
 };

@@ -1,10 +1,9 @@
 //! Pages for people: the log's state, searching it, an entry with its proof, and verifying a file.
 //!
-//! Made on the server, whole without scripts; the one script only fills the form of the page that verifies. Nothing is
-//! fetched from elsewhere, which the content security policy holds browsers to. What strangers wrote goes through
-//! [`escaped`] and is never markup.
+//! Made on the server, whole without scripts; the one script is that of the page that verifies. Nothing is fetched from
+//! elsewhere, which the content security policy holds browsers to. What strangers wrote goes through [`escaped`] and is never
+//! markup.
 
-mod certificate;
 mod entry;
 mod find;
 mod home;
@@ -15,10 +14,11 @@ mod verify;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
 use countersign_bundle::TrustedRoot;
-use countersign_slsa::text::html as escaped;
+use countersign_web::{escaped, fact, fact_of, lines};
 use http::{HeaderValue, StatusCode, header};
 
 pub(super) use home::home;
@@ -29,15 +29,21 @@ use crate::serve::Services;
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("verify.js");
 
-/// Nothing from elsewhere, nothing inline, no plugin, no frame.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; \
-                      base-uri 'none'; frame-ancestors 'none'";
+/// Nothing from elsewhere, nothing inline, no script, no plugin, no frame.
+const POLICY: &str = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; \
+                      frame-ancestors 'none'";
 
 pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
     let router = Router::new()
         .route("/verify", get(verify::form).post(verify::answer))
         .route("/assets/style.css", get(|| async { asset("text/css; charset=utf-8", STYLE) }))
         .route("/assets/verify.js", get(|| async { asset("text/javascript; charset=utf-8", SCRIPT) }));
+    let router = match verify::ENGINE {
+        Some(engine) => router
+            .route("/verify/trust.json", get(verify::trust_document))
+            .route("/assets/engine.wasm", get(move || async move { verify::engine(engine) })),
+        None => router,
+    };
     if !with_log {
         return router;
     }
@@ -48,8 +54,8 @@ pub(super) fn routes(with_log: bool) -> Router<Arc<Services>> {
         .route("/entry/{hash}/entry.json", get(entry::with_proof))
 }
 
-fn asset(kind: &'static str, text: &'static str) -> Response {
-    let mut response = respond(StatusCode::OK, kind, text);
+fn asset(kind: &'static str, content: impl Into<Body>) -> Response {
+    let mut response = respond(StatusCode::OK, kind, content);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
     response
 }
@@ -91,25 +97,9 @@ fn unreadable(services: &Services, error: &dyn std::fmt::Display) -> Response {
     words(services, status, "Not now", "The log cannot be read right now. Try again in a moment.")
 }
 
-/// A row of a table of facts. The name is markup, the value is text.
-fn fact(name: &str, value: &str) -> String {
-    fact_of(name, &format!("<bdi>{}</bdi>", escaped(value)))
-}
-
-/// The same with a value that is markup.
-fn fact_of(name: &str, markup: &str) -> String {
-    format!("<div><dt>{name}</dt><dd>{markup}</dd></div>\n")
-}
-
 /// Commands as they are typed, one on a line.
 fn command(text: &str) -> String {
     format!("<pre class=\"command\" tabindex=\"0\"><code>{}</code></pre>\n", lines(text))
-}
-
-/// Text of several lines, within a `pre` or a field.
-fn lines(text: &str) -> String {
-    let lines: Vec<String> = text.lines().map(escaped).collect();
-    lines.join("\n")
 }
 
 /// A word of a command that means itself to a shell.

@@ -1,109 +1,73 @@
 //! Verifying on a page: a signature, the digest of a file, and who should have signed.
 //!
-//! A script computes the digests of a file that is dropped, in the browser; the file is not sent. Without it they are
-//! typed. The signature comes here, and the engine verifies it here with what this instance trusts.
+//! A program that was built with the engine for browsers ([`ENGINE`]) has it verify where the page is read: neither the file
+//! nor its signature is sent. Otherwise, and without scripts, the signature comes here and is verified here; of the file only
+//! the digest comes. Both say the same in the same words, and where they were said.
 
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use countersign_bundle::Bundle;
-use countersign_clock::Timestamp;
-use countersign_crypto::{Digest, PublicKey};
-use countersign_verify::{
-    Identity, Outcome, Report, Requirements, Signer, Subject, TimeSource, TrustMaterial, Verified,
-};
-use http::{Request, StatusCode};
+use countersign_web::{Asked, Place, Trust, document, escaped, lines, problem};
+use http::{HeaderValue, Request, StatusCode, header};
 
-use super::certificate::{Standing, card};
-use super::{escaped, fact, fact_of, lines, page, trusted_root, words};
-use crate::http::{Shape, read_body};
+use super::{asset, page, trusted_root, words};
+use crate::http::{HttpError, Shape, read_body, respond};
 use crate::revoke;
 use crate::serve::Services;
 
 /// The largest form: a signature is a few KiB, with a statement some more.
 const LIMIT: usize = 8 * 1024 * 1024;
 
-/// What the form asks.
-#[derive(Debug, Default)]
-struct Asked {
-    bundle: String,
-    digests: String,
-    identity: String,
-    issuer: String,
-    key: String,
+/// The engine compiled to WebAssembly and compressed, by `browser/build`.
+#[cfg(feature = "browser")]
+pub(super) const ENGINE: Option<&[u8]> = Some(include_bytes!("engine.wasm.gz"));
+#[cfg(not(feature = "browser"))]
+pub(super) const ENGINE: Option<&[u8]> = None;
+
+/// The policy of this page: its script and, where there is one, the engine, with what it verifies with. The word for
+/// compiling WebAssembly is `'wasm-unsafe-eval'`; no text becomes code by it.
+const POLICY: &str = if ENGINE.is_some() {
+    "default-src 'none'; style-src 'self'; script-src 'self' 'wasm-unsafe-eval'; connect-src 'self'; form-action 'self'; \
+     base-uri 'none'; frame-ancestors 'none'"
+} else {
+    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+};
+
+fn whole(services: &Services, status: StatusCode, main: &str) -> Response {
+    let mut response = page(services, status, "Verify a file", main);
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response
 }
 
-impl Asked {
-    fn read(body: &[u8]) -> Self {
-        let mut asked = Self::default();
-        for (name, value) in url::form_urlencoded::parse(body) {
-            let field = match &*name {
-                "bundle" => &mut asked.bundle,
-                "digests" => &mut asked.digests,
-                "identity" => &mut asked.identity,
-                "issuer" => &mut asked.issuer,
-                "key" => &mut asked.key,
-                _ => continue,
-            };
-            value.trim().clone_into(field);
-        }
-        asked
-    }
-
-    /// The digests given.
-    fn digests(&self) -> Result<Vec<Digest>, String> {
-        let found: Vec<Digest> = self
-            .digests
-            .split_whitespace()
-            .map(|word| {
-                let named = if word.contains(':') { word.to_lowercase() } else { format!("sha256:{word}") };
-                Digest::parse(&named).map_err(|error| format!("The digest {word}: {error}."))
-            })
-            .collect::<Result<_, _>>()?;
-        if found.is_empty() {
-            return Err("Give the digest of the file, such as sha256:9f86….".into());
-        }
-        Ok(found)
-    }
-
-    /// Who should have signed, and whether anybody was named.
-    fn requirements(&self) -> Result<(Requirements, bool), String> {
-        match (self.identity.as_str(), self.issuer.as_str(), self.key.as_str()) {
-            ("", "", "") => Ok((Requirements::builder().dangerous_any_identity().build(), false)),
-            ("", "", pem) => {
-                let key =
-                    PublicKey::from_pem(pem).map_err(|e| format!("The public key cannot be read: {e}."))?;
-                Ok((Requirements::builder().key(key).build(), true))
-            }
-            ("", _, _) | (_, "", _) => {
-                Err("An identity counts with its issuer only: give both, or neither.".into())
-            }
-            (identity, issuer, "") => {
-                let identity = Identity::exact(identity, issuer).map_err(|e| format!("{e}."))?;
-                Ok((Requirements::builder().identity(identity).build(), true))
-            }
-            _ => Err("Give an identity or a key, not both.".into()),
-        }
-    }
+/// The engine, which every browser that can run it takes compressed.
+pub(super) fn engine(compressed: &'static [u8]) -> Response {
+    let mut response = asset("application/wasm", compressed);
+    response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
 }
 
 pub(super) async fn form(State(services): State<Arc<Services>>) -> Response {
-    page(&services, StatusCode::OK, "Verify a file", &form_with(&Asked::default(), ""))
+    whole(&services, StatusCode::OK, &form_with(&Asked::default(), ""))
 }
 
 /// The form with what was asked, under an answer, which is markup.
 fn form_with(asked: &Asked, answer: &str) -> String {
     let open = if asked.identity.is_empty() && asked.key.is_empty() { "" } else { " open" };
+    let engine = if ENGINE.is_some() { " data-engine=\"/assets/engine.wasm\"" } else { "" };
     format!(
-        "<h1>Verify a file</h1>\n{answer}<form id=\"verify\" action=\"/verify\" method=\"post\">\n\
+        "<h1>Verify a file</h1>\n<div id=\"answer\" tabindex=\"-1\">{answer}</div>\n\
+         <form id=\"verify\" action=\"/verify\" method=\"post\"{engine}>\n\
          <div id=\"drop\" class=\"drop\" hidden><p><strong>Drop a file and its signature here</strong>, or \
          <label class=\"pick\">choose them<input id=\"files\" type=\"file\" multiple></label></p>\
          <p id=\"said\" role=\"status\" aria-live=\"polite\"></p></div>\n\
-         <p class=\"note\">The signature is sent to this server, which verifies it with what it trusts. The file stays with you: its digest \
-         is computed in your browser<span class=\"noscript\">, or by you: <code>sha256sum FILE</code></span>. To trust nobody's server, use \
-         <code>countersign verify</code>.</p>\n\
+         <p class=\"note\" id=\"there\">The signature is sent to this server, which verifies it with what it trusts. The file stays with you: \
+         its digest is computed in your browser<span class=\"noscript\">, or by you: <code>sha256sum FILE</code></span>. To trust nobody's \
+         server, use <code>countersign verify</code>.</p>\n\
+         <p class=\"note\" id=\"here\" hidden>Neither the file nor its signature is sent: they are verified in your browser, by the engine of \
+         <code>countersign verify</code>. The engine and what it trusts come from this server. To trust nobody's server, use \
+         <code>countersign verify</code> itself.</p>\n\
          <label for=\"digests\">Digest of the file</label>\n\
          <textarea id=\"digests\" name=\"digests\" rows=\"3\" required spellcheck=\"false\" placeholder=\"sha256:…\">{}</textarea>\n\
          <label for=\"bundle\">Signature (FILE.sigstore.json)</label>\n\
@@ -131,15 +95,17 @@ pub(super) async fn answer(State(services): State<Arc<Services>>, request: Reque
     let own = Arc::clone(&services);
     let answered = tokio::task::spawn_blocking(move || {
         let asked = Asked::read(&body);
-        let (status, answer) = match verified(&own, &asked) {
-            Ok(answer) => (StatusCode::OK, answer),
-            Err(Refusal::Asked(why)) => (StatusCode::BAD_REQUEST, problem(&why)),
-            Err(Refusal::Own(why)) => (StatusCode::SERVICE_UNAVAILABLE, problem(&why)),
+        let (status, answer) = match trust(&own) {
+            Ok(trust) => match countersign_web::answer(&asked, &trust, own.clock.now(), Place::Server) {
+                Ok(answer) => (StatusCode::OK, answer),
+                Err(why) => (StatusCode::BAD_REQUEST, problem(&why)),
+            },
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, problem(why)),
         };
         (status, form_with(&asked, &answer))
     });
     match answered.await {
-        Ok((status, main)) => page(&services, status, "Verify a file", &main),
+        Ok((status, main)) => whole(&services, status, &main),
         Err(error) => {
             tracing::error!(%error, "a verification ended early");
             let status = StatusCode::INTERNAL_SERVER_ERROR;
@@ -148,143 +114,38 @@ pub(super) async fn answer(State(services): State<Arc<Services>>, request: Reque
     }
 }
 
-/// Why nothing could be verified.
-enum Refusal {
-    /// The question is none.
-    Asked(String),
-    /// This server cannot answer it.
-    Own(String),
+const NO_TRUST: &str = "This process has no trust root, so it cannot verify. Use countersign verify.";
+const UNUSABLE: &str = "What this server trusts cannot be read right now.";
+
+fn unusable(error: &dyn std::fmt::Display) -> &'static str {
+    tracing::error!(%error, "the page that verifies has nothing to verify with");
+    UNUSABLE
 }
 
-fn problem(why: &str) -> String {
-    format!(
-        "<section class=\"answer\"><h2 class=\"verdict bad\" id=\"verdict\">Not verified</h2>\n<p>{}</p></section>\n",
-        escaped(why)
-    )
-}
-
-fn verified(services: &Services, asked: &Asked) -> Result<String, Refusal> {
-    let digests = asked.digests().map_err(Refusal::Asked)?;
-    let (requirements, named) = asked.requirements().map_err(Refusal::Asked)?;
-    let material = material(services).map_err(Refusal::Own)?;
-    let report = match Bundle::from_json(asked.bundle.as_bytes()) {
-        Ok(bundle) => {
-            let subject = Subject::from_digests(digests);
-            countersign_verify::verify(&subject, &bundle, &material, &requirements, services.clock.now())
-        }
-        Err(error) => Report::malformed(&error),
-    };
-    Ok(told(&report, named, services))
+fn own_log(services: &Services) -> Option<&[u8]> {
+    services.log.as_ref().map(|role| role.log_id.as_slice())
 }
 
 /// What this instance trusts, with what it has revoked: a list that cannot be read is no empty list.
-fn material(services: &Services) -> Result<TrustMaterial, String> {
-    let role = services
-        .trust
-        .as_ref()
-        .ok_or("This process has no trust root, so it cannot verify. Use countersign verify.")?;
-    let unusable = |error: &dyn std::fmt::Display| {
-        tracing::error!(%error, "the page that verifies has nothing to verify with");
-        "What this server trusts cannot be read right now.".to_owned()
-    };
+fn trust(services: &Services) -> Result<Trust, &'static str> {
+    let role = services.trust.as_ref().ok_or(NO_TRUST)?;
     let root = trusted_root(services).ok_or_else(|| unusable(&"the trust root does not parse"))?;
-    let material = TrustMaterial::from_trusted_root(&root).map_err(|e| unusable(&e))?;
-    match revoke::list(&role.instance).map_err(|e| unusable(&e))? {
-        Some(list) => Ok(material.with_revocations(Arc::new(list))),
-        None => Ok(material),
-    }
+    let revocations = revoke::list(&role.instance).map_err(|e| unusable(&e))?;
+    Trust::new(root, revocations, own_log(services).map(<[u8]>::to_vec)).map_err(|e| unusable(&e))
 }
 
-fn told(report: &Report, named: bool, services: &Services) -> String {
-    let mut out = String::from("<section class=\"answer\">");
-    match report.verified() {
-        Ok(verified) if named => {
-            out.push_str(
-                "<h2 class=\"verdict good\" id=\"verdict\"><span aria-hidden=\"true\">✓</span> Verified</h2>\n\
-                 <p>This file was signed by whom you named.</p>\n",
-            );
-            out.push_str(&facts(verified, services));
-        }
-        Ok(verified) => {
-            out.push_str(
-                "<h2 class=\"verdict open\" id=\"verdict\"><span aria-hidden=\"true\">✓</span> The signature holds</h2>\n\
-                 <p>You named nobody, so whether it is the right one who signed is for you to say. It is this one:</p>\n",
-            );
-            out.push_str(&facts(verified, services));
-        }
-        Err(rejection) => {
-            out.push_str(
-                "<h2 class=\"verdict bad\" id=\"verdict\"><span aria-hidden=\"true\">✗</span> Rejected</h2>\n\
-                 <p>Do not use this file on the strength of this signature.</p>\n<dl class=\"facts\">\n",
-            );
-            out.push_str(&fact("What fails", &rejection.check.code().replace('_', " ")));
-            out.push_str(&fact("Expected", &rejection.expected));
-            out.push_str(&fact("Found", &rejection.found));
-            out.push_str("</dl>\n");
-        }
-    }
-    out.push_str("<h3>What was checked</h3>\n<ul class=\"checks\">\n");
-    for check in report.checks() {
-        let (class, sign, word, found) = match (check.outcome, check.consequence_of) {
-            (Outcome::Passed, _) => ("good", "✓", "holds", check.found.clone()),
-            (Outcome::NotApplicable, _) => ("none", "–", "not there", check.found.clone()),
-            (Outcome::Failed, None) => {
-                ("bad", "✗", "fails", format!("expected {}, found {}", check.expected, check.found))
-            }
-            (Outcome::Failed, Some(first)) => {
-                ("none", "✗", "fails", format!("fails because this does: {}", first.code().replace('_', " ")))
-            }
-        };
-        out.push_str(&format!(
-            "<li class=\"{class}\"><span class=\"sign\" role=\"img\" aria-label=\"{word}\">{sign}</span> <strong>{}</strong> \
-             <span class=\"found\"><bdi>{}</bdi></span></li>\n",
-            check.name.code().replace('_', " "),
-            escaped(&found),
-        ));
-    }
-    out.push_str("</ul></section>\n");
-    out
-}
-
-fn facts(verified: &Verified, services: &Services) -> String {
-    let mut out = String::new();
-    match verified.signer() {
-        Signer::Certificate(certificate) => {
-            let times: Vec<(Timestamp, String)> = verified
-                .times()
-                .iter()
-                .map(|time| {
-                    let who = match time.source {
-                        TimeSource::TimestampAuthority => "signed before, says the timestamp authority",
-                        TimeSource::Log => "signed before, says the log",
-                        _ => "taken for the time of signing",
-                    };
-                    (time.time, format!("{who} {}", time.authority))
-                })
-                .collect();
-            let standing = Standing::of(certificate, trusted_root(services).as_ref());
-            out.push_str(&card(certificate, &standing, &times));
-        }
-        Signer::Key(key) => {
-            out.push_str("<dl class=\"facts\">\n");
-            out.push_str(&fact("Signed with", &format!("the {} key you gave", key.key_type())));
-            out.push_str("</dl>\n");
-        }
-        _ => {}
-    }
-    if !verified.entries().is_empty() {
-        out.push_str("<dl class=\"facts\">\n");
-        for entry in verified.entries() {
-            let text = format!("entry {} of {}", entry.index, entry.log);
-            let own = services.log.as_ref().is_some_and(|role| role.log_id.as_slice() == entry.log_id);
-            let markup = if own {
-                format!("<a href=\"/search?q={}\">{}</a>", entry.index, escaped(&text))
-            } else {
-                escaped(&text)
-            };
-            out.push_str(&fact_of("In the log", &markup));
-        }
-        out.push_str("</dl>\n");
-    }
-    out
+/// The same as a document, for the engine in a browser.
+pub(super) async fn trust_document(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
+    let own = Arc::clone(&services);
+    let read = tokio::task::spawn_blocking(move || {
+        let role = own.trust.as_ref().ok_or(NO_TRUST)?;
+        let revoked = revoke::published(&role.instance).map_err(|e| unusable(&e))?;
+        let revoked = revoked.as_ref().map(|both| (both.authority.as_slice(), both.list.as_slice()));
+        document(&role.documents.load().trusted_root, revoked, own_log(&own)).map_err(|e| unusable(&e))
+    });
+    let failed = |why: &str| HttpError::new(Shape::Text, StatusCode::SERVICE_UNAVAILABLE, why);
+    let document = read.await.map_err(|e| failed(unusable(&e)))?.map_err(failed)?;
+    let mut response = respond(StatusCode::OK, "application/json", document);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Ok(response)
 }

@@ -4,19 +4,22 @@
 //! it: what another says of a name is worth nothing.
 
 use countersign_bundle::TrustedRoot;
-use countersign_clock::Timestamp;
 use countersign_crypto::PublicKey;
 use countersign_crypto::encoding::hex_encode;
 use countersign_x509::chain::{self, Purpose, VerifiedChain};
 use countersign_x509::{Certificate, San};
+use jiff::Timestamp;
 
-use super::{escaped, fact, fact_of};
+use crate::{escaped, fact, fact_of};
 
 /// What this instance's trust root makes of a certificate.
 #[derive(Debug)]
-pub(super) enum Standing {
-    /// An authority in it has issued it; with the times at which its CT logs saw it.
-    Issued { seen: Vec<(Timestamp, String)> },
+pub enum Standing {
+    /// An authority in it has issued it.
+    Issued {
+        /// The times at which its CT logs saw it, each with what it is.
+        seen: Vec<(Timestamp, String)>,
+    },
     /// None has.
     Foreign,
     /// There is no trust root in this process.
@@ -24,7 +27,9 @@ pub(super) enum Standing {
 }
 
 impl Standing {
-    pub(super) fn of(certificate: &Certificate, root: Option<&TrustedRoot>) -> Self {
+    /// What a trust root makes of it.
+    #[must_use]
+    pub fn of(certificate: &Certificate, root: Option<&TrustedRoot>) -> Self {
         let Some(root) = root else { return Self::Unknown };
         match path(certificate, root) {
             Some(chain) => Self::Issued { seen: seen(&chain, root) },
@@ -68,12 +73,14 @@ fn seen(chain: &VerifiedChain, root: &TrustedRoot) -> Vec<(Timestamp, String)> {
 }
 
 /// The first name in a certificate, as text.
-pub(super) fn name(certificate: &Certificate) -> String {
+#[must_use]
+pub fn name(certificate: &Certificate) -> String {
     certificate.sans().iter().find_map(San::as_text).map_or_else(|| certificate.describe(), str::to_owned)
 }
 
-/// The certificate's card: who it is about, who says so, and when. Markup.
-pub(super) fn card(certificate: &Certificate, standing: &Standing, times: &[(Timestamp, String)]) -> String {
+/// The certificate's card: who it is about, who says so, and when, with marks at the times given. Markup.
+#[must_use]
+pub fn card(certificate: &Certificate, standing: &Standing, times: &[(Timestamp, String)]) -> String {
     let says = certificate.fulcio();
     let mut out = String::new();
     out.push_str(match standing {
