@@ -256,12 +256,6 @@ impl Frontier {
         self.size = self.size.saturating_add(1);
     }
 
-    /// The roots of the complete subtrees, largest first.
-    #[must_use]
-    pub fn peaks(&self) -> &[Hash] {
-        &self.peaks
-    }
-
     /// The number of leaves.
     #[must_use]
     pub const fn size(&self) -> u64 {

@@ -7,6 +7,9 @@ use crate::images;
 use crate::registry::Fake;
 use crate::support::{Home, Instance};
 
+/// Something that is changed in evidence.
+type Change = Box<dyn Fn(&mut Value)>;
+
 struct Bench {
     home: Home,
     instance: Instance,
@@ -133,7 +136,7 @@ async fn the_evidence_verifies_offline_and_whatever_is_changed_in_it_is_noticed(
         Value::from(String::from_utf8(text).unwrap())
     };
     let other = format!("{}/app@sha256:{}", bench.fake.host, "0".repeat(64));
-    let changes: Vec<(&str, Box<dyn Fn(&mut Value)>)> = vec![
+    let changes: Vec<(&str, Change)> = vec![
         ("/entries/0/body", Box::new(flipped_at("/entries/0/body", flipped))),
         ("/entries/1/proof/0", Box::new(flipped_at("/entries/1/proof/0", flipped))),
         ("a proof less", Box::new(|v| drop(v["entries"][0]["proof"].as_array_mut().unwrap().pop()))),

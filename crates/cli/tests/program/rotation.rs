@@ -1,7 +1,13 @@
 //! An instance whose logs are rotated: what was signed in each epoch verifies, and the retired log can be read.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use countersign_crypto::{KeyPair, KeyType};
 use serde_json::Value;
 
+use crate::requests::entry_request;
 use crate::support::{Home, Instance};
 
 #[test]
@@ -104,4 +110,76 @@ fn r20_what_the_log_of_rekor_v1_promised_verifies_after_its_rotation() {
     }
     let (_, doctor, _) = home.text(&["doctor", "instance"]);
     assert!(doctor.contains("log of Rekor v1") && doctor.contains("retired log logv1-"), "{doctor}");
+}
+
+/// One attempt to write: the status of the answer, or `None` when nobody took the request.
+fn write_entry(host: &str, body: &str) -> Option<u16> {
+    let mut stream = TcpStream::connect(host).ok()?;
+    let request = format!(
+        "POST /api/v2/log/entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.get(9..12)?.parse().unwrap())
+}
+
+/// A rotation needs the server stopped. Whoever writes meanwhile finds nobody, asks again, and loses nothing.
+#[test]
+fn r20_writers_who_ask_again_through_a_rotation_lose_nothing() {
+    let home = Home::new();
+    let mut instance = Instance::start(&home);
+    home.good(&["trust", "add", &instance.url, "--name", "dev", "--yes"]);
+    let host =
+        instance.url.trim_start_matches("http://").trim_end_matches('/').replace("localhost", "127.0.0.1");
+    let (ended, away) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let written = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..4_u8)
+            .map(|writer| {
+                let (host, ended, away) = (&host, &ended, &away);
+                scope.spawn(move || {
+                    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+                    let mut written = 0_u64;
+                    while !ended.load(Ordering::SeqCst) {
+                        let request = entry_request(&key, &[&[writer][..], &written.to_be_bytes()].concat());
+                        loop {
+                            match write_entry(host, &request) {
+                                Some(201) => break,
+                                None => _ = away.fetch_add(1, Ordering::SeqCst),
+                                Some(other) => panic!("a write was refused with {other}"),
+                            }
+                            std::thread::yield_now();
+                        }
+                        written += 1;
+                    }
+                    written
+                })
+            })
+            .collect();
+        let size = |log: &[&str]| -> u64 {
+            let text = home.good(&[&["log", "checkpoint"], log].concat());
+            text.lines().nth(1).unwrap().parse().unwrap()
+        };
+        while size(&[]) < 20 {}
+        assert_eq!(instance.stop(), Some(0));
+        home.good(&["rotate", "log", "instance"]);
+        instance = Instance::start_again(&home);
+        home.good(&["trust", "update"]);
+        while size(&[]) < 20 {}
+        ended.store(true, Ordering::SeqCst);
+        writers.into_iter().map(|writer| writer.join().unwrap()).sum::<u64>()
+    });
+    eprintln!("{written} written, nobody answered {} times", away.load(Ordering::SeqCst));
+    assert!(away.load(Ordering::SeqCst) > 0, "the server was away");
+    let tree = |path: &str| -> u64 {
+        let text = std::fs::read_to_string(home.path(path).join("checkpoint")).unwrap();
+        text.lines().nth(1).unwrap().parse().unwrap()
+    };
+    let mut retired = std::fs::read_dir(home.path("instance/retired")).unwrap();
+    let old = retired.next().unwrap().unwrap().file_name().into_string().unwrap();
+    // Each tree begins with an entry of its own.
+    let entries = tree(&format!("instance/retired/{old}/tree")) + tree("instance/log") - 2;
+    assert_eq!(entries, written, "each in one of the two trees, and once");
 }

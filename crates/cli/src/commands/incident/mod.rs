@@ -268,10 +268,7 @@ impl Incident {
         let mut out = String::new();
         let mut line = |text: String| out.push_str(&format!("{}\n", printable(&text)));
         line(format!("signed, as the log {} has it:", logged.origin));
-        for Hit { index, issued, signer, digest } in &logged.hits {
-            let issued = issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
-            line(format!("{index:>8}  {issued}  {digest}  {signer}"));
-        }
+        logged.hits.iter().for_each(|hit| line(hit.to_line()));
         if !self.repositories.is_empty() || places.asked_cluster {
             line("images with its signature:".into());
         }
@@ -317,14 +314,7 @@ impl Incident {
         places: &Places,
         blocked: Option<&Blocked>,
     ) -> Result<(), Failure> {
-        let entries: Vec<_> = logged
-            .hits
-            .iter()
-            .map(|hit| {
-                json!({"index": hit.index, "issued": hit.issued.map(|time| time.to_string()),
-                    "signer": hit.signer, "digest": hit.digest})
-            })
-            .collect();
+        let entries: Vec<_> = logged.hits.iter().map(Hit::to_json).collect();
         let content = json!({
             "log": {"origin": logged.origin, "treeSize": logged.size, "notRead": logged.unread, "entries": entries},
             // Absent where nobody looked, which is not the same as nothing.

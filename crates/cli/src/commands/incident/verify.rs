@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use countersign_client::artifact::read_limited;
 use countersign_client::incident::{Evidence, MAX_EVIDENCE};
+use countersign_client::looking::Hit;
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use serde_json::json;
@@ -38,21 +39,14 @@ impl Verify {
         let evidence = Evidence::from_json(&self.file.display().to_string(), &bytes)?;
         let shown = evidence.verify(&self.trust.load(None)?.root, SystemClock.now())?;
         if self.output.is_json() {
-            let entries: Vec<_> = shown
-                .hits
-                .iter()
-                .map(|hit| {
-                    json!({"index": hit.index, "issued": hit.issued.map(|time| time.to_string()),
-                        "signer": hit.signer, "digest": hit.digest})
-                })
-                .collect();
+            let entries: Vec<_> = shown.hits.iter().map(Hit::to_json).collect();
             let content = json!({"origin": shown.origin, "treeSize": shown.size, "entries": entries,
                 "images": shown.images, "collected": shown.collected.to_string()});
             terminal.json("incident.evidence", 1, &content)?;
             return Ok(0);
         }
         for hit in &shown.hits {
-            terminal.line(&printable(&format!("{:>8}  {}  {}", hit.index, hit.digest, hit.signer)))?;
+            terminal.line(&hit.to_line())?;
         }
         for image in &shown.images {
             terminal.line(&printable(&format!("  signed: {image}")))?;
