@@ -135,7 +135,7 @@ async fn append(log: &Log, number: u64) -> Result<()> {
 }
 
 /// Appends from the log's size up to `size`, always so many at a time.
-async fn fill(log: &Log, size: u64, at_a_time: u64) -> Result<Vec<Duration>> {
+pub(crate) async fn fill(log: &Log, size: u64, at_a_time: u64) -> Result<Vec<Duration>> {
     let next = Arc::new(AtomicU64::new(log.head().size));
     let mut tasks = JoinSet::new();
     for _ in 0..at_a_time {

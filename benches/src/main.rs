@@ -12,6 +12,7 @@ mod policy;
 mod process;
 mod raw;
 mod scan;
+mod search;
 mod services;
 mod table;
 mod verify;
@@ -57,6 +58,9 @@ struct Arguments {
     /// Only the admission webhook
     #[arg(long)]
     admission: bool,
+    /// Only the search index of a log
+    #[arg(long)]
+    search: bool,
     /// Only policies over many statements
     #[arg(long)]
     policy: bool,
@@ -157,6 +161,10 @@ async fn all(arguments: &Arguments) -> Result<()> {
         policy::rows(&mut table, size)?;
         return written(&table, arguments);
     }
+    if arguments.search {
+        search::rows(&mut table, work.path(), size).await?;
+        return written(&table, arguments);
+    }
     if arguments.admission {
         admission::rows(&mut table, &binary, work.path(), size).await?;
         return written(&table, arguments);
@@ -188,6 +196,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
     admission::rows(&mut table, &binary, work.path(), size).await?;
     policy::rows(&mut table, size)?;
     growth::rows(&mut table, work.path(), size)?;
+    search::rows(&mut table, work.path(), size).await?;
     scan::rows(&mut table, work.path(), size.workloads).await?;
     written(&table, arguments)
 }

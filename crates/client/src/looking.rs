@@ -24,24 +24,22 @@ pub struct Hit {
 }
 
 impl Hit {
-    fn new(index: u64, by: &By, digest: Digest) -> Self {
-        Self { index, issued: by.issued(), signer: by.words(), digest: digest.to_string() }
+    fn of(index: u64, by: &By, digest: Digest) -> Self {
+        let issued = match by {
+            By::Certificate(leaf) => Some(leaf.not_before()),
+            By::Key(_) => None,
+        };
+        Self { index, issued, signer: by.words(), digest: digest.to_string() }
     }
 
-    /// All that an entry says; nothing when it is of a kind that says nothing of signers.
-    #[must_use]
-    pub fn all(index: u64, body: &[u8]) -> Vec<Self> {
-        signed(body).unwrap_or_default().iter().map(|(by, digest)| Self::new(index, by, *digest)).collect()
-    }
-
-    /// As JSON.
+    /// As the commands print it in JSON.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
             "signer": self.signer, "digest": self.digest})
     }
 
-    /// As a line for people.
+    /// As the commands print it for people.
     #[must_use]
     pub fn to_line(&self) -> String {
         let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
@@ -77,13 +75,6 @@ impl By {
         match Certificate::from_pem(text) {
             Ok(certificate) => Some(Self::Certificate(Box::new(certificate))),
             Err(_) => PublicKey::from_pem(text).ok().map(Self::Key),
-        }
-    }
-
-    fn issued(&self) -> Option<Timestamp> {
-        match self {
-            Self::Certificate(leaf) => Some(leaf.not_before()),
-            Self::Key(_) => None,
         }
     }
 
@@ -125,6 +116,11 @@ fn signed(body: &[u8]) -> Option<Vec<(By, Digest)>> {
     }
 }
 
+/// All that an entry says; `None` when it is of a kind that says nothing of signers.
+pub fn every(index: u64, body: &[u8]) -> Option<Vec<Hit>> {
+    Some(signed(body)?.into_iter().map(|(by, digest)| Hit::of(index, &by, digest)).collect())
+}
+
 /// What of an entry is looked for. `None` when it is of a kind that says nothing of signers.
 #[must_use]
 pub fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Option<Vec<Hit>> {
@@ -137,7 +133,7 @@ pub fn hits(index: u64, body: &[u8], wanted: &Revocations, now: Timestamp) -> Op
         let certificates = certificate.into_iter().collect();
         let signature = Signature { certificates, key, digest: Some(digest), ..Signature::default() };
         if wanted.ask(&signature, now).is_err() {
-            hits.push(Hit::new(index, &by, digest));
+            hits.push(Hit::of(index, &by, digest));
         }
     }
     Some(hits)

@@ -125,15 +125,19 @@ fn continues(
 }
 
 /// A log at one moment.
-struct State {
-    head: TreeHead,
+pub(crate) struct State {
+    pub(crate) head: TreeHead,
     contents: Vec<Content>,
-    replayed: Replayed,
+    pub(crate) replayed: Replayed,
 }
 
 /// What was signed last and the write-ahead file that leads there. The log may go on meanwhile, so it is tried again
 /// until both fit.
-fn state(storage: &dyn Storage, params: &LogParams, verifier: &NoteVerifier) -> Result<State, LogError> {
+pub(crate) fn state(
+    storage: &dyn Storage,
+    params: &LogParams,
+    verifier: &NoteVerifier,
+) -> Result<State, LogError> {
     let mut tried = 0;
     loop {
         match state_once(storage, params, verifier) {

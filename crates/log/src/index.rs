@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::LogError;
+use crate::shared::Shared;
 use crate::storage::KeyTable;
 
 /// A key by which duplicates are found, chosen by whoever appends.
@@ -23,6 +24,8 @@ const GATHER: Duration = Duration::from_millis(100);
 const GATHER_ROWS: usize = 20_000;
 /// How long to wait before trying again after an error: a full disk, most likely.
 const RETRY: Duration = Duration::from_secs(1);
+/// How many bundles' keys may be on their way to the writer while the index is made anew.
+const REBUILT_BUNDLES: u64 = 1024;
 
 /// What the writer is told.
 enum Job {
@@ -144,6 +147,49 @@ impl Writer {
             }
         }
     }
+}
+
+/// Gives the index of duplicates the keys it lacks: from the entries below the write-ahead file if their keys can
+/// be had from them, and from the write-ahead file.
+pub(crate) fn catch_up(
+    shared: &Shared,
+    index: &Index,
+    writer: &IndexWriter,
+    keys: &[Key],
+    first_key: u64,
+) -> Result<(), LogError> {
+    let mut next = index.upto();
+    match &shared.key_of {
+        Some(key_of) if next < first_key => {
+            tracing::info!(
+                from = next,
+                to = first_key,
+                "making the index of duplicates anew from the entries"
+            );
+            let mut bundles = 0;
+            while next < first_key {
+                let entries = shared.entries_from(next, first_key)?;
+                let rows: Vec<_> = entries.iter().zip(next..).map(|(entry, i)| (key_of(entry), i)).collect();
+                next += entries.len() as u64;
+                writer.add(rows, next);
+                bundles += 1;
+                // Now and then, lest all the keys of a large log be in memory at once.
+                if bundles % REBUILT_BUNDLES == 0 {
+                    writer.flush();
+                }
+            }
+            // Before anyone asks: these keys are nowhere else.
+            writer.flush();
+        }
+        None if next < first_key => {
+            tracing::warn!(upto = first_key, "the index of duplicates has lost the keys of old entries");
+            next = first_key;
+        }
+        _ => {}
+    }
+    let rows: Vec<_> = keys.iter().copied().zip(first_key..).filter(|(_, i)| *i >= next).collect();
+    writer.add(rows, shared.head().size);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign_clock::Clock;
 use countersign_crypto::Signer;
-use countersign_tlog::tile::{TILE_WIDTH, TilePath};
 use countersign_tlog::{Hash, IndexCommitment, proof};
 use tokio::sync::{oneshot, watch};
 
 use crate::flusher::{FlushJob, Flusher};
 use crate::health::Health;
-use crate::index::{Index, IndexWriter, Key};
+use crate::index::{Index, Key, catch_up};
 use crate::key_file::KeyFile;
 use crate::lock_record::{LOCK_RECORD, LockRecord, MOVED};
 use crate::mark::Mark;
@@ -30,8 +29,6 @@ use crate::workers::{Driven, Workers};
 use crate::{AppendError, Leaf, LogError, LogParams};
 
 pub(crate) const LOCK: &str = "lock";
-/// How many bundles' keys may be on their way to the index while it is made anew.
-const REBUILT_BUNDLES: u64 = 1024;
 /// When a client of an overloaded log should come back.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -295,7 +292,7 @@ impl Log {
             commitment: RwLock::default(),
         });
         if let (Some(index), Some(writer)) = (&index, &writer) {
-            catch_up(&shared, index, writer, &options, &keys, first_key)?;
+            catch_up(&shared, index, writer, &keys, first_key)?;
         }
 
         let (jobs, receiver) = channel();
@@ -568,63 +565,6 @@ pub(crate) fn holder() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = if host.trim().is_empty() { "this host" } else { host.trim() };
     format!("{} on {host}\n", std::process::id())
-}
-
-/// Gives the index of duplicates the keys it lacks: from the entries below the write-ahead file if their keys can
-/// be had from them, and from the write-ahead file.
-fn catch_up(
-    shared: &Arc<Shared>,
-    index: &Index,
-    writer: &IndexWriter,
-    options: &Options,
-    keys: &[Key],
-    first_key: u64,
-) -> Result<(), LogError> {
-    let kind = shared.params.format.entries();
-    let size = shared.head().size;
-    let mut next = index.upto();
-    if next < first_key {
-        match &options.key_of {
-            Some(key_of) => {
-                tracing::info!(
-                    from = next,
-                    to = first_key,
-                    "making the index of duplicates anew from the entries"
-                );
-                while next < first_key {
-                    let number = next / u64::from(TILE_WIDTH);
-                    let Some(path) = TilePath::in_tree(kind, number, size) else { break };
-                    let bundle = shared
-                        .tree
-                        .bundle(path)?
-                        .ok_or_else(|| LogError::corrupt(path, "the bundle is missing"))?;
-                    let start = number * u64::from(TILE_WIDTH);
-                    let entries = shared.params.format.split(path, &bundle)?;
-                    let rows: Vec<_> = entries
-                        .iter()
-                        .zip(start..)
-                        .filter(|(_, i)| (next..first_key).contains(i))
-                        .map(|(entry, i)| (key_of(entry), i))
-                        .collect();
-                    next = (start + u64::from(TILE_WIDTH)).min(first_key);
-                    writer.add(rows, next);
-                    // Now and then, lest all the keys of a large log be in memory at once.
-                    if number % REBUILT_BUNDLES == REBUILT_BUNDLES - 1 {
-                        writer.flush();
-                    }
-                }
-                // Before anyone asks: these keys are nowhere else.
-                writer.flush();
-            }
-            None => {
-                tracing::warn!(upto = first_key, "the index of duplicates has lost the keys of old entries");
-                next = first_key;
-            }
-        }
-    }
-    let rows: Vec<_> = keys.iter().copied().zip(first_key..).filter(|(_, i)| *i >= next).collect();
-    writer.add(rows, size);
-    Ok(())
 }
 
 /// A leaf whose stored form is its Merkle leaf, as in Rekor.

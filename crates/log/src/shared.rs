@@ -16,7 +16,7 @@ use crate::log::KeyOf;
 use crate::recovery::CHECKPOINT;
 use crate::storage::KeyTable;
 use crate::tree::{Tree, TreeAt};
-use crate::{LogError, LogParams};
+use crate::{Format, LogError, LogParams};
 
 /// The tree as it was committed and published.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,14 +176,7 @@ impl Shared {
     /// The entries from an index on to the end of its bundle or of a tree of this size; one at least.
     pub(crate) fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError> {
         let (path, bundle) = self.bundle(from / u64::from(TILE_WIDTH))?;
-        let start = from - from % u64::from(TILE_WIDTH);
-        let entries = self.params.format.split(path, &bundle)?;
-        let wanted = entries.iter().zip(start..size).skip_while(|(_, index)| *index < from);
-        let found: Vec<Bytes> = wanted.map(|(entry, _)| bundle.slice_ref(entry)).collect();
-        if found.is_empty() {
-            return Err(LogError::OutOfTree(format!("there is no entry {from} in a tree of size {size}")));
-        }
-        Ok(found)
+        entries_in(self.params.format, path, &bundle, from..size)
     }
 
     /// The search index that the next checkpoint commits to.
@@ -277,4 +270,22 @@ impl Shared {
         }
         Ok(TreeAt { tree: &self.tree, size })
     }
+}
+
+/// The entries of a bundle from the first one of a range on, to its end; one at least.
+pub(crate) fn entries_in(
+    format: Format,
+    path: TilePath,
+    bundle: &Bytes,
+    wanted: std::ops::Range<u64>,
+) -> Result<Vec<Bytes>, LogError> {
+    let first = path.index * u64::from(TILE_WIDTH);
+    let entries = format.split(path, bundle)?;
+    let within = entries.iter().zip(first..wanted.end).skip_while(|(_, index)| *index < wanted.start);
+    let found: Vec<Bytes> = within.map(|(entry, _)| bundle.slice_ref(entry)).collect();
+    if found.is_empty() {
+        let (from, size) = (wanted.start, wanted.end);
+        return Err(LogError::OutOfTree(format!("there is no entry {from} in a tree of size {size}")));
+    }
+    Ok(found)
 }

@@ -217,12 +217,12 @@ pub struct LogSection {
     /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
     /// an old copy is then not signed upon. Relative paths start at the instance's directory.
     pub mark_directory: Option<PathBuf>,
+    /// The search index.
+    pub search: SearchSection,
     /// Witnesses who are shown each checkpoint, and cosign it.
     pub witnesses: Vec<AskedWitness>,
     /// How many of them must have cosigned before an entry is acknowledged; with 0 nobody waits for them.
     pub min_witnesses: usize,
-    /// The search index.
-    pub search: SearchSection,
 }
 
 impl Default for LogSection {
@@ -233,9 +233,9 @@ impl Default for LogSection {
             rekor_v1: false,
             scrub_hours: 24,
             mark_directory: None,
+            search: SearchSection::default(),
             witnesses: Vec::new(),
             min_witnesses: 0,
-            search: SearchSection::default(),
         }
     }
 }

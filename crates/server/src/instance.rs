@@ -7,7 +7,8 @@ use countersign_crypto::{KeyType, PublicKey, Signer};
 use countersign_keys::{
     KeyError, KeyRef, PasswordSource, create_key, create_key_pair, file, load_public_key, load_signer,
 };
-use countersign_log::KeyOf;
+use countersign_log::{KeyOf, TermsOf};
+use countersign_verify::terms;
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -334,6 +335,16 @@ impl LogAtRest {
             _ => (key.key_type() == KeyType::Ed25519).then(|| Arc::new(countersign_crypto::sha256) as KeyOf),
         };
         Self { name, origin: String::new(), directory, key, key_of }
+    }
+
+    /// What its entries are found by; `None` for a log without a search index.
+    #[must_use]
+    pub fn terms_of(&self) -> Option<TermsOf> {
+        match self.name {
+            paths::LOG => Some(Arc::new(terms::of_body)),
+            paths::LOG_V1 => Some(Arc::new(crate::rekor_v1::terms_of)),
+            _ => None,
+        }
     }
 }
 

@@ -238,6 +238,12 @@ impl Frontier {
         (peaks.len() == size.count_ones() as usize).then_some(Self { size, peaks })
     }
 
+    /// The roots of its complete subtrees, largest first.
+    #[must_use]
+    pub fn peaks(&self) -> &[Hash] {
+        &self.peaks
+    }
+
     /// Adds the hash of a leaf.
     pub fn push(&mut self, leaf: Hash) {
         let mut node = leaf;
@@ -248,12 +254,6 @@ impl Frontier {
         }
         self.peaks.push(node);
         self.size = self.size.saturating_add(1);
-    }
-
-    /// The roots of the complete subtrees, largest first.
-    #[must_use]
-    pub fn peaks(&self) -> &[Hash] {
-        &self.peaks
     }
 
     /// The number of leaves.

@@ -6,6 +6,7 @@ mod check_fork;
 mod fsck;
 mod migrate;
 mod monitor;
+mod reindex;
 
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,8 @@ const MAX_FILE: usize = 16 << 20;
 #[command(before_help = "Examples:
   countersign log checkpoint                     how large the log is, signed
   countersign log verify --kept checkpoint.txt   that it only grew since then
-  countersign log find --identity a@example.com --since 2h   what somebody signed
+  countersign log search --email a@example.com   what somebody signed, from the index, proven
+  countersign log find --identity a@example.com --since 2h   the same by reading everything
   countersign log fsck /srv/countersign          that every byte of a log at rest is as it was signed
   countersign log monitor --state DIR --watch-identity a@example.com   follow it, be told")]
 pub(crate) struct LogCommand {
@@ -57,6 +59,7 @@ enum Action {
     Migrate(migrate::Migrate),
     Monitor(Box<monitor::MonitorCommand>),
     Proof(Proof),
+    Reindex(reindex::Reindex),
     Restore(backup::Restore),
     Search(Box<Search>),
     Verify(Verify),
@@ -74,6 +77,7 @@ impl LogCommand {
             Action::Migrate(command) => command.run(terminal),
             Action::Monitor(command) => command.run(terminal),
             Action::Proof(command) => command.run(terminal),
+            Action::Reindex(command) => command.run(terminal),
             Action::Restore(command) => command.run(terminal),
             Action::Search(command) => command.run(terminal),
             Action::Verify(command) => command.run(terminal),

@@ -8,7 +8,7 @@ use countersign_client::ClientError;
 use countersign_client::artifact::read_limited;
 use countersign_client::log::LogReader;
 use countersign_client::log_search::commitment;
-use countersign_client::looking::Hit;
+use countersign_client::looking::{Hit, every};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::PublicKey;
 use countersign_http::text::printable;
@@ -185,17 +185,16 @@ async fn search(
     let mut hits = Vec::new();
     for number in named {
         let (body, _) = reader.entry(number, checkpoint).await?;
-        let found = if has_all(&body) { Hit::all(number, &body) } else { Vec::new() };
-        if found.is_empty() {
-            let another = format!("the index of {} names entry {number}, which is another", reader.place());
-            return Err(ClientError::Proof(another).into());
-        }
-        hits.extend(found);
+        let found = every(number, &body).filter(|_| has_all(&body));
+        hits.extend(found.ok_or_else(|| {
+            ClientError::Proof(format!(
+                "the index of {} names entry {number}, which is another",
+                reader.place()
+            ))
+        })?);
     }
     let since = |number: u64, body: &[u8]| {
-        if has_all(body) {
-            hits.extend(Hit::all(number, body));
-        }
+        hits.extend(every(number, body).filter(|_| has_all(body)).into_iter().flatten());
     };
     reader.each_from(index, checkpoint, since).await?;
     Ok(Found { hits, tree: checkpoint.size, index, missing })

@@ -55,6 +55,23 @@ fn r6_fsck_names_file_and_place_of_what_is_damaged() {
 }
 
 #[test]
+fn the_search_indexes_are_made_anew_from_the_logs_when_the_server_is_stopped() {
+    let home = Home::new();
+    instance(&home);
+    for log in ["log", "log-v1"] {
+        std::fs::write(home.path(&format!("instance/{log}/terms.db")), b"damaged").unwrap();
+    }
+    let out = home.good(&["log", "reindex", "instance"]);
+    assert_eq!(out.matches("1 entry indexed").count(), 2, "{out}");
+    let out = home.good(&["log", "reindex", "instance", "--output", "json"]);
+    let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(answer["logs"][1]["size"], 1, "{out}");
+    flip(&home.path("instance/log/params"), 20);
+    let (code, _, err) = home.text(&["log", "reindex", "instance"]);
+    assert!(code == 2 && err.contains("params"), "{code} {err}");
+}
+
+#[test]
 fn r8_a_copy_is_checked_and_put_back_only_with_the_newest_checkpoints() {
     let home = Home::new();
     instance(&home);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use countersign_tlog::Hash;
 use countersign_tlog::map::key_of;
 
@@ -15,19 +16,42 @@ use crate::{Log, LogError};
 /// Tells what terms an entry has, from how it is stored.
 pub type TermsOf = Arc<dyn Fn(&[u8]) -> Vec<String> + Send + Sync>;
 
+/// Where entries come from.
+pub(super) trait Entries: Send {
+    fn size(&self) -> u64;
+
+    /// The entries from an index on to the end of its bundle or of a tree of this size; one at least.
+    fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError>;
+}
+
+impl Entries for Log {
+    fn size(&self) -> u64 {
+        self.head().size
+    }
+
+    fn entries_from(&self, from: u64, size: u64) -> Result<Vec<Bytes>, LogError> {
+        Self::entries_from(self, from, size)
+    }
+}
+
 /// The most entries of one transaction.
 const STEP: u64 = 4096;
 
 pub(super) struct Follower {
-    pub(super) log: Log,
+    pub(super) entries: Box<dyn Entries>,
     pub(super) terms_of: TermsOf,
     pub(super) store: Box<dyn Store>,
 }
 
 impl Follower {
-    pub(super) fn open(directory: &Path, log: Log, terms_of: TermsOf, rules: &str) -> Result<Self, LogError> {
-        let store = Box::new(Sqlite::open(directory, log.head().size, rules)?);
-        Ok(Self { log, terms_of, store })
+    pub(super) fn open(
+        directory: &Path,
+        entries: Box<dyn Entries>,
+        terms_of: TermsOf,
+        rules: &str,
+    ) -> Result<Self, LogError> {
+        let store = Box::new(Sqlite::open(directory, entries.size(), rules)?);
+        Ok(Self { entries, terms_of, store })
     }
 
     pub(super) fn known(&self) -> Result<u64, LogError> {
@@ -40,7 +64,7 @@ impl Follower {
         let (mut next, end) = (from, size.min(from.saturating_add(STEP)));
         let mut entries = BTreeMap::<Hash, Vec<u64>>::new();
         while next < end {
-            let bundle = self.log.entries_from(next, size)?;
+            let bundle = self.entries.entries_from(next, size)?;
             for (entry, index) in bundle.iter().zip(next..) {
                 for term in (self.terms_of)(entry) {
                     entries.entry(key_of(&term)).or_default().push(index);

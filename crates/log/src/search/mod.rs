@@ -12,6 +12,7 @@
 
 mod follower;
 mod postings;
+mod reindex;
 mod sqlite;
 pub mod store;
 mod version;
@@ -28,6 +29,7 @@ use countersign_tlog::map::{IndexCommitment, MapProof, Page, key_of};
 use countersign_tlog::{Checkpoint, Note};
 
 pub use follower::TermsOf;
+pub use reindex::{Reindexed, reindex};
 
 use crate::shared::Head;
 use crate::{Log, LogError};
@@ -98,8 +100,8 @@ impl fmt::Debug for State {
 }
 
 /// What a checkpoint commits to. The log signed it, so it is not verified here.
-fn committed(head: &Head) -> Option<IndexCommitment> {
-    let note = Note::parse(head.checkpoint.as_bytes()).ok()?;
+fn committed(checkpoint: &str) -> Option<IndexCommitment> {
+    let note = Note::parse(checkpoint.as_bytes()).ok()?;
     IndexCommitment::of(&Checkpoint::parse(note.text()).ok()?).ok()?
 }
 
@@ -117,7 +119,7 @@ impl Search {
         rules: &str,
         commit: bool,
     ) -> Result<Self, LogError> {
-        let follower = Follower::open(directory, log.clone(), Arc::clone(&terms_of), rules)?;
+        let follower = Follower::open(directory, Box::new(log.clone()), Arc::clone(&terms_of), rules)?;
         let reader = || follower.store.reader().map(Mutex::new).map_err(LogError::Search);
         let state = Arc::new(State {
             log,
@@ -173,7 +175,7 @@ impl Search {
     /// [`LogError`].
     pub fn answer(&self, term: &str, size: Option<u64>, limit: usize) -> Result<Option<Answer>, LogError> {
         let head = self.state.log.head();
-        let signed = committed(&head);
+        let signed = committed(&head.checkpoint);
         let Some(wanted) = size.or(signed.map(|index| index.size)) else {
             let (page, proof) = Default::default();
             return Ok(Some(Answer { head, index: None, proof, page }));
@@ -264,7 +266,7 @@ impl Worker {
             return Ok(());
         }
         let mut versions = self.state.versions();
-        let signed = committed(&self.state.log.head());
+        let signed = committed(&self.state.log.head().checkpoint);
         if forget(&mut versions, signed)
             | self.renew(&mut versions, size)?
             | self.make_signed(&mut versions, signed)?

@@ -55,6 +55,11 @@ impl Sqlite {
         Ok(database)
     }
 
+    /// Removes the database of a directory.
+    pub(super) fn remove(directory: &Path) {
+        remove(&directory.join(FILE));
+    }
+
     fn at(path: &Path) -> rusqlite::Result<Self> {
         let connection = connect(path)?;
         connection.execute_batch(

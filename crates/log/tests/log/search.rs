@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign_log::search::Answer;
-use countersign_log::{Log, Search};
+use countersign_log::search::{Answer, reindex};
+use countersign_log::{Log, LogError, Search, TermsOf};
 use countersign_tlog::IndexCommitment;
 use countersign_tlog::map::key_of;
 
-use crate::support::{clock, entry, options, params, runtime, signers, verified};
+use crate::support::{KEY, clock, entry, options, params, runtime, signers, verified};
 
 /// One term for all entries, one for each tenth of them, one of its own for each.
 fn terms_of(stored: &[u8]) -> Vec<String> {
@@ -133,6 +133,47 @@ fn the_index_is_the_same_after_reopening_and_after_it_was_lost_or_damaged() {
 }
 
 #[test]
+fn an_index_made_anew_at_rest_is_the_signed_one_and_one_by_other_rules_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let log = open(directory.path());
+    append(&log, 0..300);
+    let key = countersign_crypto::Signer::public_key(&**KEY).clone();
+    let again = |of: TermsOf, rules: &str| reindex(directory.path(), &key, of, rules);
+    let index = search(directory.path(), &log, "1");
+    until(|| index.answer("all", Some(301), 1).unwrap().is_some());
+    let held = again(Arc::new(terms_of), "1");
+    assert!(matches!(held, Err(LogError::LockedBy { .. })), "{held:?}");
+    append(&log, 300..301);
+    let signed = IndexCommitment::of(&verified(&log.head().checkpoint)).unwrap().unwrap();
+    drop(index);
+    runtime().block_on(log.shutdown());
+
+    std::fs::write(directory.path().join("terms.db"), b"damaged").unwrap();
+    let made = again(Arc::new(terms_of), "1").unwrap();
+    assert_eq!((made.index.size, made.as_signed), (302, Some(true)));
+    assert!(signed.size <= 302);
+    // It is the one that the log goes on with.
+    let log = open(directory.path());
+    let index = search(directory.path(), &log, "1");
+    assert_eq!(index.known(), 302);
+    until(|| index.answer("all", Some(302), 1).unwrap().is_some());
+    assert_eq!(index.answer("all", Some(302), 1).unwrap().unwrap().index, Some(made.index));
+    drop(index);
+    runtime().block_on(log.shutdown());
+
+    let other = again(Arc::new(|_: &[u8]| vec!["other".to_owned()]), "2").unwrap();
+    assert_eq!(other.as_signed, Some(false));
+    // A damaged entry is not indexed.
+    let bundle = directory.path().join("tile/entries/000");
+    let mut bytes = std::fs::read(&bundle).unwrap();
+    bytes[5] ^= 1;
+    std::fs::write(&bundle, bytes).unwrap();
+    let damaged = again(Arc::new(terms_of), "1");
+    assert!(matches!(damaged, Err(LogError::Corrupt { .. })), "{damaged:?}");
+}
+
+#[test]
 fn an_index_made_by_other_rules_is_made_anew_and_no_index_is_committed_to_unless_wished() {
     let directory = tempfile::tempdir().unwrap();
     Log::create(directory.path(), &params()).unwrap();
@@ -151,45 +192,5 @@ fn an_index_made_by_other_rules_is_made_anew_and_no_index_is_committed_to_unless
     let log = open(directory.path());
     append(&log, 20..21);
     assert_eq!(verified(&log.head().checkpoint).extensions, Vec::<String>::new());
-    runtime().block_on(log.shutdown());
-}
-
-/// How fast it is: `cargo test -p countersign-log --release search_figures -- --ignored --nocapture`.
-#[test]
-#[ignore = "a measurement"]
-fn search_figures() {
-    let directory = tempfile::tempdir().unwrap();
-    Log::create(directory.path(), &params()).unwrap();
-    let log = open(directory.path());
-    let entries: u64 = std::env::var("ENTRIES").map_or(100_000, |n| n.parse().unwrap());
-    runtime().block_on(async {
-        let mut tasks = tokio::task::JoinSet::new();
-        for number in 0..entries {
-            let log = log.clone();
-            tasks.spawn(async move { log.append(entry(number)).await.unwrap() });
-            if tasks.len() == 4000 {
-                while tasks.join_next().await.is_some() {}
-            }
-        }
-        while tasks.join_next().await.is_some() {}
-    });
-    let size = log.head().size;
-    let start = Instant::now();
-    let index = search(directory.path(), &log, "1");
-    until(|| index.known() == size);
-    let read = start.elapsed();
-    until(|| index.answer("all", Some(size), 1).unwrap().is_some());
-    println!("{size} entries: terms {read:?}, with the map {:?}", start.elapsed());
-    append(&log, entries..entries + 1);
-    for (term, limit) in [("all", 1), ("all", 10_000), ("tenth:3", 100), ("nothing", 1)] {
-        let start = Instant::now();
-        for _ in 0..20 {
-            index.answer(term, None, limit).unwrap().unwrap();
-        }
-        println!("{term} limit {limit}: {:?} an answer", start.elapsed() / 20);
-    }
-    let file = std::fs::metadata(directory.path().join("terms.db")).unwrap().len();
-    println!("{} bytes an entry", file / size);
-    drop(index);
     runtime().block_on(log.shutdown());
 }

@@ -18,7 +18,7 @@ use countersign_tlog::merkle::leaf_hash;
 use serde_json::{Value, json};
 
 pub(crate) use admit::admit;
-pub(crate) use search::{Query, QueryError};
+pub(crate) use search::{Query, QueryError, terms_of};
 
 /// Why an answer cannot be given.
 #[derive(Debug, thiserror::Error)]

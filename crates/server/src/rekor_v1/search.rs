@@ -15,7 +15,7 @@ use serde::Deserialize;
 const MOST: usize = 10_000;
 
 /// What a stored entry is found by.
-fn terms_of(stored: &[u8]) -> Vec<String> {
+pub(crate) fn terms_of(stored: &[u8]) -> Vec<String> {
     Leaf::parts_v1(stored).map(|(_, body)| terms::of_body_v1(body)).unwrap_or_default()
 }
 

@@ -267,6 +267,50 @@ async fn the_page_verifies_as_the_command_does() {
     assert_eq!(status, 413);
 }
 
+/// For how large a tree an answer is proven to be complete; 0 when the page says nothing of it.
+fn complete_for(page: &str) -> u64 {
+    let said = page.split("Complete for a tree of ").nth(1).and_then(|rest| rest.split(' ').next());
+    said.map_or(0, |number| number.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_is_called_complete_when_the_index_that_was_signed_proves_it() {
+    let served = Served::new().await;
+    served.signed("alice@example.com", b"one").await;
+    // The root of the index stands in a later checkpoint than that of the entry.
+    for number in 0_u8.. {
+        let (_, page) = served.page("/search?q=alice%40example.com").await;
+        assert!(page.contains("One entry."), "{page}");
+        if complete_for(&page) >= 2 {
+            assert!(page.contains("That these are all is proven"), "{page}");
+            assert!(page.contains("href=\"/api/v1/search?term=email%3Aalice%40example.com\""), "{page}");
+            break;
+        }
+        served.signed("bob@example.com", &[number]).await;
+    }
+    let (status, _) = served.get("/api/v1/search?term=email%3Aalice%40example.com").await;
+    assert_eq!(status, 200);
+    let (_, page) = served.page("/search?q=nobody%40example.com").await;
+    assert!(page.contains("No entry has") && page.contains("That there is none is proven"), "{page}");
+    assert!(complete_for(&page) >= 2);
+    let (_, page) = served.page("/search?q=1").await;
+    assert!(page.contains("One entry.") && complete_for(&page) == 0, "the index was not asked: {page}");
+
+    let unsigned = |text: String| text.replace("commit = true", "commit = false");
+    let served = Served::with(ServeOptions::default(), unsigned).await;
+    for message in [b"one", b"two"] {
+        served.signed("alice@example.com", message).await;
+    }
+    let (_, page) = served.page("/search?q=alice%40example.com").await;
+    assert!(page.contains("2 entries") && complete_for(&page) == 0, "nothing was signed: {page}");
+
+    let without = |text: String| text.replace("enabled = true", "enabled = false");
+    let served = Served::with(ServeOptions::default(), without).await;
+    served.signed("alice@example.com", b"one").await;
+    let (_, page) = served.page("/search?q=alice%40example.com").await;
+    assert!(page.contains("This log has no search index") && !page.contains("No entry has"), "{page}");
+}
+
 /// A program without the engine for browsers says that the server verifies, and offers no engine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_says_where_it_verifies() {

@@ -5,6 +5,7 @@ use countersign_log::LogError;
 use countersign_tlog::Hash;
 use countersign_verify::terms::{KINDS, of_name, term};
 
+use super::proven::Proven;
 use crate::serve::LogRole;
 
 /// The longest question.
@@ -77,27 +78,45 @@ impl Question {
     }
 }
 
-/// The entries that a question finds, the newest first, at most [`MOST`] and one more, which says that there are more.
-/// Blocks briefly.
-pub(super) fn find(role: &LogRole, question: &Question) -> Result<Vec<u64>, LogError> {
-    let mut found = Vec::new();
-    match question {
-        Question::Index(index) => found.extend((*index < role.log.head().size).then_some(*index)),
-        Question::Any { entry, terms } => {
-            if let Some(hash) = entry {
-                found.extend(role.log.find_key(hash)?);
-            }
-            if let Some(index) = &role.search {
-                for term in terms {
-                    found.extend(index.find(term, MOST + 1)?);
-                }
-            }
+/// What a question finds.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The entries, the newest first, at most [`MOST`] and one more, which says that there are more.
+    pub(super) entries: Vec<u64>,
+    /// What of this is proven by the index; nothing of a question that was not put to it.
+    pub(super) proven: Option<Proven>,
+}
+
+fn newest(mut entries: Vec<u64>) -> Vec<u64> {
+    entries.sort_unstable_by(|a, b| b.cmp(a));
+    entries.dedup();
+    entries.truncate(MOST + 1);
+    entries
+}
+
+/// The entries that a question finds. Blocks briefly.
+pub(super) fn find(role: &LogRole, question: &Question) -> Result<Found, LogError> {
+    let (entry, terms) = match question {
+        Question::Index(index) => {
+            let entries = (*index < role.log.head().size).then_some(*index).into_iter().collect();
+            return Ok(Found { entries, proven: None });
         }
+        Question::Any { entry, terms } => (entry, terms),
+    };
+    let (mut entries, mut proven) = (Vec::new(), None);
+    if let Some(index) = &role.search {
+        // Before the entries are found, which may then be more but not fewer.
+        proven = Proven::ask(index, terms)?;
+        for term in terms {
+            entries.extend(index.find(term, MOST + 1)?);
+        }
+        entries = newest(entries);
+        proven = proven.filter(|proven| proven.agrees(&entries));
     }
-    found.sort_unstable_by(|a, b| b.cmp(a));
-    found.dedup();
-    found.truncate(MOST + 1);
-    Ok(found)
+    if let Some(hash) = entry {
+        entries.extend(role.log.find_key(hash)?);
+    }
+    Ok(Found { entries: newest(entries), proven })
 }
 
 #[cfg(test)]

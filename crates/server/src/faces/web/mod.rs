@@ -8,6 +8,7 @@ mod entry;
 mod find;
 mod home;
 mod proof;
+mod proven;
 mod search;
 mod verify;
 

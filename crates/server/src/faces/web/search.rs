@@ -9,6 +9,7 @@ use http::StatusCode;
 
 use super::entry::Entry;
 use super::find::{MOST, Question, find};
+use super::proven::Proven;
 use super::{escaped, page, unreadable};
 use crate::serve::Services;
 
@@ -35,36 +36,88 @@ pub(super) async fn results(State(services): State<Arc<Services>>, RawQuery(quer
     let own = Arc::clone(&services);
     let found = tokio::task::spawn_blocking(move || look(&own, &question)).await;
     match found {
-        Ok(Ok((entries, more))) => {
-            let main = list(&typed, &entries, more);
-            page(&services, StatusCode::OK, "Search", &main)
-        }
+        Ok(Ok(result)) => page(&services, StatusCode::OK, "Search", &list(&typed, &result)),
         Ok(Err(error)) => unreadable(&services, &error),
         Err(error) => unreadable(&services, &error),
     }
 }
 
-/// The entries found, and whether there are more.
-fn look(services: &Services, question: &Question) -> Result<(Vec<Entry>, bool), LogError> {
-    let Some(role) = &services.log else { return Ok((Vec::new(), false)) };
-    let found = find(role, question)?;
-    let entries = found.iter().take(MOST).map(|index| Entry::at(&role.log, *index));
-    Ok((entries.collect::<Result<_, _>>()?, found.len() > MOST))
+/// What was found.
+struct Shown {
+    entries: Vec<Entry>,
+    /// Whether there are more.
+    more: bool,
+    /// How far it is proven to be complete, as markup.
+    claim: String,
+    /// Whether there is an index to search in.
+    indexed: bool,
 }
 
-fn list(typed: &str, entries: &[Entry], more: bool) -> String {
+fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
+    let Some(role) = &services.log else {
+        return Ok(Shown { entries: Vec::new(), more: false, claim: String::new(), indexed: false });
+    };
+    let found = find(role, question)?;
+    let (none, more) = (found.entries.is_empty(), found.entries.len() > MOST);
+    let claim = match (&found.proven, question) {
+        (Some(proven), Question::Any { terms, .. }) => claim(proven, terms, none, more),
+        _ => String::new(),
+    };
+    let entries = found.entries.iter().take(MOST).map(|index| Entry::at(&role.log, *index));
+    let indexed = role.search.is_some() || matches!(question, Question::Index(_));
+    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed })
+}
+
+/// What the index proves. Markup.
+fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
+    let what = match (none, more) {
+        (true, _) => "That there is none",
+        (false, true) => "That none is left out between these",
+        (false, false) => "That these are all",
+    };
+    let since = match proven.tree - proven.size() {
+        0 => "",
+        _ => " Newer entries were searched as well; the next checkpoints prove them.",
+    };
+    let proofs: Vec<String> = terms
+        .iter()
+        .map(|term| {
+            let query =
+                url::form_urlencoded::Serializer::new(String::new()).append_pair("term", term).finish();
+            let kind = term.split_once(':').map_or(term.as_str(), |(kind, _)| kind);
+            format!("<a href=\"/api/v1/search?{}\">{}</a>", escaped(&query), escaped(kind))
+        })
+        .collect();
+    format!(
+        "<p class=\"note\" id=\"proven\"><strong><span aria-hidden=\"true\">✓</span> Complete for a tree of {} entries.</strong> \
+         {what} is proven by the index, whose root the log has signed with its checkpoint; this page has verified it.{since} \
+         The proofs: {}. On your machine: <code>countersign log search</code>.</p>\n",
+        proven.size(),
+        proofs.join(", "),
+    )
+}
+
+fn list(typed: &str, found: &Shown) -> String {
     let mut main = format!("<h1>Search</h1>\n{}", search_form(typed));
-    if entries.is_empty() {
-        main.push_str(&format!("<p>No entry has <code>{}</code>.</p>\n{HELP}", escaped(typed.trim())));
+    if found.entries.is_empty() && !found.indexed {
+        main.push_str(
+            "<p>This log has no search index: its entries are found by their index and by the SHA-256 of their bytes only. \
+             <code>countersign log find</code> reads all of them.</p>\n",
+        );
         return main;
     }
-    let count = match (entries.len(), more) {
+    if found.entries.is_empty() {
+        let typed = escaped(typed.trim());
+        main.push_str(&format!("<p>No entry has <code>{typed}</code>.</p>\n{}{HELP}", found.claim));
+        return main;
+    }
+    let count = match (found.entries.len(), found.more) {
         (_, true) => format!("The newest {MOST} entries; there are more."),
         (1, false) => "One entry.".to_owned(),
         (n, false) => format!("{n} entries, the newest first."),
     };
     main.push_str(&format!("<p>{count}</p>\n<ol class=\"results\">\n"));
-    for entry in entries {
+    for entry in &found.entries {
         let digest = entry.digest().unwrap_or_else(|| "the first entry, which only begins the log".into());
         main.push_str(&format!(
             "<li><a href=\"{}\"><span class=\"index\">{}</span> <span class=\"who\"><bdi>{}</bdi></span>\
@@ -75,7 +128,7 @@ fn list(typed: &str, entries: &[Entry], more: bool) -> String {
             escaped(&digest),
         ));
     }
-    main.push_str("</ol>\n");
+    main.push_str(&format!("</ol>\n{}", found.claim));
     main
 }
 
