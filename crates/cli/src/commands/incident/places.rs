@@ -9,7 +9,7 @@ use countersign_client::incident::{is_by, verify_image};
 use countersign_clock::Timestamp;
 use countersign_crypto::Digest;
 use countersign_kubernetes::api::{Listing, Namespaces};
-use countersign_registry::evidence::{Search, discover};
+use countersign_registry::evidence::{Form, Search, discover};
 use countersign_registry::{Reference, Repository, Store as _};
 use countersign_verify::TrustMaterial;
 use countersign_verify::revocation::Revocations;
@@ -122,7 +122,19 @@ impl Places {
             let found = discover(&images.evidence(&target.reference), &digest, &Search::default()).await?;
             let mut own = false;
             for piece in found {
-                let Some(Ok(bundle)) = bundle_of(&piece) else { continue };
+                let bundle = match bundle_of(&piece) {
+                    Some(Ok(bundle)) => bundle,
+                    Some(Err(why)) => {
+                        self.unseen.push(format!("a signature of {named}: {why}"));
+                        continue;
+                    }
+                    None => {
+                        if piece.form == Form::Notary {
+                            self.unseen.push(format!("a signature of {named}: a {}", piece.form.name()));
+                        }
+                        continue;
+                    }
+                };
                 if !is_by(&bundle, &digest, looking.wanted, looking.now) {
                     continue;
                 }
@@ -170,7 +182,13 @@ impl Places {
                 }
             };
             for placed in placed {
-                let Some(digest) = placed.running else { continue };
+                let Some(digest) = placed.running else {
+                    self.unseen.push(format!(
+                        "{}, in {workload}: the cluster does not say its digest",
+                        placed.image
+                    ));
+                    continue;
+                };
                 let asked = async {
                     let named = Reference::parse(&placed.image)?;
                     self.image(images, &named.at(digest), looking).await
