@@ -14,7 +14,7 @@ fn pages() -> Vec<(String, String)> {
         .map(|name| root.join(name));
     pages
         .into_iter()
-        .chain(manual)
+        .chain(manual.filter(|path| path.extension().is_some_and(|extension| extension == "md")))
         .map(|path| (path.display().to_string(), std::fs::read_to_string(&path).unwrap()))
         .collect()
 }

@@ -34,7 +34,8 @@ use places::{Looking, Places};
     subcommand_negates_reqs = true,
     before_help = "Examples:
   countersign incident --identity alice@example.com --since 2h
-  countersign incident --identity alice@example.com --since 2h --in registry.example/app --cluster --evidence alice.json
+  countersign incident --identity alice@example.com --in registry.example/app --cluster
+  countersign incident --identity alice@example.com --since 2h --evidence alice.json
   countersign incident --key release.pub --dry-run --reason 'key leaked' --dir /srv/countersign
   countersign incident --key release.pub --block --reason 'key leaked' --dir /srv/countersign
   countersign incident verify alice.json --trusted-root trusted_root.json",

@@ -36,7 +36,7 @@ const LAST_ALERTS: Duration = Duration::from_secs(10);
 #[command(
     before_help = "Examples:
   countersign log monitor --state watch --watch-identity alice@example.com
-  countersign log monitor --state watch --watch-key release.pub --alert-webhook https://hooks.example/x
+  countersign log monitor --state watch --watch-key release.pub --alert-file alerts.jsonl
   countersign log monitor --state watch --once --seen-by-others theirs.txt
   countersign log monitor --state watch --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
