@@ -38,7 +38,7 @@ const LAST_ALERTS: Duration = Duration::from_secs(10);
   countersign log monitor --state watch --watch-identity alice@example.com
   countersign log monitor --state watch --watch-key release.pub --alert-file alerts.jsonl
   countersign log monitor --state watch --once --seen-by-others theirs.txt
-  countersign log monitor --state watch --log https://log.example --log-key log.pub --origin log.example",
+  countersign log monitor --state w --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
 was seen before they must make the tree that was signed. The first look begins with what is there now (--whole: with the first entry). \
 In the directory are state.json, from which the next run goes on; alerts.jsonl, with all that was told; and a file of evidence for \
