@@ -10,7 +10,7 @@ use countersign_client::log::LogReader;
 use countersign_client::log_search::commitment;
 use countersign_client::looking::{Hit, every};
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::PublicKey;
+use countersign_crypto::{Digest, PublicKey};
 use countersign_http::text::printable;
 use countersign_tlog::Checkpoint;
 use countersign_verify::terms;
@@ -28,7 +28,7 @@ use crate::out::{Terminal, counted};
     before_help = "Examples:
   countersign log search --email alice@example.com
   countersign log search --repository https://git.example/a/b --since 7d
-  countersign log search --digest sha256:9f86d08… --output json",
+  countersign log search --digest $(sha256sum app.tgz | cut -c-64) --output json",
     after_help = "The log signs the root of its index with its checkpoint, and the answer must be the one that this root proves. What the \
 index does not reach yet is read from the log itself, and each entry named must be in the tree and have what was asked for. Where \
 nobody answers (a directory, a log without an index), the whole log is read. Several options find the entries that have all of it; \
@@ -69,18 +69,9 @@ pub(super) struct Search {
 }
 
 fn digest(text: &str) -> Result<String, String> {
-    let (name, hex) = text.split_once(':').unwrap_or(("sha256", text));
-    let length = match name {
-        "sha256" => 64,
-        "sha384" => 96,
-        "sha512" => 128,
-        _ => 0,
-    };
-    if hex.len() == length && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
-        Ok(format!("{name}:{}", hex.to_lowercase()))
-    } else {
-        Err("expected sha256:, sha384: or sha512: and its hexadecimal digits".into())
-    }
+    let named =
+        if text.contains(':') { text.to_lowercase() } else { format!("sha256:{}", text.to_lowercase()) };
+    Digest::parse(&named).map(|digest| digest.to_string()).map_err(|e| e.to_string())
 }
 
 /// What was found, and in what.

@@ -140,7 +140,7 @@ pub(super) fn append_error(error: AppendError, shape: Shape) -> HttpError {
         AppendError::Unanswered(reason) => {
             tracing::warn!(reason, "an entry was not answered");
             HttpError::new(
-                Shape::Grpc,
+                shape,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the log did not answer in time; the entry may be in it, send it again",
             )

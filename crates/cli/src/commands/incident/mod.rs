@@ -144,7 +144,10 @@ impl Incident {
                 path.display()
             ));
         }
-        let is_clean = logged.hits.is_empty() && places.images.is_empty() && places.runs.is_empty();
+        let is_clean = logged.hits.is_empty()
+            && places.images.is_empty()
+            && places.doubtful.is_empty()
+            && places.runs.is_empty();
         Ok(match (places.unseen.is_empty(), is_clean) {
             (false, _) => NETWORK,
             (true, true) => NO_SIGNATURE,
