@@ -315,26 +315,11 @@ impl<'a> LogReader<'a> {
 mod tests {
     use super::*;
     use countersign_crypto::{KeyPair, KeyType, Signer};
-    use countersign_tlog::proof::{HashSource, Node};
+    use countersign_tlog::proof::{HashSource as _, Leaves, Node};
     use countersign_tlog::{NoteKind, NoteSigner};
     use std::sync::Arc;
 
     const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    /// Leaves in memory as a source of hashes.
-    struct Leaves(Vec<Hash>);
-    impl HashSource for Leaves {
-        type Error = TileError;
-        fn node(&self, node: Node) -> Result<Hash, TileError> {
-            let size = 1_usize << node.level;
-            let start = usize::try_from(node.index).unwrap() * size;
-            let mut level = self.0[start..start + size].to_vec();
-            while level.len() > 1 {
-                level = level.chunks(2).map(|p| merkle::node_hash(&p[0], &p[1])).collect();
-            }
-            Ok(level[0])
-        }
-    }
 
     struct Fixture {
         dir: tempfile::TempDir,

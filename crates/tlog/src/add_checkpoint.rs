@@ -179,17 +179,7 @@ mod tests {
     use super::*;
     use crate::NoteSigner;
     use crate::merkle::{Frontier, leaf_hash};
-    use crate::proof::{HashSource, Node, consistency};
-    use crate::tile::subtree_root;
-
-    struct Leaves(Vec<Hash>);
-    impl HashSource for Leaves {
-        type Error = ();
-        fn node(&self, node: Node) -> Result<Hash, ()> {
-            let start = usize::try_from(node.index << node.level).unwrap();
-            subtree_root(&self.0[start..start + (1 << node.level)]).ok_or(())
-        }
-    }
+    use crate::proof::{Leaves, consistency};
 
     fn leaves(changed: Option<u8>) -> Leaves {
         Leaves((0..40_u8).map(|i| leaf_hash(&[i, u8::from(changed == Some(i))])).collect())

@@ -210,17 +210,9 @@ mod tests {
     use countersign_crypto::{KeyPair, KeyType};
 
     use super::*;
+    use crate::NoteSigner;
     use crate::merkle::leaf_hash;
-    use crate::{NoteSigner, tile};
-
-    struct Leaves(Vec<Hash>);
-    impl HashSource for Leaves {
-        type Error = ();
-        fn node(&self, node: Node) -> Result<Hash, ()> {
-            let start = usize::try_from(node.index << node.level).unwrap();
-            tile::subtree_root(&self.0[start..start + (1 << node.level)]).ok_or(())
-        }
-    }
+    use crate::proof::Leaves;
 
     fn leaves(count: u64, changed: Option<u64>) -> Leaves {
         Leaves(

@@ -255,22 +255,37 @@ impl HashSource for TileSet {
     }
 }
 
+/// A whole tree as a source: the hashes of all of its leaves.
+///
+/// ```
+/// use countersign_tlog::merkle::{leaf_hash, verify_inclusion};
+/// use countersign_tlog::proof::{Leaves, inclusion, root};
+/// let tree = Leaves((0..5_u8).map(|entry| leaf_hash(&[entry])).collect());
+/// let proof = inclusion(&tree, 3, 5)?;
+/// verify_inclusion(&leaf_hash(&[3]), 3, 5, &proof, &root(&tree, 5)?)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Leaves(pub Vec<Hash>);
+
+impl HashSource for Leaves {
+    type Error = TileError;
+
+    fn node(&self, node: Node) -> Result<Hash, TileError> {
+        let outside = || TileError::OutOfTree { size: self.0.len() as u64 };
+        let place = |index: u64| {
+            let leaf = u128::from(index) << node.level.min(64);
+            usize::try_from(leaf).map_err(|_| outside())
+        };
+        let leaves = place(node.index)?..place(node.index.saturating_add(1))?;
+        self.0.get(leaves).and_then(tile::subtree_root).ok_or_else(outside)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
     use super::*;
     use crate::merkle::{leaf_hash, verify_consistency, verify_inclusion};
-
-    /// The whole tree in memory, by definition.
-    struct Leaves(Vec<Hash>);
-    impl HashSource for Leaves {
-        type Error = Infallible;
-        fn node(&self, node: Node) -> Result<Hash, Infallible> {
-            let start = usize::try_from(node.index << node.level).unwrap();
-            Ok(tile::subtree_root(&self.0[start..start + (1 << node.level)]).unwrap())
-        }
-    }
 
     fn leaves(n: u64) -> Leaves {
         Leaves((0..n).map(|i| leaf_hash(&i.to_be_bytes())).collect())

@@ -1,23 +1,13 @@
 //! A witness on a disk: what it cosigned is there before it says so, and it never cosigns two histories.
 
 use countersign_crypto::KeyPair;
+use countersign_tlog::Witnesses;
 use countersign_tlog::merkle::{Frontier, leaf_hash};
-use countersign_tlog::proof::{HashSource, Node, consistency};
-use countersign_tlog::tile::subtree_root;
-use countersign_tlog::{Hash, Witnesses};
+use countersign_tlog::proof::{Leaves, consistency};
 
 use super::*;
 
 const LOG: &str = "log.test";
-
-struct Leaves(Vec<Hash>);
-impl HashSource for Leaves {
-    type Error = ();
-    fn node(&self, node: Node) -> Result<Hash, ()> {
-        let start = usize::try_from(node.index << node.level).unwrap();
-        subtree_root(&self.0[start..start + (1 << node.level)]).ok_or(())
-    }
-}
 
 struct Fixture {
     dir: tempfile::TempDir,

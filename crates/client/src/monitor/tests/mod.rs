@@ -6,9 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_crypto::{KeyPair, KeyType};
-use countersign_tlog::proof::{HashSource, Node};
-use countersign_tlog::tile::TileError;
-use countersign_tlog::{Hash, NoteKind, NoteSigner};
+use countersign_tlog::proof::{HashSource as _, Leaves, Node};
+use countersign_tlog::{NoteKind, NoteSigner};
 
 use super::*;
 use crate::log::LogSource;
@@ -39,15 +38,6 @@ fn place(index: u64) -> usize {
 struct History {
     signer: NoteSigner,
     entries: Vec<Vec<u8>>,
-}
-
-struct Leaves(Vec<Hash>);
-impl HashSource for Leaves {
-    type Error = TileError;
-    fn node(&self, node: Node) -> Result<Hash, TileError> {
-        let start = place(node.index << node.level);
-        Ok(tile::subtree_root(&self.0[start..start + (1 << node.level)]).unwrap())
-    }
 }
 
 impl History {
