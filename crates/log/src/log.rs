@@ -374,15 +374,15 @@ impl Log {
         self.check_open()?;
         // Before the look-up, which may then know more than this but not less.
         let checked_up_to = shared.indexed_upto();
-        if let Some(index) = shared.indexed(&entry.dedup_key) {
-            let key = entry.dedup_key;
-            if let Some(stored) = self.blocking(move |shared| shared.vouched(index, &key)).await.flatten() {
-                let (stored, head) = (Some(stored), shared.head());
-                return self.receipt(Committed { index, stored, head, duplicate: true }).await;
-            }
+        let key = entry.dedup_key;
+        if let Some(index) = shared.indexed(&key)
+            && let Some(stored) = self.blocking(move |shared| shared.vouched(index, &key)).await.flatten()
+        {
+            let (stored, head) = (Some(stored), shared.head());
+            return self.receipt(key, Committed { index, stored, head, duplicate: true }).await;
         }
         let committed = self.commit(entry, checked_up_to).await?;
-        self.receipt(committed).await
+        self.receipt(key, committed).await
     }
 
     fn check_open(&self) -> Result<(), AppendError> {
@@ -429,16 +429,17 @@ impl Log {
         }
     }
 
-    async fn receipt(&self, committed: Committed) -> Result<Receipt, AppendError> {
+    async fn receipt(&self, key: Key, committed: Committed) -> Result<Receipt, AppendError> {
         let Committed { index, stored, head, duplicate } = committed;
         let failed = |error: &dyn std::fmt::Display| AppendError::Storage(error.to_string());
         let source = TreeAt { tree: &self.shared.tree, size: head.size };
         let proof = proof::inclusion(&source, index, head.size).map_err(|e| failed(&e))?;
         let leaf = match stored {
             Some(stored) => stored,
-            None => match self.blocking(move |shared| shared.entry(index)).await {
-                Some(entry) => entry.map_err(|e| failed(&e))?,
-                None => return Err(failed(&"reading the entry failed")),
+            // Of a duplicate only the place was told, past one machine by another process.
+            None => match self.blocking(move |shared| shared.vouched(index, &key)).await.flatten() {
+                Some(entry) => entry,
+                None => return Err(failed(&"the entry of a duplicate cannot be read, or is another")),
             },
         };
         let checkpoint = head.checkpoint.clone();

@@ -101,7 +101,8 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
     to.remove_dir(WAL).map_err(doing("removing an older write-ahead file"))?;
     for base in segments(from.as_ref())? {
         let path = segment_path(base);
-        let content = read(from.as_ref(), &path)?.unwrap_or_default();
+        let content =
+            read(from.as_ref(), &path)?.ok_or_else(|| LogError::corrupt(&path, "the segment is missing"))?;
         write(to.as_ref(), &path, &content)?;
     }
     if let Some(checkpoint) = read(from.as_ref(), CHECKPOINT)? {

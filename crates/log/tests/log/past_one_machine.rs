@@ -58,6 +58,29 @@ fn small() -> Options {
 }
 
 #[test]
+fn a_duplicate_that_the_queue_names_is_handed_out_only_if_it_is_one() {
+    let world = World::new();
+    // Whoever sequences keeps keys which nothing vouches for.
+    let (sequences, _) = world.join(Options { key_of: None, ..small() });
+    let (asks, _) = world.join(small());
+    let append = |log: &Log, leaf: &'static [u8]| {
+        let log = log.clone();
+        let entry = NewEntry { dedup_key: sha256(b"mine"), leaf: Box::new(move |_| leaf.to_vec().into()) };
+        async move { log.append(entry).await }
+    };
+    runtime().block_on(async {
+        append(&sequences, b"somebody else's").await.unwrap();
+        let refused = append(&asks, b"mine").await;
+        assert!(
+            matches!(&refused, Err(AppendError::Storage(why)) if why.contains("is another")),
+            "{refused:?}"
+        );
+        asks.shutdown().await;
+        sequences.shutdown().await;
+    });
+}
+
+#[test]
 fn front_ends_share_one_tree_and_prove_what_they_acknowledge() {
     let world = World::new();
     let (one, _) = world.join(small());
