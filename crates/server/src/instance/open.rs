@@ -195,17 +195,19 @@ impl Instance {
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
-        let store = Store::of(self)?;
-        if roles.contains(&Role::Ca) {
+        // A process without logs asks no database.
+        let has_logs = roles.contains(&Role::Ca) || roles.contains(&Role::Log);
+        let store = has_logs.then(|| Store::of(self)).transpose()?;
+        if let Some(store) = store.as_ref().filter(|_| roles.contains(&Role::Ca)) {
             services.ca = Some(self.ca_role(
-                &store,
+                store,
                 key(InstanceKey::Ca)?,
                 key(InstanceKey::Ct)?,
                 development.as_deref(),
                 options,
             )?);
         }
-        if roles.contains(&Role::Log) {
+        if let Some(store) = store.as_ref().filter(|_| roles.contains(&Role::Log)) {
             let signer = key(InstanceKey::Log)?;
             let log_id = NoteVerifier::rekor_v2(&self.config.origin(), signer.public_key().clone())
                 .map_err(|e| ServerError::Trust(e.to_string()))?
@@ -226,7 +228,7 @@ impl Instance {
             let accept_dsse = section.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, search, witnesses });
             if section.rekor_v1 {
-                let rekor = self.rekor_v1(&store, key(InstanceKey::LogV1)?, &password, options)?;
+                let rekor = self.rekor_v1(store, key(InstanceKey::LogV1)?, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
         }
