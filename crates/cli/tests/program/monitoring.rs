@@ -1,4 +1,7 @@
-//! Following a log: what somebody signs is told once, and a log that forgot what it signed is caught with evidence.
+//! Following a log: what somebody signs is told once, and a log that forgot what it signed is caught with evidence. Asking
+//! it: an answer is complete or says that it is not.
+
+use countersign_crypto::Signer as _;
 
 use crate::support::{Home, Instance};
 
@@ -125,4 +128,39 @@ fn each_option_of_a_monitor_that_cannot_be_heard_is_refused() {
     let key = "w.example+";
     let (code, _, err) = home.text(&["log", "monitor", "--state", "watch", "--once", "--witness", key]);
     assert!(code == 1 && err.contains("--witness"), "{code} {err}");
+}
+
+#[test]
+fn a_search_finds_by_each_term_and_says_for_how_large_a_tree_it_is_complete() {
+    let bench = Bench::new();
+    bench.sign("a");
+    bench.sign("b");
+    let search = |more: &[&str]| bench.home.text(&[&["log", "search"], more].concat());
+    let (code, out, err) = search(&["--email", "Alice@example.com"]);
+    assert_eq!((code, out.lines().count()), (0, 2), "{out} {err}");
+    assert!(err.contains("complete for a tree of 3 entries"), "{err}");
+    let a = countersign_crypto::HashAlgorithm::Sha256.digest(b"a").to_string();
+    let (code, out, _) = search(&["--digest", &a, "--identity", "alice@example.com"]);
+    assert!(code == 0 && out.lines().count() == 1 && out.contains(&a), "{out}");
+    let key = countersign_crypto::KeyPair::generate(countersign_crypto::KeyType::EcdsaP256).unwrap();
+    std::fs::write(bench.home.path("other.pub"), key.public_key().to_pem()).unwrap();
+    // Each of these alone makes it find nothing, which is proven too.
+    for nothing in [
+        ["--email", "mallory@example.com"],
+        ["--identity", "https://ci.example/build"],
+        ["--issuer", "https://elsewhere.example"],
+        ["--repository", "https://git.example/a/b"],
+        ["--workflow", "https://git.example/a/b/build.yml@refs/heads/main"],
+        ["--key", "other.pub"],
+        ["--until", "2020-01-01"],
+        ["--since", "0s"],
+    ] {
+        let (code, out, err) = search(&[&["--digest", a.as_str()][..], &nothing].concat());
+        assert!(code == 3 && out.is_empty() && err.contains("complete for a tree of 3"), "{out} {err}");
+    }
+    let (code, out, _) = search(&["--email", "alice@example.com", "--output", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert!(code == 0 && json.to_string().contains("\"complete\":true"), "{out}");
+    let (code, _, err) = search(&[]);
+    assert!(code != 0 && err.contains("nothing to look for"), "{err}");
 }
