@@ -1,7 +1,7 @@
 //! Being a witness (C2SP `tlog-witness`): vouching for other logs that they show everybody one history.
 //!
 //! What was cosigned last is one file for each log. It is read again, and verified again, for each request; the new
-//! checkpoint is on the disk, under its name, before the cosignature is made. Asking others for ours is in [`asking`].
+//! checkpoint is on the disk, under its name, before the cosignature is made. Asking others for ours is in `asking`.
 
 pub(crate) mod asking;
 
