@@ -64,7 +64,7 @@ pub struct Request {
     pub id: RequestId,
     /// The key by which duplicates are found.
     pub key: Key,
-    /// The entry, as [`crate::cluster`] writes it down.
+    /// The entry, as `cluster` writes it down.
     pub form: Vec<u8>,
 }
 
