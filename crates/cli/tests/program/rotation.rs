@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -209,4 +210,47 @@ fn r20_no_write_is_refused_and_no_connection_ends_while_an_instance_is_rotated()
     let signed = u64::try_from(targets.len()).unwrap();
     let now = entries(&home.path("instance/log"));
     assert_eq!(retired.iter().sum::<u64>() + now, written + signed, "each in one of the trees, and once");
+}
+
+/// What goes wrong with a rotation is nothing to the server's clients.
+#[test]
+fn a_rotation_that_fails_or_is_killed_leaves_the_server_running() {
+    let home = Home::new();
+    let mut instance = Instance::start(&home);
+    let host =
+        instance.url.trim_start_matches("http://").trim_end_matches('/').replace("localhost", "127.0.0.1");
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let mut connection = Writing(BufReader::new(TcpStream::connect(&host).unwrap()));
+    let mut write = |text: &str| assert_eq!(connection.entry(&entry_request(&key, text.as_bytes())), 201);
+    write("before");
+    // Before anything is asked of the server.
+    let (offline, away) = (home.path("instance/keys/offline"), home.path("offline"));
+    std::fs::rename(&offline, &away).unwrap();
+    let (code, _, err) = home.text(&["rotate", "log", "instance"]);
+    assert!(code == 1 && err.contains("tuf-root"), "{code} {err}");
+    std::fs::rename(&away, &offline).unwrap();
+    write("no key");
+    // In the middle: the tree and the key are moved, the new key cannot be written, all is put back.
+    let public = home.path("instance/keys/log.pub");
+    let old = std::fs::read(&public).unwrap();
+    let (code, _, err) = home.text(&["rotate", "log", "instance", "--key", "file:/proc/none.key"]);
+    assert!(code != 0 && !err.is_empty(), "{err}");
+    assert_eq!(std::fs::read(&public).unwrap(), old, "put back");
+    write("put back");
+    // One that is killed while it waits for the server, which waits for somebody who is slow.
+    let mut slow = TcpStream::connect(&host).unwrap();
+    slow.write_all(b"POST /api/v2/log/entries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        .unwrap();
+    write("beside somebody slow");
+    let mut hung = home.command(&["rotate", "tsa", "instance"]).stderr(Stdio::null()).spawn().unwrap();
+    let locked = std::fs::File::open(home.path("instance/rotation.lock")).unwrap();
+    while locked.try_lock_shared().is_ok() {
+        locked.unlock().unwrap();
+        assert!(hung.try_wait().unwrap().is_none(), "it has not begun");
+    }
+    hung.kill().unwrap();
+    hung.wait().unwrap();
+    slow.write_all(b"}").unwrap();
+    write("killed");
+    assert_eq!(instance.stop(), Some(0));
 }
