@@ -42,6 +42,21 @@ pub enum Target {
     Revocation,
 }
 
+impl Target {
+    /// What is replaced.
+    const fn keys(self) -> &'static [InstanceKey] {
+        match self {
+            Self::Ca => &[InstanceKey::Ca],
+            Self::Ct => &[InstanceKey::Ct],
+            Self::Tsa => &[InstanceKey::Tsa],
+            Self::Log => &[InstanceKey::Log],
+            Self::LogV1 => &[InstanceKey::LogV1],
+            Self::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
+            Self::Revocation => &[InstanceKey::Revocation],
+        }
+    }
+}
+
 impl std::str::FromStr for Target {
     type Err = String;
 
@@ -121,23 +136,14 @@ pub fn rotate(
 ) -> Result<RotateReport, ServerError> {
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
-    let replaced: &[InstanceKey] = match target {
-        Target::Ca => &[InstanceKey::Ca],
-        Target::Ct => &[InstanceKey::Ct],
-        Target::Tsa => &[InstanceKey::Tsa],
-        Target::Log => &[InstanceKey::Log],
-        Target::LogV1 => &[InstanceKey::LogV1],
-        Target::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
-        Target::Revocation => &[InstanceKey::Revocation],
-    };
-    new.check(&instance, replaced)?;
+    new.check(&instance, target.keys())?;
     local_logs(&instance)?;
     // Whoever waits for the rotation does not wait for this one too.
     let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
     // Both held to the end: a server that starts meanwhile must not sign with a key that is being retired.
     let handover = Handover::take(directory)?;
     let mut held = hold_logs(&instance, &source, clock)?;
-    let done = rotate_held(&instance, target, replaced, new, &source, &tuf_root, clock.now(), &mut held);
+    let done = rotate_held(&instance, target, new, &source, &tuf_root, clock.now(), &mut held);
     // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.
     let ended = held.iter().try_for_each(|(_, log)| end(log));
     done.and_then(|report| ended.map(|()| RotateReport { served: handover.from_server, ..report }))
@@ -146,7 +152,6 @@ pub fn rotate(
 fn rotate_held(
     instance: &Instance,
     target: Target,
-    replaced: &[InstanceKey],
     new: &NewKeys,
     source: &PasswordSource,
     tuf_root: &Arc<dyn Signer>,
@@ -154,8 +159,8 @@ fn rotate_held(
     held: &mut Vec<(InstanceKey, Log)>,
 ) -> Result<RotateReport, ServerError> {
     let directory = &instance.directory;
-    let [key] = *replaced else {
-        return rotate_tuf(instance, replaced, new, source, tuf_root, now);
+    let [key] = *target.keys() else {
+        return rotate_tuf(instance, target.keys(), new, source, tuf_root, now);
     };
     if key == InstanceKey::Revocation {
         return rotate_revocation(instance, new, source, tuf_root, now);

@@ -195,6 +195,10 @@ fn r20_no_write_is_refused_and_no_connection_ends_while_an_instance_is_rotated()
         let file = format!("file{number}");
         home.good(&["verify", &file, "--email", "alice@example.com", "--issuer", &issuer]);
     }
+    // Whoever has not heard of it is told what to do.
+    home.good(&["rotate", "log", "instance"]);
+    let (code, _, err) = home.text(&["sign", "file0", "--identity-token", &instance.token()]);
+    assert!(code == 7 && err.contains("countersign trust update"), "{code} {err}");
     assert_eq!(instance.stop(), Some(0));
     let entries = |path: &Path| -> u64 {
         let text = std::fs::read_to_string(path.join("checkpoint")).unwrap();
@@ -206,8 +210,8 @@ fn r20_no_write_is_refused_and_no_connection_ends_while_an_instance_is_rotated()
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.file_name().to_str().unwrap().starts_with("log-"));
     let retired: Vec<u64> = retired.map(|entry| entries(&entry.path().join("tree"))).collect();
-    assert_eq!(retired.len(), 2);
-    let signed = u64::try_from(targets.len()).unwrap();
+    assert_eq!(retired.len(), 3);
+    let signed = u64::try_from(targets.len()).unwrap() + 1;
     let now = entries(&home.path("instance/log"));
     assert_eq!(retired.iter().sum::<u64>() + now, written + signed, "each in one of the trees, and once");
 }
