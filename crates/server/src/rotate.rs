@@ -138,10 +138,13 @@ pub fn rotate(
     let source = instance.password(password);
     new.check(&instance, target.keys())?;
     local_logs(&instance)?;
-    // Whoever waits for the rotation does not wait for this one too.
-    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
+    // What can be missing is missed before a server is asked for anything, and the password's work is done.
+    instance.load_key(InstanceKey::TufRoot, &source)?;
     // Both held to the end: a server that starts meanwhile must not sign with a key that is being retired.
     let handover = Handover::take(directory)?;
+    // Another rotation may have ended a moment ago.
+    let instance = Instance::open(directory)?;
+    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
     let mut held = hold_logs(&instance, &source, clock)?;
     let done = rotate_held(&instance, target, new, &source, &tuf_root, clock.now(), &mut held);
     // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.

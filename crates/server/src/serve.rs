@@ -251,6 +251,9 @@ impl Running {
 /// # Errors
 /// Any [`ServerError`]: unusable configuration, keys or logs, a port in use, a second server on one directory.
 pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Running, ServerError> {
+    // Where there is none, nothing is waited for and nothing made. Then as it is after a rotation that is under way.
+    Instance::open(directory)?;
+    let serving = Serving::begin(directory).await?;
     let instance = Instance::open(directory)?;
     let config = &instance.config;
     let roles = options.roles.take().unwrap_or_else(|| config.roles.clone());
@@ -278,7 +281,6 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         }
         None => None,
     };
-    let serving = Serving::begin(directory).await?;
     let lasting = Lasting::new(&instance, &options)?;
     let services = instance.services(&roles, &options, &lasting).await?;
     let (url, limits) = (config.base_url(), config.limits.clone());
