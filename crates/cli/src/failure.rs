@@ -52,7 +52,13 @@ impl Failure {
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        Self::new(error.exit_code(), error.to_string())
+        let failure = Self::new(error.exit_code(), error.to_string());
+        match error {
+            ClientError::SelfCheck(_) => failure.next(
+                "countersign trust update, and sign again: a service may have a newer key than this trust root",
+            ),
+            _ => failure,
+        }
     }
 }
 

@@ -353,9 +353,7 @@ fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
             findings.problem(
                 what,
                 format!("the trust root does not name the present key of {name}: a rotation was cut off"),
-                format!(
-                    "stop the server, bring back keys/offline and run `countersign rotate {name}` once more"
-                ),
+                format!("bring back keys/offline and run `countersign rotate {name}` once more"),
             );
         }
     }

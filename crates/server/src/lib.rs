@@ -11,8 +11,11 @@
 pub mod config;
 mod connections;
 pub mod doctor;
+mod epoch;
 mod faces;
 mod fetch;
+mod gate;
+mod handover;
 pub mod http;
 pub mod instance;
 pub mod listen;

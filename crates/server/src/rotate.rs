@@ -1,8 +1,9 @@
 //! `countersign rotate`: a new key for one of the services, so that what was signed with the old one stays valid.
 //!
 //! The order is: put the old key and certificate away, make the new ones in their place, publish a trust root that knows
-//! both. A step that fails puts everything back. The server cannot run meanwhile, so nothing is signed with a key that
-//! is not published yet; when the process is ended in the middle, `doctor` says so, and rotating once more heals it.
+//! both. A step that fails puts everything back. A server that runs lets go of the instance meanwhile and keeps its clients
+//! waiting (`handover`), so nothing is refused, and nothing is signed with a key that is not published yet. When
+//! the process is ended in the middle, `doctor` says so, and rotating once more heals it.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use zeroize::Zeroizing;
 
 use crate::ServerError;
 use crate::config::{self, FILE_NAME};
+use crate::handover::Handover;
 use crate::instance::{Instance, InstanceKey, create, paths};
 use crate::{retired, revoke};
 
@@ -38,6 +40,21 @@ pub enum Target {
     Tuf,
     /// The key of revocation lists; the list goes on, signed with the new one.
     Revocation,
+}
+
+impl Target {
+    /// What is replaced.
+    const fn keys(self) -> &'static [InstanceKey] {
+        match self {
+            Self::Ca => &[InstanceKey::Ca],
+            Self::Ct => &[InstanceKey::Ct],
+            Self::Tsa => &[InstanceKey::Tsa],
+            Self::Log => &[InstanceKey::Log],
+            Self::LogV1 => &[InstanceKey::LogV1],
+            Self::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
+            Self::Revocation => &[InstanceKey::Revocation],
+        }
+    }
 }
 
 impl std::str::FromStr for Target {
@@ -100,12 +117,15 @@ pub struct RotateReport {
     pub readable_at: Option<String>,
     /// SHA-256 of the new public key, in hexadecimal.
     pub fingerprint: String,
+    /// Whether a server was running, and goes on with the new key.
+    pub served: bool,
 }
 
-/// Rotates one key of an instance which is not running.
+/// Rotates one key of an instance. A server that runs it lets go of it, and goes on afterwards.
 ///
 /// # Errors
-/// [`ServerError::Log`] when the server is running, [`ServerError::Key`] when an offline key that is needed is not
+/// [`ServerError::File`] when another rotation is under way or a server does not let go, [`ServerError::Log`] when a
+/// process does not that cannot be asked, [`ServerError::Key`] when an offline key that is needed is not
 /// there, and whatever goes wrong with certificates, logs and the TUF repository. The old keys are in place again then.
 pub fn rotate(
     directory: &Path,
@@ -116,44 +136,40 @@ pub fn rotate(
 ) -> Result<RotateReport, ServerError> {
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
-    let replaced: &[InstanceKey] = match target {
-        Target::Ca => &[InstanceKey::Ca],
-        Target::Ct => &[InstanceKey::Ct],
-        Target::Tsa => &[InstanceKey::Tsa],
-        Target::Log => &[InstanceKey::Log],
-        Target::LogV1 => &[InstanceKey::LogV1],
-        Target::Tuf => &[InstanceKey::TufRoot, InstanceKey::TufOnline],
-        Target::Revocation => &[InstanceKey::Revocation],
-    };
-    new.check(&instance, replaced)?;
-    // Held to the end: a server that runs, or starts meanwhile, must not sign with a key that is being retired.
+    new.check(&instance, target.keys())?;
+    local_logs(&instance)?;
+    // What can be missing is missed before a server is asked for anything, and the password's work is done.
+    instance.load_key(InstanceKey::TufRoot, &source)?;
+    // Both held to the end: a server that starts meanwhile must not sign with a key that is being retired.
+    let handover = Handover::take(directory)?;
+    // Another rotation may have ended a moment ago.
+    let instance = Instance::open(directory)?;
+    let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
     let mut held = hold_logs(&instance, &source, clock)?;
-    let done = rotate_held(&instance, target, replaced, new, &source, clock.now(), &mut held);
+    let done = rotate_held(&instance, target, new, &source, &tuf_root, clock.now(), &mut held);
     // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.
     let ended = held.iter().try_for_each(|(_, log)| end(log));
-    done.and_then(|report| ended.map(|()| report))
+    done.and_then(|report| ended.map(|()| RotateReport { served: handover.from_server, ..report }))
 }
 
 fn rotate_held(
     instance: &Instance,
     target: Target,
-    replaced: &[InstanceKey],
     new: &NewKeys,
     source: &PasswordSource,
+    tuf_root: &Arc<dyn Signer>,
     now: Timestamp,
     held: &mut Vec<(InstanceKey, Log)>,
 ) -> Result<RotateReport, ServerError> {
     let directory = &instance.directory;
-    // The offline key of the trust root is needed for every rotation; better to miss it before anything moves.
-    let tuf_root = instance.load_key(InstanceKey::TufRoot, source)?;
-    let [key] = *replaced else {
-        return rotate_tuf(instance, replaced, new, source, &tuf_root, now);
+    let [key] = *target.keys() else {
+        return rotate_tuf(instance, target.keys(), new, source, tuf_root, now);
     };
     if key == InstanceKey::Revocation {
-        return rotate_revocation(instance, new, source, &tuf_root, now);
+        return rotate_revocation(instance, new, source, tuf_root, now);
     }
     if key == InstanceKey::LogV1 && !instance.config.log.rekor_v1 {
-        return begin_log_v1(instance, new, source, &tuf_root, now);
+        return begin_log_v1(instance, new, source, tuf_root, now);
     }
     // A log that is moved must not be writing: it would write into the place of its successor. The other one stays
     // held, and without it no server starts.
@@ -171,14 +187,14 @@ fn rotate_held(
     };
     let mut moves = Moves::default();
     let done = replace(instance, key, new, &retired, source, now, &mut moves)
-        .and_then(|instance| publish(&instance, source, &tuf_root, readable_at.as_deref(), now));
+        .and_then(|instance| publish(&instance, source, tuf_root, readable_at.as_deref(), now));
     if let Err(e) = done {
         moves.undo();
         return Err(e);
     }
     let public = key.load_public(directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: Some(retired), readable_at, fingerprint })
+    Ok(RotateReport { retired: Some(retired), readable_at, fingerprint, served: false })
 }
 
 /// Gives an instance the log of Rekor v1 that it did not have. What fails leaves it without one.
@@ -222,15 +238,11 @@ fn begin_log_v1(
         let _ = crate::instance::write_public(&path, &before);
     })?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: None, readable_at: None, fingerprint })
+    Ok(RotateReport { retired: None, readable_at: None, fingerprint, served: false })
 }
 
-/// Opens the logs, which nobody else can while we do.
-fn hold_logs(
-    instance: &Instance,
-    password: &PasswordSource,
-    clock: &Arc<dyn Clock>,
-) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
+/// Only logs in the instance's directory are rotated.
+fn local_logs(instance: &Instance) -> Result<(), ServerError> {
     if instance.config.store.is_some() {
         return Err(ServerError::Config {
             path: instance.directory.join(FILE_NAME),
@@ -239,6 +251,15 @@ fn hold_logs(
                 .into(),
         });
     }
+    Ok(())
+}
+
+/// Opens the logs, which nobody else can while we do.
+fn hold_logs(
+    instance: &Instance,
+    password: &PasswordSource,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
     let mut held = Vec::new();
     let both = [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)];
     let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
@@ -460,7 +481,7 @@ fn rotate_revocation(
     }
     let public = InstanceKey::Revocation.load_public(&instance.directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint })
+    Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint, served: false })
 }
 
 fn rotate_tuf(
@@ -491,7 +512,9 @@ fn rotate_tuf(
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };
     match steps() {
-        Ok(fingerprint) => Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint }),
+        Ok(fingerprint) => {
+            Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint, served: false })
+        }
         Err(e) => {
             moves.undo();
             Err(e)

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign_log::Log;
+use tokio::sync::watch;
 
 use crate::metrics::Metrics;
 
@@ -36,20 +37,17 @@ impl Scrub {
         self.damaged.load(Ordering::SeqCst)
     }
 
-    /// Scrubs again and again until the server ends.
-    pub(crate) async fn run(
-        self: Arc<Self>,
-        metrics: Arc<Metrics>,
-        stopping: impl Fn() -> bool + Clone + Send + 'static,
-    ) {
-        tokio::time::sleep(FIRST.min(self.period)).await;
-        loop {
-            let (scrub, metrics, stopping) = (Arc::clone(&self), Arc::clone(&metrics), stopping.clone());
-            let done = tokio::task::spawn_blocking(move || scrub.once(&metrics, &stopping)).await;
+    /// Scrubs again and again until it is over. Nothing is read any more when this returns.
+    pub(crate) async fn run(self: Arc<Self>, metrics: Arc<Metrics>, mut over: watch::Receiver<bool>) {
+        let mut rest = FIRST.min(self.period);
+        // Whoever may say that it is over is gone only when it is.
+        while tokio::time::timeout(rest, over.wait_for(|over| *over)).await.is_err() {
+            let (scrub, metrics, asked) = (Arc::clone(&self), Arc::clone(&metrics), over.clone());
+            let done = tokio::task::spawn_blocking(move || scrub.once(&metrics, &|| *asked.borrow())).await;
             if let Err(error) = done {
                 tracing::error!(log = self.name, %error, "the scrub ended");
             }
-            tokio::time::sleep(self.period).await;
+            rest = self.period;
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use countersign_ca::Ca;
@@ -19,11 +19,13 @@ use tokio::task::JoinHandle;
 
 use crate::ServerError;
 use crate::config::Role;
-use crate::faces::router;
+use crate::epoch::{Epoch, Lasting};
+use crate::gate::Gate;
+use crate::handover::{LOOK, Serving, wanted};
 use crate::http::{HttpError, Shape};
 use crate::instance::{Documents, Instance, InstanceKey};
+use crate::listen;
 pub use crate::listen::Patience;
-use crate::listen::{self, DRAIN_TIME};
 use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::rekor_v1::RekorV1;
@@ -31,12 +33,6 @@ use crate::remote_key::RemoteKey;
 use crate::scrub::Scrub;
 use crate::witness::Witness;
 use crate::witness::asking::Asking;
-
-/// How often the trust root is looked after: the TUF timestamp is signed anew, changed documents are read.
-const TRUST_PERIOD: Duration = Duration::from_secs(15 * 60);
-
-/// How soon that is tried again when it failed: its key may be away.
-const TRUST_RETRY: Duration = Duration::from_secs(60);
 
 /// What `serve` may be told beyond the configuration.
 #[derive(Debug)]
@@ -255,6 +251,9 @@ impl Running {
 /// # Errors
 /// Any [`ServerError`]: unusable configuration, keys or logs, a port in use, a second server on one directory.
 pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Running, ServerError> {
+    // Where there is none, nothing is waited for and nothing made. Then as it is after a rotation that is under way.
+    Instance::open(directory)?;
+    let serving = Serving::begin(directory).await?;
     let instance = Instance::open(directory)?;
     let config = &instance.config;
     let roles = options.roles.take().unwrap_or_else(|| config.roles.clone());
@@ -282,104 +281,104 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
         }
         None => None,
     };
-    let services = Arc::new(instance.services(&roles, &options).await?);
-    let url = instance.config.base_url();
-    let (limits, patience) = (instance.config.limits.clone(), options.patience);
+    let lasting = Lasting::new(&instance, &options)?;
+    let services = instance.services(&roles, &options, &lasting).await?;
+    let (url, limits) = (config.base_url(), config.limits.clone());
     let (stop, stopped) = watch::channel(false);
-    let app = router(Arc::clone(&services));
+    let (epoch, app) = Epoch::begin(instance, services, Arc::new(options), stop.clone());
+    let gate = Gate::new(app);
     tracing::info!(%address, %url, roles = ?roles, "serving");
-    let stop_all = stop.clone();
-    let task = tokio::spawn(async move {
-        let asking = services.log.as_ref().and_then(|role| role.witnesses.clone());
-        let asking = asking.map(|asking| tokio::spawn(asking.run()));
-        let keeper = tokio::spawn(keep(Arc::clone(&services), instance, options, stop_all.clone()));
-        let scrubs: Vec<_> = services
-            .scrubs
-            .iter()
-            .map(|scrub| {
-                let (scrub, metrics, asked) =
-                    (Arc::clone(scrub), Arc::clone(&services.metrics), stopped.clone());
-                tokio::spawn(scrub.run(metrics, move || *asked.borrow()))
-            })
-            .collect();
-        let mut stopping = stopped.clone();
-        let marker = Arc::clone(&services);
-        tokio::spawn(async move {
-            let _ = stopping.wait_for(|s| *s).await;
-            marker.draining.store(true, Ordering::SeqCst);
-        });
-        let open = services.metrics.connections().clone();
-        listen::serve(listener, app, tls, &limits, patience, open, stopped).await;
-        keeper.abort();
-        scrubs.iter().for_each(tokio::task::JoinHandle::abort);
-        if let Some(asking) = asking {
-            asking.abort();
-        }
-        let mut outcome = Ok(());
-        for (name, log) in services.logs() {
-            if let Some(cause) = log.failed().borrow().as_deref().map(str::to_owned) {
-                outcome = Err(ServerError::Log { log: name, message: cause });
-            }
-            if tokio::time::timeout(DRAIN_TIME, log.shutdown()).await.is_err() {
-                tracing::warn!(
-                    log = name,
-                    "the log did not end in time; it repairs itself at the next start"
-                );
-            }
-        }
-        if let Some(rekor) = &services.rekor_v1 {
-            // They take no entries, so there is nothing to wait for but their locks.
-            for shard in rekor.retired() {
-                shard.log.shutdown().await;
-            }
-        }
-        outcome
-    });
+    let patience = epoch.options.patience;
+    let open = lasting.metrics.connections().clone();
+    let router = gate.router();
+    let listening =
+        async move { listen::serve(listener, router, tls, &limits, patience, open, stopped).await };
+    let watched = Served { gate, roles, lasting, directory: directory.to_owned(), stop: stop.clone() };
+    let task = tokio::spawn(watched.run(serving, epoch, tokio::spawn(listening)));
     Ok(Running::new(address, url, stop, task))
 }
 
-/// Looks after what changes with time: the TUF timestamp, and logs whose disk failed.
-async fn keep(services: Arc<Services>, instance: Instance, options: ServeOptions, stop: watch::Sender<bool>) {
-    let (instance, options) = (Arc::new(instance), Arc::new(options));
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    let mut since_trust = Duration::ZERO;
-    loop {
-        second.tick().await;
-        if services.failed() {
-            tracing::error!("a log failed; the server stops so that nothing unproven is acknowledged");
-            let _ = stop.send(true);
-            return;
-        }
-        for (name, log) in services.logs() {
-            services.metrics.tree_size(name, log.head().size);
-        }
-        if let Some((search, log)) = services.log.iter().find_map(|r| Some((r.search.as_ref()?, &r.log))) {
-            services.metrics.search_lag(log.head().size.saturating_sub(search.known()));
-        }
-        for key in &services.remote_keys {
-            let away = key.away().is_some();
-            services.metrics.key_available(key.key.name(), !away);
-            if away {
-                let key = Arc::clone(key);
-                tokio::task::spawn_blocking(move || key.probe());
+/// A server from its start to its end, through all rotations of its instance.
+struct Served {
+    directory: PathBuf,
+    roles: BTreeSet<Role>,
+    lasting: Lasting,
+    gate: Arc<Gate>,
+    stop: watch::Sender<bool>,
+}
+
+impl Served {
+    async fn run(
+        self,
+        mut serving: Option<Serving>,
+        mut epoch: Epoch,
+        listening: JoinHandle<()>,
+    ) -> Result<(), ServerError> {
+        let mut stopped = self.stop.subscribe();
+        loop {
+            let ending = tokio::select! {
+                _ = stopped.wait_for(|stop| *stop) => true,
+                () = rotation(&self.directory, serving.is_some()) => false,
+            };
+            if ending {
+                epoch.services.draining.store(true, Ordering::SeqCst);
+                let _ = listening.await;
+                return epoch.end().await;
             }
-        }
-        since_trust += Duration::from_secs(1);
-        if since_trust >= TRUST_PERIOD {
-            since_trust = Duration::ZERO;
-            if let Some(role) = &services.trust {
-                // Key derivation and files: not for the threads that answer requests.
-                let (instance, options) = (Arc::clone(&instance), Arc::clone(&options));
-                let remote = services.remote_key(InstanceKey::TufOnline);
-                match tokio::task::spawn_blocking(move || instance.refresh_trust(&options, remote)).await {
-                    Ok(Ok(documents)) => role.documents.store(Arc::new(documents)),
-                    Ok(Err(e)) => {
-                        tracing::error!(error = %e, "the trust root could not be refreshed");
-                        since_trust = TRUST_PERIOD - TRUST_RETRY;
+            let (asked, mut closed) = (Instant::now(), self.gate.close().await);
+            let options = Arc::clone(&epoch.options);
+            let ended = epoch.end().await;
+            epoch.let_go().await;
+            let opened = match ended {
+                Ok(()) => {
+                    drop(serving.take());
+                    tokio::select! {
+                        opened = self.open_again(&options) => opened.map(Some),
+                        _ = stopped.wait_for(|stop| *stop) => Ok(None),
                     }
-                    Err(e) => tracing::error!(error = %e, "the trust root could not be refreshed"),
+                }
+                Err(error) => Err(error),
+            };
+            match opened {
+                Ok(Some((again, instance, services))) => {
+                    serving = again;
+                    let app;
+                    (epoch, app) = Epoch::begin(instance, services, options, self.stop.clone());
+                    closed.put(app);
+                    tracing::info!(
+                        waited_ms = asked.elapsed().as_millis(),
+                        "the instance was rotated; serving again"
+                    );
+                }
+                // Whoever waits is told that nobody will answer.
+                ended => {
+                    drop(closed);
+                    let _ = self.stop.send(true);
+                    let _ = listening.await;
+                    return ended.map(|_| ());
                 }
             }
+        }
+    }
+
+    /// Waits for the end of the rotation, and opens what it left.
+    async fn open_again(
+        &self,
+        options: &ServeOptions,
+    ) -> Result<(Option<Serving>, Instance, Services), ServerError> {
+        let serving = Serving::begin(&self.directory).await?;
+        let instance = Instance::open(&self.directory)?;
+        let services = instance.services(&self.roles, options, &self.lasting).await?;
+        Ok((serving, instance, services))
+    }
+}
+
+/// Waits until a rotation wants the instance.
+async fn rotation(instance: &Path, noticed: bool) {
+    loop {
+        tokio::time::sleep(LOOK).await;
+        if noticed && wanted(instance) {
+            return;
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::out::Terminal;
 #[derive(Debug, Args)]
 #[command(
     before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign\n  countersign rotate ca --key 'pkcs11:token=hsm;object=ca-2027?module-path=/usr/lib/hsm.so'",
-    after_help = "Stop the server first, and bring the offline keys back for the command."
+    after_help = "Bring the offline keys back for the command. A server that runs lets go of the instance meanwhile, keeps its \
+                  clients waiting, and goes on with the new key. It is done when no server runs, too."
 )]
 pub(crate) struct Rotate {
     /// What to replace: ca, ct, tsa, log, log-v1, tuf or revocation
@@ -46,7 +47,12 @@ impl Rotate {
         if let Some(address) = &report.readable_at {
             terminal.talk(&format!("the old log stays readable: countersign log checkpoint --log {address}"));
         }
-        terminal.talk("next: start the server; clients learn of it with `countersign trust update`");
+        terminal.talk(match report.served {
+            true => {
+                "the server goes on with the new key; clients learn of it with `countersign trust update`"
+            }
+            false => "next: start the server; clients learn of it with `countersign trust update`",
+        });
         Ok(0)
     }
 }

@@ -1,8 +1,11 @@
 //! An instance whose logs are rotated: what was signed in each epoch verifies, and the retired log can be read.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use countersign_crypto::{KeyPair, KeyType};
 use serde_json::Value;
@@ -112,74 +115,146 @@ fn r20_what_the_log_of_rekor_v1_promised_verifies_after_its_rotation() {
     assert!(doctor.contains("log of Rekor v1") && doctor.contains("retired log logv1-"), "{doctor}");
 }
 
-/// One attempt to write: the status of the answer, or `None` when nobody took the request.
-fn write_entry(host: &str, body: &str) -> Option<u16> {
-    let mut stream = TcpStream::connect(host).ok()?;
-    let request = format!(
-        "POST /api/v2/log/entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
-    );
-    stream.write_all(request.as_bytes()).ok()?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer.get(9..12)?.parse().unwrap())
+/// A connection of a writer, which stays open.
+struct Writing(BufReader<TcpStream>);
+
+impl Writing {
+    /// Writes an entry, and gives the status of the answer.
+    fn entry(&mut self, body: &str) -> u16 {
+        let stream = self.0.get_mut();
+        write!(
+            stream,
+            "POST /api/v2/log/entries HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let (mut status, mut length) = (String::new(), 0);
+        self.0.read_line(&mut status).unwrap();
+        loop {
+            let mut line = String::new();
+            self.0.read_line(&mut line).unwrap();
+            match line.trim().split_once(": ") {
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.parse().unwrap();
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.0.read_exact(&mut vec![0; length]).unwrap();
+        status.get(9..12).unwrap_or_else(|| panic!("an answer, not {status:?}")).parse().unwrap()
+    }
 }
 
-/// A rotation needs the server stopped. Whoever writes meanwhile finds nobody, asks again, and loses nothing.
+/// The server runs on through rotations of each of its logs and of its other keys, and so do its clients' connections.
 #[test]
-fn r20_writers_who_ask_again_through_a_rotation_lose_nothing() {
+fn r20_no_write_is_refused_and_no_connection_ends_while_an_instance_is_rotated() {
     let home = Home::new();
     let mut instance = Instance::start(&home);
     home.good(&["trust", "add", &instance.url, "--name", "dev", "--yes"]);
     let host =
         instance.url.trim_start_matches("http://").trim_end_matches('/').replace("localhost", "127.0.0.1");
-    let (ended, away) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let written = std::thread::scope(|scope| {
+    let ended = AtomicBool::new(false);
+    let targets = ["log", "ca", "log-v1", "tsa", "ct", "tuf", "log"];
+    let (written, longest) = std::thread::scope(|scope| {
         let writers: Vec<_> = (0..4_u8)
             .map(|writer| {
-                let (host, ended, away) = (&host, &ended, &away);
+                let (host, ended) = (&host, &ended);
                 scope.spawn(move || {
                     let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
-                    let mut written = 0_u64;
+                    let mut connection = Writing(BufReader::new(TcpStream::connect(host).unwrap()));
+                    let (mut written, mut longest) = (0_u64, Duration::ZERO);
                     while !ended.load(Ordering::SeqCst) {
                         let request = entry_request(&key, &[&[writer][..], &written.to_be_bytes()].concat());
-                        loop {
-                            match write_entry(host, &request) {
-                                Some(201) => break,
-                                None => _ = away.fetch_add(1, Ordering::SeqCst),
-                                Some(other) => panic!("a write was refused with {other}"),
-                            }
-                            std::thread::yield_now();
-                        }
+                        let asked = Instant::now();
+                        assert_eq!(connection.entry(&request), 201, "a write was refused");
+                        longest = longest.max(asked.elapsed());
                         written += 1;
                     }
-                    written
+                    (written, longest)
                 })
             })
             .collect();
-        let size = |log: &[&str]| -> u64 {
-            let text = home.good(&[&["log", "checkpoint"], log].concat());
-            text.lines().nth(1).unwrap().parse().unwrap()
-        };
-        while size(&[]) < 20 {}
-        assert_eq!(instance.stop(), Some(0));
-        home.good(&["rotate", "log", "instance"]);
-        instance = Instance::start_again(&home);
-        home.good(&["trust", "update"]);
-        while size(&[]) < 20 {}
+        // Their connections are as good for others meanwhile.
+        for (number, target) in targets.iter().enumerate() {
+            let file = format!("file{number}");
+            std::fs::write(home.path(&file), &file).unwrap();
+            home.good(&["sign", &file, "--identity-token", &instance.token()]);
+            let (code, _, err) = home.text(&["rotate", target, "instance"]);
+            assert!(code == 0 && err.contains("goes on"), "{target}: {err}");
+            home.good(&["trust", "update"]);
+        }
         ended.store(true, Ordering::SeqCst);
-        writers.into_iter().map(|writer| writer.join().unwrap()).sum::<u64>()
+        let all = writers.into_iter().map(|writer| writer.join().unwrap());
+        all.fold((0, Duration::ZERO), |sum, one| (sum.0 + one.0, sum.1.max(one.1)))
     });
-    eprintln!("{written} written, nobody answered {} times", away.load(Ordering::SeqCst));
-    assert!(away.load(Ordering::SeqCst) > 0, "the server was away");
-    let tree = |path: &str| -> u64 {
-        let text = std::fs::read_to_string(home.path(path).join("checkpoint")).unwrap();
-        text.lines().nth(1).unwrap().parse().unwrap()
+    eprintln!("{written} written; the longest answer took {longest:?}");
+    let issuer = format!("{}/development-identity-provider", instance.url.trim_end_matches('/'));
+    for number in 0..targets.len() {
+        let file = format!("file{number}");
+        home.good(&["verify", &file, "--email", "alice@example.com", "--issuer", &issuer]);
+    }
+    // Whoever has not heard of it is told what to do.
+    home.good(&["rotate", "log", "instance"]);
+    let (code, _, err) = home.text(&["sign", "file0", "--identity-token", &instance.token()]);
+    assert!(code == 7 && err.contains("countersign trust update"), "{code} {err}");
+    assert_eq!(instance.stop(), Some(0));
+    let entries = |path: &Path| -> u64 {
+        let text = std::fs::read_to_string(path.join("checkpoint")).unwrap();
+        // Each tree begins with an entry of its own.
+        text.lines().nth(1).unwrap().parse::<u64>().unwrap() - 1
     };
-    let mut retired = std::fs::read_dir(home.path("instance/retired")).unwrap();
-    let old = retired.next().unwrap().unwrap().file_name().into_string().unwrap();
-    // Each tree begins with an entry of its own.
-    let entries = tree(&format!("instance/retired/{old}/tree")) + tree("instance/log") - 2;
-    assert_eq!(entries, written, "each in one of the two trees, and once");
+    let retired = std::fs::read_dir(home.path("instance/retired")).unwrap();
+    let retired = retired
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_str().unwrap().starts_with("log-"));
+    let retired: Vec<u64> = retired.map(|entry| entries(&entry.path().join("tree"))).collect();
+    assert_eq!(retired.len(), 3);
+    let signed = u64::try_from(targets.len()).unwrap() + 1;
+    let now = entries(&home.path("instance/log"));
+    assert_eq!(retired.iter().sum::<u64>() + now, written + signed, "each in one of the trees, and once");
+}
+
+/// What goes wrong with a rotation is nothing to the server's clients.
+#[test]
+fn a_rotation_that_fails_or_is_killed_leaves_the_server_running() {
+    let home = Home::new();
+    let mut instance = Instance::start(&home);
+    let host =
+        instance.url.trim_start_matches("http://").trim_end_matches('/').replace("localhost", "127.0.0.1");
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let mut connection = Writing(BufReader::new(TcpStream::connect(&host).unwrap()));
+    let mut write = |text: &str| assert_eq!(connection.entry(&entry_request(&key, text.as_bytes())), 201);
+    write("before");
+    // Before anything is asked of the server.
+    let (offline, away) = (home.path("instance/keys/offline"), home.path("offline"));
+    std::fs::rename(&offline, &away).unwrap();
+    let (code, _, err) = home.text(&["rotate", "log", "instance"]);
+    assert!(code == 1 && err.contains("tuf-root"), "{code} {err}");
+    std::fs::rename(&away, &offline).unwrap();
+    write("no key");
+    // In the middle: the tree and the key are moved, the new key cannot be written, all is put back.
+    let public = home.path("instance/keys/log.pub");
+    let old = std::fs::read(&public).unwrap();
+    let (code, _, err) = home.text(&["rotate", "log", "instance", "--key", "file:/proc/none.key"]);
+    assert!(code != 0 && !err.is_empty(), "{err}");
+    assert_eq!(std::fs::read(&public).unwrap(), old, "put back");
+    write("put back");
+    // One that is killed while it waits for the server, which waits for somebody who is slow.
+    let mut slow = TcpStream::connect(&host).unwrap();
+    slow.write_all(b"POST /api/v2/log/entries HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{")
+        .unwrap();
+    write("beside somebody slow");
+    let mut hung = home.command(&["rotate", "tsa", "instance"]).stderr(Stdio::null()).spawn().unwrap();
+    let locked = std::fs::File::open(home.path("instance/rotation.lock")).unwrap();
+    while locked.try_lock_shared().is_ok() {
+        locked.unlock().unwrap();
+        assert!(hung.try_wait().unwrap().is_none(), "it has not begun");
+    }
+    hung.kill().unwrap();
+    hung.wait().unwrap();
+    slow.write_all(b"}").unwrap();
+    write("killed");
+    assert_eq!(instance.stop(), Some(0));
 }

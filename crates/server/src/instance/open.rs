@@ -26,8 +26,8 @@ use countersign_verify::terms;
 use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
 use crate::config::Role;
+use crate::epoch::Lasting;
 use crate::fetch::HttpTransport;
-use crate::metrics::Metrics;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
@@ -153,6 +153,7 @@ impl Instance {
         &self,
         roles: &BTreeSet<Role>,
         options: &ServeOptions,
+        lasting: &Lasting,
     ) -> Result<Services, ServerError> {
         // Before keys are decrypted, which takes its time.
         let v1 = self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, "Rekor v1"));
@@ -175,7 +176,7 @@ impl Instance {
                 .map(|(_, signer, _)| Arc::clone(signer))
                 .ok_or_else(|| ServerError::Trust("a key was not loaded".into()))
         };
-        let development = if options.development { Some(Arc::new(self.development(options)?)) } else { None };
+        let development = &lasting.development;
         let now = options.clock.now();
         let mut services = Services {
             base_url: self.config.base_url(),
@@ -190,7 +191,7 @@ impl Instance {
             retired: crate::retired::find(&self.directory, roles.iter().copied()),
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::clone(&lasting.metrics),
             remote_keys: keys.iter().filter_map(|(.., remote)| remote.clone()).collect(),
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
@@ -324,7 +325,8 @@ impl Instance {
         }
     }
 
-    fn development(&self, options: &ServeOptions) -> Result<DevelopmentProvider, ServerError> {
+    /// An identity provider with a key of its own.
+    pub(crate) fn development(&self, options: &ServeOptions) -> Result<DevelopmentProvider, ServerError> {
         let key = KeyPair::generate(KeyType::EcdsaP256).map_err(|e| ServerError::Trust(e.to_string()))?;
         DevelopmentProvider::new(&self.config.base_url(), "sigstore", key, Arc::clone(&options.clock))
             .map_err(|message| ServerError::Config { path: self.directory.join(super::FILE_NAME), message })
