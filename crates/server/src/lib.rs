@@ -4,7 +4,7 @@
 //! - [`instance`]: making an instance's directory, and opening it.
 //! - [`serve`]: running some or all of its roles in this process.
 //! - [`doctor`]: looking at it and saying the next step.
-//! - [`listen`] and [`http`]: the listening socket and the manners of a face, for servers beside the instance too.
+//! - [`listen`], [`tls`] and [`http`]: the listening socket and the manners of a face, for servers beside the instance too.
 //! - [`store`]: where its logs are, and moving them.
 //! - [`rotate`]: replacing one of its keys so that old bundles stay valid.
 
@@ -30,6 +30,7 @@ pub mod rotate;
 mod scrub;
 pub mod serve;
 pub mod store;
+pub mod tls;
 pub mod witness;
 
 use std::net::SocketAddr;

@@ -1,7 +1,6 @@
-//! The listening socket: connections with limits and time-outs, TLS when configured, and a drain at the end.
+//! The listening socket: connections with limits and time-outs, and a drain at the end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,11 +10,6 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::gauge::Gauge;
-use rustls::server::{ResolvesServerCert, WantsServerCert};
-use rustls::sign::CertifiedKey;
-use rustls::{ConfigBuilder, ServerConfig};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -82,52 +76,6 @@ pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServerError> {
         };
         ServerError::Listen { address, source: e, hint }
     })
-}
-
-/// Reads certificate chain and key for TLS from PEM files.
-pub(crate) fn tls_acceptor(certificate: &Path, key: &Path) -> Result<TlsAcceptor, ServerError> {
-    let bad = |path: &Path, what: String| ServerError::Config {
-        path: path.to_owned(),
-        message: format!("{what}; expected PEM as written by openssl or an ACME client"),
-    };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|e| bad(certificate, format!("the TLS certificate cannot be read: {e}")))?;
-    let key_der = PrivateKeyDer::from_pem_file(key)
-        .map_err(|e| bad(key, format!("the TLS key cannot be read: {e}")))?;
-    let config = tls_builder()
-        .and_then(|builder| builder.with_single_cert(chain, key_der))
-        .map_err(|e| bad(certificate, format!("the TLS certificate and key do not work: {e}")))?;
-    Ok(acceptor(config))
-}
-
-/// TLS with certificates that may change while the server runs.
-///
-/// # Errors
-/// The TLS library's, when it has none of the protocol's versions.
-pub fn changing_acceptor(certificates: Arc<dyn ResolvesServerCert>) -> Result<TlsAcceptor, rustls::Error> {
-    Ok(acceptor(tls_builder()?.with_cert_resolver(certificates)))
-}
-
-/// A certificate chain, leaf first, with its key in PKCS#8, for [`changing_acceptor`].
-///
-/// # Errors
-/// The TLS library's: a key that it does not take, or one that is not the leaf's.
-pub fn certified_key(chain: &[Vec<u8>], pkcs8: &[u8]) -> Result<CertifiedKey, rustls::Error> {
-    let chain = chain.iter().cloned().map(CertificateDer::from).collect();
-    let key = PrivateKeyDer::try_from(pkcs8.to_vec()).map_err(|e| rustls::Error::General(e.to_owned()))?;
-    CertifiedKey::from_der(chain, key, &rustls::crypto::aws_lc_rs::default_provider())
-}
-
-fn tls_builder() -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(builder.with_no_client_auth())
-}
-
-fn acceptor(mut config: ServerConfig) -> TlsAcceptor {
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    TlsAcceptor::from(Arc::new(config))
 }
 
 /// Accepts connections until told to stop, then lets running requests finish. `open` counts the connections.

@@ -31,6 +31,7 @@ use crate::rate_limit::RateLimiter;
 use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
 use crate::scrub::Scrub;
+use crate::tls::{self, CertificateFiles};
 use crate::witness::Witness;
 use crate::witness::asking::Asking;
 
@@ -275,12 +276,14 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
             ),
         });
     }
-    let tls = match &config.tls {
-        Some(tls) => {
-            Some(listen::tls_acceptor(&directory.join(&tls.certificate), &directory.join(&tls.key))?)
-        }
-        None => None,
-    };
+    let files = config
+        .tls
+        .as_ref()
+        .map(|tls| CertificateFiles::open(&directory.join(&tls.certificate), &directory.join(&tls.key)));
+    let files = files.transpose()?;
+    let tls = files.clone().map(|files| tls::acceptor(files)).transpose().map_err(|e| {
+        ServerError::Config { path: directory.join(crate::config::FILE_NAME), message: format!("TLS: {e}") }
+    })?;
     let lasting = Lasting::new(&instance, &options)?;
     let services = instance.services(&roles, &options, &lasting).await?;
     let (url, limits) = (config.base_url(), config.limits.clone());
@@ -291,8 +294,13 @@ pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Runnin
     let patience = epoch.options.patience;
     let open = lasting.metrics.connections().clone();
     let router = gate.router();
-    let listening =
-        async move { listen::serve(listener, router, tls, &limits, patience, open, stopped).await };
+    let listening = async move {
+        let followed = files.map(|files| tokio::spawn(files.follow()));
+        listen::serve(listener, router, tls, &limits, patience, open, stopped).await;
+        if let Some(followed) = followed {
+            followed.abort();
+        }
+    };
     let watched = Served { gate, roles, lasting, directory: directory.to_owned(), stop: stop.clone() };
     let task = tokio::spawn(watched.run(serving, epoch, tokio::spawn(listening)));
     Ok(Running::new(address, url, stop, task))

@@ -12,7 +12,7 @@ use arc_swap::ArcSwapOption;
 use countersign_clock::{Clock, Timestamp};
 use countersign_crypto::encoding::{pem_decode, pem_encode};
 use countersign_crypto::{KeyPair, KeyType, Signer as _, random};
-use countersign_server::listen::certified_key;
+use countersign_server::tls::certified_key;
 use countersign_x509::issue::{AuthorityProfile, root_ca, server_leaf};
 use countersign_x509::{Certificate, Name, San};
 use jiff::SignedDuration;

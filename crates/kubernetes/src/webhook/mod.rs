@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use countersign_server::ServerError;
 use countersign_server::config::Limits;
-use countersign_server::listen::{self, Patience, changing_acceptor};
+use countersign_server::listen::{self, Patience};
 use countersign_server::serve::Running;
+use countersign_server::tls;
 use tokio::sync::watch;
 
 use crate::admit::Admission;
@@ -53,7 +54,7 @@ pub async fn start(options: WebhookOptions) -> Result<Running, ServerError> {
     let WebhookOptions { listen: address, admission, certificates, metrics, patience } = options;
     let listener = listen::bind(address).await?;
     let address = listen::address_of(&listener, address)?;
-    let tls = changing_acceptor(Arc::clone(&certificates) as _)
+    let tls = tls::acceptor(Arc::clone(&certificates) as _)
         .map_err(|e| ServerError::Trust(format!("TLS cannot be set up: {e}")))?;
     let webhook = Arc::new(Webhook { admission, certificates, metrics, draining: AtomicBool::new(false) });
     let router = faces::router(Arc::clone(&webhook));

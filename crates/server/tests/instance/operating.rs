@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::common::{Served, make, socket};
 use crate::requests::entry_request;
@@ -322,6 +323,14 @@ async fn tls_by_configuration_serves_those_who_trust_it_and_nobody_in_the_clear(
     };
     assert_eq!(trusting("own.pem").get(&url).send().await.unwrap().status(), 200);
     assert!(trusting("other.pem").get(&url).send().await.is_err());
+    // R20: a new certificate is served without a restart. Its key comes a while later, as from an ACME client.
+    std::fs::copy(directory.path().join("own.pem"), directory.path().join("before.pem")).unwrap();
+    std::fs::copy(directory.path().join("other.pem"), directory.path().join("own.pem")).unwrap();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(trusting("before.pem").get(&url).send().await.unwrap().status(), 200);
+    std::fs::rename(directory.path().join("other.key"), directory.path().join("own.key")).unwrap();
+    while trusting("own.pem").get(&url).send().await.is_err() {}
+    assert!(trusting("before.pem").get(&url).send().await.is_err());
 
     let say = async |words: &[u8]| {
         let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
