@@ -14,6 +14,7 @@ pub mod doctor;
 mod faces;
 mod fetch;
 pub mod http;
+mod index;
 pub mod instance;
 pub mod listen;
 mod metrics;

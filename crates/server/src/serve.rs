@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::{Log, Search};
+use countersign_log::Log;
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::ServerError;
 use crate::config::Role;
 use crate::faces::router;
 use crate::http::{HttpError, Shape};
+use crate::index::Index;
 use crate::instance::{Documents, Instance, InstanceKey};
 pub use crate::listen::Patience;
 use crate::listen::{self, DRAIN_TIME};
@@ -89,7 +90,7 @@ pub(crate) struct LogRole {
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
     /// What entries are found by, where it is wished.
-    pub(crate) search: Option<Arc<Search>>,
+    pub(crate) search: Option<Arc<Index>>,
     /// Who is asked to cosign.
     pub(crate) witnesses: Option<Arc<Asking>>,
 }
