@@ -115,7 +115,7 @@ impl<'a> Asked<'a> {
             Self::Hidden(term) if may_hide(named, term) => Ok((named.into(), false)),
             Self::Hidden(_) => Err(format!(
                 "its index hides identities, and it names no hash of what was asked for but {}",
-                printable(named)
+                printable(&named.chars().take(100).collect::<String>())
             )),
         }
     }

@@ -126,6 +126,30 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_ne!(instance.search_key().unwrap().unwrap().id(), key.id());
 
+        std::fs::remove_file(&path).unwrap();
+        instance.config.store = Some(crate::config::StoreSection {
+            database: "postgres://me@db/logs".into(),
+            objects: "s3://bucket/".parse().unwrap(),
+            database_password_file: None,
+            objects_credentials_file: None,
+        });
+        assert_eq!(finding(&instance).0, Level::Warning, "each process would make its own");
+        instance.config.store = None;
+        instance.config.roles.remove(&Role::Log);
+        assert!(instance.search_key_finding().is_none(), "this process has no index");
+        instance.config.roles.insert(Role::Log);
+
+        // The doctor says it of the file's configuration.
+        let file = directory.join(crate::config::FILE_NAME);
+        let text = std::fs::read_to_string(&file).unwrap();
+        let said = || {
+            let all = crate::doctor::run(&directory, None, &countersign_clock::SystemClock);
+            all.into_iter().find(|finding| finding.what == "key keys/search")
+        };
+        assert_eq!(said(), None);
+        std::fs::write(&file, text.replace("# hide_identities", "hide_identities")).unwrap();
+        assert_eq!(said(), instance.search_key_finding());
+
         let log = |name| LogAtRest::new(name, directory.join(name), key_of(&instance));
         let id = instance.search_key().unwrap().unwrap().id();
         for (name, expected) in
