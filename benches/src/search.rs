@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use countersign_clock::SystemClock;
 use countersign_crypto::{KeyPair, KeyType};
-use countersign_log::{Format, Log, LogParams, Options, Search};
+use countersign_log::{Format, Log, LogParams, Options, Search, Terms};
 
 use crate::growth::fill;
 use crate::services::Size;
@@ -63,8 +63,9 @@ pub(crate) async fn rows(table: &mut Table, work: &Path, size: Size) -> Result<(
     }
     let reading = started.elapsed();
 
+    let terms = Terms { of: Arc::new(terms_of), rules: "", key_id: None };
     let started = Instant::now();
-    let search = Search::open(&folder, log.clone(), Arc::new(terms_of), "", true)?;
+    let search = Search::open(&folder, log.clone(), terms, true)?;
     until(|| Ok(search.known() == entries))?;
     let indexing = started.elapsed();
     until(|| Ok(search.answer("issuer:all", Some(entries), 1)?.is_some()))?;

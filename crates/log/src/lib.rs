@@ -76,7 +76,7 @@ pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use migrate::{Migrated, migrate};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use scrub::Scrubbed;
-pub use search::{Search, TermsOf};
+pub use search::{Search, Terms, TermsOf};
 pub use shared::Head;
 pub use walk::Finding;
 pub use workers::Driven;

@@ -249,11 +249,14 @@ pub struct SearchSection {
     /// Whether checkpoints state its root, in an extension line, so that answers can be verified. `false` for clients
     /// that refuse such lines.
     pub commit: bool,
+    /// Whether identities are in it, and in that of Rekor v1, as hashes under `keys/search.key`, so that nobody can read
+    /// addresses out of an index.
+    pub hide_identities: bool,
 }
 
 impl Default for SearchSection {
     fn default() -> Self {
-        Self { enabled: true, commit: true }
+        Self { enabled: true, commit: true, hide_identities: false }
     }
 }
 

@@ -130,6 +130,7 @@ fn keys(instance: &Instance, password: &PasswordSource, findings: &mut Findings)
             findings.0.push(key_finding(instance, key, password));
         }
     }
+    findings.0.extend(instance.search_key_finding());
     if !offline.is_empty() {
         findings.add(
             Level::Warning,

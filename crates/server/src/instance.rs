@@ -7,8 +7,7 @@ use countersign_crypto::{KeyType, PublicKey, Signer};
 use countersign_keys::{
     KeyError, KeyRef, PasswordSource, create_key, create_key_pair, file, load_public_key, load_signer,
 };
-use countersign_log::{KeyOf, TermsOf};
-use countersign_verify::terms;
+use countersign_log::KeyOf;
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
@@ -18,6 +17,7 @@ use crate::config::{Config, FILE_NAME, Role};
 pub(crate) mod create;
 mod open;
 mod open_v1;
+mod search_key;
 
 pub use create::{InitOptions, InitReport, init};
 pub(crate) use open::Documents;
@@ -161,6 +161,7 @@ pub(crate) mod paths {
     pub(crate) const CT: &str = "ct";
     pub(crate) const PASSWORD: &str = "keys/password";
     pub(crate) const REVOCATIONS: &str = "revocations.json";
+    pub(crate) const SEARCH_KEY: &str = "keys/search.key";
 }
 
 /// An instance's directory with its configuration, read and checked.
@@ -335,16 +336,6 @@ impl LogAtRest {
             _ => (key.key_type() == KeyType::Ed25519).then(|| Arc::new(countersign_crypto::sha256) as KeyOf),
         };
         Self { name, origin: String::new(), directory, key, key_of }
-    }
-
-    /// What its entries are found by; `None` for a log without a search index.
-    #[must_use]
-    pub fn terms_of(&self) -> Option<TermsOf> {
-        match self.name {
-            paths::LOG => Some(Arc::new(terms::of_body)),
-            paths::LOG_V1 => Some(Arc::new(crate::rekor_v1::terms_of)),
-            _ => None,
-        }
     }
 }
 

@@ -17,6 +17,7 @@ mod fetch;
 mod gate;
 mod handover;
 pub mod http;
+mod index;
 pub mod instance;
 pub mod listen;
 mod metrics;

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::{Log, Search};
+use countersign_log::Log;
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::epoch::{Epoch, Lasting};
 use crate::gate::Gate;
 use crate::handover::{LOOK, Serving, wanted};
 use crate::http::{HttpError, Shape};
+use crate::index::Index;
 use crate::instance::{Documents, Instance, InstanceKey};
 use crate::listen;
 pub use crate::listen::Patience;
@@ -86,7 +87,7 @@ pub(crate) struct LogRole {
     pub(crate) log_id: [u8; 32],
     pub(crate) accept_dsse: bool,
     /// What entries are found by, where it is wished.
-    pub(crate) search: Option<Arc<Search>>,
+    pub(crate) search: Option<Arc<Index>>,
     /// Who is asked to cosign.
     pub(crate) witnesses: Option<Arc<Asking>>,
 }

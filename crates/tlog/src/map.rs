@@ -288,20 +288,25 @@ impl Page {
     }
 }
 
-/// What a checkpoint says of the log's index: an extension line with its size and root.
+/// What a checkpoint says of the log's index: an extension line with its size and root, and whether it hides identities.
+///
+/// The last is signed too, or a server could prove of an index that has no address as it is written that it lacks one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IndexCommitment {
     /// Of how many entries the index has the terms.
     pub size: u64,
     /// The root of the map.
     pub root: Hash,
+    /// The id of the key under which the index has identities as hashes; `None` when it has them as they are.
+    pub key_id: Option<Hash>,
 }
 
 impl IndexCommitment {
     /// The extension line.
     #[must_use]
     pub fn to_line(&self) -> String {
-        format!("{LINE} {} {}", self.size, encoding::base64_encode(&self.root))
+        let key_id = self.key_id.map(|id| format!(" {}", encoding::base64_encode(&id))).unwrap_or_default();
+        format!("{LINE} {} {}{key_id}", self.size, encoding::base64_encode(&self.root))
     }
 
     /// What a checkpoint commits to; `None` when it says nothing of an index.
@@ -315,13 +320,16 @@ impl IndexCommitment {
         if lines.next().is_some() {
             return Err(bad("is there twice"));
         }
+        let hash = |text: &str| -> Option<Hash> { encoding::base64_decode(text).ok()?.try_into().ok() };
         let read = || {
-            let (size, root) = line.split_once(' ')?.1.split_once(' ')?;
-            let root = encoding::base64_decode(root).ok()?.try_into().ok()?;
-            Some(Self { size: size.parse().ok()?, root })
+            let mut words = line.split(' ').skip(1);
+            let (size, root) = (words.next()?.parse().ok()?, hash(words.next()?)?);
+            let key_id = words.next().map(|text| hash(text).ok_or(())).transpose().ok()?;
+            Some(Self { size, root, key_id })
         };
         let found = read().filter(|found| found.to_line() == *line);
-        let found = found.ok_or_else(|| bad("should have a size and a root in base64"))?;
+        let found =
+            found.ok_or_else(|| bad("should have a size, a root and, if any, a key's id in base64"))?;
         if found.size > checkpoint.size {
             return Err(bad("is of more entries than the log has"));
         }
@@ -459,7 +467,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_commits_to_one_index_in_one_form() {
-        let commitment = IndexCommitment { size: 7, root: [9; 32] };
+        let commitment = IndexCommitment { size: 7, root: [9; 32], key_id: None };
         let of = |size, lines: &[&str]| {
             let extensions = lines.iter().map(|line| (*line).to_owned()).collect();
             IndexCommitment::of(&Checkpoint { origin: "log.example".into(), size, root: [0; 32], extensions })
@@ -469,8 +477,21 @@ mod tests {
         assert_eq!(of(7, &["other", "countersign-indexes 1 x"]), Ok(None));
         assert!(of(6, &[&line]).is_err());
         assert!(of(7, &[&line, &line]).is_err());
+        let hidden = IndexCommitment { key_id: Some([8; 32]), ..commitment };
+        let named = hidden.to_line();
+        assert_eq!(of(7, &[&named]), Ok(Some(hidden)));
         let long = line.replace(" 7 ", " 07 ");
-        for bad in ["countersign-index", "countersign-index 7", "countersign-index 7 AAAA", &long] {
+        let [short, more, twice] =
+            [format!("{line} AAAA"), format!("{line} "), format!("{named} {}", &named[named.len() - 44..])];
+        for bad in [
+            "countersign-index",
+            "countersign-index 7",
+            "countersign-index 7 AAAA",
+            &long,
+            &short,
+            &more,
+            &twice,
+        ] {
             assert!(of(7, &[bad]).is_err(), "{bad}");
         }
     }

@@ -4,12 +4,16 @@
 //! `key:sha256:…` is the key's fingerprint, over its `SubjectPublicKeyInfo`. From a certificate come its names as
 //! `email:…`, `uri:…` and `subject:…` (any other), and `issuer:…`, `repository:…`, `workflow:…` and `commit:…`. All in lower
 //! case, so that each is found however it is written. A log keeps digests and no statements, so the subjects and
-//! predicate types of these are no terms.
+//! predicate types of these are no terms. An index may have the identities among them as hashes under a [`SearchKey`].
+
+mod search_key;
 
 use countersign_bundle::rekor::{BodyV1, HashedRekordV2, Verifier};
 use countersign_crypto::{Digest, PublicKey, encoding};
 use countersign_x509::{Certificate, San};
 use serde::Deserialize;
+
+pub use search_key::{IDENTITIES, SearchKey, is_identity, may_hide};
 
 /// Names these rules; changed when the terms of any entry change, so that indexes are made anew.
 pub const RULES: &str = "2";

@@ -12,8 +12,9 @@ use countersign_client::looking::{Hit, every};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_crypto::{Digest, PublicKey};
 use countersign_http::text::printable;
+use countersign_keys::file;
 use countersign_tlog::Checkpoint;
-use countersign_verify::terms;
+use countersign_verify::terms::{self, SearchKey};
 use serde_json::json;
 
 use super::log::LogArgs;
@@ -28,11 +29,14 @@ use crate::out::{Terminal, counted};
     before_help = "Examples:
   countersign log search --email alice@example.com
   countersign log search --repository https://git.example/a/b --since 7d
-  countersign log search --digest $(sha256sum app.tgz | cut -c-64) --output json",
+  countersign log search --digest $(sha256sum app.tgz | cut -c-64) --output json
+  countersign log search --email alice@example.com --search-key search.key",
     after_help = "The log signs the root of its index with its checkpoint, and the answer must be the one that this root proves. What the \
 index does not reach yet is read from the log itself, and each entry named must be in the tree and have what was asked for. Where \
 nobody answers (a directory, a log without an index), the whole log is read. Several options find the entries that have all of it; \
-`countersign log find` reads the whole log and trusts no index. Exit code 3 when there is nothing."
+`countersign log find` reads the whole log and trusts no index. An index may hide identities: it has hashes of them under a key of the \
+instance. Without that key (--search-key) each entry named is still checked, but that none is missing is the log's word, and the answer is \
+not called complete. Exit code 3 when there is nothing."
 )]
 pub(super) struct Search {
     /// An e-mail address in a certificate
@@ -62,11 +66,17 @@ pub(super) struct Search {
     /// Only what was signed before this time
     #[arg(long, value_name = "TIME", value_parser = past)]
     until: Option<When>,
+    /// The key of an index that hides identities: keys/search.key of the instance
+    #[arg(long, value_name = "FILE")]
+    search_key: Option<PathBuf>,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
     log: LogArgs,
 }
+
+/// More than a search key has, in bytes.
+const MAX_KEY: usize = 256;
 
 fn digest(text: &str) -> Result<String, String> {
     let named =
@@ -90,9 +100,10 @@ impl Search {
         let since = self.since.map(|since| since.at(now)).transpose()?;
         let until = self.until.map(|until| until.at(now)).transpose()?;
         let wanted = self.terms()?;
+        let key = self.read_search_key()?;
         let mut found = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let checkpoint = reader.checkpoint().await?.checkpoint;
-            search(reader, &checkpoint, &wanted).await
+            search(reader, &checkpoint, &wanted, key.as_ref()).await
         })?;
         // Of a bare key nobody knows when it was used, so none of its entries is left out.
         found.hits.retain(|hit| {
@@ -124,6 +135,13 @@ impl Search {
             Some(why) => format!("{number}; not complete: {}", printable(why)),
         });
         Ok(if found.hits.is_empty() { NO_SIGNATURE } else { 0 })
+    }
+
+    fn read_search_key(&self) -> Result<Option<SearchKey>, Failure> {
+        let Some(path) = &self.search_key else { return Ok(None) };
+        let text = file::read_private(path, MAX_KEY)?;
+        let key = SearchKey::parse(&text).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))?;
+        Ok(Some(key))
     }
 
     /// What the entries must have, as the index calls it.
@@ -167,8 +185,9 @@ async fn search(
     reader: &LogReader<'_>,
     checkpoint: &Checkpoint,
     wanted: &[String],
+    key: Option<&SearchKey>,
 ) -> Result<Found, Failure> {
-    let (named, index, missing) = ask(reader, checkpoint, wanted).await?;
+    let (named, index, missing) = ask(reader, checkpoint, wanted, key).await?;
     let has_all = |body: &[u8]| {
         let own = terms::of_body(body);
         wanted.iter().all(|term| own.contains(term))
@@ -197,19 +216,27 @@ async fn ask(
     reader: &LogReader<'_>,
     checkpoint: &Checkpoint,
     wanted: &[String],
+    key: Option<&SearchKey>,
 ) -> Result<(BTreeSet<u64>, u64, Option<String>), Failure> {
     let nothing = (BTreeSet::new(), 0, None);
     let Some(index) = commitment(checkpoint)?.filter(|_| reader.answers()) else { return Ok(nothing) };
-    let (mut all, mut missing) = (None::<BTreeSet<u64>>, None);
+    let (mut all, mut missing) = (None::<BTreeSet<u64>>, Vec::new());
     for term in wanted {
-        let Some(found) = reader.indexed(term, &index).await? else { return Ok(nothing) };
+        let Some(found) = reader.indexed(term, &index, key).await? else { return Ok(nothing) };
+        if !found.own {
+            missing.push(format!(
+                "the index hides identities, and that none of {term} is missing is the log's word; give its key with \
+                 --search-key, or read all of the log: countersign log find"
+            ));
+        }
         if found.older > 0 {
             let older = counted(found.older, "older entry", "older entries");
-            missing =
-                Some(format!("{older} of {term} were not listed; countersign log find reads all of them"));
+            missing
+                .push(format!("{older} of {term} were not listed; countersign log find reads all of them"));
         }
         let these: BTreeSet<u64> = found.entries.into_iter().collect();
         all = Some(all.map_or(these.clone(), |all| &all & &these));
     }
+    let missing = (!missing.is_empty()).then(|| missing.join("; "));
     Ok((all.unwrap_or_default(), index.size, missing))
 }

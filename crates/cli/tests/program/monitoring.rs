@@ -164,3 +164,84 @@ fn a_search_finds_by_each_term_and_says_for_how_large_a_tree_it_is_complete() {
     let (code, _, err) = search(&[]);
     assert!(code != 0 && err.contains("nothing to look for"), "{err}");
 }
+
+#[test]
+fn an_index_that_hides_identities_proves_its_answer_to_who_has_its_key_and_to_nobody_else() {
+    let mut bench = Bench::new();
+    bench.instance.stop();
+    let file = bench.home.path("instance/countersign.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let hidden = text.replace("# hide_identities = true", "hide_identities = true");
+    assert_ne!(hidden, text);
+    std::fs::write(&file, hidden).unwrap();
+    bench.start_again();
+    bench.sign("a");
+    let search = |bench: &Bench, more: &[&str]| bench.home.text(&[&["log", "search"], more].concat());
+    let email = ["--email", "alice@example.com"];
+    let key = ["--search-key", "instance/keys/search.key"];
+    // Until a checkpoint commits to an index that has the entry, it is read from the log itself.
+    let number = (0..)
+        .find(|number| {
+            bench.sign(&format!("b{number}"));
+            let (code, out, _) = search(&bench, &[&email[..], &["--output", "json"]].concat());
+            assert_eq!(code, 0, "{out}");
+            let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+            json["indexSize"].as_u64().unwrap() >= 2
+        })
+        .unwrap();
+    let tree = number + 3;
+
+    let (code, out, err) = search(&bench, &email);
+    assert_eq!((code, out.lines().count()), (0, number + 2), "{out} {err}");
+    assert!(err.contains("not complete") && err.contains("the log's word"), "{err}");
+    assert!(err.contains("--search-key") && err.contains("countersign log find"), "{err}");
+    let complete = |out: &str| {
+        let json: serde_json::Value = serde_json::from_str(out).unwrap();
+        (json["complete"].as_bool().unwrap(), json["missing"].to_string().contains("the log's word"))
+    };
+    let json = ["--output", "json"];
+    let (_, out, _) = search(&bench, &[email, json].concat());
+    assert_eq!(complete(&out), (false, true), "{out}");
+    let (code, _, err) = search(&bench, &["--email", "nobody@example.com"]);
+    assert!(code == 3 && err.contains("not complete"), "{code} {err}");
+
+    // With the key, and for what is not hidden, it is proven.
+    let (code, out, err) = search(&bench, &[email, key].concat());
+    assert_eq!((code, out.lines().count()), (0, number + 2), "{out} {err}");
+    assert!(
+        err.contains(&format!("complete for a tree of {tree} entries")) && !err.contains("not complete"),
+        "{err}"
+    );
+    let (_, out, _) = search(&bench, &[email, key, json].concat());
+    assert_eq!(complete(&out), (true, false), "{out}");
+    let a = countersign_crypto::HashAlgorithm::Sha256.digest(b"a").to_string();
+    let (code, _, err) = search(&bench, &["--digest", &a]);
+    assert!(code == 0 && err.contains("complete for a tree") && !err.contains("not complete"), "{err}");
+    let (code, _, err) = search(&bench, &[&["--email", "nobody@example.com"][..], &key].concat());
+    assert!(code == 3 && err.contains("complete for a tree") && !err.contains("not complete"), "{err}");
+
+    // A key that is not the index's, or none at all.
+    std::fs::write(bench.home.path("other.key"), format!("{}\n", "5a".repeat(32))).unwrap();
+    std::fs::write(bench.home.path("none.key"), "secret").unwrap();
+    for path in ["other.key", "none.key"] {
+        let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+        std::fs::set_permissions(bench.home.path(path), mode).unwrap();
+    }
+    for (path, expected) in [
+        ("other.key", "ask the log's operator for keys/search.key"),
+        ("none.key", "64 hexadecimal digits"),
+        ("missing.key", "missing.key"),
+    ] {
+        let (code, out, err) = search(&bench, &[&email[..], &["--search-key", path]].concat());
+        assert!(code == 1 && out.is_empty() && err.contains(expected), "{path}: {code} {out} {err}");
+        assert!(!err.contains("5a5a5a5a") && !err.contains("secret"), "{err}");
+    }
+
+    // At rest the index is made under the same key; under another it is another.
+    bench.instance.stop();
+    let out = bench.home.good(&["log", "reindex", "instance"]);
+    assert!(out.contains("as the newest checkpoint commits to it"), "{out}");
+    std::fs::copy(bench.home.path("other.key"), bench.home.path(key[1])).unwrap();
+    let out = bench.home.good(&["log", "reindex", "instance"]);
+    assert!(out.contains("another key than the one that the newest checkpoint commits to"), "{out}");
+}

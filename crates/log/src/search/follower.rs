@@ -1,10 +1,12 @@
 //! Reads the entries that came since and adds their terms to the store.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use countersign_crypto::encoding::hex_encode;
 use countersign_tlog::Hash;
 use countersign_tlog::map::key_of;
 
@@ -15,6 +17,32 @@ use crate::{Log, LogError};
 
 /// Tells what terms an entry has, from how it is stored.
 pub type TermsOf = Arc<dyn Fn(&[u8]) -> Vec<String> + Send + Sync>;
+
+/// What an index holds.
+#[derive(Clone)]
+pub struct Terms {
+    /// The terms of an entry.
+    pub of: TermsOf,
+    /// Names the rules by which these are made. An index by others is made anew.
+    pub rules: &'static str,
+    /// The id of the key under which it has identities as hashes, if it does: a part of the rules, and of what checkpoints
+    /// state.
+    pub key_id: Option<Hash>,
+}
+
+impl Terms {
+    /// The name of rules and key together.
+    fn name(&self) -> String {
+        let key = self.key_id.iter().map(|id| format!(" {}", hex_encode(id)));
+        std::iter::once(self.rules.to_owned()).chain(key).collect()
+    }
+}
+
+impl fmt::Debug for Terms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terms").field("name", &self.name()).finish_non_exhaustive()
+    }
+}
 
 /// Where entries come from.
 pub(super) trait Entries: Send {
@@ -39,19 +67,14 @@ const STEP: u64 = 4096;
 
 pub(super) struct Follower {
     pub(super) entries: Box<dyn Entries>,
-    pub(super) terms_of: TermsOf,
+    pub(super) terms: Terms,
     pub(super) store: Box<dyn Store>,
 }
 
 impl Follower {
-    pub(super) fn open(
-        directory: &Path,
-        entries: Box<dyn Entries>,
-        terms_of: TermsOf,
-        rules: &str,
-    ) -> Result<Self, LogError> {
-        let store = Box::new(Sqlite::open(directory, entries.size(), rules)?);
-        Ok(Self { entries, terms_of, store })
+    pub(super) fn open(directory: &Path, entries: Box<dyn Entries>, terms: Terms) -> Result<Self, LogError> {
+        let store = Box::new(Sqlite::open(directory, entries.size(), &terms.name())?);
+        Ok(Self { entries, terms, store })
     }
 
     pub(super) fn known(&self) -> Result<u64, LogError> {
@@ -66,7 +89,7 @@ impl Follower {
         while next < end {
             let bundle = self.entries.entries_from(next, size)?;
             for (entry, index) in bundle.iter().zip(next..) {
-                for term in (self.terms_of)(entry) {
+                for term in (self.terms.of)(entry) {
                     entries.entry(key_of(&term)).or_default().push(index);
                 }
             }

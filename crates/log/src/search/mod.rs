@@ -28,7 +28,7 @@ use std::time::Duration;
 use countersign_tlog::map::{IndexCommitment, MapProof, Page, key_of};
 use countersign_tlog::{Checkpoint, Note};
 
-pub use follower::TermsOf;
+pub use follower::{Terms, TermsOf};
 pub use reindex::{Reindexed, reindex};
 
 use crate::shared::Head;
@@ -83,7 +83,7 @@ pub struct Search {
 
 struct State {
     log: Log,
-    terms_of: TermsOf,
+    terms: Terms,
     /// For those who ask; the follower has its own.
     readers: Vec<Mutex<Box<dyn Reader>>>,
     turn: AtomicUsize,
@@ -107,23 +107,18 @@ fn committed(checkpoint: &str) -> Option<IndexCommitment> {
 
 impl Search {
     /// Opens or makes the index of a log that lies in this directory, and starts the thread that follows the log. An index
-    /// that does not open, knows more entries than the log has, or was made by other `rules` for the terms is made anew.
+    /// that does not open, knows more entries than the log has, or was made by other rules for the terms or under another
+    /// key is made anew.
     /// With `commit`, the log's checkpoints state its root, and answers can be proven.
     ///
     /// # Errors
     /// [`LogError::Index`], [`LogError::Search`], [`LogError::Io`].
-    pub fn open(
-        directory: &Path,
-        log: Log,
-        terms_of: TermsOf,
-        rules: &str,
-        commit: bool,
-    ) -> Result<Self, LogError> {
-        let follower = Follower::open(directory, Box::new(log.clone()), Arc::clone(&terms_of), rules)?;
+    pub fn open(directory: &Path, log: Log, terms: Terms, commit: bool) -> Result<Self, LogError> {
+        let follower = Follower::open(directory, Box::new(log.clone()), terms.clone())?;
         let reader = || follower.store.reader().map(Mutex::new).map_err(LogError::Search);
         let state = Arc::new(State {
             log,
-            terms_of,
+            terms,
             readers: (0..READERS).map(|_| reader()).collect::<Result<_, _>>()?,
             turn: AtomicUsize::new(0),
             known: AtomicU64::new(follower.known()?),
@@ -158,7 +153,7 @@ impl Search {
         let (mut next, mut since) = (known, Vec::new());
         while next < size {
             let entries = self.state.log.entries_from(next, size)?;
-            let has = |entry: &[u8]| (self.state.terms_of)(entry).iter().any(|own| own == term);
+            let has = |entry: &[u8]| (self.state.terms.of)(entry).iter().any(|own| own == term);
             since.extend(entries.iter().zip(next..).filter(|(entry, _)| has(entry)).map(|(_, index)| index));
             next += entries.len() as u64;
         }
@@ -282,10 +277,11 @@ impl Worker {
     /// Makes the map of this size if there is none, and says whether there was.
     fn renew(&mut self, versions: &mut VecDeque<Arc<Version>>, size: u64) -> Result<bool, LogError> {
         let reader: &dyn Reader = self.follower.store.as_ref();
+        let key_id = self.state.terms.key_id;
         let next = match versions.back() {
             Some(newest) if newest.size == size || versions.len() >= MOST => return Ok(false),
             Some(newest) => newest.renewed(reader, size, &self.touched),
-            None => Version::build(reader, size),
+            None => Version::build(reader, size, key_id),
         };
         versions.push_back(Arc::new(next.map_err(LogError::Search)?));
         self.touched.clear();
@@ -306,7 +302,10 @@ impl Worker {
             let reader: &dyn Reader = self.follower.store.as_ref();
             let version = match between(versions, reader, signed.size)? {
                 Some(version) => version,
-                None => Arc::new(Version::build(reader, signed.size).map_err(LogError::Search)?),
+                None => {
+                    let key_id = self.state.terms.key_id;
+                    Arc::new(Version::build(reader, signed.size, key_id).map_err(LogError::Search)?)
+                }
             };
             if version.commitment() != signed {
                 tracing::warn!(

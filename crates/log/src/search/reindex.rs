@@ -11,7 +11,7 @@ use countersign_tlog::tile::{TILE_WIDTH, TilePath};
 use super::follower::{Entries, Follower};
 use super::sqlite::Sqlite;
 use super::version::Version;
-use super::{TermsOf, committed};
+use super::{Terms, committed};
 use crate::backup::state;
 use crate::fsck::verifier;
 use crate::log::LOCK;
@@ -65,12 +65,7 @@ impl Entries for AtRest {
 /// # Errors
 /// [`LogError::LockedBy`] while a process has the log open; [`LogError::Corrupt`] when its entries are damaged;
 /// [`LogError::Index`], [`LogError::Search`], [`LogError::Io`].
-pub fn reindex(
-    directory: &Path,
-    key: &PublicKey,
-    terms_of: TermsOf,
-    rules: &str,
-) -> Result<Reindexed, LogError> {
+pub fn reindex(directory: &Path, key: &PublicKey, terms: Terms) -> Result<Reindexed, LogError> {
     let storage: Arc<dyn Storage> = Arc::new(Files::new(directory));
     let held =
         storage.lock(LOCK, "making its index anew\n").map_err(LogError::io("taking the log's lock"))?;
@@ -85,12 +80,13 @@ pub fn reindex(
     tree.extend(Vec::new(), &state.replayed.edge);
     let entries = AtRest { tree, format: params.format, size, partial: state.replayed.bundle.into() };
     Sqlite::remove(directory);
-    let mut follower = Follower::open(directory, Box::new(entries), terms_of, rules)?;
+    let key_id = terms.key_id;
+    let mut follower = Follower::open(directory, Box::new(entries), terms)?;
     while follower.known()? < size {
         follower.step(size)?;
     }
     let at = |size| {
-        let version = Version::build(follower.store.as_ref(), size).map_err(LogError::Search)?;
+        let version = Version::build(follower.store.as_ref(), size, key_id).map_err(LogError::Search)?;
         Ok::<_, LogError>(version.commitment())
     };
     let index = at(size)?;

@@ -16,6 +16,7 @@ const BUCKETS: usize = 1 << DEPTH;
 /// The upper levels of the map of one size.
 pub(super) struct Version {
     pub(super) size: u64,
+    key_id: Option<Hash>,
     /// The root is 1, the halves of `n` are `2n` and `2n + 1`.
     nodes: Vec<Subtree>,
     /// The parts below which have changed since the version before.
@@ -58,9 +59,10 @@ fn leaves(reader: &dyn Reader, (first, last): (Hash, Hash), size: u64) -> Result
 }
 
 impl Version {
-    /// The map of a size that the store has reached.
-    pub(super) fn build(reader: &dyn Reader, size: u64) -> Result<Self, StoreError> {
-        let empty = Self { size, nodes: vec![Subtree::Empty; 2 * BUCKETS], touched: BTreeSet::new() };
+    /// The map of a size that the store has reached. `key_id` is that of its [`Terms`](super::Terms).
+    pub(super) fn build(reader: &dyn Reader, size: u64, key_id: Option<Hash>) -> Result<Self, StoreError> {
+        let nodes = vec![Subtree::Empty; 2 * BUCKETS];
+        let empty = Self { size, key_id, nodes, touched: BTreeSet::new() };
         empty.renewed(reader, size, &(0..BUCKETS).collect())
     }
 
@@ -71,7 +73,8 @@ impl Version {
         size: u64,
         buckets: &BTreeSet<usize>,
     ) -> Result<Self, StoreError> {
-        let mut next = Self { size, nodes: self.nodes.clone(), touched: buckets.clone() };
+        let (key_id, nodes) = (self.key_id, self.nodes.clone());
+        let mut next = Self { size, key_id, nodes, touched: buckets.clone() };
         let mut above = BTreeSet::new();
         for bucket in buckets {
             let mut key = [0; 32];
@@ -103,7 +106,7 @@ impl Version {
 
     /// What a checkpoint says of it.
     pub(super) fn commitment(&self) -> IndexCommitment {
-        IndexCommitment { size: self.size, root: self.node(1).hash() }
+        IndexCommitment { size: self.size, root: self.node(1).hash(), key_id: self.key_id }
     }
 
     /// Proves what it has for a key.

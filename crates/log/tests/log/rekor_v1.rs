@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use countersign_log::{Format, Leaf, Log, LogParams, NewEntry, Receipt, Search};
+use countersign_log::{Format, Leaf, Log, LogParams, NewEntry, Receipt, Search, Terms};
 use countersign_tlog::merkle::{leaf_hash, verify_inclusion};
 use countersign_tlog::{Checkpoint, Note, NoteVerifier};
 
@@ -31,7 +31,8 @@ fn search(directory: &std::path::Path, log: &Log) -> Search {
         let last = text.chars().last().unwrap();
         vec!["all".to_owned(), format!("last:{last}"), "all".to_owned()]
     };
-    Search::open(directory, log.clone(), Arc::new(of), "", false).unwrap()
+    let terms = Terms { of: Arc::new(of), rules: "", key_id: None };
+    Search::open(directory, log.clone(), terms, false).unwrap()
 }
 
 #[test]

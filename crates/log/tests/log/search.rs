@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign_log::search::{Answer, reindex};
-use countersign_log::{Log, LogError, Search, TermsOf};
+use countersign_log::{Log, LogError, Search, Terms, TermsOf};
 use countersign_tlog::IndexCommitment;
 use countersign_tlog::map::key_of;
 
@@ -16,8 +16,12 @@ fn terms_of(stored: &[u8]) -> Vec<String> {
     vec!["all".into(), format!("tenth:{}", sum % 10), format!("own:{stored:?}"), "all".into()]
 }
 
-pub fn search(directory: &std::path::Path, log: &Log, rules: &str) -> Search {
-    Search::open(directory, log.clone(), Arc::new(terms_of), rules, true).unwrap()
+pub fn terms(of: TermsOf, rules: &'static str) -> Terms {
+    Terms { of, rules, key_id: None }
+}
+
+pub fn search(directory: &std::path::Path, log: &Log, rules: &'static str) -> Search {
+    Search::open(directory, log.clone(), terms(Arc::new(terms_of), rules), true).unwrap()
 }
 
 fn open(directory: &std::path::Path) -> Log {
@@ -139,7 +143,7 @@ fn an_index_made_anew_at_rest_is_the_signed_one_and_one_by_other_rules_is_not() 
     let log = open(directory.path());
     append(&log, 0..300);
     let key = countersign_crypto::Signer::public_key(&**KEY).clone();
-    let again = |of: TermsOf, rules: &str| reindex(directory.path(), &key, of, rules);
+    let again = |of: TermsOf, rules| reindex(directory.path(), &key, terms(of, rules));
     let index = search(directory.path(), &log, "1");
     until(|| index.answer("all", Some(301), 1).unwrap().is_some());
     let held = again(Arc::new(terms_of), "1");
@@ -183,7 +187,7 @@ fn an_index_made_by_other_rules_is_made_anew_and_no_index_is_committed_to_unless
     until(|| index.known() == 21);
     drop(index);
     let others = Arc::new(|_: &[u8]| vec!["other".to_owned()]);
-    let index = Search::open(directory.path(), log.clone(), others, "2", false).unwrap();
+    let index = Search::open(directory.path(), log.clone(), terms(others, "2"), false).unwrap();
     until(|| index.known() == 21);
     assert_eq!(index.find("all", 10).unwrap(), Vec::<u64>::new());
     assert_eq!(index.find("other", 100).unwrap().len(), 21);
@@ -193,4 +197,35 @@ fn an_index_made_by_other_rules_is_made_anew_and_no_index_is_committed_to_unless
     append(&log, 20..21);
     assert_eq!(verified(&log.head().checkpoint).extensions, Vec::<String>::new());
     runtime().block_on(log.shutdown());
+}
+
+#[test]
+fn checkpoints_name_the_key_of_hidden_identities_and_an_index_under_another_key_is_made_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    Log::create(directory.path(), &params()).unwrap();
+    let key = countersign_crypto::Signer::public_key(&**KEY).clone();
+    let mut numbers = 0_u64..;
+    for key_id in [None, Some([1; 32]), Some([2; 32]), Some([2; 32]), None] {
+        let log = open(directory.path());
+        let own = format!("{key_id:?}");
+        let term = own.clone();
+        let terms = Terms { of: Arc::new(move |_: &[u8]| vec![term.clone()]), rules: "1", key_id };
+        let index = Search::open(directory.path(), log.clone(), terms.clone(), true).unwrap();
+        let signed = loop {
+            let number = numbers.next().unwrap();
+            append(&log, number..number + 1);
+            if let Some(signed) = IndexCommitment::of(&verified(&log.head().checkpoint)).unwrap() {
+                break signed;
+            }
+        };
+        assert_eq!(signed.key_id, key_id);
+        // Every entry has the term of this key, also those that were indexed under the key before.
+        let all = usize::try_from(log.head().size).unwrap();
+        assert_eq!(index.find(&own, all + 1).unwrap().len(), all);
+        drop(index);
+        runtime().block_on(log.shutdown());
+        let other = Terms { key_id: Some([9; 32]), ..terms.clone() };
+        assert_eq!(reindex(directory.path(), &key, other).unwrap().as_signed, Some(false));
+        assert_eq!(reindex(directory.path(), &key, terms).unwrap().as_signed, Some(true));
+    }
 }

@@ -86,6 +86,9 @@ scrub_hours = 24
 enabled = true
 # Checkpoints state the root of the index, so that answers are proven. false for clients that refuse the line.
 commit = true
+# Names, repositories and workflows stand in the index as hashes under keys/search.key: who knows one finds it, and nobody
+# reads a list of them out of the index. They still stand in the certificates of the entries (docs/log.md).
+# hide_identities = true
 
 # All logs past one machine: tiles in a bucket, the rest in PostgreSQL, any number of processes with this section. Move
 # the logs there before the first start: `countersign log migrate --to distributed`. Passwords: PGPASSWORD,

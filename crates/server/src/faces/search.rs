@@ -68,9 +68,8 @@ async fn search(
         return Err(HttpError::new(Shape::Grpc, StatusCode::NOT_FOUND, "this log has no search index"));
     };
     let Question { term, size, limit } = question;
-    let asked = term.clone();
-    match tokio::task::spawn_blocking(move || index.answer(&asked, size, limit)).await {
-        Ok(Ok(Some(answer))) => {
+    match tokio::task::spawn_blocking(move || index.answer(&term, size, limit)).await {
+        Ok(Ok(Some((term, answer)))) => {
             let mut response =
                 respond(StatusCode::OK, "application/json", written(&term, &answer).to_string());
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -90,7 +89,7 @@ async fn search(
     }
 }
 
-/// The answer. Without an index that the checkpoint commits to there is nothing in it but the checkpoint.
+/// The answer about a term, which is the hash of the one asked for where the index hides it. Without an index that the checkpoint commits to there is nothing in it but the checkpoint.
 fn written(term: &str, answer: &Answer) -> serde_json::Value {
     let mut value = json!({
         "term": term,

@@ -16,18 +16,19 @@ use countersign_ca::oidc::TokenVerifier;
 use countersign_clock::Timestamp;
 use countersign_crypto::{KeyPair, KeyType, Signer};
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_log::{Log, LogError, Options, Search};
+use countersign_log::{Log, LogError, Options};
 use countersign_tlog::NoteVerifier;
 use countersign_trust::documents::{AuthorityDescription, InstanceDescription, LogDescription};
 use countersign_trust::tuf::repository::{Lifetimes, Repository};
 use countersign_tsa::{ObjectIdentifier, Tsa};
-use countersign_verify::terms;
+use countersign_verify::terms::{self, SearchKey};
 
 use super::{Instance, InstanceKey, paths};
 use crate::ServerError;
 use crate::config::Role;
 use crate::epoch::Lasting;
 use crate::fetch::HttpTransport;
+use crate::index::Index;
 use crate::rate_limit::RateLimiter;
 use crate::remote_key::RemoteKey;
 use crate::revoke;
@@ -223,13 +224,14 @@ impl Instance {
             let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
             let log =
                 store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
-            let search = self.search(&directory, &log).map_err(failed)?;
+            let search_key = self.search_key()?;
+            let search = self.search(&directory, &log, search_key.clone()).map_err(failed)?;
             let section = &self.config.log;
             let witnesses = Asking::new(&self.directory, section, &log, self.config.store.is_some())?;
             let accept_dsse = section.accept_dsse_requests;
             services.log = Some(LogRole { log, log_id, accept_dsse, search, witnesses });
             if section.rekor_v1 {
-                let rekor = self.rekor_v1(store, key(InstanceKey::LogV1)?, &password, options)?;
+                let rekor = self.rekor_v1(store, key(InstanceKey::LogV1)?, search_key, &password, options)?;
                 services.rekor_v1 = Some(Arc::new(rekor));
             }
         }
@@ -282,11 +284,15 @@ impl Instance {
     }
 
     /// The search index of the transparency log, where there is one. It lies in this directory wherever the log does.
-    fn search(&self, directory: &Path, log: &Log) -> Result<Option<Arc<Search>>, LogError> {
+    fn search(
+        &self,
+        directory: &Path,
+        log: &Log,
+        key: Option<Arc<SearchKey>>,
+    ) -> Result<Option<Arc<Index>>, LogError> {
         let section = &self.config.log.search;
-        let open =
-            || Search::open(directory, log.clone(), Arc::new(terms::of_body), terms::RULES, section.commit);
-        section.enabled.then(open).transpose().map(|search| search.map(Arc::new))
+        let open = || Index::open(directory, log.clone(), terms::of_body, key, section.commit);
+        section.enabled.then(open).transpose().map(|index| index.map(Arc::new))
     }
 
     /// Decrypts keys side by side: each takes a tenth of a second of key derivation on purpose.

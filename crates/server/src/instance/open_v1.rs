@@ -8,6 +8,7 @@ use countersign_crypto::Signer;
 use countersign_keys::{KeyRef, PasswordSource};
 use countersign_log::{KeyOf, Leaf, Log, LogError, Options};
 use countersign_tlog::merkle::leaf_hash;
+use countersign_verify::terms::SearchKey;
 
 use super::{FILE_NAME, Instance, InstanceKey, paths};
 use crate::ServerError;
@@ -28,6 +29,7 @@ impl Instance {
         &self,
         store: &Store,
         signer: Arc<dyn Signer>,
+        search_key: Option<Arc<SearchKey>>,
         password: &PasswordSource,
         options: &ServeOptions,
     ) -> Result<RekorV1, ServerError> {
@@ -47,7 +49,7 @@ impl Instance {
                 .and_then(|place| self.retired_signer(place, password))?;
             let run = Options { key_of: Some(key_of_v1()), reserve_bytes: 0, ..Options::default() };
             let log = Log::open(&tree, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
-            shards.push(shard(&tree, log, signer, next(&shards))?);
+            shards.push(shard(&tree, log, signer, next(&shards), search_key.clone())?);
         }
         let run = Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
@@ -57,7 +59,7 @@ impl Instance {
         };
         let directory = self.directory.join(paths::LOG_V1);
         let log = store.open(paths::LOG_V1, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
-        let active = shard(&directory, log, signer, next(&shards))?;
+        let active = shard(&directory, log, signer, next(&shards), search_key)?;
         Ok(RekorV1::new(shards, active, Arc::clone(&options.clock)))
     }
 
@@ -98,7 +100,8 @@ fn shard(
     log: Result<Log, LogError>,
     signer: Arc<dyn Signer>,
     first: u64,
+    search_key: Option<Arc<SearchKey>>,
 ) -> Result<Shard, ServerError> {
-    log.and_then(|log| Shard::open(directory, log, signer, first))
+    log.and_then(|log| Shard::open(directory, log, signer, first, search_key))
         .map_err(|e| ServerError::Log { log: "Rekor v1", message: e.to_string() })
 }

@@ -12,11 +12,13 @@ use countersign_bundle::rekor::BodyV1;
 use countersign_clock::Clock;
 use countersign_crypto::encoding::{base64_encode, hex_encode};
 use countersign_crypto::{CryptoError, Signer};
-use countersign_log::{AppendError, Head, Leaf, Log, LogError, NewEntry, Receipt, Search};
+use countersign_log::{AppendError, Head, Leaf, Log, LogError, NewEntry, Receipt};
 use countersign_tlog::Hash;
 use countersign_tlog::merkle::leaf_hash;
+use countersign_verify::terms::SearchKey;
 use serde_json::{Value, json};
 
+use crate::index::Index;
 pub(crate) use admit::admit;
 pub(crate) use search::{Query, QueryError, terms_of};
 
@@ -41,7 +43,7 @@ pub(crate) struct Shard {
     pub(crate) tree_id: u64,
     /// The virtual index of its first entry.
     first: u64,
-    index: Search,
+    index: Index,
 }
 
 /// An entry with its proof, where it stands in which tree.
@@ -89,10 +91,11 @@ impl Shard {
         log: Log,
         signer: Arc<dyn Signer>,
         first: u64,
+        search_key: Option<Arc<SearchKey>>,
     ) -> Result<Self, LogError> {
         let tree_id =
             log.params().tree_id().ok_or_else(|| LogError::Params("this is no log of Rekor v1".into()))?;
-        let index = search::open(directory, log.clone())?;
+        let index = search::open(directory, log.clone(), search_key)?;
         Ok(Self { log, signer, tree_id, first, index })
     }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use countersign_crypto::PublicKey;
 use countersign_crypto::encoding::pem_decode;
-use countersign_log::{Leaf, Log, LogError, Search};
-use countersign_verify::terms;
+use countersign_log::{Leaf, Log, LogError};
+use countersign_verify::terms::{self, SearchKey};
 use countersign_x509::Certificate;
 use serde::Deserialize;
+
+use crate::index::Index;
 
 /// The most entries found for one term in one tree: the newest. An answer of more is of no use to anyone.
 const MOST: usize = 10_000;
@@ -21,8 +23,8 @@ pub(crate) fn terms_of(stored: &[u8]) -> Vec<String> {
 
 /// The index of a tree that lies in this directory. No checkpoint of this log states its root: clients of Rekor v1 know
 /// no such line.
-pub(super) fn open(directory: &Path, log: Log) -> Result<Search, LogError> {
-    Search::open(directory, log, Arc::new(terms_of), terms::RULES, false)
+pub(super) fn open(directory: &Path, log: Log, key: Option<Arc<SearchKey>>) -> Result<Index, LogError> {
+    Index::open(directory, log, terms_of, key, false)
 }
 
 /// A question: entries with all that is asked for, or with one thing of it.
@@ -98,7 +100,7 @@ impl Query {
     }
 
     /// The entries that it finds, the newest first. Blocks.
-    pub(super) fn ask(&self, index: &Search) -> Result<Vec<u64>, LogError> {
+    pub(super) fn ask(&self, index: &Index) -> Result<Vec<u64>, LogError> {
         let mut found: Option<BTreeSet<u64>> = None;
         for terms in &self.things {
             let mut these = BTreeSet::new();

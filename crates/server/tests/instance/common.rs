@@ -53,6 +53,17 @@ impl Served {
         Self { _directory: directory, path, running, client: Client::builder().no_proxy().build().unwrap() }
     }
 
+    /// Stops, and serves the same directory again, with what was changed in it.
+    pub(crate) async fn again(self, change: impl FnOnce(&Path)) -> Self {
+        let Self { _directory, path, running, client } = self;
+        running.shutdown();
+        running.wait().await.unwrap();
+        change(&path);
+        let serve = ServeOptions { listener: Some(socket()), development: true, ..ServeOptions::default() };
+        let running = start(&path, serve).await.unwrap();
+        Self { _directory, path, running, client }
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.running.address)
     }

@@ -9,6 +9,7 @@
 
 mod adversarial;
 mod common;
+mod hidden;
 mod operating;
 mod pages;
 mod rekor_v1;

@@ -17,7 +17,7 @@ const EVIL: &str = "https://x.example/<script>alert(1)</script>\"'&amp;";
 
 impl Served {
     /// A page as a browser asks for it.
-    async fn page(&self, path: &str) -> (u16, String) {
+    pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         let request = self.client.get(self.url(path)).header("accept", "text/html,*/*;q=0.8");
         let response = request.send().await.unwrap();
         let headers = response.headers().clone();
@@ -48,7 +48,7 @@ impl Served {
     }
 
     /// Signs something with a certificate for this address, and logs it.
-    async fn signed(&self, email: &str, message: &[u8]) -> (Bundle, KeyPair) {
+    pub(crate) async fn signed(&self, email: &str, message: &[u8]) -> (Bundle, KeyPair) {
         let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
         let body = json!({
             "credentials": {"oidcIdentityToken": self.token(email).await},

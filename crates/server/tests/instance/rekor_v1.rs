@@ -25,7 +25,12 @@ fn pem64(key: &KeyPair) -> String {
     base64_encode(key.public_key().to_pem().as_bytes())
 }
 
-fn hashedrekord_by(signer: &dyn Signer, algorithm: HashAlgorithm, verifier: &str, message: &[u8]) -> Value {
+pub(crate) fn hashedrekord_by(
+    signer: &dyn Signer,
+    algorithm: HashAlgorithm,
+    verifier: &str,
+    message: &[u8],
+) -> Value {
     let digest = algorithm.digest(message);
     json!({"apiVersion": "0.0.1", "kind": "hashedrekord", "spec": {
         "data": {"hash": {"algorithm": algorithm.name(), "value": digest.to_hex()}},
@@ -258,7 +263,7 @@ async fn the_state_of_the_log_and_that_it_grows_are_proven() {
 }
 
 /// Signed by a certificate of the instance's own authority.
-async fn certified(served: &Served, email: &str) -> (KeyPair, String) {
+pub(crate) async fn certified(served: &Served, email: &str) -> (KeyPair, String) {
     let key = key();
     let token = served.token(email).await;
     let proof = base64_encode(&key.sign(email.as_bytes()).unwrap());

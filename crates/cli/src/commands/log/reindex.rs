@@ -5,7 +5,6 @@ use countersign_http::text::printable;
 use countersign_log::LogError;
 use countersign_log::search::{Reindexed, reindex};
 use countersign_server::instance::Instance;
-use countersign_verify::terms;
 use serde_json::json;
 
 use super::at_rest::log_failure;
@@ -36,8 +35,8 @@ impl Reindex {
         let instance = Instance::open(&self.directory.path()).map_err(|e| server_failure(&e))?;
         let mut answers = Vec::new();
         for log in instance.logs_at_rest().map_err(|e| server_failure(&e))? {
-            let Some(terms_of) = log.terms_of() else { continue };
-            let made = reindex(&log.directory, &log.key, terms_of, terms::RULES).map_err(|e| {
+            let Some(terms) = instance.terms(&log).map_err(|e| server_failure(&e))? else { continue };
+            let made = reindex(&log.directory, &log.key, terms).map_err(|e| {
                 let failure = log_failure(&log.directory, &e);
                 match e {
                     LogError::LockedBy { .. } => failure.next("stop the instance first"),
@@ -66,7 +65,7 @@ fn say(directory: &str, made: &Reindexed, terminal: &Terminal) -> Result<(), Fai
     let signed = match made.as_signed {
         Some(true) => "as the newest checkpoint commits to it",
         Some(false) => {
-            "by other rules than the one that the newest checkpoint commits to; the next one commits to this"
+            "by other rules or another key than the one that the newest checkpoint commits to; the next one commits to this"
         }
         None => "no checkpoint commits to it",
     };

@@ -47,9 +47,10 @@ impl Entry {
         self.record.as_ref().map(|record| record.digest.to_string())
     }
 
-    /// Who signed, in a few words.
-    pub(super) fn signer(&self) -> String {
+    /// Who signed, in a few words; for a list of an index that hides identities without a name.
+    pub(super) fn signer(&self, hides: bool) -> String {
         match self.record.as_ref().map(|record| &record.verifier) {
+            Some(Verifier::Certificate(_)) if hides => "somebody with a certificate".into(),
             Some(Verifier::Certificate(der)) => {
                 Certificate::from_der(der).map_or_else(|_| "a certificate".into(), |c| name(&c))
             }
@@ -158,7 +159,7 @@ pub(super) async fn page(State(services): State<Arc<Services>>, Path(hash): Path
         return unreadable(&services, &"a proof of this log does not lead to its root");
     };
     let mut main = format!("<h1>Entry {}</h1>\n<dl class=\"facts\">\n", entry.index);
-    main.push_str(&fact("Signed by", &entry.signer()));
+    main.push_str(&fact("Signed by", &entry.signer(false)));
     if let Some(digest) = entry.digest() {
         main.push_str(&fact_of("Digest signed", &format!("<code>{}</code>", escaped(&digest))));
     }

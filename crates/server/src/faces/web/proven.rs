@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use countersign_log::LogError;
+use countersign_log::search::Answer;
 use countersign_log::search::store::CHUNK;
-use countersign_log::search::{Answer, Search};
 use countersign_tlog::map::{IndexCommitment, key_of};
 
 use super::find::MOST;
+use crate::index::Index;
 
 /// What the index proves of some terms together.
 #[derive(Debug)]
@@ -22,13 +23,13 @@ pub(super) struct Proven {
 
 impl Proven {
     /// Asks the index that the newest checkpoint states; `None` when it states none, or is not kept any more. Blocks.
-    pub(super) fn ask(search: &Search, terms: &[String]) -> Result<Option<Self>, LogError> {
+    pub(super) fn ask(asked: &Index, terms: &[String]) -> Result<Option<Self>, LogError> {
         let mut proven: Option<Self> = None;
         for term in terms {
             let size = proven.as_ref().map(|so_far| so_far.index.size);
-            let Some(answer) = search.answer(term, size, MOST + 1 + CHUNK)? else { return Ok(None) };
+            let Some((term, answer)) = asked.answer(term, size, MOST + 1 + CHUNK)? else { return Ok(None) };
             let Some(index) = answer.index else { return Ok(None) };
-            if let Err(error) = verified(term, &answer, &index) {
+            if let Err(error) = verified(&term, &answer, &index) {
                 tracing::error!(term, %error, "the search index does not prove what it says");
                 return Ok(None);
             }
@@ -77,7 +78,7 @@ mod tests {
     use super::*;
 
     fn proven(from: u64, entries: impl IntoIterator<Item = u64>) -> Proven {
-        let index = IndexCommitment { size: 1000, root: [0; 32] };
+        let index = IndexCommitment { size: 1000, root: [0; 32], key_id: None };
         Proven { index, tree: 1002, from, entries: entries.into_iter().collect() }
     }
 

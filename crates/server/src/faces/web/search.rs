@@ -51,25 +51,34 @@ struct Shown {
     claim: String,
     /// Whether there is an index to search in.
     indexed: bool,
+    /// Whether it hides identities.
+    hides: bool,
 }
 
 fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
     let Some(role) = &services.log else {
-        return Ok(Shown { entries: Vec::new(), more: false, claim: String::new(), indexed: false });
+        return Ok(Shown {
+            entries: Vec::new(),
+            more: false,
+            claim: String::new(),
+            indexed: false,
+            hides: false,
+        });
     };
+    let hides = role.search.as_ref().is_some_and(|index| index.hides());
     let found = find(role, question)?;
     let (none, more) = (found.entries.is_empty(), found.entries.len() > MOST);
     let claim = match (&found.proven, question) {
-        (Some(proven), Question::Any { terms, .. }) => claim(proven, terms, none, more),
+        (Some(proven), Question::Any { terms, .. }) => claim(proven, terms, none, more, hides),
         _ => String::new(),
     };
     let entries = found.entries.iter().take(MOST).map(|index| Entry::at(&role.log, *index));
     let indexed = role.search.is_some() || matches!(question, Question::Index(_));
-    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed })
+    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed, hides })
 }
 
 /// What the index proves. Markup.
-fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
+fn claim(proven: &Proven, terms: &[String], none: bool, more: bool, hides: bool) -> String {
     let what = match (none, more) {
         (true, _) => "That there is none",
         (false, true) => "That none is left out between these",
@@ -78,6 +87,11 @@ fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
     let since = match proven.tree - proven.size() {
         0 => "",
         _ => " Newer entries were searched as well; the next checkpoints prove them.",
+    };
+    let key = if hides {
+        " with <code>--search-key</code>: this index has names as hashes under a key of the instance"
+    } else {
+        ""
     };
     let proofs: Vec<String> = terms
         .iter()
@@ -91,7 +105,7 @@ fn claim(proven: &Proven, terms: &[String], none: bool, more: bool) -> String {
     format!(
         "<p class=\"note\" id=\"proven\"><strong><span aria-hidden=\"true\">✓</span> Complete for a tree of {} entries.</strong> \
          {what} is proven by the index, whose root the log has signed with its checkpoint; this page has verified it.{since} \
-         The proofs: {}. On your machine: <code>countersign log search</code>.</p>\n",
+         The proofs: {}. On your machine: <code>countersign log search</code>{key}.</p>\n",
         proven.size(),
         proofs.join(", "),
     )
@@ -124,7 +138,7 @@ fn list(typed: &str, found: &Shown) -> String {
              <span class=\"what\"><code>{}</code></span></a></li>\n",
             entry.path(),
             entry.index,
-            escaped(&entry.signer()),
+            escaped(&entry.signer(found.hides)),
             escaped(&digest),
         ));
     }
