@@ -8,10 +8,13 @@ use crate::api::{Doing, Event, EventError, Events, ObjectRef, Reason};
 use crate::continuous::Change;
 use crate::continuous::alert::{Alert, Standing};
 
+/// Which event says what an alert says, if one does.
+type AsEvent<A> = dyn Fn(&A) -> Option<Event> + Send + Sync;
+
 /// Writes alerts of one kind to a cluster: it knows which event says what an alert says.
 pub struct EventSink<A> {
     events: Events,
-    event: Box<dyn Fn(&A) -> Option<Event> + Send + Sync>,
+    event: Box<AsEvent<A>>,
 }
 
 impl<A> fmt::Debug for EventSink<A> {
