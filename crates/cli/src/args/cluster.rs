@@ -1,9 +1,9 @@
-//! Arguments about a Kubernetes cluster that is read.
+//! Arguments about a Kubernetes cluster that is read, and who we are there.
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use countersign_kubernetes::api::{Client, connect_in, reach, read_controller, read_policies};
+use countersign_kubernetes::api::{Client, Reporter, connect_in, reach, read_controller, read_policies};
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_policy::{Document, Glob};
 
@@ -46,6 +46,15 @@ pub(crate) async fn connect(kubeconfig: Option<&Path>, context: Option<&str>) ->
         .map_err(|e| Failure::usage(e.to_string()).next("kubectl config get-contexts"))?;
     reach(&client).await.map_err(|e| Failure::new(NETWORK, e.to_string()).next("kubectl cluster-info"))?;
     Ok(client)
+}
+
+/// Who writes events: this program in a part of it. A pod's host name is its own; without one, as it is called `otherwise`.
+pub(crate) fn reporter(part: &str, otherwise: &str) -> Reporter {
+    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    Reporter {
+        controller: format!("countersign.dev/{part}"),
+        instance: host.unwrap_or_else(|| otherwise.to_owned()),
+    }
 }
 
 impl ClusterArgs {

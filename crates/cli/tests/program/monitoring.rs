@@ -3,6 +3,9 @@
 
 use countersign_crypto::Signer as _;
 
+use serde_json::json;
+
+use crate::api_server::ApiServer;
 use crate::support::{Home, Instance};
 
 fn copy(home: &Home, from: &str, to: &str) {
@@ -38,8 +41,8 @@ impl Bench {
     }
 }
 
-#[test]
-fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline() {
+#[tokio::test(flavor = "multi_thread")]
+async fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline() {
     let mut bench = Bench::new();
     bench.sign("a");
     let alice = ["--watch-identity", "alice@example.com"];
@@ -65,12 +68,18 @@ fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline
     let (code, out, _) = bench.monitor(&alice);
     assert!(code == 2 && out.contains("it shrank"), "{code} {out}");
     bench.sign("c");
-    let (code, out, err) = bench.monitor(&["--alert-file", "told.jsonl"]);
+    let server = ApiServer::start().await;
+    std::fs::write(bench.home.path("kube.json"), server.kubeconfig("here")).unwrap();
+    let ways = ["--alert-file", "told.jsonl", "--alert-event-namespace", "x", "--kubeconfig", "kube.json"];
+    let (code, out, err) = bench.monitor(&ways);
     assert!(code == 2 && out.contains("two histories"), "{code} {out} {err}");
     let (code, out, err) = bench.monitor(&alice);
     assert!(code == 2 && out.is_empty() && err.contains("still"), "told once: {out} {err}");
     let told = std::fs::read_to_string(bench.home.path("told.jsonl")).unwrap();
     assert!(told.lines().count() == 1 && told.contains("\"kind\":\"forked\""), "{told}");
+    let (_, event) = server.made().remove(0);
+    assert_eq!((&event["reason"], &event["type"]), (&json!("LogForked"), &json!("Warning")));
+    assert!(event["note"].as_str().unwrap().contains("; evidence: watch/forked-"), "{event}");
     let journal = std::fs::read_to_string(bench.home.path("watch/alerts.jsonl")).unwrap();
     assert_eq!(journal.lines().count(), 3, "{journal}");
 
@@ -85,6 +94,47 @@ fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline
     assert!(code == 2 && out.is_empty() && err.contains("no contradiction"), "{err}");
     // Nobody answers: neither an alarm nor an all-clear.
     assert_eq!(bench.monitor(&[]).0, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_is_an_event_about_the_namespace_that_is_named() {
+    const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/watch/events";
+    let (bench, server) = (Bench::new(), ApiServer::start().await);
+    // The current context is one where nobody answers.
+    std::fs::write(bench.home.path("kube.json"), server.kubeconfig("nowhere")).unwrap();
+    let named = ["--watch-identity", "alice@example.com", "--alert-event-namespace", "watch"];
+    let here = [&named[..], &["--kubeconfig", "kube.json", "--context", "here"]].concat();
+    bench.sign("a");
+    let (code, out, err) = bench.monitor(&here);
+    assert!(code == 0 && out.is_empty() && server.seen().is_empty(), "nothing to tell: {out} {err}");
+    bench.sign("b");
+    // Busy for a while: it is told again, and once.
+    server.busy(2);
+    let (code, out, err) = bench.monitor(&here);
+    assert!(code == 0 && out.contains("alice@example.com"), "{code} {out} {err}");
+    let made = server.made();
+    let [(path, event)] = made.as_slice() else { panic!("{made:?} {err}") };
+    assert_eq!(path, EVENTS);
+    let regarding = json!({"apiVersion": "v1", "kind": "Namespace", "name": "watch", "namespace": "watch"});
+    assert_eq!(event["regarding"], regarding);
+    assert_eq!((&event["reason"], &event["type"]), (&json!("LogEntryWatched"), &json!("Warning")));
+    assert_eq!(event["reportingController"], "countersign.dev/log-monitor");
+    let note = event["note"].as_str().unwrap();
+    for part in [&bench.instance.url, "alice@example.com", "signed sha256:", "next: if nobody of yours"] {
+        assert!(note.contains(part), "{part}: {note}");
+    }
+
+    // Whoever is not there, or refuses, is told of at the end; the journal has it.
+    bench.sign("c");
+    server.forbid("events");
+    let (code, _, err) = bench.monitor(&here);
+    assert!(code == 0 && err.contains("events is forbidden") && err.contains("alerts were refused"), "{err}");
+    bench.sign("d");
+    let nowhere = [&named[..], &["--kubeconfig", "kube.json"]].concat();
+    let (code, _, err) = bench.monitor(&nowhere);
+    assert!(code == 0 && err.contains("alerts were not sent before the end"), "{err}");
+    let journal = std::fs::read_to_string(bench.home.path("watch/alerts.jsonl")).unwrap();
+    assert_eq!((journal.lines().count(), server.made().len()), (3, 1), "{journal}");
 }
 
 #[test]
@@ -115,6 +165,11 @@ fn each_option_of_a_monitor_that_cannot_be_heard_is_refused() {
     refused(&["--once", "--watch-key", "none.pub"], "none.pub");
     refused(&["--once", "--seen-by-others", "none.txt"], "none.txt");
     refused(&["--once", "--alert-webhook-secret", "none"], "--alert-webhook");
+    refused(&["--once", "--kubeconfig", "kube.json"], "--alert-event-namespace");
+    refused(&["--once", "--context", "here"], "--alert-event-namespace");
+    refused(&["--once", "--alert-event-namespace", "a/b"], "expected a namespace");
+    refused(&["--once", "--alert-event-namespace", "x", "--kubeconfig", "none.json"], "none.json");
+    refused(&["--once", "--alert-event-namespace", "x"], "or a kubeconfig");
     // A checkpoint of another log is no checkpoint of this one, and that is told.
     std::fs::write(
         home.path("theirs.txt"),

@@ -81,7 +81,9 @@ fn could_not(what: &str, name: &dyn std::fmt::Display, trouble: &Trouble) -> Cou
         Trouble::NotFound => CouldNotReason::NotFound,
         Trouble::Forbidden(_) => CouldNotReason::Unauthorized,
         Trouble::Busy(_) => CouldNotReason::TooManyRequests,
-        Trouble::Conflict | Trouble::Gone | Trouble::Other(_) => CouldNotReason::Unreachable,
+        Trouble::Conflict | Trouble::Gone | Trouble::Invalid(_) | Trouble::Other(_) => {
+            CouldNotReason::Unreachable
+        }
     };
     CouldNot::new(reason, format!("the {what} {name}: {trouble}"))
 }

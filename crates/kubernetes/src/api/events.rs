@@ -1,8 +1,8 @@
 //! Events, `events.k8s.io/v1`: what was decided, told where people look, at the objects it is about.
 //!
-//! Whoever tells one never waits: it goes into a queue that has an end, and is dropped, and counted, when that is full. An
-//! event's name is made of what it says and of what, so that the same is one event with a count, for all replicas and over
-//! restarts. The client library has a recorder; its events have a name for each process, and nothing holds it back.
+//! Whoever tells one need not wait: it goes into a queue that has an end, and is dropped, and counted, when that is full. Whoever
+//! must know waits until it is written, and hears when it is not. An event's name is made of what it says and of what, so
+//! that the same is one event with a count, for all replicas and over restarts. The client library has a recorder; its events have a name for each process, and nothing holds it back.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::object::ObjectRef;
@@ -51,6 +51,8 @@ pub enum Reason {
     ImageVerified,
     /// A revocation list does not count: nobody signed it who may, or it is an older one.
     RevocationListRefused,
+    /// Something that is nothing in the cluster, and that people must look at; in CamelCase.
+    Alarm(&'static str),
 }
 
 impl Reason {
@@ -62,12 +64,15 @@ impl Reason {
             Self::CouldNotCheck => "CouldNotCheck",
             Self::ImageVerified => "ImageVerified",
             Self::RevocationListRefused => "RevocationListRefused",
+            Self::Alarm(code) => code,
         }
     }
 
     const fn kind(self) -> &'static str {
         match self {
-            Self::PolicyViolation | Self::CouldNotCheck | Self::RevocationListRefused => "Warning",
+            Self::PolicyViolation | Self::CouldNotCheck | Self::RevocationListRefused | Self::Alarm(_) => {
+                "Warning"
+            }
             Self::ImageVerified => "Normal",
         }
     }
@@ -80,7 +85,7 @@ pub enum Doing {
     Refused,
     /// A request was admitted, and whoever asked was told.
     Warned,
-    /// What runs was judged again.
+    /// What runs was judged again, or something else looked at.
     Checked,
 }
 
@@ -154,19 +159,61 @@ impl EventCounts {
     }
 }
 
+/// Why an event was not written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// It may be later.
+    #[error("{0}")]
+    NotNow(String),
+    /// The API server does not take it: a right or the namespace is missing, or there is something wrong with it.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl EventError {
+    /// A missing right or namespace may be there later, but one that waits for it would hold up those of other namespaces.
+    fn of(trouble: &Trouble, namespace: &str) -> Self {
+        match trouble {
+            Trouble::NotFound => Self::Refused(format!("expected a namespace {namespace}, found none")),
+            Trouble::Forbidden(_) | Trouble::Invalid(_) => Self::Refused(trouble.to_string()),
+            Trouble::Conflict | Trouble::Gone | Trouble::Busy(_) | Trouble::Other(_) => {
+                Self::NotNow(trouble.to_string())
+            }
+        }
+    }
+}
+
+/// What waits to be written, and who waits for that.
+#[derive(Debug)]
+struct Waiting {
+    event: Event,
+    told: Option<oneshot::Sender<Result<(), EventError>>>,
+}
+
 /// Takes events. Clones share one queue.
 #[derive(Debug, Clone)]
 pub struct Events {
-    queue: mpsc::Sender<Event>,
+    queue: mpsc::Sender<Waiting>,
     counts: EventCounts,
 }
 
 impl Events {
     /// Tells an event. It never waits, and nothing depends on whether it is written.
     pub fn tell(&self, event: Event) {
-        if self.queue.try_send(event).is_err() {
+        if self.queue.try_send(Waiting { event, told: None }).is_err() {
             self.counts.dropped.inc();
         }
+    }
+
+    /// Tells an event, and waits until it is written. One that was written within half an hour is counted with a later write.
+    ///
+    /// # Errors
+    /// [`EventError`]: it is not written. Whether it is told again is for the caller to say.
+    pub async fn write(&self, event: Event) -> Result<(), EventError> {
+        let (told, written) = oneshot::channel();
+        let ended = || EventError::NotNow("nobody writes events any more".into());
+        self.queue.send(Waiting { event, told: Some(told) }).await.map_err(|_| ended())?;
+        written.await.unwrap_or_else(|_| Err(ended()))
     }
 
     /// What became of all that were told.
@@ -190,7 +237,7 @@ pub struct EventWriter {
     client: Client,
     reporter: Reporter,
     clock: Arc<dyn Clock>,
-    queue: mpsc::Receiver<Event>,
+    queue: mpsc::Receiver<Waiting>,
     counts: EventCounts,
     known: HashMap<String, Known>,
     pace: Pace,
@@ -236,7 +283,7 @@ impl EventWriter {
         loop {
             tokio::select! {
                 told = self.queue.recv() => match told {
-                    Some(event) => self.told(event).await,
+                    Some(waiting) => self.told(waiting).await,
                     None => break,
                 },
                 _ = tick.tick() => self.count().await,
@@ -245,24 +292,41 @@ impl EventWriter {
         self.count().await;
     }
 
-    async fn told(&mut self, mut event: Event) {
+    async fn told(&mut self, waiting: Waiting) {
+        let Waiting { event, told } = waiting;
+        let namespace = event.namespace().to_owned();
+        let result = self.take(event).await;
+        match (told, result) {
+            // Whoever has gone away meanwhile does not care.
+            (Some(told), result) => drop(told.send(result.map_err(|e| EventError::of(&e, &namespace)))),
+            (None, Err(trouble)) => self.complain(&trouble),
+            (None, Ok(())) => {}
+        }
+    }
+
+    /// Writes an event, or remembers that it was told again.
+    async fn take(&mut self, mut event: Event) -> Result<(), Trouble> {
         event.note = shortened(&event.note, MAX_NOTE);
         let name = event.name();
         if let Some(known) = self.known.get_mut(&name) {
             (known.again, known.told) = (known.again.saturating_add(1), Instant::now());
             self.counts.repeated.inc();
-            return;
+            return Ok(());
         }
         if self.known.len() >= MAX_REMEMBERED {
             self.known.retain(|_, known| known.again > 0);
         }
         if self.known.len() >= MAX_REMEMBERED {
             self.counts.dropped.inc();
-            return;
+            return Err(Trouble::Busy("too many different events wait to be counted".into()));
         }
-        if self.write(&name, &event, 1).await {
-            self.known.insert(name, Known { event, again: 0, told: Instant::now() });
-        }
+        self.write(&name, &event, 1).await?;
+        self.known.insert(name, Known { event, again: 0, told: Instant::now() });
+        Ok(())
+    }
+
+    fn complain(&mut self, trouble: &Trouble) {
+        self.complaints.about("an event cannot be written", trouble);
     }
 
     /// Writes how often events were told again, and forgets old ones.
@@ -274,24 +338,19 @@ impl EventWriter {
             .map(|(name, known)| (name.clone(), known.event.clone(), std::mem::take(&mut known.again)))
             .collect();
         for (name, event, by) in again {
-            self.write(&name, &event, by).await;
+            if let Err(trouble) = self.write(&name, &event, by).await {
+                self.complain(&trouble);
+            }
         }
         self.known.retain(|_, known| known.told.elapsed() < REMEMBERED);
     }
 
-    async fn write(&mut self, name: &str, event: &Event, by: i32) -> bool {
+    async fn write(&mut self, name: &str, event: &Event, by: i32) -> Result<(), Trouble> {
         self.pace.wait().await;
-        match self.put(name, event, by).await {
-            Ok(()) => {
-                self.counts.written.inc();
-                true
-            }
-            Err(trouble) => {
-                self.complaints.about("an event cannot be written", &trouble);
-                self.counts.failed.inc();
-                false
-            }
-        }
+        let result = self.put(name, event, by).await;
+        let count = if result.is_ok() { &self.counts.written } else { &self.counts.failed };
+        count.inc();
+        result
     }
 
     /// Makes an event, or counts it in the one that is there.

@@ -25,7 +25,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 pub use cluster::ApiCluster;
 pub use configuration::keep_configurations;
 pub use controller::{follow_controller, read_controller};
-pub use events::{Doing, Event, EventCounts, EventWriter, Events, Reason, Reporter, events};
+pub use events::{Doing, Event, EventCounts, EventError, EventWriter, Events, Reason, Reporter, events};
 pub use follow::{follow_policies, read_policies};
 pub use keeper::SecretKeeper;
 pub use kube::Client;
@@ -101,6 +101,7 @@ async fn in_this_time<T>(
             409 => Trouble::Conflict,
             410 => Trouble::Gone,
             429 | 503 => Trouble::Busy(status.message),
+            400..=499 => Trouble::Invalid(status.message),
             _ => Trouble::Other(status.message),
         }),
         Ok(Err(error)) => Err(Trouble::Other(with_causes(&error))),
@@ -136,6 +137,9 @@ enum Trouble {
     Gone,
     #[error("{0}; the API server is busy")]
     Busy(String),
+    /// It will never take what was sent.
+    #[error("{0}")]
+    Invalid(String),
     #[error("{0}")]
     Other(String),
 }

@@ -49,6 +49,19 @@ impl ObjectRef {
         (!found.kind.is_empty() && !found.name.is_empty()).then_some(found)
     }
 
+    /// A namespace, as if it were in itself: so events about it stand there and not in `default`. `None` if no namespace can
+    /// have this name.
+    #[must_use]
+    pub fn of_namespace(name: &str) -> Option<Self> {
+        is_namespace_name(name).then(|| Self {
+            api_version: "v1".into(),
+            kind: "Namespace".into(),
+            namespace: name.to_owned(),
+            name: name.to_owned(),
+            uid: String::new(),
+        })
+    }
+
     /// As API objects name others.
     pub(super) fn reference(&self) -> ObjectReference {
         let known = |text: &String| (!text.is_empty()).then(|| text.clone());
@@ -61,6 +74,12 @@ impl ObjectRef {
             ..ObjectReference::default()
         }
     }
+}
+
+/// Whether a namespace can have this name: then it can stand in an address.
+pub(super) fn is_namespace_name(text: &str) -> bool {
+    let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len()) && text.bytes().all(known)
 }
 
 fn text_at(value: &Value, pointer: &str) -> String {
@@ -83,7 +102,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_object_and_its_controller_are_told() {
+    fn an_object_its_controller_and_a_namespace_are_told() {
         let pod = json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": "a-1", "namespace": "shop", "uid": "u1", "ownerReferences": [
                 {"apiVersion": "v1", "kind": "Node", "name": "n"},
@@ -92,6 +111,14 @@ mod tests {
         assert_eq!((found.to_string().as_str(), found.uid.as_str()), ("Pod shop/a-1", "u1"));
         let owner = ObjectRef::controller_of(&pod, "shop").unwrap();
         assert_eq!((owner.to_string().as_str(), owner.uid.as_str()), ("ReplicaSet shop/a", "u2"));
+        let namespace = ObjectRef::of_namespace("shop").unwrap();
+        assert_eq!(
+            (namespace.to_string().as_str(), namespace.api_version.as_str()),
+            ("Namespace shop/shop", "v1")
+        );
+        for wrong in ["", "Shop", "a/b", "..", &"a".repeat(64)] {
+            assert_eq!(ObjectRef::of_namespace(wrong), None);
+        }
         assert_eq!(ObjectRef::of(&json!({"kind": "Pod", "metadata": {"generateName": "a-"}})), None);
         assert_eq!(
             ObjectRef::controller_of(&json!({"metadata": {"ownerReferences": [{"name": "n"}]}}), ""),

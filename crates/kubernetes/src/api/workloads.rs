@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
+use super::object::is_namespace_name;
 use super::{Trouble, in_this_time};
 
 /// How many objects come at once.
@@ -92,16 +93,11 @@ impl Namespaces {
 
     /// The API server leaves out what is not meant.
     fn selector(&self) -> Option<String> {
-        let names = self.excluded.iter().filter(|name| is_name(name));
+        let names = self.excluded.iter().filter(|name| is_namespace_name(name));
         let terms = names.map(|name| format!("metadata.namespace!={name}"));
         let terms = terms.collect::<Vec<_>>().join(",");
         (!terms.is_empty()).then_some(terms)
     }
-}
-
-/// Whether a namespace can have this name: then it can stand in an address.
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 /// A kind that could not be listed, or not to its end.
@@ -205,7 +201,7 @@ impl Pages {
             group => format!("/apis/{group}/v1"),
         };
         if let Some(namespace) = namespace {
-            if !is_name(namespace) {
+            if !is_namespace_name(namespace) {
                 return Err(Trouble::Other("a namespace cannot have this name".into()));
             }
             path.push_str(&format!("/namespaces/{namespace}"));

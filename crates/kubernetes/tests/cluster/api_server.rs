@@ -1,11 +1,12 @@
-//! An API server that lists what it was given: in pages, to those who may, and as slowly as it is told.
+//! An API server that lists what it was given: in pages, to those who may, and as slowly as it is told. It keeps what is made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::IntoFuture as _;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::http::{StatusCode, Uri, header};
+use axum::body::Bytes;
+use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -25,6 +26,8 @@ struct State {
     /// Whether it has just begun, and knows only its own groups.
     starting: bool,
     seen: Vec<String>,
+    /// What was made, where.
+    made: Vec<(String, Value)>,
 }
 
 /// An API server on loopback.
@@ -42,12 +45,13 @@ impl ApiServer {
         let shared = Arc::clone(&state);
         let puts = watch::Sender::new(0);
         let counting = puts.clone();
-        let router = Router::new().fallback(move |uri: Uri| {
+        let router = Router::new().fallback(move |method: Method, uri: Uri, body: Bytes| {
             let (shared, puts) = (Arc::clone(&shared), counting.subscribe());
             async move {
                 let now = *puts.borrow();
                 let query = query(&uri);
                 match query.get("watch") {
+                    _ if method == Method::POST => shared.lock().unwrap().make(&uri, &body),
                     Some(_) => too_old(puts, query["resourceVersion"].parse().unwrap()).await,
                     None => shared.lock().unwrap().answer(&uri, now),
                 }
@@ -108,6 +112,11 @@ impl ApiServer {
         self.state.lock().unwrap().starting = is;
     }
 
+    /// What was made so far, each with the path it was sent to.
+    pub(crate) fn made(&self) -> Vec<(String, Value)> {
+        self.state.lock().unwrap().made.clone()
+    }
+
     /// The requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.clone()
@@ -137,11 +146,31 @@ fn answer(code: StatusCode, body: &Value) -> Response {
 }
 
 impl State {
+    /// An answer to whatever is asked, while it is busy.
+    fn too_busy(&mut self) -> Option<Response> {
+        self.busy = self.busy.checked_sub(1)?;
+        Some(status(429, "TooManyRequests", "too many requests"))
+    }
+
+    fn make(&mut self, uri: &Uri, body: &[u8]) -> Response {
+        self.seen.push(uri.to_string());
+        if let Some(busy) = self.too_busy() {
+            return busy;
+        }
+        let plural = uri.path().rsplit('/').next().unwrap();
+        if self.forbidden.contains(plural) {
+            let message = format!("{plural} is forbidden: User \"u\" cannot create resource \"{plural}\"");
+            return status(403, "Forbidden", &message);
+        }
+        let object: Value = serde_json::from_slice(body).unwrap();
+        self.made.push((uri.path().to_owned(), object.clone()));
+        answer(StatusCode::CREATED, &object)
+    }
+
     fn answer(&mut self, uri: &Uri, now: u64) -> Response {
         self.seen.push(uri.to_string());
-        if self.busy > 0 {
-            self.busy -= 1;
-            return status(429, "TooManyRequests", "too many requests");
+        if let Some(busy) = self.too_busy() {
+            return busy;
         }
         let query = query(uri);
         let parts: Vec<&str> = uri.path().split('/').skip(1).collect();

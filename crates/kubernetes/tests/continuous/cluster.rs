@@ -14,7 +14,7 @@ use axum::response::{IntoResponse as _, Response};
 use countersign_client::policy::Cluster as _;
 use countersign_clock::{ManualClock, Timestamp};
 use countersign_kubernetes::api::{ApiCluster, Client, Namespaces, Reporter, Watching, events};
-use countersign_kubernetes::continuous::sink::event::EventSink;
+use countersign_kubernetes::continuous::sink::event::{EventSink, at_workload};
 use countersign_kubernetes::continuous::{News, Origin, Sink as _};
 use futures_util::stream;
 use serde_json::{Value, json};
@@ -212,7 +212,7 @@ async fn an_alert_is_an_event_at_its_workload() {
     let reporter = Reporter { controller: "countersign.dev/admission".into(), instance: "a".into() };
     let (events, writer) = events(server.client.clone(), reporter, clock);
     tokio::spawn(writer.run());
-    EventSink::new(events).send(&[alert("web").await]).await.unwrap();
+    EventSink::new(events, at_workload).send(&[alert("web").await]).await.unwrap();
     let event = server.written.recv().await.unwrap();
     assert_eq!((&event["reason"], &event["type"]), (&"PolicyViolation".into(), &"Warning".into()));
     assert_eq!(

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use countersign_clock::{ManualClock, Timestamp};
-use countersign_kubernetes::api::{Doing, Event, Events, ObjectRef, Reason, Reporter, events};
+use countersign_kubernetes::api::{Doing, Event, EventError, Events, ObjectRef, Reason, Reporter, events};
+use countersign_kubernetes::continuous::sink::event::EventSink;
+use countersign_kubernetes::continuous::{Metrics, Sink, Sinks, Told};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -171,4 +173,85 @@ async fn a_missing_right_loses_events_and_nothing_else() {
         "what failed is tried when it is told again"
     );
     assert_eq!(server.objects(SHOP).len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_must_know_hears_whether_an_event_is_written() {
+    let server = ApiServer::default();
+    let running = start(&server, "pod-1");
+    running.0.write(event("app", "a")).await.unwrap();
+    assert_eq!(server.objects(SHOP).len(), 1, "it is written when that is said");
+    for (status, now) in [
+        (StatusCode::SERVICE_UNAVAILABLE, true),
+        (StatusCode::TOO_MANY_REQUESTS, true),
+        (StatusCode::INTERNAL_SERVER_ERROR, true),
+        (StatusCode::FORBIDDEN, false),
+        (StatusCode::NOT_FOUND, false),
+        (StatusCode::UNPROCESSABLE_ENTITY, false),
+    ] {
+        server.refuse("POST ", status, 1);
+        let error = running.0.write(event("app", "b")).await.unwrap_err();
+        assert_eq!(matches!(error, EventError::NotNow(_)), now, "{status}: {error}");
+    }
+    assert_eq!(server.objects(SHOP).len(), 1);
+    running.0.write(event("app", "b")).await.unwrap();
+    let mut missing = event("app", "c");
+    missing.regarding.namespace = "gone".into();
+    server.refuse("/namespaces/gone/", StatusCode::NOT_FOUND, 1);
+    let error = running.0.write(missing).await.unwrap_err().to_string();
+    assert!(error.contains("expected a namespace gone"), "{error}");
+    let (events, writer) = running;
+    writer.abort();
+    assert!(writer.await.is_err());
+    assert!(matches!(events.write(event("app", "d")).await, Err(EventError::NotNow(_))));
+    assert_eq!(server.objects(SHOP).len(), 2);
+}
+
+/// Something that is told, and which is about no workload.
+#[derive(Debug, serde::Serialize)]
+struct Word(&'static str);
+
+impl std::fmt::Display for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Told for Word {
+    fn subject(_: &[Arc<Self>]) -> String {
+        String::new()
+    }
+
+    fn note(&self) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_alert_may_be_an_event_and_is_told_again_until_it_is_written() {
+    let server = ApiServer::default();
+    let running = start(&server, "pod-1");
+    let event = |word: &Word| {
+        let (regarding, reason) = (ObjectRef::of_namespace(word.0)?, Reason::Alarm("LogForked"));
+        Some(Event { regarding, reason, ..event("", "it shows two histories") })
+    };
+    let sink = EventSink::new(running.0.clone(), event);
+    server.refuse("/namespaces/second/", StatusCode::INTERNAL_SERVER_ERROR, 3);
+    let sinks = Sinks::start(vec![Arc::new(sink) as Arc<dyn Sink<Word>>], &Metrics::default());
+    for word in ["first", "Of no namespace", "second", "third"] {
+        sinks.tell(Word(word));
+    }
+    sinks.finish(Duration::from_secs(60)).await;
+    drop(sinks);
+    end(running).await;
+    let found = server.objects("/apis/events.k8s.io/v1/");
+    let of = |event: &Value| {
+        assert_eq!((&event["reason"], &event["type"]), (&json!("LogForked"), &json!("Warning")));
+        let namespace = event["metadata"]["namespace"].clone();
+        let regarding =
+            json!({"apiVersion": "v1", "kind": "Namespace", "name": namespace, "namespace": namespace});
+        assert_eq!(event["regarding"], regarding);
+        (namespace, count(event))
+    };
+    // What was written before another was not taken is not written again.
+    let once = ["first", "second", "third"].map(|name| (json!(name), 1));
+    assert_eq!(found.iter().map(of).collect::<Vec<_>>(), once);
 }

@@ -12,7 +12,7 @@ mod tiles;
 mod timestamp;
 mod trust;
 mod web;
-mod witness;
+pub(crate) mod witness;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -31,10 +31,20 @@ pub(super) fn routes() -> Router<Arc<Services>> {
 
 async fn checkpoint(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
     let role = services.log()?;
-    if let Some(cosigned) = role.witnesses.as_ref().and_then(|witnesses| witnesses.newest())
-        && (role.requires_witnesses() || cosigned.size == role.log.head().size)
-    {
-        return Ok(super::tiles::checkpoint(cosigned.note.clone()));
+    let required = role.requires_witnesses();
+    match role.witnesses.as_ref().and_then(|witnesses| witnesses.newest()) {
+        Some(cosigned) if required || cosigned.size == role.log.head().size => {
+            return Ok(super::tiles::checkpoint(cosigned.note.clone()));
+        }
+        // From the start until the first round is over. What was cosigned before is not kept for that time: unless it were
+        // flushed before each acknowledgement, it could be smaller than what was shown last, and whoever follows the log would
+        // see it shrink. The witnesses cosign the tree there is, which is never smaller.
+        None if required => {
+            let message = "too few witnesses have cosigned the log since the server started; ask again";
+            let answer = HttpError::new(Shape::Text, StatusCode::SERVICE_UNAVAILABLE, message);
+            return Err(answer.retry_after(2));
+        }
+        _ => {}
     }
     super::tiles::read(&role.log, "checkpoint".to_owned()).await
 }

@@ -7,21 +7,29 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use axum::routing::post;
+use countersign_clock::Timestamp;
 use countersign_tlog::add_checkpoint::{MAX_REQUEST, Refusal, SIZE_TYPE};
 use http::{Request, StatusCode};
 
 use crate::http::{HttpError, Shape, read_body, respond};
 use crate::serve::Services;
-use crate::witness::NotCosigned;
+use crate::witness::{NotCosigned, Witness};
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     Router::new().route("/add-checkpoint", post(add))
 }
 
 async fn add(State(services): State<Arc<Services>>, request: Request<Body>) -> Result<Response, HttpError> {
-    let witness = Arc::clone(services.witness()?);
+    answer(Arc::clone(services.witness()?), services.clock.now(), request).await
+}
+
+/// What a witness answers.
+pub(crate) async fn answer(
+    witness: Arc<Witness>,
+    now: Timestamp,
+    request: Request<Body>,
+) -> Result<Response, HttpError> {
     let body = read_body(request, MAX_REQUEST, Shape::Text).await?;
-    let now = services.clock.now();
     let broken = || HttpError::new(Shape::Text, StatusCode::INTERNAL_SERVER_ERROR, "internal error");
     match tokio::task::spawn_blocking(move || witness.cosign(&body, now)).await.map_err(|_| broken())? {
         Ok(line) => Ok(respond(StatusCode::OK, "text/plain; charset=utf-8", line)),

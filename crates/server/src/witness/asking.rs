@@ -61,14 +61,22 @@ struct Asked {
     known: Mutex<u64>,
     /// Until then it is not asked.
     away: Mutex<Option<Instant>>,
-    /// Whether other processes serve the same log, and have it cosigned.
-    shared: bool,
 }
 
 /// Why a checkpoint was not cosigned.
+#[derive(Debug)]
 enum NotCosigned {
-    /// The witness has seen a larger tree of ours, which another process showed to it; we read it in a moment.
-    Behind,
+    /// The witness has cosigned more entries than the log has here.
+    Behind {
+        known: u64,
+        size: u64,
+    },
+    /// It has cosigned as many entries under another root.
+    Forked {
+        size: u64,
+    },
+    /// It had cosigned another size each time it was asked.
+    Overtaken,
     Failed(String),
 }
 
@@ -76,6 +84,27 @@ impl<E: std::fmt::Display> From<E> for NotCosigned {
     fn from(error: E) -> Self {
         Self::Failed(error.to_string())
     }
+}
+
+impl NotCosigned {
+    fn why(&self) -> String {
+        match self {
+            Self::Behind { known, size } => format!("it cosigned {known} entries, and the log has {size}"),
+            Self::Forked { size } => format!("it cosigned another root of {size} entries"),
+            Self::Overtaken => "it says another size each time".to_owned(),
+            Self::Failed(why) => why.clone(),
+        }
+    }
+}
+
+/// How a round ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Round {
+    /// As many as are required have cosigned.
+    Enough,
+    TooFew,
+    /// Too few, for another process has shown its tree before.
+    Overtaken,
 }
 
 /// The witnesses of our log.
@@ -87,6 +116,8 @@ pub(crate) struct Asking {
     least: usize,
     newest: watch::Sender<Option<Arc<Cosigned>>>,
     wake: Notify,
+    /// Whether other processes serve the same log, make it grow, and have it cosigned.
+    shared: bool,
 }
 
 fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -118,7 +149,7 @@ impl Asking {
                 return Err(config(format!("{url}: its key is there already; one key is one witness")));
             }
             let (known, away) = (Mutex::default(), Mutex::default());
-            asked.push(Arc::new(Asked { url: url.clone(), verifier, known, away, shared }));
+            asked.push(Arc::new(Asked { url: url.clone(), verifier, known, away }));
         }
         if least > asked.len() {
             return Err(config(format!("min_witnesses is {least}, and {} are named", asked.len())));
@@ -129,7 +160,8 @@ impl Asking {
         let options = HttpOptions { timeout: PATIENCE, attempts: 1, ..HttpOptions::default() };
         let (http, log) = (Arc::new(Http::new(options)), log.clone());
         let newest = watch::Sender::new(None);
-        Ok(Some(Arc::new(Self { http, log, witnesses: asked, least, newest, wake: Notify::new() })))
+        let wake = Notify::new();
+        Ok(Some(Arc::new(Self { http, log, witnesses: asked, least, newest, wake, shared })))
     }
 
     /// Whether entries are acknowledged only with cosignatures.
@@ -160,24 +192,36 @@ impl Asking {
         loop {
             let head = self.log.head();
             let done = self.newest().is_some_and(|newest| newest.size == head.size);
-            if !done && !self.round(&head).await {
-                // Too few: those who are away may be back.
-                tokio::select! {
-                    () = tokio::time::sleep(AGAIN) => {}
-                    () = self.wake.notified() => tokio::time::sleep(COMPANY).await,
+            match if done { Round::Enough } else { self.round(&head).await } {
+                Round::Enough => {}
+                // The larger tree is read here in a moment.
+                Round::Overtaken => {
+                    tokio::time::sleep(COMPANY).await;
+                    continue;
                 }
-                continue;
+                // Those who are away may be back.
+                Round::TooFew => {
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = self.wake.notified() => tokio::time::sleep(COMPANY).await,
+                    }
+                    continue;
+                }
             }
             // What came meanwhile is a new round at once.
             if self.log.head().size == head.size {
-                self.wake.notified().await;
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    // Nobody wakes us for what came by another process.
+                    () = tokio::time::sleep(AGAIN), if self.shared => {}
+                }
             }
         }
     }
 
-    /// Shows one checkpoint to all; whether enough cosigned it.
-    async fn round(&self, head: &Arc<Head>) -> bool {
-        let Ok(mut note) = Note::parse(head.checkpoint.as_bytes()) else { return false };
+    /// Shows one checkpoint to all.
+    async fn round(&self, head: &Arc<Head>) -> Round {
+        let Ok(mut note) = Note::parse(head.checkpoint.as_bytes()) else { return Round::TooFew };
         let mut asked = JoinSet::new();
         let now = Instant::now();
         for witness in &self.witnesses {
@@ -186,18 +230,36 @@ impl Asking {
             }
             let (http, log) = (Arc::clone(&self.http), self.log.clone());
             let (witness, head, note) = (Arc::clone(witness), Arc::clone(head), note.clone());
+            let shared = self.shared;
             asked.spawn(async move {
                 let answer = witness.ask(&http, &log, &head, note).await;
-                if let Err(NotCosigned::Failed(why)) = &answer {
-                    tracing::warn!(witness = witness.verifier.name, why, "a checkpoint was not cosigned");
-                    *held(&witness.away) = Some(Instant::now() + LEFT_ALONE);
+                let (name, why) = (&witness.verifier.name, answer.as_ref().err().map(NotCosigned::why));
+                match &answer {
+                    Ok(_) => return answer,
+                    // Another process has shown it its tree: nothing is wrong.
+                    Err(NotCosigned::Behind { .. } | NotCosigned::Overtaken) if shared => return answer,
+                    Err(NotCosigned::Behind { .. } | NotCosigned::Forked { .. }) => tracing::error!(
+                        witness = name,
+                        why,
+                        "a witness knows another history of this log: is it an old copy? Stop it, and look"
+                    ),
+                    Err(_) => tracing::warn!(witness = name, why, "a checkpoint was not cosigned"),
                 }
+                *held(&witness.away) = Some(Instant::now() + LEFT_ALONE);
                 answer
             });
         }
         let (mut count, mut until) = (0, Instant::now() + PATIENCE + PATIENCE);
+        let mut overtaken = false;
         while let Ok(Some(answer)) = tokio::time::timeout_at(until, asked.join_next()).await {
-            let Ok(Ok(line)) = answer else { continue };
+            let line = match answer {
+                Ok(Ok(line)) => line,
+                Ok(Err(NotCosigned::Behind { .. } | NotCosigned::Overtaken)) => {
+                    overtaken = self.shared;
+                    continue;
+                }
+                _ => continue,
+            };
             if note.add_signature(line).is_err() {
                 continue;
             }
@@ -208,7 +270,11 @@ impl Asking {
                 until = until.min(Instant::now() + COMPANY);
             }
         }
-        count >= self.least.max(1)
+        match (count >= self.least.max(1), overtaken) {
+            (true, _) => Round::Enough,
+            (false, true) => Round::Overtaken,
+            (false, false) => Round::TooFew,
+        }
     }
 }
 
@@ -243,24 +309,18 @@ impl Asked {
                     let known =
                         std::str::from_utf8(&answer.body).ok().and_then(|text| text.trim().parse().ok());
                     let known = known.ok_or("it answered 409 and no size")?;
-                    if known > size && self.shared {
-                        return Err(NotCosigned::Behind);
+                    if known > size {
+                        return Err(NotCosigned::Behind { known, size });
                     }
-                    if known > size || known == old {
-                        tracing::error!(
-                            witness = self.verifier.name,
-                            known,
-                            size,
-                            "a witness knows another history of this log: is it an old copy? Stop it, and look"
-                        );
-                        return Err(format!("it cosigned {known} entries, and the log has {size}").into());
+                    if known == old {
+                        return Err(NotCosigned::Forked { size: known });
                     }
                     *held(&self.known) = known;
                 }
                 _ => return Err(answer.into_error().into()),
             }
         }
-        Err("it says another size each time".into())
+        Err(NotCosigned::Overtaken)
     }
 
     /// The cosignature in an answer.
@@ -274,3 +334,6 @@ impl Asked {
         line.cloned().ok_or_else(|| "its answer is a signature by somebody else".to_owned())
     }
 }
+
+#[cfg(test)]
+mod tests;

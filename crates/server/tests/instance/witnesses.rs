@@ -1,5 +1,6 @@
 //! Two instances: the log of one is witnessed by the other.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use countersign_bundle::TlogEntry;
@@ -30,6 +31,13 @@ struct Pair {
 
 async fn run(path: &Path, listener: std::net::TcpListener) -> Running {
     start(path, ServeOptions { listener: Some(listener), ..ServeOptions::default() }).await.unwrap()
+}
+
+/// The socket of somebody who has ended.
+fn at(address: SocketAddr) -> std::net::TcpListener {
+    let listener = std::net::TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
 }
 
 fn change(path: &Path, from: &str, to: &str) {
@@ -88,8 +96,39 @@ impl Pair {
     }
 
     async fn checkpoint(&self) -> Note {
-        let url = format!("http://{}/checkpoint", self.log.address);
-        Note::parse(&self.client.get(url).send().await.unwrap().bytes().await.unwrap()).unwrap()
+        let (status, _, body) = self.get("/checkpoint").await;
+        assert_eq!(status, 200, "{body}");
+        Note::parse(body.as_bytes()).unwrap()
+    }
+
+    /// The status, after how many seconds to ask again, and the body.
+    async fn get(&self, path: &str) -> (u16, Option<String>, String) {
+        let answer = self.client.get(format!("http://{}{path}", self.log.address)).send().await.unwrap();
+        let again = answer.headers().get("retry-after").map(|value| value.to_str().unwrap().to_owned());
+        (answer.status().as_u16(), again, answer.text().await.unwrap())
+    }
+
+    async fn end_witness(&mut self) -> SocketAddr {
+        let witness = self.witness.take().unwrap();
+        let address = witness.address;
+        witness.shutdown();
+        witness.wait().await.unwrap();
+        address
+    }
+
+    async fn begin_witness(&mut self, address: SocketAddr) {
+        self.witness = Some(run(&self.directory.path().join("witness"), at(address)).await);
+    }
+
+    /// The log ends, its configuration is changed, and it is there again.
+    async fn restart_log(self, from: &str, to: &str) -> Self {
+        let Self { directory, witness, log, witnesses, client } = self;
+        let address = log.address;
+        log.shutdown();
+        log.wait().await.unwrap();
+        let path = directory.path().join("log");
+        change(&path, from, to);
+        Self { log: run(&path, at(address)).await, directory, witness, witnesses, client }
     }
 
     fn cosigners(&self, note: &Note) -> usize {
@@ -114,10 +153,7 @@ async fn an_entry_is_acknowledged_only_in_a_tree_that_the_witness_has_cosigned()
         assert_eq!(pair.cosigners(&pair.checkpoint().await), 1, "the served one too");
     }
     // Without its witness it acknowledges nothing, and serves what was cosigned.
-    let witness = pair.witness.take().unwrap();
-    let address = witness.address;
-    witness.shutdown();
-    witness.wait().await.unwrap();
+    let address = pair.end_witness().await;
     let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
     let request = entry_request(&key, b"alone");
     let (status, body) = pair.send(request.clone()).await;
@@ -126,13 +162,41 @@ async fn an_entry_is_acknowledged_only_in_a_tree_that_the_witness_has_cosigned()
     let served = pair.checkpoint().await;
     assert_eq!(pair.cosigners(&served), 1);
     // It comes back, and knows where it was.
-    let listener = std::net::TcpListener::bind(address).unwrap();
-    listener.set_nonblocking(true).unwrap();
-    pair.witness = Some(run(&pair.directory.path().join("witness"), listener).await);
+    pair.begin_witness(address).await;
     let (status, body) = pair.send(request).await;
     assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
     let entry = TlogEntry::from_json(&body).unwrap();
     assert_eq!(entry.log_index, Checkpoint::parse(served.text()).unwrap().size, "logged once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_just_started_shows_no_checkpoint_that_its_witnesses_have_not_cosigned() {
+    let mut pair = Pair::new(1).await;
+    assert_eq!(pair.add(b"a").await.0, 201);
+    let before = Checkpoint::parse(pair.checkpoint().await.text()).unwrap().size;
+    let address = pair.end_witness().await;
+    // Where nobody waits for them, the log's own signature is enough.
+    let pair = pair.restart_log("min_witnesses = 1", "min_witnesses = 0").await;
+    assert_eq!(pair.cosigners(&pair.checkpoint().await), 0);
+    let mut pair = pair.restart_log("min_witnesses = 0", "min_witnesses = 1").await;
+    for path in ["/checkpoint", "/api/v2/checkpoint"] {
+        let (status, again, body) = pair.get(path).await;
+        assert_eq!((status, again.as_deref()), (503, Some("2")), "{path}: {body}");
+        assert!(body.contains("too few witnesses"), "{body}");
+    }
+    // They are back, nobody appends anything, and it is there.
+    pair.begin_witness(address).await;
+    let shown = async {
+        loop {
+            match pair.get("/checkpoint").await {
+                (503, ..) => tokio::task::yield_now().await,
+                (status, _, body) => break (status, Note::parse(body.as_bytes()).unwrap()),
+            }
+        }
+    };
+    let (status, note) = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await.unwrap();
+    assert_eq!((status, pair.cosigners(&note)), (200, 1));
+    assert_eq!(Checkpoint::parse(note.text()).unwrap().size, before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

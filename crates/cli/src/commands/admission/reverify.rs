@@ -10,7 +10,7 @@ use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
     Candidate, Client, Events, Namespaces, ReportOptions, Watching, reports as reports_of, while_leading,
 };
-use countersign_kubernetes::continuous::sink::event::EventSink;
+use countersign_kubernetes::continuous::sink::event::{EventSink, at_workload};
 use countersign_kubernetes::continuous::{
     AdmissionJudge, Metrics, Options, Rechecker, Sink, Sinks, Verifier,
 };
@@ -87,7 +87,8 @@ impl Reverification {
     /// Verifies while the lease is ours, for ever.
     pub(super) async fn run(self, asked: Reverifying) {
         let Reverifying { options: pace, mut sinks, reports } = asked;
-        sinks.extend(self.events.map(|events| Arc::new(EventSink::new(events)) as Arc<dyn Sink>));
+        let at_workload = |events| Arc::new(EventSink::new(events, at_workload)) as Arc<dyn Sink>;
+        sinks.extend(self.events.map(at_workload));
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (leads, told) = watch::channel(false);
         let candidate =

@@ -10,7 +10,7 @@ use countersign_client::policy::{Cluster, NoCluster, Source, SourceOptions};
 use countersign_clock::{Clock, SystemClock};
 use countersign_kubernetes::admit::Admission;
 use countersign_kubernetes::api::{
-    ApiCluster, Client, Events, Reporter, SecretKeeper, connect, events, follow_controller, follow_policies,
+    ApiCluster, Client, Events, SecretKeeper, connect, events, follow_controller, follow_policies,
     follow_revocations, keep_configurations,
 };
 use countersign_kubernetes::certificate::{CertificateError, Certificates, Directory, Keeper, Memory};
@@ -27,6 +27,7 @@ use countersign_x509::San;
 use tokio::sync::watch;
 
 use super::reverify::{Reverification, ReverifyArgs};
+use crate::args::cluster::reporter;
 use crate::args::registry::RegistryArgs;
 use crate::args::revocation::{Followed, RevocationArgs, address};
 use crate::args::services::TrustArgs;
@@ -244,7 +245,8 @@ impl Serve {
         let metrics = Arc::new(Metrics::default());
         let mut told = None;
         if let Some(client) = &client {
-            let (events, writer) = events(client.clone(), reporter(&self.name), Arc::new(SystemClock));
+            let (events, writer) =
+                events(client.clone(), reporter("admission", &self.name), Arc::new(SystemClock));
             metrics.add(|registry| events.counts().register(registry));
             tokio::spawn(writer.run());
             admission = admission.telling(Teller::new(events.clone()));
@@ -380,12 +382,6 @@ impl Serve {
         let service = format!("{}.{}.svc", self.name, self.own_namespace());
         vec![San::Dns(service), San::Dns("localhost".into()), San::ip(self.listen.ip())]
     }
-}
-
-/// Who writes events: a pod's host name is its own.
-fn reporter(name: &str) -> Reporter {
-    let host = std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
-    Reporter { controller: "countersign.dev/admission".into(), instance: host.unwrap_or_else(|| name.into()) }
 }
 
 /// The files that are meant, and what is in them.

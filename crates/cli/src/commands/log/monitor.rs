@@ -1,5 +1,6 @@
 //! `countersign log monitor`: follows a log, and tells what it did that it must not, and what those one watches signed.
 
+mod event;
 mod told;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::commands::revoke::target::TargetArgs;
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
 use crate::failure::{Failure, Outcome, REJECTED};
 use crate::out::{Terminal, counted, parse_duration, within};
+use event::EventArgs;
 use told::{Journal, LogAlert};
 
 /// How often it is looked, unless the person says otherwise.
@@ -37,6 +39,7 @@ const LAST_ALERTS: Duration = Duration::from_secs(10);
     before_help = "Examples:
   countersign log monitor --state watch --watch-identity alice@example.com
   countersign log monitor --state watch --watch-key release.pub --alert-file alerts.jsonl
+  countersign log monitor --state watch --alert-event-namespace countersign
   countersign log monitor --state watch --once --seen-by-others theirs.txt
   countersign log monitor --state w --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
@@ -71,6 +74,8 @@ pub(super) struct MonitorCommand {
     watch: WatchArgs,
     #[command(flatten)]
     sinks: SinkArgs,
+    #[command(flatten)]
+    events: EventArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -147,7 +152,7 @@ impl MonitorCommand {
         log_to_stderr(LogFormat::Text, if terminal.quiet { "error" } else { "warn" })?;
         let runtime = server_runtime()?;
         let ended = runtime.block_on(async {
-            let mut watching = self.set_up(terminal)?;
+            let mut watching = self.set_up(terminal).await?;
             let ended = if self.once {
                 within(terminal, watching.look()).await.map(|good| if good { 0 } else { REJECTED })
             } else {
@@ -160,7 +165,7 @@ impl MonitorCommand {
         ended
     }
 
-    fn set_up<'a>(&'a self, terminal: &'a Terminal) -> Result<Watching<'a>, Failure> {
+    async fn set_up<'a>(&'a self, terminal: &'a Terminal) -> Result<Watching<'a>, Failure> {
         let mut followed = self.log.followed()?;
         if self.rekor_v1 {
             let (name, key) = (followed.verifier.name.clone(), followed.verifier.key.clone());
@@ -183,6 +188,8 @@ impl MonitorCommand {
             .others
             .iter()
             .map(|path| Ok((path.display().to_string(), read_limited(path, MAX_NOTE_BYTES)?)));
+        let mut sinks = self.sinks.open()?;
+        sinks.extend(self.events.open().await?);
         Ok(Watching {
             command: self,
             terminal,
@@ -192,7 +199,7 @@ impl MonitorCommand {
             kept: Kept::open(&self.state)?,
             journal: Journal::open(&self.state)?,
             wanted: self.watch.read(SystemClock.now())?,
-            sinks: Sinks::start(self.sinks.open()?, &Metrics::default()),
+            sinks: Sinks::start(sinks, &Metrics::default()),
         })
     }
 }

@@ -1,25 +1,39 @@
-//! Alerts as events at the workloads they are about, where `kubectl describe` shows them.
+//! Alerts as events of a cluster, where `kubectl describe` and `kubectl get events` show them.
 
+use std::fmt;
 use std::sync::Arc;
 
-use super::{Sending, Sink};
-use crate::api::{Doing, Event, Events, ObjectRef, Reason};
+use super::{Sending, Sink, SinkError};
+use crate::api::{Doing, Event, EventError, Events, ObjectRef, Reason};
+use crate::continuous::Change;
 use crate::continuous::alert::{Alert, Standing};
 
-/// Writes events to the cluster. They have a queue and a pace of their own, so a sink of events is never away.
-#[derive(Debug)]
-pub struct EventSink(Events);
+/// Which event says what an alert says, if one does.
+type AsEvent<A> = dyn Fn(&A) -> Option<Event> + Send + Sync;
 
-impl EventSink {
-    /// Through these.
-    #[must_use]
-    pub const fn new(events: Events) -> Self {
-        Self(events)
+/// Writes alerts of one kind to a cluster: it knows which event says what an alert says.
+pub struct EventSink<A> {
+    events: Events,
+    event: Box<AsEvent<A>>,
+}
+
+impl<A> fmt::Debug for EventSink<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EventSink({:?})", self.events)
     }
 }
 
-/// The event that says what an alert says. `None` for what is gone: nobody would look there.
-fn event(alert: &Alert) -> Option<Event> {
+impl<A> EventSink<A> {
+    /// Through these. An alert of which `event` makes none is not told here.
+    #[must_use]
+    pub fn new(events: Events, event: impl Fn(&A) -> Option<Event> + Send + Sync + 'static) -> Self {
+        Self { events, event: Box::new(event) }
+    }
+}
+
+/// The event at the workload that an alert is about. `None` for what is gone: nobody would look there.
+#[must_use]
+pub fn at_workload(alert: &Alert) -> Option<Event> {
     let reason = match alert.standing() {
         Standing::Failed => Reason::PolicyViolation,
         Standing::Unchecked => Reason::CouldNotCheck,
@@ -35,7 +49,7 @@ fn event(alert: &Alert) -> Option<Event> {
         uid: alert.uid.clone(),
     };
     let told = alert.changes.iter().filter(|change| change.is == alert.standing());
-    let line = |change: &crate::continuous::Change| {
+    let line = |change: &Change| {
         let what = change.policy.as_deref().unwrap_or(change.control.name());
         let next = if change.next.is_empty() { String::new() } else { format!("; next: {}", change.next) };
         format!("{what}: {}: {}{next}", change.image, change.message)
@@ -44,13 +58,25 @@ fn event(alert: &Alert) -> Option<Event> {
     Some(Event { regarding, related: None, reason, doing: Doing::Checked, note })
 }
 
-impl Sink for EventSink {
+impl<A: Send + Sync> Sink<A> for EventSink<A> {
     fn name(&self) -> &'static str {
         "event"
     }
 
-    fn send<'a>(&'a self, alerts: &'a [Arc<Alert>]) -> Sending<'a> {
-        alerts.iter().filter_map(|alert| event(alert)).for_each(|event| self.0.tell(event));
-        Box::pin(async { Ok(()) })
+    /// One by one: of several that are told again since one was not taken, the others would be counted twice.
+    fn at_once(&self) -> usize {
+        1
+    }
+
+    fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a> {
+        Box::pin(async move {
+            for event in alerts.iter().filter_map(|alert| (self.event)(alert)) {
+                self.events.write(event).await.map_err(|error| match error {
+                    EventError::NotNow(why) => SinkError::Away(why),
+                    EventError::Refused(why) => SinkError::Refused(why),
+                })?;
+            }
+            Ok(())
+        })
     }
 }

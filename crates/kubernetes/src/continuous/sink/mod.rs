@@ -21,7 +21,7 @@ use super::metrics::{Metrics, SinkLabels};
 
 /// The most alerts that wait for a sink. The newest are kept.
 const CAPACITY: usize = 1000;
-/// The most alerts that a sink is given at once.
+/// The most alerts that a sink is given at once, unless it says otherwise.
 const BATCH: usize = 100;
 /// How long to wait after the first failure; doubled with each further one.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -58,6 +58,11 @@ pub trait Sink<A = Alert>: Send + Sync + Debug {
 
     /// Takes alerts, the oldest first; all or none.
     fn send<'a>(&'a self, alerts: &'a [Arc<A>]) -> Sending<'a>;
+
+    /// How many alerts it takes at once.
+    fn at_once(&self) -> usize {
+        BATCH
+    }
 
     /// How long to gather alerts before they are sent together.
     fn gathers(&self) -> Duration {
@@ -106,8 +111,8 @@ impl<A> Queue<A> {
         self.metrics.waiting.get_or_create(&self.labels).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 
-    fn batch(&self) -> Vec<Arc<A>> {
-        self.waiting().iter().take(BATCH).cloned().collect()
+    fn batch(&self, most: usize) -> Vec<Arc<A>> {
+        self.waiting().iter().take(most).cloned().collect()
     }
 
     /// Takes out what was sent. What was dropped meanwhile is not there any more.
@@ -134,7 +139,7 @@ impl<A> Queue<A> {
                 self.filled.notified().await;
                 self.pause(sink.gathers()).await;
             }
-            let batch = self.batch();
+            let batch = self.batch(sink.at_once());
             if batch.is_empty() {
                 continue;
             }

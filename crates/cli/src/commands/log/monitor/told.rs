@@ -9,9 +9,10 @@ use std::sync::Arc;
 use countersign_client::monitor::Finding;
 use countersign_clock::Timestamp;
 use countersign_http::text::printable;
+use countersign_kubernetes::api::Reason;
 use countersign_kubernetes::continuous::Told;
 use countersign_tlog::Checkpoint;
-use countersign_tlog::monitor::Standing;
+use countersign_tlog::monitor::{Alarm, Standing};
 use serde::Serialize;
 
 use super::Hit;
@@ -41,10 +42,18 @@ pub(super) struct LogAlert {
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<String>,
     next: String,
+    /// As it is called among a cluster's events.
+    #[serde(skip)]
+    reason: Reason,
 }
 
 impl LogAlert {
-    fn new(kind: &'static str, log: &str, tree: Option<&Checkpoint>, time: Timestamp) -> Self {
+    fn new(
+        (kind, reason): (&'static str, &'static str),
+        log: &str,
+        tree: Option<&Checkpoint>,
+        time: Timestamp,
+    ) -> Self {
         Self {
             schema: "countersign.log-alert",
             schema_version: 1,
@@ -60,6 +69,7 @@ impl LogAlert {
             message: String::new(),
             evidence: None,
             next: String::new(),
+            reason: Reason::Alarm(reason),
         }
     }
 
@@ -75,7 +85,7 @@ impl LogAlert {
             signer: Some(signer),
             digest: Some(digest),
             issued: issued.map(|time| time.to_string()),
-            ..Self::new("watched", log, Some(good.checkpoint()), time)
+            ..Self::new(("watched", "LogEntryWatched"), log, Some(good.checkpoint()), time)
         }
     }
 
@@ -91,7 +101,7 @@ impl LogAlert {
             message: finding.alarm.to_string(),
             evidence: Some(evidence.display().to_string()),
             next: next.to_owned(),
-            ..Self::new(finding.alarm.code(), log, newest.as_ref(), time)
+            ..Self::new((finding.alarm.code(), reason(&finding.alarm)), log, newest.as_ref(), time)
         }
     }
 
@@ -99,11 +109,41 @@ impl LogAlert {
         &self.message
     }
 
+    /// As it is called among a cluster's events.
+    pub(super) const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// What an event says. It has no time: what is told again after a crash is the same event once more.
+    pub(super) fn note_of_event(&self) -> String {
+        let evidence = self.evidence.as_ref().map(|path| format!("; evidence: {path}")).unwrap_or_default();
+        printable(&format!("{}: {}{evidence}; next: {}", self.log, self.message, self.next))
+    }
+
     fn title(&self) -> String {
         match self.kind {
             "watched" => format!("{}: a signature by somebody who is watched", self.log),
             kind => format!("{}: the log breaks its promises ({kind})", self.log),
         }
+    }
+}
+
+/// As what a log did is called among a cluster's events.
+const fn reason(alarm: &Alarm) -> &'static str {
+    match alarm {
+        Alarm::Checkpoint(_) => "LogCheckpointInvalid",
+        Alarm::Origin { .. } => "LogOriginChanged",
+        Alarm::Shrunk { .. } => "LogShrunk",
+        Alarm::Forked { .. } => "LogForked",
+        Alarm::Rewritten { .. } => "LogRewritten",
+        Alarm::Discontinued { .. } => "LogDiscontinued",
+        Alarm::Withheld(_) => "LogEntriesWithheld",
+        Alarm::BackDated { .. } => "LogBackDated",
+        Alarm::FutureDated { .. } => "LogFutureDated",
+        Alarm::Unwitnessed(_) => "LogUnwitnessed",
+        Alarm::Equivocated { .. } => "LogEquivocated",
+        // What is not told apart yet breaks a promise all the same.
+        _ => "LogPromiseBroken",
     }
 }
 
