@@ -1,6 +1,7 @@
 //! The transparency log's face: Rekor v2 (rekor-tiles' `entry.proto`), and its tiles.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -19,6 +20,8 @@ use crate::serve::{LogRole, Services};
 
 /// A hashedrekord request is about 3 KiB; a dsse request carries its payload.
 const LIMIT: usize = 4 * 1024 * 1024;
+/// How long whoever reads the checkpoint waits for the witnesses' first round. It takes as long as they do.
+const FIRST_ROUND: Duration = Duration::from_secs(2);
 
 pub(super) fn routes() -> Router<Arc<Services>> {
     Router::new()
@@ -32,7 +35,13 @@ pub(super) fn routes() -> Router<Arc<Services>> {
 async fn checkpoint(State(services): State<Arc<Services>>) -> Result<Response, HttpError> {
     let role = services.log()?;
     let required = role.requires_witnesses();
-    match role.witnesses.as_ref().and_then(|witnesses| witnesses.newest()) {
+    let newest = match &role.witnesses {
+        Some(witnesses) if required => {
+            tokio::time::timeout(FIRST_ROUND, witnesses.cosigned(0)).await.unwrap_or_default()
+        }
+        witnesses => witnesses.as_ref().and_then(|witnesses| witnesses.newest()),
+    };
+    match newest {
         Some(cosigned) if required || cosigned.size == role.log.head().size => {
             return Ok(super::tiles::checkpoint(cosigned.note.clone()));
         }
