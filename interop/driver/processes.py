@@ -74,19 +74,25 @@ def front_end(binary: Path, data: Path, log: Path) -> Process:
                    {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET})
 
 
+def program(binary: Path, *arguments) -> str:
+    """What a command of ours says, with the object store's credentials at hand."""
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
+    done = subprocess.run([str(binary), *map(str, arguments)], env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Fail(f"countersign {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def move(binary: Path, data: Path, to: str) -> str:
+    """Moves the logs of an instance: distributed or local."""
+    return program(binary, "log", "migrate", "--to", to, data)
+
+
 def make(binary: Path, data: Path, database: str = "", objects: str = "") -> str:
     """Makes an instance, and moves its log to a database and an object store if they are named."""
-    environment = {**os.environ, "AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET}
-
-    def run(*arguments):
-        done = subprocess.run([str(binary), *arguments], env=environment, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise Fail(f"countersign {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    said = run("init", str(data), "--dev", "--requests-per-second", "0")
+    said = program(binary, "init", data, "--dev", "--requests-per-second", "0")
     if not database:
         return said
     with (data / "countersign.toml").open("a") as config:
         config.write(f"\n[store]\ndatabase = \"{database}\"\nobjects = \"{objects}\"\n")
-    return run("log", "migrate", "--to", "distributed", str(data))
+    return move(binary, data, "distributed")
