@@ -1,5 +1,6 @@
 //! The simulator: the real log, driven on one thread over a simulated disk and clock, crashed and opened again many
-//! times. A seed decides everything, so it repeats its run.
+//! times. A seed decides everything, so it repeats its run. And the same log, the same way, over a simulated database and
+//! object store, where a process that was replaced may go on instead of dying.
 //!
 //! After each opening the whole tree is made anew from the entries: nothing acknowledged is lost, and every checkpoint
 //! that was ever shown (in a receipt, at an opening, in the published file) is a part of it. Receipts are verified as
@@ -11,17 +12,22 @@
 //!
 //! `COUNTERSIGN_SEED` runs one seed alone.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use countersign_clock::ManualClock;
-use countersign_log::storage::Storage;
+use countersign_log::storage::{Distributed, LEASE, Objects, Storage};
 use countersign_log::{AppendError, Driven, Log, LogError, Options, Receipt};
 use countersign_tlog::{Checkpoint, Note, merkle};
 
+use crate::support::database::MemoryDatabase;
+use crate::support::objects::FailingObjects;
 use crate::support::sim::{Fault, SimFs};
+use crate::support::wire::Wire;
 use crate::support::{Ledger, Random, clock, entry, options, params, runtime, signers};
 
 /// As many as take a few seconds: an unoptimised build is slow.
@@ -39,15 +45,125 @@ struct Totals {
     refused_as_full: AtomicU64,
     acknowledged: AtomicU64,
     shown: AtomicU64,
+    replaced: AtomicU64,
 }
 
 fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-struct World<'a> {
+/// What the log lies on.
+trait Ground {
+    /// The way to it for a process that starts.
+    fn storage(&mut self) -> Arc<dyn Storage>;
+    /// Some trouble for the next operations.
+    fn brew(&mut self, random: &mut Random);
+    /// The process is gone. Says whether more went with it than the process.
+    fn crash(&mut self, random: &mut Random) -> bool;
+    /// The published checkpoints that anybody can have read, as far as it knows them.
+    fn published(&self) -> BTreeSet<Vec<u8>>;
+    /// Whether a process that was replaced may go on.
+    const REPLACED_GO_ON: bool;
+}
+
+impl Ground for SimFs {
+    fn storage(&mut self) -> Arc<dyn Storage> {
+        Arc::new(self.clone())
+    }
+
+    fn brew(&mut self, random: &mut Random) {
+        match random.below(6) {
+            0..=2 => {
+                let fault = Fault::any(random);
+                self.fail_after(random.below(160), fault);
+            }
+            3 => self.storm(1 + random.below(20), Random(random.next())),
+            4 => {
+                let spare = usize::try_from(random.below(60_000)).unwrap();
+                self.set_capacity(Some(self.used() + spare));
+            }
+            _ => {}
+        }
+    }
+
+    fn crash(&mut self, random: &mut Random) -> bool {
+        let power_cut = self.is_off() || random.coin();
+        if power_cut {
+            *self = self.after_power_cut(random);
+        }
+        self.heal();
+        self.set_capacity(None);
+        power_cut
+    }
+
+    fn published(&self) -> BTreeSet<Vec<u8>> {
+        Self::published(self)
+    }
+
+    const REPLACED_GO_ON: bool = false;
+}
+
+/// A database and an object store, and the wire of the process that runs.
+struct Machines {
+    database: MemoryDatabase,
+    objects: FailingObjects,
+    wire: Wire,
+    /// What its next process will meet.
+    fault: Option<(u64, Fault)>,
+}
+
+impl Machines {
+    fn new() -> Self {
+        let database = MemoryDatabase::default();
+        let wire = Wire::to(Arc::new(database.clone()));
+        Self { database, objects: FailingObjects::default(), wire, fault: None }
+    }
+}
+
+impl Ground for Machines {
+    fn storage(&mut self) -> Arc<dyn Storage> {
+        // Whoever had the lease has it no longer, and may not know.
+        self.database.expire();
+        self.wire = Wire::to(Arc::new(self.database.clone()));
+        if let Some((after, fault)) = self.fault.take() {
+            self.wire.fail_after(after, fault);
+        }
+        let objects = Objects::new(Arc::new(self.objects.clone()), "logs");
+        Arc::new(Distributed::new("log", Arc::new(self.wire.clone()), &objects, LEASE))
+    }
+
+    fn brew(&mut self, random: &mut Random) {
+        match random.below(6) {
+            0..=2 => {
+                let fault = Fault::any(random);
+                self.fault = Some((random.below(160), fault));
+            }
+            3 => self.objects.weather(Some((1 + random.below(20), Random(random.next())))),
+            _ => {}
+        }
+    }
+
+    fn crash(&mut self, random: &mut Random) -> bool {
+        self.objects.weather(None);
+        self.fault = None;
+        // One whose wire is whole may go on.
+        let cut = random.coin();
+        if cut {
+            self.wire.cut();
+        }
+        cut
+    }
+
+    fn published(&self) -> BTreeSet<Vec<u8>> {
+        BTreeSet::new()
+    }
+
+    const REPLACED_GO_ON: bool = true;
+}
+
+struct World<'a, G> {
     random: Random,
-    disk: SimFs,
+    ground: G,
     clock: Arc<ManualClock>,
     ledger: Ledger,
     /// The number of the next new entry.
@@ -58,12 +174,12 @@ struct World<'a> {
     totals: &'a Totals,
 }
 
-impl World<'_> {
+impl<G: Ground> World<'_, G> {
     fn open(&mut self) -> Result<(Log, Driven), LogError> {
         let segment_bytes = [3_000, 12_000, 60_000][usize::try_from(self.random.below(3)).unwrap()];
         let reserve_bytes = [0, 4096, 40_000][usize::try_from(self.random.below(3)).unwrap()];
         let options = Options { segment_bytes, reserve_bytes, ..options() };
-        let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
+        let storage = self.ground.storage();
         let opened = Log::open_driven(&storage, options, signers(), self.clock.clone());
         count(&self.totals.openings, 1);
         match &opened {
@@ -80,22 +196,6 @@ impl World<'_> {
         assert!(head.time_ms >= self.time_ms, "the time in checkpoints went back");
         self.time_ms = head.time_ms;
         self.ledger.see(log);
-    }
-
-    /// Some trouble for the log's next operations.
-    fn brew(&mut self) {
-        match self.random.below(6) {
-            0..=2 => {
-                let fault = Fault::any(&mut self.random);
-                self.disk.fail_after(self.random.below(160), fault);
-            }
-            3 => self.disk.storm(1 + self.random.below(20), Random(self.random.next())),
-            4 => {
-                let spare = usize::try_from(self.random.below(60_000)).unwrap();
-                self.disk.set_capacity(Some(self.disk.used() + spare));
-            }
-            _ => {}
-        }
     }
 
     /// The number of an entry to append: a new one as a rule, else one that was sent before.
@@ -130,7 +230,7 @@ impl World<'_> {
             if self.random.below(10) == 0 {
                 // It is killed with entries in its queue; who waits is told that nobody is there.
                 drop(driven);
-                return self.finish(appends);
+                return self.finish(appends, None);
             }
             while driven.commit() {}
             if self.random.coin() {
@@ -139,16 +239,24 @@ impl World<'_> {
             if log.failed().borrow().is_some() {
                 count(&self.totals.failures, 1);
                 drop(driven);
-                return self.finish(appends);
+                return self.finish(appends, None);
             }
-            self.finish(appends);
+            self.finish(appends, Some(&mut driven));
             self.see(log);
         }
     }
 
-    fn finish(&mut self, appends: Vec<(u64, Append)>) {
-        for (number, append) in appends {
-            let result = self.runtime.block_on(append);
+    /// Waits for the answers. The log may go on working: an entry that is looked for in an object store reaches the queue
+    /// late.
+    fn finish(&mut self, appends: Vec<(u64, Append)>, mut driven: Option<&mut Driven>) {
+        for (number, mut append) in appends {
+            let result = loop {
+                let most = Duration::from_millis(if driven.is_some() { 2 } else { 60_000 });
+                match self.runtime.block_on(async { tokio::time::timeout(most, &mut append).await }) {
+                    Ok(result) => break result,
+                    Err(_) => while driven.as_mut().unwrap().commit() {},
+                }
+            };
             self.answered(number, result);
         }
     }
@@ -167,20 +275,37 @@ impl World<'_> {
 
     /// The process is gone, and the machine with it if its power was cut or is cut now.
     fn crash(&mut self) {
-        if self.disk.is_off() || self.random.coin() {
-            self.disk = self.disk.after_power_cut(&mut self.random);
-            count(&self.totals.power_cuts, 1);
-        } else {
-            count(&self.totals.kills, 1);
+        let cut = self.ground.crash(&mut self.random);
+        count(if cut { &self.totals.power_cuts } else { &self.totals.kills }, 1);
+    }
+
+    /// A process that another one has replaced goes on, and can have nothing acknowledged that is not in the other's tree.
+    fn goes_on(&mut self, replaced: (Log, Driven)) {
+        let (log, mut driven) = replaced;
+        let mut appends: Vec<(u64, Append)> = Vec::new();
+        for _ in 0..=self.random.below(3) {
+            let (number, log) = (self.number(), log.clone());
+            let mut append: Append = Box::pin(async move { log.append(entry(number)).await });
+            match append.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Pending => appends.push((number, append)),
+                Poll::Ready(result) => self.answered(number, result),
+            }
         }
-        self.disk.heal();
-        self.disk.set_capacity(None);
+        while driven.commit() {}
+        drop(driven);
+        self.finish(appends, None);
+        count(&self.totals.replaced, 1);
+    }
+
+    /// Whether the process that was opened now is to be replaced while it runs.
+    fn may_go_on(&mut self) -> bool {
+        G::REPLACED_GO_ON && self.random.below(3) == 0
     }
 
     /// Opens without trouble and checks everything.
     fn check(&mut self) {
         let (log, driven) = self.open().unwrap_or_else(|error| panic!("it does not open: {error}"));
-        for note in self.disk.published() {
+        for note in self.ground.published() {
             let note = Note::parse(&note).unwrap();
             let checkpoint = Checkpoint::parse(note.text()).unwrap();
             self.ledger.heads.push((checkpoint.size, checkpoint.root));
@@ -204,35 +329,42 @@ impl World<'_> {
     }
 }
 
-fn run(seed: u64, runtime: &tokio::runtime::Runtime, totals: &Totals) {
-    let disk = SimFs::default();
-    Log::create_on(&disk, &params()).unwrap();
+fn run(seed: u64, mut ground: impl Ground, runtime: &tokio::runtime::Runtime, totals: &Totals) {
+    Log::create_on(ground.storage().as_ref(), &params()).unwrap();
     let (random, ledger) = (Random(seed), Ledger::default());
-    let mut world = World { random, disk, clock: clock(), ledger, next: 0, time_ms: 0, runtime, totals };
+    let mut world = World { random, ground, clock: clock(), ledger, next: 0, time_ms: 0, runtime, totals };
     for _ in 0..3 + world.random.below(5) {
-        world.brew();
+        world.ground.brew(&mut world.random);
+        let mut replaced = None;
         if let Ok((log, driven)) = world.open() {
-            world.live(&log, driven);
+            if world.may_go_on() {
+                replaced = Some((log, driven));
+            } else {
+                world.live(&log, driven);
+            }
         }
         world.crash();
         // What repairs a crash may crash as well.
         while world.random.below(3) == 0 {
-            world.brew();
+            world.ground.brew(&mut world.random);
             drop(world.open());
             world.crash();
         }
         world.check();
+        if let Some(replaced) = replaced {
+            world.goes_on(replaced);
+            world.check();
+        }
     }
     count(&totals.shown, world.ledger.heads.len() as u64);
 }
 
-/// R1 to R5, R10: kills, power cuts, failing and full disks, clocks that jump, one after the other and at once.
-#[test]
-fn r3_no_seed_loses_or_forks_anything() {
+/// Runs seeds on all cores: one in `share` of as many as `COUNTERSIGN_SEEDS` says, or the one of `COUNTERSIGN_SEED`.
+fn run_all<G: Ground>(test: &'static str, share: u64, ground: impl Fn() -> G + Sync) -> Totals {
     let number = |name| std::env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
     let seeds = match number("COUNTERSIGN_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("COUNTERSIGN_SEEDS").unwrap_or(SEEDS),
+        None => 0..number("COUNTERSIGN_SEEDS").unwrap_or(SEEDS) / share,
     };
     let (next, totals) = (AtomicU64::new(seeds.start), Totals::default());
     let start = std::time::Instant::now();
@@ -241,13 +373,14 @@ fn r3_no_seed_loses_or_forks_anything() {
         for _ in 0..workers {
             scope.spawn(|| {
                 let runtime = runtime();
+                let _within = runtime.enter();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= seeds.end {
                         return;
                     }
-                    let shown = Shown(seed);
-                    run(seed, &runtime, &totals);
+                    let shown = Shown(seed, test);
+                    run(seed, ground(), &runtime, &totals);
                     drop(shown);
                     if seed % 10_000 == 9_999 {
                         println!("{} seeds in {:.0} s", seed + 1, start.elapsed().as_secs_f64());
@@ -258,18 +391,33 @@ fn r3_no_seed_loses_or_forks_anything() {
     });
     println!("{} seeds in {:.1} s: {totals:?}", seeds.end - seeds.start, start.elapsed().as_secs_f64());
     println!("0 acknowledged entries lost, 0 forks, 0 wrong proofs");
+    totals
+}
+
+/// R1 to R5, R10: kills, power cuts, failing and full disks, clocks that jump, one after the other and at once.
+#[test]
+fn r3_no_seed_loses_or_forks_anything() {
+    let totals = run_all("r3_no_seed_loses", 1, SimFs::default);
     assert!(totals.acknowledged.into_inner() > 0);
 }
 
+/// R9, R19: the same past one machine; operations of the database and the object store fail, processes die or are replaced
+/// while they run. A quarter of the seeds: theirs wait for threads.
+#[test]
+fn r19_no_seed_loses_or_forks_anything_past_one_machine() {
+    let totals = run_all("r19_no_seed_loses", 4, Machines::new);
+    assert!(totals.acknowledged.into_inner() > 0 && totals.replaced.into_inner() > 0);
+}
+
 /// Names the seed of a run that fails.
-struct Shown(u64);
+struct Shown(u64, &'static str);
 impl Drop for Shown {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!(
                 "seed {0} failed; to repeat it:\n  COUNTERSIGN_SEED={0} cargo test -p countersign-log --test log \
-                 simulator -- --nocapture",
-                self.0
+                 {1} -- --nocapture",
+                self.0, self.1
             );
         }
     }
@@ -281,8 +429,8 @@ fn a_seed_repeats_its_run_exactly() {
     let runtime = runtime();
     for seed in 0..5 {
         let (once, again) = (Totals::default(), Totals::default());
-        run(seed, &runtime, &once);
-        run(seed, &runtime, &again);
+        run(seed, SimFs::default(), &runtime, &once);
+        run(seed, SimFs::default(), &runtime, &again);
         assert_eq!(format!("{once:?}"), format!("{again:?}"), "seed {seed}");
     }
 }

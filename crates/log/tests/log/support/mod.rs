@@ -2,6 +2,7 @@
 //! random generator, and a simulated disk.
 
 pub mod database;
+pub mod objects;
 pub mod postgres;
 pub mod s3;
 pub mod sim;
