@@ -21,7 +21,7 @@ const CROWD: u64 = 4096;
 /// How many answers are timed.
 const ANSWERS: u32 = 200;
 /// The longest that the index may take.
-const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// As many terms as an entry signed with a certificate has: one that all share, some that many share, its own.
 fn terms_of(stored: &[u8]) -> Vec<String> {
@@ -41,9 +41,9 @@ fn until(mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
     Ok(())
 }
 
-/// The rows, at 10^5 entries, or at as many as the other rows of the log have.
+/// The rows, at 10^5 entries; at as many as the other rows of the log have when these are fewer, or ten million.
 pub(crate) async fn rows(table: &mut Table, work: &Path, size: Size) -> Result<()> {
-    let exponent = size.largest_tree.min(5);
+    let exponent = if size.largest_tree < 7 { size.largest_tree.min(5) } else { size.largest_tree };
     let folder = work.join("searched-log");
     let params = LogParams {
         origin: "log.example".into(),
