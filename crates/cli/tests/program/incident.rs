@@ -76,6 +76,12 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     let (code, out, err) = bench.home.text(&[&["incident"][..], &alice].concat());
     assert!(code == 0 && out.contains("alice@example.com") && !out.contains("runs now"), "{out}");
     assert!(err.contains("no registry was looked at") && err.contains("no cluster was looked at"), "{err}");
+    // An e-mail address is found and revoked in whatever case it is written.
+    let other_case = ["--identity", "ALICE@Example.com", "--since", "1h"];
+    for command in [&["incident"][..], &["log", "find"]] {
+        let (code, out, _) = bench.home.text(&[command, &other_case].concat());
+        assert!(code == 0 && out.contains("alice@example.com"), "{command:?}: {code} {out}");
+    }
     let (code, out, _) = bench.incident(&["--identity", "bob@example.com"]);
     assert_eq!(code, 3, "{out}");
     let (code, out, _) =
@@ -97,10 +103,10 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     for missing in [&["--block"][..], &["--dry-run"], &["--reason", "stolen"]] {
         assert_eq!(bench.incident(&[&alice[..], missing].concat()).0, 1, "{missing:?}");
     }
-    let (code, out, err) = bench.incident(&[&alice[..], &["--dry-run"], &place].concat());
-    assert!(code == 0 && out.contains("identity alice@example.com, since"), "{out}{err}");
+    let (code, out, err) = bench.incident(&[&other_case[..], &["--dry-run"], &place].concat());
+    assert!(code == 0 && out.contains("identity ALICE@Example.com, since"), "{out}{err}");
     assert!(err.contains("nothing is written") && list() == before, "{err}");
-    let (code, out, err) = bench.incident(&[&alice[..], &["--block"], &place].concat());
+    let (code, out, err) = bench.incident(&[&other_case[..], &["--block"], &place].concat());
     assert!(code == 0 && err.contains("list 2 is in"), "{out}{err}");
     bench.home.good(&["trust", "update"]);
     let issuer = format!("{}/development-identity-provider", bench.instance.url.trim_end_matches('/'));
