@@ -241,6 +241,8 @@ fn each_option_of_a_monitor_that_cannot_be_heard_is_refused() {
         "no tiles",
     );
     refused(&["--once", "--watch-key", "none.pub"], "none.pub");
+    refused(&["--once", "--watch-digest", "zz"], "--watch-digest: expected sha256:");
+    refused(&["--once", "--watch-identity-regexp", "("], "--watch-identity-regexp: the pattern");
     refused(&["--once", "--seen-by-others", "none.txt"], "none.txt");
     refused(&["--once", "--alert-webhook-secret", "none"], "--alert-webhook");
     refused(

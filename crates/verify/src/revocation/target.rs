@@ -85,6 +85,14 @@ impl Target {
         }
     }
 
+    /// Whether anything can be it.
+    ///
+    /// # Errors
+    /// In words, what was expected and what was found.
+    pub fn check(&self) -> Result<(), String> {
+        Compiled::of(self).map(drop)
+    }
+
     /// Whether a signature by it can be told to be newer than some time: only where a certificate was issued for it.
     pub(super) const fn can_end(&self) -> bool {
         matches!(self, Self::Identity { .. } | Self::Builder(_))

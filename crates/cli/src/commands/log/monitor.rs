@@ -113,6 +113,7 @@ impl WatchArgs {
             key: self.watch_key.clone(),
             digest: self.watch_digest.clone(),
             builder: self.watch_builder.clone(),
+            prefix: "watch-",
             ..TargetArgs::default()
         };
         let lists = [
@@ -125,7 +126,7 @@ impl WatchArgs {
         if lists.iter().all(|list| list.is_empty()) {
             return Ok(None);
         }
-        Ok(Some(looked_for(targets.targets()?, now)?))
+        Ok(Some(looked_for(targets.sought()?, now)?))
     }
 }
 
@@ -318,20 +319,18 @@ impl Watching<'_> {
     }
 
     fn tell_finding(&self, place: &str, finding: &Finding, now: Timestamp) -> Result<(), Failure> {
-        let (path, is_new) = self.kept.evidence(finding)?;
+        let (path, is_known) = self.kept.evidence_of(finding)?;
         let alert = LogAlert::of_finding(place, finding, &path, now);
-        if is_new {
-            self.tell(alert)?;
-            self.untold.borrow().keep()
-        } else {
+        if is_known {
             // It was told when it began; it is still so.
-            self.terminal.talk(&printable(&format!(
-                "{} still: {}",
-                self.terminal.no_mark(),
-                alert.message()
-            )));
-            Ok(())
+            let still = format!("{} still: {}", self.terminal.no_mark(), alert.message());
+            self.terminal.talk(&printable(&still));
+            return Ok(());
         }
+        self.tell(alert)?;
+        self.untold.borrow().keep()?;
+        // Last: from now on it is known, and is not told again.
+        Ok(self.kept.keep_evidence(finding)?)
     }
 
     fn tell(&self, alert: LogAlert) -> Result<(), Failure> {
