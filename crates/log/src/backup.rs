@@ -69,16 +69,18 @@ pub fn backup(log: &Path, copy: &Path, key: &PublicKey, key_of: Option<&KeyOf>) 
 
 /// Puts a copy in place of a log that is lost, if the copy has everything that was ever signed. `newest` is the newest
 /// checkpoint that anybody keeps: a monitor, a witness, a client. Nothing on this machine can say that there is none
-/// newer, so it has to be brought.
+/// newer, so it has to be brought; that there is one, a [mark](crate::Mark) can say.
 ///
 /// # Errors
-/// [`LogError::Inconsistent`] when the copy is older than that checkpoint or of another tree, and as [`backup`].
+/// [`LogError::Inconsistent`] when the copy is older than that checkpoint or the marked one, or of another tree, and as
+/// [`backup`].
 pub fn restore(
     copy: &Path,
     log: &Path,
     key: &PublicKey,
     key_of: Option<&KeyOf>,
     newest: &[u8],
+    mark: Option<&Path>,
 ) -> Result<Copied, LogError> {
     let storage: Arc<dyn Storage> = Arc::new(Files::new(copy));
     let params = read_params(storage.as_ref())?;
@@ -86,7 +88,32 @@ pub fn restore(
     let newest = Note::parse(newest).and_then(|note| Checkpoint::from_note(&note, &verifier))?;
     let state = state(storage.as_ref(), &params, &verifier)?;
     continues(&storage, params.format, &state, &newest)?;
+    if let Some(path) = mark {
+        check_marked(path, &verifier, |marked| continues(&storage, params.format, &state, marked))?;
+    }
     backup(copy, log, key, key_of)
+}
+
+/// That the marked checkpoint is as it must be. One that was torn, or is another log's, says nothing.
+fn check_marked(
+    path: &Path,
+    verifier: &NoteVerifier,
+    check: impl FnOnce(&Checkpoint) -> Result<(), LogError>,
+) -> Result<(), LogError> {
+    let place = path.display();
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(LogError::Io { doing: format!("reading the mark in {place}"), error }),
+    };
+    let Ok(marked) = Note::parse(&bytes).and_then(|note| Checkpoint::from_note(&note, verifier)) else {
+        tracing::warn!("the mark in {place} was torn, or is not of this log");
+        return Ok(());
+    };
+    check(&marked).map_err(|error| match error {
+        LogError::Inconsistent(why) => LogError::Inconsistent(format!("the mark in {place}: {why}")),
+        other => other,
+    })
 }
 
 /// That a tree continues the one of a checkpoint.

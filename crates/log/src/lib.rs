@@ -73,6 +73,7 @@ mod workers;
 
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
+pub use mark::Mark;
 pub use migrate::{Migrated, migrate};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use scrub::Scrubbed;

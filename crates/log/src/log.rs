@@ -1,6 +1,6 @@
 //! The log as its users hold it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -53,7 +53,7 @@ pub struct Options {
     pub key_of: Option<KeyOf>,
     /// A file outside of the log's directory in which the newest checkpoint is marked, so that a directory put back
     /// whole from an old copy is not signed upon. Without it only those put back in part are found out.
-    pub mark: Option<PathBuf>,
+    pub mark: Option<Mark>,
 }
 
 impl Default for Options {
@@ -258,10 +258,10 @@ impl Log {
             recovered;
 
         let committed = lock.current();
-        let mark = options.mark.clone().map(Mark);
-        if let Some(mark) = &mark {
-            mark.check(&tree, committed, &signers)?;
-        }
+        let mark = match options.mark.clone() {
+            Some(mark) => mark.check(&tree, committed, &signers)?,
+            None => None,
+        };
         let table = match (storage.key_table(), storage.location()) {
             (Some(table), _) => Some(table),
             (None, Some(directory)) => Some(Arc::new(KeyFile::open(directory)?) as Arc<dyn KeyTable>),

@@ -15,30 +15,53 @@ use crate::recovery::check_known;
 use crate::tree::Tree;
 
 /// The file with the mark.
-#[derive(Debug)]
-pub(crate) struct Mark(pub(crate) PathBuf);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether somebody asked for it: a mark that cannot be read or written then is an error when the log is opened.
+    /// Else that is told, and the log goes on without it.
+    pub needed: bool,
+}
 
 impl Mark {
-    /// Refuses a tree which does not continue the marked one, and marks it. A mark that cannot be read or written is an
-    /// error here: it was asked for.
-    pub(crate) fn check(&self, tree: &Tree, head: &TreeHead, signers: &[NoteSigner]) -> Result<(), LogError> {
-        let place = self.0.display();
-        match fs::read(&self.0) {
+    /// Refuses a tree which does not continue the marked one, and marks it. The mark that is kept from now on.
+    pub(crate) fn check(
+        self,
+        tree: &Tree,
+        head: &TreeHead,
+        signers: &[NoteSigner],
+    ) -> Result<Option<Self>, LogError> {
+        let place = self.path.display();
+        match fs::read(&self.path) {
             Ok(bytes) => check_known(tree, head, signers, &bytes, &format!("the mark in {place}"))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(LogError::Io { doing: format!("reading the mark in {place}"), error }),
+            Err(error) => {
+                return self.without(LogError::Io { doing: format!("reading the mark in {place}"), error });
+            }
         }
-        if head.size > 0 {
-            self.write(&head.note).map_err(LogError::io(format!("writing the mark in {place}")))?;
+        if head.size > 0
+            && let Err(error) = self.write(&head.note)
+        {
+            return self.without(LogError::Io { doing: format!("writing the mark in {place}"), error });
         }
-        Ok(())
+        Ok(Some(self))
+    }
+
+    /// What becomes of a mark that cannot be kept.
+    fn without(&self, error: LogError) -> Result<Option<Self>, LogError> {
+        if self.needed {
+            return Err(error);
+        }
+        tracing::warn!(%error, "there is no mark of this log: put back whole from an old copy, it would fork unnoticed");
+        Ok(None)
     }
 
     /// Marks a checkpoint. Not flushed: it guards against what people put back, and not against a power cut.
     pub(crate) fn write(&self, note: &str) -> io::Result<()> {
-        let mut temporary = self.0.clone().into_os_string();
+        let mut temporary = self.path.clone().into_os_string();
         temporary.push(".tmp");
         fs::write(&temporary, note)?;
-        fs::rename(&temporary, &self.0)
+        fs::rename(&temporary, &self.path)
     }
 }

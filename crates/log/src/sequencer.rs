@@ -366,8 +366,12 @@ impl Sequencer {
         // 4. The checkpoint, for everyone to see.
         let published = self.write(&[(CHECKPOINT.to_owned(), note.as_bytes().to_vec())]);
         published.map_err(|error| self.fail("publishing the checkpoint", &error))?;
-        if let Some(Err(error)) = self.mark.as_ref().map(|mark| mark.write(&note)) {
+        if let Some(mark) = &self.mark
+            && let Err(error) = mark.write(&note)
+        {
             tracing::error!(%error, "the checkpoint could not be marked: an old copy may go unnoticed");
+            // Nobody asked for it: it is told once.
+            self.mark = self.mark.take().filter(|mark| mark.needed);
         }
         let head = Arc::new(Head { size: self.edge.size(), root, time_ms, checkpoint: note.into() });
         self.shared.publish(head.clone());

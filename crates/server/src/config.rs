@@ -215,7 +215,8 @@ pub struct LogSection {
     /// How many hours lie between two scrubs, which read every tile from disk again and check it; 0 for none.
     pub scrub_hours: u32,
     /// A directory, best on another disk, in which the newest checkpoint of each log is marked: an instance put back from
-    /// an old copy is then not signed upon. Relative paths start at the instance's directory.
+    /// an old copy is then not signed upon. Relative paths start at the instance's directory. Without it
+    /// [`crate::marks::usual`]; an empty one for no marks.
     pub mark_directory: Option<PathBuf>,
     /// The search index.
     pub search: SearchSection,

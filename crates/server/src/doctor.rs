@@ -91,6 +91,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     published(&instance, now, &mut findings);
     revocations(&instance, now, &mut findings);
     logs(&instance, now, &mut findings);
+    findings.0.extend(instance.mark_findings());
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
     findings.0

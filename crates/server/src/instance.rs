@@ -314,6 +314,8 @@ pub struct LogAtRest {
     pub key: PublicKey,
     /// How an entry's key in the index of duplicates is found.
     pub key_of: Option<KeyOf>,
+    /// Where it is marked when whoever runs this process serves it.
+    pub mark: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for LogAtRest {
@@ -335,7 +337,7 @@ impl LogAtRest {
             paths::LOG_V1 => Some(open_v1::key_of_v1()),
             _ => (key.key_type() == KeyType::Ed25519).then(|| Arc::new(countersign_crypto::sha256) as KeyOf),
         };
-        Self { name, origin: String::new(), directory, key, key_of }
+        Self { name, origin: String::new(), directory, key, key_of, mark: None }
     }
 }
 
@@ -353,6 +355,7 @@ impl Instance {
                     .into(),
             });
         }
+        let usual = crate::marks::usual(&self.directory);
         let mut logs = Vec::new();
         // That of Rekor v1 has a number in its origin which is chosen when the log is made.
         let v1 =
@@ -366,7 +369,8 @@ impl Instance {
         {
             if self.config.roles.contains(&role) {
                 let key = key.load_public(&self.directory)?;
-                logs.push(LogAtRest { origin, ..LogAtRest::new(name, self.directory.join(name), key) });
+                let mark = self.mark(&key, usual.as_deref()).map(|mark| mark.path);
+                logs.push(LogAtRest { origin, mark, ..LogAtRest::new(name, self.directory.join(name), key) });
             }
         }
         Ok(logs)

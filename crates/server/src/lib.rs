@@ -20,6 +20,7 @@ pub mod http;
 mod index;
 pub mod instance;
 pub mod listen;
+pub mod marks;
 mod metrics;
 mod patient;
 mod rate_limit;

@@ -55,6 +55,8 @@ pub struct ServeOptions {
     pub patience: Patience,
     /// Scrub the logs more often than the configuration says, which counts in hours.
     pub scrub_period: Option<Duration>,
+    /// Where logs are marked unless the configuration says it, see [`crate::marks::usual`]; without it they are not.
+    pub marks: Option<PathBuf>,
 }
 
 impl Default for ServeOptions {
@@ -68,6 +70,7 @@ impl Default for ServeOptions {
             clock: Arc::new(SystemClock),
             patience: Patience::default(),
             scrub_period: None,
+            marks: None,
         }
     }
 }

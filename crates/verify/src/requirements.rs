@@ -83,6 +83,15 @@ impl Matcher {
     /// # Errors
     /// [`RequirementsError::Pattern`], [`RequirementsError::Empty`].
     pub fn pattern(pattern: &str) -> Result<Self, RequirementsError> {
+        Self::compiled(pattern, false)
+    }
+
+    /// As [`Matcher::pattern`], whatever the case of the letters.
+    pub(crate) fn pattern_in_any_case(pattern: &str) -> Result<Self, RequirementsError> {
+        Self::compiled(pattern, true)
+    }
+
+    fn compiled(pattern: &str, any_case: bool) -> Result<Self, RequirementsError> {
         if pattern.is_empty() {
             return Err(RequirementsError::Empty { what: "a pattern to match" });
         }
@@ -92,8 +101,11 @@ impl Matcher {
             let detail = format!("at most {MAX_PATTERN_LEN} bytes are read, found {}", pattern.len());
             return Err(RequirementsError::Pattern { pattern: shown, detail });
         }
+        // Each letter becomes several: a pattern that fits as it is must fit in any case too.
+        let size = if any_case { 4 * MAX_PATTERN_SIZE } else { MAX_PATTERN_SIZE };
         let compile = |text: &str| {
-            RegexBuilder::new(text).size_limit(MAX_PATTERN_SIZE).build().map_err(|e| wrong(e.to_string()))
+            let mut builder = RegexBuilder::new(text);
+            builder.size_limit(size).case_insensitive(any_case).build().map_err(|e| wrong(e.to_string()))
         };
         // By itself first: an unbalanced "a)|(?:b" must not break out of the anchors.
         compile(pattern)?;

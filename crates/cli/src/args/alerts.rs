@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use countersign_client::artifact::read_limited;
+use countersign_http::is_loopback;
 use countersign_kubernetes::continuous::sink::email::{Email, EmailOptions};
 use countersign_kubernetes::continuous::sink::lines::Lines;
 use countersign_kubernetes::continuous::sink::webhook::Webhook;
@@ -133,13 +134,22 @@ impl SinkArgs {
     }
 
     fn webhook(&self) -> Result<Option<Url>, Failure> {
-        if self.alert_webhook.is_some() {
-            return Ok(self.alert_webhook.clone());
+        let (named, url) = match (&self.alert_webhook, std::env::var(WEBHOOK_VARIABLE)) {
+            (Some(url), _) => ("--alert-webhook", url.clone()),
+            // The text is not shown: it may hold a token.
+            (None, Ok(text)) => {
+                let wrong = |e| Failure::usage(format!("{WEBHOOK_VARIABLE}: expected an address: {e}"));
+                (WEBHOOK_VARIABLE, text.parse().map_err(wrong)?)
+            }
+            (None, Err(_)) => return Ok(None),
+        };
+        match url.scheme() {
+            "https" => Ok(Some(url)),
+            "http" if is_loopback(&url) => Ok(Some(url)),
+            other => Err(Failure::usage(format!(
+                "{named}: expected an address with https://, or with http:// on this machine, found {other}://"
+            ))),
         }
-        let Ok(text) = std::env::var(WEBHOOK_VARIABLE) else { return Ok(None) };
-        // The text is not shown: it may hold a token.
-        let wrong = |e| Failure::usage(format!("{WEBHOOK_VARIABLE}: expected an address: {e}"));
-        text.parse().map(Some).map_err(wrong)
     }
 
     fn credentials(&self) -> Result<Option<(String, Zeroizing<String>)>, Failure> {

@@ -26,7 +26,7 @@ when it was used, within its ten minutes; of a bare key nobody knows, so --since
 there is nothing."
 )]
 pub(super) struct Find {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What to look for")]
     targets: TargetArgs,
     /// Only what was signed from this time on: 2026-11-26T01:00:00Z, a day, or 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = past)]
@@ -41,7 +41,7 @@ impl Find {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         let now = SystemClock.now();
         let since = self.since.map(|since| since.at(now)).transpose()?;
-        let wanted = looked_for(self.targets.targets()?, now)?;
+        let wanted = looked_for(self.targets.sought()?, now)?;
         let (hits, unread, size) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
             let checkpoint = reader.checkpoint().await?.checkpoint;
             let (mut hits, mut unread) = (Vec::new(), 0_u64);

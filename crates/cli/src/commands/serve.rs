@@ -139,13 +139,14 @@ impl Serve {
             (false, false) => "info",
         };
         log_to_stderr(self.log_format, level)?;
+        let directory = self.directory.path();
         let options = ServeOptions {
             listen: self.listen,
             roles: self.roles.as_ref().map(|roles| roles.iter().copied().collect::<BTreeSet<_>>()),
             development: self.dev,
+            marks: countersign_server::marks::usual(&directory),
             ..ServeOptions::default()
         };
-        let directory = self.directory.path();
         server_runtime()?.block_on(async {
             let told = told_to_end()?;
             tokio::pin!(told);

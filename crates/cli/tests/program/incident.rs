@@ -60,7 +60,7 @@ impl Bench {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked() {
-    let (bench, _server) = Bench::new().await;
+    let (bench, server) = Bench::new().await;
     let alice = ["--identity", "alice@example.com", "--since", "1h"];
     let (code, out, err) = bench.incident(&[&alice[..], &["--output", "json"]].concat());
     assert_eq!(code, 0, "{out}{err}");
@@ -76,6 +76,12 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     let (code, out, err) = bench.home.text(&[&["incident"][..], &alice].concat());
     assert!(code == 0 && out.contains("alice@example.com") && !out.contains("runs now"), "{out}");
     assert!(err.contains("no registry was looked at") && err.contains("no cluster was looked at"), "{err}");
+    // An e-mail address is found and revoked in whatever case it is written.
+    let other_case = ["--identity", "ALICE@Example.com", "--since", "1h"];
+    for command in [&["incident"][..], &["log", "find"]] {
+        let (code, out, _) = bench.home.text(&[command, &other_case].concat());
+        assert!(code == 0 && out.contains("alice@example.com"), "{command:?}: {code} {out}");
+    }
     let (code, out, _) = bench.incident(&["--identity", "bob@example.com"]);
     assert_eq!(code, 3, "{out}");
     let (code, out, _) =
@@ -94,14 +100,49 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     let list = || std::fs::read(bench.home.path("instance/revocations.json")).unwrap();
     let before = list();
     let place = ["--dir", "instance", "--reason", "stolen", "--by", "carol"];
-    for missing in [&["--block"][..], &["--dry-run"], &["--reason", "stolen"]] {
+    for missing in [&["--block"][..], &["--reason", "stolen"]] {
         assert_eq!(bench.incident(&[&alice[..], missing].concat()).0, 1, "{missing:?}");
     }
-    let (code, out, err) = bench.incident(&[&alice[..], &["--dry-run"], &place].concat());
-    assert!(code == 0 && out.contains("identity alice@example.com, since"), "{out}{err}");
+    let (code, out, err) = bench.incident(&[&other_case[..], &["--dry-run"], &place].concat());
+    assert!(code == 0 && out.contains("identity ALICE@Example.com, since"), "{out}{err}");
     assert!(err.contains("nothing is written") && list() == before, "{err}");
-    let (code, out, err) = bench.incident(&[&alice[..], &["--block"], &place].concat());
-    assert!(code == 0 && err.contains("list 2 is in"), "{out}{err}");
+    // To look needs neither a reason nor who decided.
+    let (code, out, err) = bench.incident(&[&alice[..], &["--dry-run", "--dir", "instance"]].concat());
+    assert!(code == 0 && out.contains("by (--by) at") && out.contains("(--reason)"), "{out}{err}");
+    assert!(list() == before && server.made().is_empty());
+    server.serve("countersign.dev/v1alpha1", "RevocationList", "revocationlists");
+    server.forbid("revocationlists");
+    let (code, out, err) = bench.incident(&[&other_case[..], &["--block"], &place].concat());
+    // Revoked, and not everywhere: that is no success, and the line is at hand for whoever may do it.
+    assert!(code == 6 && err.contains("list 2 is in"), "{code} {out}{err}");
+    assert!(err.contains("the cluster does not have list 2") && err.contains("is forbidden"), "{err}");
+    let line = "countersign revoke list --kubernetes --dir instance | kubectl apply --server-side --kubeconfig kube.json -f -";
+    assert!(err.contains(line), "{err}");
+    // Once more, where it may: nothing is added, and the cluster has it.
+    let (after, other) = (list(), ApiServer::start().await);
+    other.serve("countersign.dev/v1alpha1", "RevocationList", "revocationlists");
+    std::fs::write(bench.home.path("kube.json"), other.kubeconfig("here")).unwrap();
+    let (code, out, err) = bench.incident(&[&other_case[..], &["--block"], &place].concat());
+    assert!(code == 0 && err.contains("already revoked by entry 1"), "{code} {out}{err}");
+    assert!(err.contains("the cluster has list 2 as RevocationList revocations"), "{err}");
+    let made = other.made();
+    let [(path, object)] = made.as_slice() else { panic!("{made:?}") };
+    assert_eq!(path, "/apis/countersign.dev/v1alpha1/revocationlists/revocations");
+    assert_eq!(object["spec"]["list"].as_str().unwrap().as_bytes(), after);
+    assert!(list() == after, "nothing was written");
+    // What is to hold for longer is not revoked already.
+    let longer = ["incident", "--identity", "ALICE@Example.com", "--dry-run", "--dir", "instance"];
+    let (_, out, err) = bench.home.text(&longer);
+    assert!(out.contains("at all times") && !err.contains("already"), "{out}{err}");
+    let json = ["incident", "--identity", "ALICE@Example.com", "--since", "1m", "--output", "json"];
+    let (_, out, _) = bench.home.text(&[&json[..], &["--block"], &place].concat());
+    let found: Value = serde_json::from_str(&out).unwrap();
+    let revoked = &found["revoked"];
+    assert_eq!(
+        (&revoked["dryRun"], &revoked["file"], &revoked["cluster"]),
+        (&json!(false), &json!(null), &json!(null))
+    );
+    assert_eq!(revoked["already"][0]["entry"], 1, "{revoked}");
     bench.home.good(&["trust", "update"]);
     let issuer = format!("{}/development-identity-provider", bench.instance.url.trim_end_matches('/'));
     let verify = ["verify", "a", "--email", "alice@example.com", "--issuer", &issuer];
@@ -110,6 +151,35 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     // What is revoked is found all the same, with its proofs.
     assert_eq!(bench.incident(&[&alice[..], &["--evidence", "after.json"]].concat()).0, 0);
     bench.home.good(&["incident", "verify", "after.json", "--trusted-root", "root.json"]);
+}
+
+#[test]
+fn what_is_wrong_is_said_of_the_option_that_it_is_wrong_with() {
+    let home = Home::new();
+    let (digest, pattern) = ("expected sha256: and 64", "is not a regular expression");
+    for command in [&["incident"][..], &["log", "find"], &["revoke", "--reason", "r"]] {
+        for (option, value, expected) in [
+            ("--digest", "zz", digest),
+            ("--identity-regexp", "(", pattern),
+            ("--builder-regexp", "(", pattern),
+            ("--key", "sha256:zz", "expected a SHA-256"),
+            ("--certificate", "sha256:zz", "expected a SHA-256"),
+            ("--identity", "", "found an empty one"),
+            ("--builder", "", "found an empty one"),
+            ("--issuer", "", "found an empty one"),
+        ] {
+            let (code, _, err) = home.text(&[command, &[option, value]].concat());
+            let named = err.contains(&format!("{option}: ")) && err.contains(expected);
+            assert!(code == 1 && named && !err.contains("entry 1"), "{command:?} {option}: {code} {err}");
+        }
+        let (code, _, err) = home.text(command);
+        let nothing =
+            if command[0] == "revoke" { "nothing is named to revoke" } else { "nothing to look for" };
+        assert!(code == 1 && err.contains(nothing), "{command:?}: {err}");
+        let help = home.good(&[command, &["--help"]].concat());
+        let headings = ["What is revoked:", "What to look for:"].map(|heading| help.contains(heading));
+        assert_eq!(headings, [command[0] == "revoke", command[0] != "revoke"], "{help}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,14 @@ impl Bench {
 #[tokio::test(flavor = "multi_thread")]
 async fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_offline() {
     let mut bench = Bench::new();
+    bench.instance.stop();
+    // Whoever puts it back on purpose takes no mark.
+    let file = bench.home.path("instance/countersign.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let unmarked = text.replace("# mark_directory = ", "mark_directory = \"\" # ");
+    assert_ne!(unmarked, text);
+    std::fs::write(&file, unmarked).unwrap();
+    bench.start_again();
     bench.sign("a");
     let alice = ["--watch-identity", "alice@example.com"];
     let (code, out, err) = bench.monitor(&alice);
@@ -96,13 +104,54 @@ async fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_o
     assert_eq!(bench.monitor(&[]).0, 6);
 }
 
+#[test]
+fn an_instance_put_back_whole_from_an_old_copy_is_not_served_unless_marks_are_off() {
+    let mut bench = Bench::new();
+    bench.instance.stop();
+    copy(&bench.home, "instance", "old");
+    bench.start_again();
+    bench.sign("a");
+    bench.instance.stop();
+    // The mark lies with whoever runs it, under the log's key: the instance may move.
+    std::fs::rename(bench.home.path("instance"), bench.home.path("lost")).unwrap();
+    copy(&bench.home, "old", "instance");
+    let marks = bench.home.path(".local/state/countersign/marks");
+    assert_eq!(std::fs::read_dir(&marks).unwrap().count(), 3, "one for each log");
+    let (code, out, err) = bench.home.text(&["serve", "instance", "--dev"]);
+    assert!(code != 0 && out.is_empty() && err.contains("the mark in"), "{code} {out} {err}");
+    assert!(err.contains("countersign log restore") && err.contains("countersign rotate log"), "{err}");
+    // Nor is the copy put back by the command, whatever is brought.
+    let old = std::fs::read_to_string(bench.home.path("instance/log/checkpoint")).unwrap();
+    std::fs::write(bench.home.path("newest.txt"), old).unwrap();
+    bench.home.good(&["log", "backup", "instance", "copy"]);
+    std::fs::rename(bench.home.path("instance/log"), bench.home.path("log.old")).unwrap();
+    let restore = ["log", "restore", "copy", "instance", "--newest", "newest.txt"];
+    let (code, _, err) = bench.home.text(&restore);
+    assert!(code == 2 && err.contains("the mark in"), "{code} {err}");
+    // `doctor` says where there is no mark, and so does a server, which goes on.
+    let warned = |home: &Home| home.text(&["doctor", "lost"]).1.contains("is not marked");
+    assert!(!warned(&bench.home));
+    std::fs::remove_dir_all(&marks).unwrap();
+    assert!(warned(&bench.home));
+    bench.home.good(&restore);
+    bench.start_again();
+    bench.sign("b");
+    bench.instance.stop();
+    assert_eq!(std::fs::read_dir(&marks).unwrap().count(), 3, "a mark that is missing is made");
+    // A place where nothing can be written stops nobody.
+    std::fs::remove_dir_all(&marks).unwrap();
+    std::fs::write(&marks, "a file").unwrap();
+    bench.start_again();
+    bench.sign("c");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_is_an_event_about_the_namespace_that_is_named() {
     const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/watch/events";
     let (bench, server) = (Bench::new(), ApiServer::start().await);
     // The current context is one where nobody answers.
     std::fs::write(bench.home.path("kube.json"), server.kubeconfig("nowhere")).unwrap();
-    let named = ["--watch-identity", "alice@example.com", "--alert-event-namespace", "watch"];
+    let named = ["--watch-identity", "ALICE@Example.com", "--alert-event-namespace", "watch"];
     let here = [&named[..], &["--kubeconfig", "kube.json", "--context", "here"]].concat();
     bench.sign("a");
     let (code, out, err) = bench.monitor(&here);
@@ -124,17 +173,46 @@ async fn what_is_told_is_an_event_about_the_namespace_that_is_named() {
         assert!(note.contains(part), "{part}: {note}");
     }
 
-    // Whoever is not there, or refuses, is told of at the end; the journal has it.
+    // Whoever is not there, or refuses, could not be told: that is no success, and it is told at the next look.
     bench.sign("c");
     server.forbid("events");
     let (code, _, err) = bench.monitor(&here);
-    assert!(code == 0 && err.contains("events is forbidden") && err.contains("alerts were refused"), "{err}");
+    assert!(code == 6 && err.contains("events is forbidden") && err.contains("alerts were refused"), "{err}");
     bench.sign("d");
     let nowhere = [&named[..], &["--kubeconfig", "kube.json"]].concat();
     let (code, _, err) = bench.monitor(&nowhere);
-    assert!(code == 0 && err.contains("alerts were not sent before the end"), "{err}");
+    assert!(code == 6 && err.contains("alerts could not be sent"), "{err}");
+    // Without the sink nobody fails to be told; what waits is not forgotten.
+    let (code, _, err) = bench.monitor(&named[..2]);
+    assert!(code == 0 && err.contains("alerts wait for a sink that is not named"), "{err}");
+    let other = ApiServer::start().await;
+    std::fs::write(bench.home.path("kube.json"), other.kubeconfig("here")).unwrap();
+    let (code, out, err) = bench.monitor(&here);
+    assert!(code == 0 && out.is_empty(), "nothing is new: {code} {out} {err}");
+    assert_eq!(bench.monitor(&here).0, 0);
     let journal = std::fs::read_to_string(bench.home.path("watch/alerts.jsonl")).unwrap();
-    assert_eq!((journal.lines().count(), server.made().len()), (3, 1), "{journal}");
+    assert_eq!((journal.lines().count(), server.made().len(), other.made().len()), (3, 1, 2));
+}
+
+#[test]
+fn an_alert_that_a_webhook_does_not_take_is_kept_and_ends_with_6() {
+    let bench = Bench::new();
+    let told = ["--watch-identity", "alice@example.com", "--alert-webhook", "http://127.0.0.1:1/"];
+    assert_eq!(bench.monitor(&told).0, 0, "nothing to tell");
+    bench.sign("a");
+    let (code, out, err) = bench.monitor(&told);
+    assert!(code == 6 && out.contains("alice@example.com") && err.contains("were not taken"), "{out} {err}");
+    // It is told at each look from now on, also when nothing is new.
+    let (code, out, err) = bench.monitor(&told);
+    assert!(code == 6 && out.is_empty() && err.contains("left=1"), "{out} {err}");
+    let file = bench.home.path("watch/untold.json");
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let waiting = kept["waiting"]["webhook"].as_array().unwrap();
+    assert!(waiting.len() == 1 && waiting[0]["kind"] == "watched", "{kept}");
+    // What cannot be read is not taken for nothing.
+    std::fs::write(&file, "{}").unwrap();
+    let (code, _, err) = bench.monitor(&told);
+    assert!(code == 1 && err.contains("untold.json"), "{code} {err}");
 }
 
 #[test]
@@ -163,8 +241,15 @@ fn each_option_of_a_monitor_that_cannot_be_heard_is_refused() {
         "no tiles",
     );
     refused(&["--once", "--watch-key", "none.pub"], "none.pub");
+    refused(&["--once", "--watch-digest", "zz"], "--watch-digest: expected sha256:");
+    refused(&["--once", "--watch-identity-regexp", "("], "--watch-identity-regexp: the pattern");
     refused(&["--once", "--seen-by-others", "none.txt"], "none.txt");
     refused(&["--once", "--alert-webhook-secret", "none"], "--alert-webhook");
+    refused(
+        &["--once", "--alert-webhook", "ftp://a.example/"],
+        "--alert-webhook: expected an address with https://",
+    );
+    refused(&["--once", "--alert-webhook", "http://a.example/"], "found http://");
     refused(&["--once", "--kubeconfig", "kube.json"], "--alert-event-namespace");
     refused(&["--once", "--context", "here"], "--alert-event-namespace");
     refused(&["--once", "--alert-event-namespace", "a/b"], "expected a namespace");

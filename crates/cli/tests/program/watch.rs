@@ -314,8 +314,16 @@ fn what_cannot_be_watched_or_told_is_refused_at_once() {
             ],
             "expected a secret",
         ),
+        (
+            &["scan", "--watch", "--alert-webhook", "ftp://a.example", "web.json"],
+            "--alert-webhook: expected an address with https://",
+        ),
         (&["admission", "serve", "--policy", "p.yaml", "--reverify", "10m"], "--cluster"),
         (&["admission", "serve", "--cluster", "--reverify", "10ms"], "at least 1s"),
+        (
+            &["admission", "serve", "--cluster", "--reverify", "10m", "--alert-webhook", "ftp://a.example"],
+            "--alert-webhook: expected an address with https://",
+        ),
         (&["admission", "serve", "--cluster", "--reports", "off"], "--reverify"),
         (&["admission", "serve", "--cluster", "--reverify", "10m", "--reports", "all"], "policyreport"),
         (

@@ -147,45 +147,52 @@ impl Kept {
             latest: standing.latest().map(|time| time.to_string()),
             seen: standing.seen().to_string(),
         };
-        self.write(STATE, &state).map(drop)
+        write(&self.dir.join(STATE), &state)
     }
 
-    /// Keeps what shows a finding, and tells whether it is a new one. What a log goes on doing is one file, not many.
+    /// Where what shows a finding is kept, and whether it is there already: what a log goes on doing is one file, not many.
+    ///
+    /// # Errors
+    /// [`ClientError::File`].
+    pub fn evidence_of(&self, finding: &Finding) -> Result<(PathBuf, bool), ClientError> {
+        // Cosignatures change with each look; what was signed does not.
+        let texts: Vec<&str> = finding.notes.iter().map(Note::text).collect();
+        let print = hex_encode(&sha256(format!("{}\n{}", finding.alarm, texts.join("\n")).as_bytes()));
+        let name = format!("{}-{}.json", finding.alarm.code(), print.get(..16).unwrap_or(&print));
+        let path = self.dir.join(name);
+        let is_there = path.try_exists().map_err(ClientError::file("look for", &path))?;
+        Ok((path, is_there))
+    }
+
+    /// Keeps what shows a finding, and from then on it is known.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub fn evidence(&self, finding: &Finding) -> Result<(PathBuf, bool), ClientError> {
+    pub fn keep_evidence(&self, finding: &Finding) -> Result<(), ClientError> {
+        let (path, is_there) = self.evidence_of(finding)?;
+        if is_there {
+            return Ok(());
+        }
         let (notes, hashes) = match &finding.evidence {
             Some(ForkEvidence { first, second, hashes }) => {
                 (vec![first.to_string(), second.to_string()], &hashes[..])
             }
             None => (finding.notes.iter().take(2).map(ToString::to_string).collect(), &[][..]),
         };
-        let (alarm, message) = (finding.alarm.code().to_owned(), finding.alarm.to_string());
-        // Cosignatures change with each look; what was signed does not.
-        let texts: Vec<&str> = finding.notes.iter().map(Note::text).collect();
-        let print = hex_encode(&sha256(format!("{message}\n{}", texts.join("\n")).as_bytes()));
-        let name = format!("{alarm}-{}.json", print.get(..16).unwrap_or(&print));
-        let path = self.dir.join(&name);
-        if path.try_exists().map_err(ClientError::file("look for", &path))? {
-            return Ok((path, false));
-        }
         let evidence = Evidence {
             schema: EVIDENCE_SCHEMA.into(),
             schema_version: 1,
-            alarm,
-            message,
+            alarm: finding.alarm.code().to_owned(),
+            message: finding.alarm.to_string(),
             notes: Bounded(notes),
             hashes: Bounded(written(hashes)),
         };
-        Ok((self.write(&name, &evidence)?, true))
+        write(&path, &evidence)
     }
+}
 
-    fn write(&self, name: &str, content: &impl Serialize) -> Result<PathBuf, ClientError> {
-        let path = self.dir.join(name);
-        let bytes = serde_json::to_vec_pretty(content)
-            .map_err(|e| ClientError::malformed(path.display().to_string(), e))?;
-        write_atomically(&path, &bytes)?;
-        Ok(path)
-    }
+fn write(path: &Path, content: &impl Serialize) -> Result<(), ClientError> {
+    let bytes = serde_json::to_vec_pretty(content)
+        .map_err(|e| ClientError::malformed(path.display().to_string(), e))?;
+    write_atomically(path, &bytes)
 }

@@ -34,7 +34,7 @@ pub use listing::Listing;
 pub use object::ObjectRef;
 use pace::Complaints;
 pub use reports::{ReportCounts, ReportOptions, ReportWriter, Reports, reports};
-pub use revocations::{follow_revocations, look_at_revocations};
+pub use revocations::{follow_revocations, look_at_revocations, put_revocations, revocation_object};
 pub use watch::Watching;
 pub use workloads::{Namespaces, NotListed, Pages, WorkloadKind};
 

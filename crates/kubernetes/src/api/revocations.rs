@@ -4,16 +4,20 @@ use std::sync::Arc;
 
 use countersign_policy::Document;
 use kube::Client;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::events::{Doing, Event, Events, Reason};
 use super::follow::{follow, read};
-use super::{ApiError, ObjectRef};
+use super::{ApiError, ObjectRef, Trouble, in_time};
 use crate::revocation::{NotTaken, RevocationLists};
 use crate::webhook::Metrics;
 
 /// The kind of object that carries a list.
 const KIND: (&str, &str) = ("countersign.dev", "RevocationList");
+/// The version in which it is written.
+const VERSION: &str = "v1alpha1";
 
 /// Follows the lists of a cluster, for ever. What does not count is told at the object too. With nobody who may revoke, that
 /// lists are there and not obeyed is told.
@@ -37,6 +41,37 @@ pub async fn follow_revocations(
                 events.tell(Event { regarding, related: None, reason, doing, note });
             }
         }
+    }
+}
+
+/// The object that carries a signed list.
+#[must_use]
+pub fn revocation_object(name: &str, list: &str) -> Value {
+    json!({
+        "apiVersion": format!("{}/{VERSION}", KIND.0),
+        "kind": KIND.1,
+        "metadata": { "name": name },
+        "spec": { "list": list },
+    })
+}
+
+/// Puts a signed list into a cluster, as `kubectl apply --server-side` does.
+///
+/// # Errors
+/// [`ApiError`], whatever is missing: the kind, the right, or the API server.
+pub async fn put_revocations(client: &Client, name: &str, list: &str) -> Result<(), ApiError> {
+    let kind = GroupVersionKind::gvk(KIND.0, VERSION, KIND.1);
+    let resource = ApiResource::from_gvk_with_plural(&kind, "revocationlists");
+    let all = Api::<DynamicObject>::all_with(client.clone(), &resource);
+    // As kubectl calls itself: the two ways take turns, and neither is a conflict for the other.
+    let params = PatchParams::apply("kubectl").force();
+    match in_time(all.patch(name, &params, &Patch::Apply(revocation_object(name, list)))).await {
+        Ok(_) => Ok(()),
+        Err(Trouble::NotFound) => Err(ApiError(format!(
+            "it has no kind {} ({}): the webhook's definitions are not there",
+            KIND.1, KIND.0
+        ))),
+        Err(trouble) => Err(ApiError(trouble.to_string())),
     }
 }
 

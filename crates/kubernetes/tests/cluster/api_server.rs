@@ -51,7 +51,9 @@ impl ApiServer {
                 let now = *puts.borrow();
                 let query = query(&uri);
                 match query.get("watch") {
-                    _ if method == Method::POST => shared.lock().unwrap().make(&uri, &body),
+                    _ if method == Method::POST || method == Method::PATCH => {
+                        shared.lock().unwrap().make(&uri, &body)
+                    }
                     Some(_) => too_old(puts, query["resourceVersion"].parse().unwrap()).await,
                     None => shared.lock().unwrap().answer(&uri, now),
                 }
@@ -157,7 +159,9 @@ impl State {
         if let Some(busy) = self.too_busy() {
             return busy;
         }
-        let plural = uri.path().rsplit('/').next().unwrap();
+        // What is applied has its name behind its kind.
+        let known = |part: &&str| self.kinds.iter().any(|(_, _, plural)| plural == part);
+        let plural = uri.path().rsplit('/').find(known).or(uri.path().rsplit('/').next()).unwrap();
         if self.forbidden.contains(plural) {
             let message = format!("{plural} is forbidden: User \"u\" cannot create resource \"{plural}\"");
             return status(403, "Forbidden", &message);

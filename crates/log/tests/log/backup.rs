@@ -15,7 +15,7 @@ fn copy(log: &Path, to: &Path) -> Result<Copied, LogError> {
 }
 
 fn put_back(from: &Path, to: &Path, newest: &str) -> Result<Copied, LogError> {
-    restore(from, to, KEY.public_key(), Some(&key_of()), newest.as_bytes())
+    restore(from, to, KEY.public_key(), Some(&key_of()), newest.as_bytes(), None)
 }
 
 fn open(directory: &Path) -> Log {
@@ -106,6 +106,24 @@ fn r8_only_a_copy_with_everything_that_was_signed_is_put_back() {
         "{error}"
     );
     assert!(!place("again").exists(), "nothing was written");
+    // The mark on this machine says it too, whatever was brought; one that says nothing does not matter.
+    let mark = place("mark");
+    let marked = |from: &str, known: &str| {
+        let (key, again) = (KEY.public_key(), place("again"));
+        restore(&place(from), &again, key, Some(&key_of()), known.as_bytes(), Some(&mark))
+    };
+    std::fs::write(&mark, &*newest).unwrap();
+    let error = marked("old", &before).unwrap_err().to_string();
+    assert!(error.contains("the mark in") && error.contains("of the 1 that are missing"), "{error}");
+    assert!(!place("again").exists(), "nothing was written");
+    for content in [&newest[..], &before, "torn"] {
+        std::fs::write(&mark, content).unwrap();
+        marked("new", &before).unwrap();
+        std::fs::remove_dir_all(place("again")).unwrap();
+    }
+    std::fs::remove_file(&mark).unwrap();
+    marked("new", &before).unwrap();
+    std::fs::remove_dir_all(place("again")).unwrap();
     // A log that is there is never written over.
     assert!(matches!(put_back(&place("new"), &place("log"), &newest), Err(LogError::Exists { .. })));
     // Another tree's checkpoint of a size that would do.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use countersign_crypto::{KeyPair, KeyType};
 use countersign_log::storage::Storage;
-use countersign_log::{Log, LogError, Options};
+use countersign_log::{Log, LogError, Mark, Options};
 
 use crate::support::{append_all, clock, options, params, runtime, signers};
 
@@ -160,7 +160,8 @@ fn r8_a_directory_restored_whole_is_not_signed_upon_when_there_is_a_mark_elsewhe
     let place = |name: &str| directory.path().join(name);
     let mark = elsewhere.path().join("mark");
     let open = |mark: Option<&Path>| {
-        let options = Options { mark: mark.map(Path::to_owned), ..options() };
+        let mark = mark.map(|path| Mark { path: path.to_owned(), needed: true });
+        let options = Options { mark, ..options() };
         Log::open(&place("log"), options, signers(), clock())
     };
     let append = |number: u64, mark: Option<&Path>| {
@@ -191,6 +192,14 @@ fn r8_a_directory_restored_whole_is_not_signed_upon_when_there_is_a_mark_elsewhe
     // A mark that was asked for and cannot be kept is no mark.
     let nowhere = elsewhere.path().join("no/such/directory/mark");
     assert!(matches!(open(Some(&nowhere)), Err(LogError::Io { .. })));
+    // Nor does one that nobody asked for stop the log.
+    let options = Options { mark: Some(Mark { path: nowhere.clone(), needed: false }), ..options() };
+    let log = Log::open(&place("log"), options, signers(), clock()).unwrap();
+    runtime().block_on(async {
+        append_all(&log, 4..5).await.pop().unwrap().1.unwrap();
+        log.shutdown().await;
+    });
+    assert!(!nowhere.exists());
 }
 
 #[test]

@@ -71,8 +71,9 @@ accept_dsse_requests = true
 rekor_v1 = true
 # Every tile is read from disk again and checked after so many hours; 0 for never.
 scrub_hours = 24
-# A directory, best on another disk, that marks how large the logs are: an instance put back from an old copy is found
-# out by it, and does not sign what would fork the log.
+# Where it is marked how large the logs are: an instance put back from an old copy is found out by it, and does not sign what
+# would fork the log. Best on another disk; unless said, in the state of whoever serves (STATE_DIRECTORY of a systemd unit,
+# XDG_STATE_HOME, ~/.local/state/countersign/marks). "" for no marks.
 # mark_directory = "/var/lib/countersign-marks"
 # Witnesses who vouch that this log shows everybody one history (C2SP tlog-witness), one table for each; and how many of
 # them must have cosigned before an entry is acknowledged, 0 for none (docs/log.md).

@@ -200,6 +200,9 @@ impl Instance {
         // A process without logs asks no database.
         let has_logs = roles.contains(&Role::Ca) || roles.contains(&Role::Log);
         let store = has_logs.then(|| Store::of(self)).transpose()?;
+        if has_logs {
+            self.prepare_marks(options.marks.as_deref());
+        }
         if let Some(store) = store.as_ref().filter(|_| roles.contains(&Role::Ca)) {
             services.ca = Some(self.ca_role(
                 store,
@@ -217,7 +220,7 @@ impl Instance {
             let run = Options {
                 linger: Duration::from_millis(self.config.log.batch_linger_ms),
                 key_of: Some(Arc::new(countersign_crypto::sha256)),
-                mark: self.mark(paths::LOG),
+                mark: self.mark(signer.public_key(), options.marks.as_deref()),
                 ..Options::default()
             };
             let directory = self.directory.join(paths::LOG);
@@ -275,12 +278,6 @@ impl Instance {
                 services.logs().map(|(name, log)| Arc::new(Scrub::new(name, log.clone(), period))).collect();
         }
         Ok(services)
-    }
-
-    /// Where the newest checkpoint of a log is marked.
-    pub(super) fn mark(&self, name: &str) -> Option<std::path::PathBuf> {
-        let directory = self.config.log.mark_directory.as_ref()?;
-        Some(self.directory.join(directory).join(format!("{name}-checkpoint")))
     }
 
     /// The search index of the transparency log, where there is one. It lies in this directory wherever the log does.
@@ -351,7 +348,7 @@ impl Instance {
         let ct_error = |message: String| ServerError::Log { log: "CT", message };
         let run = CtLog::options(Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
-            mark: self.mark(paths::CT),
+            mark: self.mark(ct_signer.public_key(), options.marks.as_deref()),
             ..Options::default()
         });
         let log = store

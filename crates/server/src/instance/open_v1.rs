@@ -54,7 +54,7 @@ impl Instance {
         let run = Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
             key_of: Some(key_of_v1()),
-            mark: self.mark(paths::LOG_V1),
+            mark: self.mark(signer.public_key(), options.marks.as_deref()),
             ..Options::default()
         };
         let directory = self.directory.join(paths::LOG_V1);

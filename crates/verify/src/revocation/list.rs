@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::signed::MAX_SIGNED_LIST;
-use super::target::{Compiled, MAX_TEXT, Target};
+use super::target::{MAX_TEXT, Target};
 
 /// The most entries that are read, those which were withdrawn too. What can be signed is bounded by [`MAX_SIGNED_LIST`], which
 /// comes first: some 2,900 entries with a digest and a line of reason.
@@ -137,6 +137,16 @@ impl RevocationList {
             .filter(move |(entry, _)| !undone.contains(&entry.id))
     }
 
+    /// The entry that revokes this already, without end: the same target, from the same time or an earlier one.
+    #[must_use]
+    pub fn already(&self, target: &Target, since: Option<Timestamp>) -> Option<&Entry> {
+        let from = |own: Option<Timestamp>| own.is_none_or(|own| since.is_some_and(|since| own <= since));
+        let covers = |own: &Revocation| {
+            own.target == *target && own.until.is_none() && own.expires.is_none() && from(own.since)
+        };
+        self.standing().find(|(_, own)| covers(own)).map(|(entry, _)| entry)
+    }
+
     /// The list after a change: the next number, and the entries of before with what is added.
     ///
     /// # Errors
@@ -218,7 +228,7 @@ impl Revocation {
     /// # Errors
     /// In words, what was expected and what was found.
     fn check(&self) -> Result<(), String> {
-        Compiled::of(&self.target)?;
+        self.target.check()?;
         if let Some(until) = self.until {
             if !self.target.can_end() {
                 return Err(format!(

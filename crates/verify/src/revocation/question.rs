@@ -5,7 +5,7 @@ use countersign_x509::{Certificate, FulcioExtensions};
 use jiff::Timestamp;
 
 use super::list::{Entry, ListError, Revocation, RevocationList};
-use super::target::Compiled;
+use super::target::{Compiled, Name};
 use crate::Reason;
 
 /// The extension of Fulcio's certificates that names the builder: what ran, pinned to the version that ran.
@@ -166,7 +166,7 @@ impl Ready {
         let leaf = signature.certificates.first();
         Ok(match &self.target {
             Compiled::Identity { name, issuer } => leaf.is_some_and(|leaf| {
-                name.as_ref().is_none_or(|wanted| names(leaf).iter().any(|name| wanted.matches(name)))
+                name.as_ref().is_none_or(|wanted| is_named(leaf, wanted))
                     && issuer
                         .as_ref()
                         .is_none_or(|wanted| leaf.fulcio().issuer().is_some_and(|i| wanted.matches(i)))
@@ -207,8 +207,11 @@ impl Ready {
     }
 }
 
-/// The names of a certificate: its subject alternative names; without any, its subject.
-fn names(leaf: &Certificate) -> Vec<String> {
-    let names: Vec<String> = leaf.sans().iter().filter_map(|san| san.as_text()).map(str::to_owned).collect();
-    if names.is_empty() { vec![leaf.subject().to_string()] } else { names }
+/// Whether a certificate has a name: among its subject alternative names; without any, as its subject.
+fn is_named(leaf: &Certificate, wanted: &Name) -> bool {
+    let mut names = leaf.sans().iter().filter(|san| san.as_text().is_some()).peekable();
+    if names.peek().is_none() {
+        return wanted.is_text(&leaf.subject().to_string());
+    }
+    names.any(|san| wanted.matches(san))
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use countersign_crypto::encoding::{hex_decode, hex_encode};
 use countersign_crypto::{Digest, HashAlgorithm};
+use countersign_x509::San;
 use serde::{Deserialize, Serialize};
 
 use crate::{Matcher, RequirementsError};
@@ -22,6 +23,13 @@ pub enum Text {
 }
 
 impl Text {
+    fn in_any_case(&self) -> Result<Matcher, RequirementsError> {
+        match self {
+            Self::Exact(text) => Matcher::exact(&text.to_ascii_lowercase()),
+            Self::Pattern(pattern) => Matcher::pattern_in_any_case(pattern),
+        }
+    }
+
     pub(super) fn matcher(&self) -> Result<Matcher, RequirementsError> {
         match self {
             Self::Exact(text) => Matcher::exact(text),
@@ -43,7 +51,8 @@ impl fmt::Display for Text {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Target {
-    /// Whoever has this name, vouched for by this issuer; one of the two may be left out.
+    /// Whoever has this name, vouched for by this issuer; one of the two may be left out. E-mail addresses are compared
+    /// without regard to case: whoever is revoked as `alice@` must not go on as `Alice@`.
     #[serde(rename_all = "camelCase")]
     Identity {
         /// A name in the certificate.
@@ -76,6 +85,14 @@ impl Target {
         }
     }
 
+    /// Whether anything can be it.
+    ///
+    /// # Errors
+    /// In words, what was expected and what was found.
+    pub fn check(&self) -> Result<(), String> {
+        Compiled::of(self).map(drop)
+    }
+
     /// Whether a signature by it can be told to be newer than some time: only where a certificate was issued for it.
     pub(super) const fn can_end(&self) -> bool {
         matches!(self, Self::Identity { .. } | Self::Builder(_))
@@ -101,10 +118,34 @@ impl fmt::Display for Target {
     }
 }
 
+/// A name made ready to be compared with those of a certificate.
+#[derive(Debug, Clone)]
+pub(super) struct Name {
+    exact: Matcher,
+    email: Matcher,
+}
+
+impl Name {
+    fn of(text: &Text) -> Result<Self, RequirementsError> {
+        Ok(Self { exact: text.matcher()?, email: text.in_any_case()? })
+    }
+
+    /// Whether this is the name; of an e-mail address, whatever its case.
+    pub(super) fn matches(&self, san: &San) -> bool {
+        san.as_text().is_some_and(|text| self.is_text(text))
+            || matches!(san, San::Email(address) if self.email.matches(&address.to_ascii_lowercase()))
+    }
+
+    /// Whether this is the name, as it is written.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        self.exact.matches(text)
+    }
+}
+
 /// A target made ready to be compared.
 #[derive(Debug, Clone)]
 pub(super) enum Compiled {
-    Identity { name: Option<Matcher>, issuer: Option<Matcher> },
+    Identity { name: Option<Name>, issuer: Option<Matcher> },
     Key([u8; 32]),
     Certificate([u8; 32]),
     Digest(Digest),
@@ -121,7 +162,7 @@ impl Compiled {
                 return Err("an identity: expected a name or an issuer, found neither".into());
             }
             Target::Identity { name, issuer } => Self::Identity {
-                name: name.as_ref().map(text).transpose()?,
+                name: name.as_ref().map(Name::of).transpose().map_err(|e| e.to_string())?,
                 issuer: issuer.as_ref().map(text).transpose()?,
             },
             Target::Key(print) => Self::Key(fingerprint(print)?),
@@ -142,4 +183,29 @@ fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     let wrong = || format!("expected a SHA-256 in 64 small hex digits, found \"{text}\"");
     let bytes: [u8; 32] = hex_decode(text).map_err(|_| wrong())?.try_into().map_err(|_| wrong())?;
     if hex_encode(&bytes) == text { Ok(bytes) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_email_address_is_compared_without_its_case() {
+        let matches = |text: Text, san: &San| Name::of(&text).unwrap().matches(san);
+        let uri = San::Uri("https://git.example/A/build.yml@refs/heads/main".into());
+        let email = San::Email("Alice@example.com".into());
+        for (text, san, expected) in [
+            ("alice@EXAMPLE.com", &email, true),
+            ("Alice@example.com", &email, true),
+            ("bob@example.com", &email, false),
+            ("https://git.example/A/build.yml@refs/heads/main", &uri, true),
+            ("https://git.example/a/build.yml@refs/heads/main", &uri, false),
+        ] {
+            assert_eq!(matches(Text::Exact(text.into()), san), expected, "{text}");
+        }
+        assert!(matches(Text::Pattern("alice@.*".into()), &email));
+        assert!(!matches(Text::Pattern("https://git.example/a/.*".into()), &uri));
+        // A pattern that is as large as patterns may be is one in any case too.
+        assert!(Text::Pattern("[a-z]{2000}@.*".into()).in_any_case().is_ok());
+    }
 }

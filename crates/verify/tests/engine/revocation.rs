@@ -83,6 +83,12 @@ fn each_kind_of_entry_alone_makes_the_answer_no() {
         (identity(Some("alice@example.co"), None), false),
         (pattern(".*@example\\.com"), true),
         (pattern("alice"), false),
+        // An e-mail address is one in whatever case it is written; who vouched for it is not an address.
+        (identity(Some("ALICE@Example.com"), None), true),
+        (identity(Some("ALICE@Example.com"), Some(ISSUER)), true),
+        (identity(Some(NAME), Some(&ISSUER.to_uppercase())), false),
+        (pattern("A.*@EXAMPLE\\.com"), true),
+        (pattern("[^A]lice@.*"), true),
         (Target::Key(key), true),
         (Target::Key(hex_encode(&[7; 32])), false),
         (Target::Certificate(hex_encode(&sha256(leaf))), true),

@@ -18,10 +18,10 @@ use countersign_verify::revocation::{Revocations, Target};
 use serde_json::json;
 
 use super::log::LogArgs;
+use super::revoke::blocking::{Blocked, Blocking, Cluster};
 use super::revoke::place::PlaceArgs;
 use super::revoke::target::TargetArgs;
 use super::revoke::when::{When, past};
-use super::revoke::{Blocked, Blocking};
 use crate::args::OutputArgs;
 use crate::args::registry::RegistryArgs;
 use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome};
@@ -36,17 +36,19 @@ use places::{Looking, Places};
   countersign incident --identity alice@example.com --since 2h
   countersign incident --identity alice@example.com --in registry.example/app --cluster
   countersign incident --identity alice@example.com --since 2h --evidence alice.json
-  countersign incident --key release.pub --dry-run --reason 'key leaked' --dir /srv/countersign
+  countersign incident --key release.pub --dry-run --dir /srv/countersign
   countersign incident --key release.pub --block --reason 'key leaked' --dir /srv/countersign
+  countersign incident --key release.pub --block --reason 'key leaked' --cluster
   countersign incident verify alice.json --trusted-root trusted_root.json",
-    after_help = "Nothing is changed without --block. The whole log is read and must make the tree of its checkpoint. Places that could \
+    after_help = "Nothing is changed without --block, which writes the instance's list, and with --cluster or --kubeconfig puts it into that \
+cluster too. The whole log is read and must make the tree of its checkpoint. Places that could \
 not be looked at are named, and end it with exit code 6: what was not seen is not said to be clean. Exit code 3 when there is \
 nothing. See docs/log.md."
 )]
 pub(crate) struct Incident {
     #[command(subcommand)]
     action: Option<Action>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What to look for")]
     targets: TargetArgs,
     /// Only what was signed from this time on: 2026-11-26T01:00:00Z, a day, or 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = past)]
@@ -80,11 +82,11 @@ pub(crate) struct Incident {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Making it count no more")]
 struct BlockArgs {
-    /// Revoke it, for everyone who follows the list
+    /// Revoke it, for everyone who follows the list, and in the cluster that is named
     #[arg(long, requires = "reason")]
     block: bool,
     /// Show what --block would write, and write nothing
-    #[arg(long, requires = "reason")]
+    #[arg(long)]
     dry_run: bool,
     /// Why: whoever is refused reads it
     #[arg(long, value_name = "TEXT")]
@@ -121,7 +123,7 @@ impl Incident {
         self.registry.check()?;
         let now = SystemClock.now();
         let since = self.since.map(|since| since.at(now)).transpose()?;
-        let targets = self.targets.targets()?;
+        let targets = self.targets.sought()?;
         let wanted = looked_for(targets.clone(), now)?;
         // What is wrong with the list is said before a log is read.
         let blocking = self.blocking(&targets, since)?;
@@ -129,7 +131,15 @@ impl Incident {
         let mut places = self.places(terminal, &targets, &logged, &wanted, now)?;
         places.unseen.sort();
         let kept = self.keep(logged.evidence.as_ref(), &places)?;
-        let blocked = blocking.map(|blocking| blocking.run()).transpose()?;
+        let mut blocked = blocking.map(Blocking::run).transpose()?;
+        if let Some(blocked) = blocked.as_mut().filter(|_| self.asks_cluster()) {
+            let cluster =
+                Cluster { kubeconfig: self.kubeconfig.as_deref(), context: self.context.as_deref() };
+            block_on(terminal, async {
+                blocked.apply(&cluster).await;
+                Ok(())
+            })?;
+        }
         if self.output.is_json() {
             self.json(terminal, &logged, &places, blocked.as_ref())?;
         } else {
@@ -148,7 +158,8 @@ impl Incident {
             && places.images.is_empty()
             && places.doubtful.is_empty()
             && places.runs.is_empty();
-        Ok(match (places.unseen.is_empty(), is_clean) {
+        let is_missing = blocked.as_ref().is_some_and(Blocked::is_missing);
+        Ok(match (places.unseen.is_empty() && !is_missing, is_clean) {
             (false, _) => NETWORK,
             (true, true) => NO_SIGNATURE,
             (true, false) => 0,
@@ -159,13 +170,16 @@ impl Incident {
         self.block.block || self.block.dry_run
     }
 
+    const fn asks_cluster(&self) -> bool {
+        self.cluster || self.kubeconfig.is_some() || self.context.is_some()
+    }
+
     fn blocking(&self, targets: &[Target], since: Option<Timestamp>) -> Result<Option<Blocking>, Failure> {
         if !self.blocks() {
             return Ok(None);
         }
         let BlockArgs { dry_run, reason, by, place, .. } = &self.block;
-        let reason = reason.clone().unwrap_or_default();
-        Blocking::new(place, targets, since, reason, by.clone(), *dry_run).map(Some)
+        Blocking::new(place, targets, since, (reason.clone(), by.clone()), *dry_run).map(Some)
     }
 
     /// What the log has, each with its proof where evidence is wanted.
@@ -226,7 +240,7 @@ impl Incident {
         });
         let in_log = logged.hits.iter().map(|hit| hit.digest.as_str());
         places.know(named.chain(in_log).filter_map(|digest| parse_digest(digest).ok()));
-        let asks_cluster = self.cluster || self.kubeconfig.is_some() || self.context.is_some();
+        let asks_cluster = self.asks_cluster();
         if self.repositories.is_empty() && !asks_cluster {
             return Ok(places);
         }
@@ -306,7 +320,7 @@ impl Incident {
         ));
         if !self.blocks() {
             terminal
-                .talk("nothing was revoked; next: the same with --dry-run --reason TEXT, then with --block");
+                .talk("nothing was revoked; next: the same with --dry-run, then with --block --reason TEXT");
         }
         Ok(())
     }

@@ -125,8 +125,9 @@ impl Restore {
         let known = lost.iter().map(|log| self.newest_of(log, &newest)).collect::<Result<Vec<_>, _>>()?;
         for (log, known) in lost.iter().zip(known) {
             let from = self.copy.join(log.name);
-            let copied = restore(&from, &log.directory, &log.key, log.key_of.as_ref(), known)
-                .map_err(|e| log_failure(&from, &e))?;
+            let copied =
+                restore(&from, &log.directory, &log.key, log.key_of.as_ref(), known, log.mark.as_deref())
+                    .map_err(|e| log_failure(&from, &e))?;
             say("put back and checked", &copied, terminal)?;
         }
         Ok(0)

@@ -2,9 +2,11 @@
 
 mod event;
 mod told;
+mod untold;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use countersign_client::ClientError;
@@ -13,7 +15,7 @@ use countersign_client::looking::{Hit, hits, looked_for};
 use countersign_client::monitor::{Feed, Finding, How, Kept, RekorV1, Seen, compare, poll};
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
-use countersign_kubernetes::continuous::{Metrics, Sinks};
+use countersign_kubernetes::continuous::Told as _;
 use countersign_tlog::monitor::{Monitor, Standing};
 use countersign_tlog::note::MAX_NOTE_BYTES;
 use countersign_tlog::{NoteKind, NoteVerifier};
@@ -23,15 +25,16 @@ use super::{Followed, LogArgs, Place};
 use crate::args::alerts::SinkArgs;
 use crate::commands::revoke::target::TargetArgs;
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
-use crate::failure::{Failure, Outcome, REJECTED};
+use crate::failure::{Failure, NETWORK, Outcome, REJECTED};
 use crate::out::{Terminal, counted, parse_duration, within};
 use event::EventArgs;
 use told::{Journal, LogAlert};
+use untold::Untold;
 
 /// How often it is looked, unless the person says otherwise.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// How long alerts may still be sent at the end.
-const LAST_ALERTS: Duration = Duration::from_secs(10);
+/// How long it is tried again at a look to tell whoever is away.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Follow a log: tell when it breaks a promise, and what those you watch sign
 #[derive(Debug, Args)]
@@ -44,9 +47,9 @@ const LAST_ALERTS: Duration = Duration::from_secs(10);
   countersign log monitor --state w --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
 was seen before they must make the tree that was signed. The first look begins with what is there now (--whole: with the first entry). \
-In the directory are state.json, from which the next run goes on; alerts.jsonl, with all that was told; and a file of evidence for \
-each thing the log did. With --once the exit code is 0 when the log keeps its promises, 2 when it does not, 6 when it could not be \
-looked at. See docs/log.md."
+In the directory are state.json, from which the next run goes on; alerts.jsonl, with all that was told; untold.json, with what somebody \
+did not take, for the next look; and a file of evidence for each thing the log did. With --once the exit code is 0 when the log keeps \
+its promises, 2 when it does not, 6 when it could not be looked at or somebody could not be told. See docs/log.md."
 )]
 pub(super) struct MonitorCommand {
     /// The directory in which is kept what was seen of this log
@@ -110,6 +113,7 @@ impl WatchArgs {
             key: self.watch_key.clone(),
             digest: self.watch_digest.clone(),
             builder: self.watch_builder.clone(),
+            prefix: "watch-",
             ..TargetArgs::default()
         };
         let lists = [
@@ -122,7 +126,7 @@ impl WatchArgs {
         if lists.iter().all(|list| list.is_empty()) {
             return Ok(None);
         }
-        Ok(Some(looked_for(targets.targets()?, now)?))
+        Ok(Some(looked_for(targets.sought()?, now)?))
     }
 }
 
@@ -136,7 +140,7 @@ struct Watching<'a> {
     journal: Journal,
     wanted: Option<Revocations>,
     others: Vec<(String, Vec<u8>)>,
-    sinks: Sinks<LogAlert>,
+    untold: RefCell<Untold>,
 }
 
 impl MonitorCommand {
@@ -151,21 +155,29 @@ impl MonitorCommand {
         }
         log_to_stderr(LogFormat::Text, if terminal.quiet { "error" } else { "warn" })?;
         let runtime = server_runtime()?;
+        let begun = Instant::now();
         let ended = runtime.block_on(async {
             let mut watching = self.set_up(terminal).await?;
-            let ended = if self.once {
-                within(terminal, watching.look()).await.map(|good| if good { 0 } else { REJECTED })
+            let looked = if self.once {
+                within(terminal, watching.look()).await
             } else {
-                watching.follow().await.map(|()| 0)
+                watching.follow().await.map(|()| true)
             };
-            watching.sinks.finish(LAST_ALERTS).await;
-            ended
+            let left = terminal.timeout.map_or(PATIENCE, |limit| limit.saturating_sub(begun.elapsed()));
+            let told = watching.untold.get_mut().deliver(left.min(PATIENCE)).await;
+            Ok(match (looked?, told?) {
+                (false, _) => REJECTED,
+                // Whoever follows was told in the log, and what is left is told at the next start.
+                (true, false) if self.once => NETWORK,
+                (true, _) => 0,
+            })
         });
         runtime.shutdown_background();
         ended
     }
 
     async fn set_up<'a>(&'a self, terminal: &'a Terminal) -> Result<Watching<'a>, Failure> {
+        let mut sinks = self.sinks.open()?;
         let mut followed = self.log.followed()?;
         if self.rekor_v1 {
             let (name, key) = (followed.verifier.name.clone(), followed.verifier.key.clone());
@@ -188,7 +200,6 @@ impl MonitorCommand {
             .others
             .iter()
             .map(|path| Ok((path.display().to_string(), read_limited(path, MAX_NOTE_BYTES)?)));
-        let mut sinks = self.sinks.open()?;
         sinks.extend(self.events.open().await?);
         Ok(Watching {
             command: self,
@@ -199,7 +210,7 @@ impl MonitorCommand {
             kept: Kept::open(&self.state)?,
             journal: Journal::open(&self.state)?,
             wanted: self.watch.read(SystemClock.now())?,
-            sinks: Sinks::start(sinks, &Metrics::default()),
+            untold: RefCell::new(Untold::open(&self.state, sinks)?),
         })
     }
 }
@@ -232,10 +243,14 @@ impl Watching<'_> {
             match looked {
                 Ok(_) => {}
                 // Somebody who was away may be back at the next look. What is wrong with the state stays wrong.
-                Err(failure) if failure.code == crate::failure::NETWORK => {
+                Err(failure) if failure.code == NETWORK => {
                     tracing::warn!(error = failure.message, "the log could not be looked at");
                 }
                 Err(failure) => return Err(failure),
+            }
+            tokio::select! {
+                () = &mut told => return Ok(()),
+                delivered = self.untold.get_mut().deliver(PATIENCE) => drop(delivered?),
             }
         }
     }
@@ -277,7 +292,8 @@ impl Watching<'_> {
         for hit in found {
             self.tell(LogAlert::of_hit(&feed.place(), &good, hit, now))?;
         }
-        // What was told is on the disk before the state goes on: after a crash it is told again, never left out.
+        self.untold.borrow().keep()?;
+        // What is to be told is on the disk before the state goes on: after a crash it is told again, never left out.
         self.kept.keep(&good)?;
         self.say(standing.as_ref(), &good, unread);
         Ok(keeps)
@@ -303,25 +319,25 @@ impl Watching<'_> {
     }
 
     fn tell_finding(&self, place: &str, finding: &Finding, now: Timestamp) -> Result<(), Failure> {
-        let (path, is_new) = self.kept.evidence(finding)?;
+        let (path, is_known) = self.kept.evidence_of(finding)?;
         let alert = LogAlert::of_finding(place, finding, &path, now);
-        if is_new {
-            self.tell(alert)
-        } else {
+        if is_known {
             // It was told when it began; it is still so.
-            self.terminal.talk(&printable(&format!(
-                "{} still: {}",
-                self.terminal.no_mark(),
-                alert.message()
-            )));
-            Ok(())
+            let still = format!("{} still: {}", self.terminal.no_mark(), alert.message());
+            self.terminal.talk(&printable(&still));
+            return Ok(());
         }
+        self.tell(alert)?;
+        self.untold.borrow().keep()?;
+        // Last: from now on it is known, and is not told again.
+        Ok(self.kept.keep_evidence(finding)?)
     }
 
     fn tell(&self, alert: LogAlert) -> Result<(), Failure> {
         self.journal.add(&alert)?;
         self.terminal.data(&alert.to_string())?;
-        self.sinks.tell(alert);
+        alert.note();
+        self.untold.borrow_mut().add(alert);
         Ok(())
     }
 }

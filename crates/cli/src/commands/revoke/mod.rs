@@ -1,18 +1,19 @@
 //! `countersign revoke`: what no longer counts, from now on and for everyone who follows the list.
 
+pub(super) mod blocking;
 pub(super) mod place;
 mod show;
 pub(super) mod target;
 pub(super) mod when;
 
 use clap::{Args, Subcommand};
-use countersign_clock::{Clock as _, SystemClock, Timestamp};
+use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
-use countersign_verify::revocation::{Change, Entry, Revocation, RevocationList, Target};
+use countersign_verify::revocation::{Change, Entry, Revocation, RevocationList};
 
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
-use place::{Place, PlaceArgs, Written};
+use place::{PlaceArgs, Written};
 use target::TargetArgs;
 use when::{ahead, past};
 
@@ -36,7 +37,7 @@ and webhook within 60 s. See docs/revocation.md."
 pub(crate) struct Revoke {
     #[command(subcommand)]
     action: Option<Action>,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "What is revoked")]
     targets: TargetArgs,
     /// Signatures from this time on do not count: 2026-11-26T01:00:00Z, a day, or 2h for two hours ago
     #[arg(long, value_name = "TIME", value_parser = past)]
@@ -104,68 +105,6 @@ impl Revoke {
     }
 }
 
-/// A revocation that another command makes of what it found.
-pub(super) struct Blocking {
-    place: Place,
-    change: Change,
-    dry_run: bool,
-}
-
-/// What became of it.
-pub(super) struct Blocked {
-    before: Option<RevocationList>,
-    list: RevocationList,
-    /// Nothing on a dry run.
-    written: Option<Written>,
-}
-
-impl Blocking {
-    /// Looks whether it can be made, and makes nothing.
-    pub(super) fn new(
-        place: &PlaceArgs,
-        targets: &[Target],
-        since: Option<Timestamp>,
-        reason: String,
-        by: Option<String>,
-        dry_run: bool,
-    ) -> Result<Self, Failure> {
-        let why = WhyArgs { reason: Some(reason), by, dry_run };
-        let entry = |target: &Target| {
-            why.entry(Some(Revocation { target: target.clone(), since, until: None, expires: None }), None)
-        };
-        let change = Change::Add(targets.iter().map(entry).collect::<Result<_, _>>()?);
-        let place = place.open()?;
-        place.preview(&change)?;
-        Ok(Self { place, change, dry_run })
-    }
-
-    pub(super) fn run(self) -> Result<Blocked, Failure> {
-        let Self { place, change, dry_run } = self;
-        let written = if dry_run { None } else { Some(place.write(&change)?) };
-        let list = match &written {
-            Some(written) => written.list.clone(),
-            None => place.preview(&change)?,
-        };
-        Ok(Blocked { before: place.list, list, written })
-    }
-}
-
-impl Blocked {
-    pub(super) fn show(&self, terminal: &Terminal) -> Result<(), Failure> {
-        show_new(terminal, self.before.as_ref(), &self.list)?;
-        match &self.written {
-            Some(written) => tell(terminal, written),
-            None => tell_dry(terminal, &self.list),
-        }
-        Ok(())
-    }
-
-    pub(super) fn json(&self) -> serde_json::Value {
-        let file = self.written.as_ref().map(|written| written.path.display().to_string());
-        serde_json::json!({"dryRun": file.is_none(), "list": self.list.number, "file": file})
-    }
-}
-
 fn tell_dry(terminal: &Terminal, list: &RevocationList) {
     terminal.talk(&format!(
         "nothing is written: without --dry-run this becomes list {}, valid until {}",
@@ -173,9 +112,13 @@ fn tell_dry(terminal: &Terminal, list: &RevocationList) {
     ));
 }
 
+/// The name of the user, where it is known.
+fn user() -> Option<String> {
+    std::env::var("USER").ok().filter(|name| !name.trim().is_empty())
+}
+
 impl WhyArgs {
     fn entry(&self, revoke: Option<Revocation>, undo: Option<u32>) -> Result<Entry, Failure> {
-        let user = || std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
         let by = self.by.clone().or_else(user).ok_or_else(|| {
             Failure::usage("nobody is named who decided this, and USER is not set: add --by NAME")
         })?;
@@ -195,6 +138,7 @@ impl WhyArgs {
         let written = place.write(change)?;
         show_new(terminal, place.list.as_ref(), &written.list)?;
         tell(terminal, &written);
+        tell_cluster(terminal);
         Ok(0)
     }
 }
@@ -234,6 +178,10 @@ fn tell(terminal: &Terminal, written: &Written) {
             written.path.display()
         ));
     }
+}
+
+/// How a cluster gets it.
+fn tell_cluster(terminal: &Terminal) {
     terminal.talk("in a cluster: countersign revoke list --kubernetes | kubectl apply --server-side -f -");
 }
 
@@ -274,6 +222,7 @@ struct Renew {
 impl Renew {
     fn run(&self, terminal: &Terminal) -> Outcome {
         tell(terminal, &self.place.open()?.write(&Change::Renew(self.number))?);
+        tell_cluster(terminal);
         Ok(0)
     }
 }

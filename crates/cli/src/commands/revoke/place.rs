@@ -78,6 +78,15 @@ impl PlaceArgs {
         }
     }
 
+    /// The command that prints the list as an object for a cluster.
+    pub(crate) fn printing(&self) -> String {
+        let place = match (&self.list, &self.sign_with) {
+            (Some(path), Some(key)) => format!("--list {} --sign-with {key}", path.display()),
+            _ => format!("--dir {}", self.dir.display()),
+        };
+        format!("countersign revoke list --kubernetes {place}")
+    }
+
     /// The file with the list.
     pub(crate) fn file(&self) -> PathBuf {
         self.list.clone().unwrap_or_else(|| self.dir.join(REVOCATIONS))

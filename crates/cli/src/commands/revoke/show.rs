@@ -4,6 +4,7 @@ use clap::Args;
 use countersign_client::artifact::read_limited;
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
+use countersign_kubernetes::api::revocation_object;
 use countersign_verify::revocation::{Entry, MAX_SIGNED_LIST, RevocationList};
 use serde_json::json;
 
@@ -11,6 +12,9 @@ use super::place::PlaceArgs;
 use crate::args::OutputArgs;
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
+
+/// The object's name in a cluster, unless it is given another.
+pub(super) const NAME: &str = "revocations";
 
 /// Show what is revoked, and what was
 #[derive(Debug, Args)]
@@ -24,7 +28,7 @@ pub(super) struct List {
     #[arg(long, conflicts_with = "output")]
     kubernetes: bool,
     /// The object's name
-    #[arg(long, value_name = "NAME", default_value = "revocations", requires = "kubernetes")]
+    #[arg(long, value_name = "NAME", default_value = NAME, requires = "kubernetes")]
     name: String,
     #[command(flatten)]
     output: OutputArgs,
@@ -71,12 +75,7 @@ impl List {
     fn object(&self, terminal: &Terminal) -> Outcome {
         let bytes = read_limited(&self.place.file(), MAX_SIGNED_LIST)?;
         let text = String::from_utf8(bytes).map_err(|e| Failure::usage(e.to_string()))?;
-        let object = json!({
-            "apiVersion": "countersign.dev/v1alpha1",
-            "kind": "RevocationList",
-            "metadata": { "name": self.name },
-            "spec": { "list": text },
-        });
+        let object = revocation_object(&self.name, &text);
         // JSON is YAML.
         let text = serde_json::to_string_pretty(&object).map_err(|e| Failure::internal(e.to_string()))?;
         terminal.line(&text)?;

@@ -12,9 +12,8 @@ use countersign_x509::Certificate;
 
 use crate::failure::Failure;
 
-/// Arguments about what is revoked. Several mean: each of them.
+/// Arguments about what is revoked or looked for. Several mean: each of them.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "What is revoked")]
 pub(crate) struct TargetArgs {
     /// A name in certificates: an e-mail address or a URI
     #[arg(long, value_name = "NAME")]
@@ -40,34 +39,65 @@ pub(crate) struct TargetArgs {
     /// A regular expression for the whole of the builder
     #[arg(long, value_name = "REGEXP")]
     pub(crate) builder_regexp: Vec<String>,
+    /// What the options' names begin with, where another command has them under names of its own
+    #[arg(skip)]
+    pub(crate) prefix: &'static str,
 }
 
 impl TargetArgs {
+    /// What is to be revoked.
     pub(crate) fn targets(&self) -> Result<Vec<Target>, Failure> {
+        self.named("nothing is named to revoke")
+    }
+
+    /// What is looked for.
+    pub(crate) fn sought(&self) -> Result<Vec<Target>, Failure> {
+        self.named("nothing to look for")
+    }
+
+    fn named(&self, nothing: &str) -> Result<Vec<Target>, Failure> {
         let issuer = || self.issuer.clone().map(Text::Exact);
         let mut all = Vec::new();
-        let exact = self.identity.iter().cloned().map(Text::Exact);
-        let patterns = self.identity_regexp.iter().cloned().map(Text::Pattern);
-        all.extend(exact.chain(patterns).map(|name| Target::Identity { name: Some(name), issuer: issuer() }));
-        let names_somebody = !all.is_empty();
+        let mut add = |option: &str, target: Target| {
+            let wrong = |detail| Failure::usage(format!("--{}{option}: {detail}", self.prefix));
+            target.check().map(|()| all.push(target)).map_err(wrong)
+        };
+        let named = |name| Target::Identity { name: Some(name), issuer: issuer() };
+        for name in &self.identity {
+            add("identity", named(Text::Exact(name.clone())))?;
+        }
+        for pattern in &self.identity_regexp {
+            add("identity-regexp", named(Text::Pattern(pattern.clone())))?;
+        }
         for text in &self.key {
-            all.push(Target::Key(match text.strip_prefix("sha256:") {
+            let print = match text.strip_prefix("sha256:") {
                 Some(print) => print.to_owned(),
                 None => hex_encode(&load_public_key(&KeyRef::parse(text)?)?.fingerprint()),
-            }));
+            };
+            add("key", Target::Key(print))?;
         }
         for text in &self.certificate {
-            all.push(Target::Certificate(match text.strip_prefix("sha256:") {
+            let print = match text.strip_prefix("sha256:") {
                 Some(print) => print.to_owned(),
                 None => certificate(Path::new(text))?,
-            }));
+            };
+            add("certificate", Target::Certificate(print))?;
         }
-        all.extend(self.digest.iter().cloned().map(Target::Digest));
-        all.extend(self.builder.iter().cloned().map(Text::Exact).map(Target::Builder));
-        all.extend(self.builder_regexp.iter().cloned().map(Text::Pattern).map(Target::Builder));
+        for digest in &self.digest {
+            add("digest", Target::Digest(digest.clone()))?;
+        }
+        for builder in &self.builder {
+            add("builder", Target::Builder(Text::Exact(builder.clone())))?;
+        }
+        for pattern in &self.builder_regexp {
+            add("builder-regexp", Target::Builder(Text::Pattern(pattern.clone())))?;
+        }
+        let names_somebody = !self.identity.is_empty() || !self.identity_regexp.is_empty();
         match (issuer(), names_somebody) {
             (Some(issuer), false) if all.is_empty() => {
-                all.push(Target::Identity { name: None, issuer: Some(issuer) });
+                let target = Target::Identity { name: None, issuer: Some(issuer) };
+                target.check().map_err(|detail| Failure::usage(format!("--issuer: {detail}")))?;
+                all.push(target);
             }
             (Some(_), false) => {
                 return Err(Failure::usage(
@@ -78,7 +108,7 @@ impl TargetArgs {
             _ => {}
         }
         if all.is_empty() {
-            return Err(Failure::usage("nothing is named to revoke").next(
+            return Err(Failure::usage(nothing).next(
                 "name it with --identity NAME, --key KEY, --certificate FILE, --digest sha256:…, --builder URI or --issuer URL",
             ));
         }

@@ -259,9 +259,10 @@ impl How {
             Format::Json => Form::Json,
             _ => return Err(Failure::usage("--watch tells changes as pretty or json, not in another form")),
         };
-        let (scanner, ready) = self.tools(terminal, controls, answers).await?;
+        // What is wrong with an argument is said before anybody is asked.
         let options = self.watch.alerts.options(self.interval(), self.which.concurrency)?;
         let mut all = self.watch.alerts.sinks()?;
+        let (scanner, ready) = self.tools(terminal, controls, answers).await?;
         all.insert(0, Arc::new(Lines::new(form, std::io::stdout())));
         let metrics = Metrics::default();
         let mut served = None;

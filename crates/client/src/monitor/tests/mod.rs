@@ -194,8 +194,9 @@ async fn broken(way: u64, dice: &mut Dice, dir: &Path) -> &'static str {
     // Two histories are shown by one file that anybody can check.
     if [0, 2, 3].contains(&way) {
         let kept = Kept::open(&dir.join("kept")).unwrap();
-        let (file, is_new) = kept.evidence(&finding).unwrap();
-        assert!(is_new && !kept.evidence(&finding).unwrap().1, "told once");
+        let (file, is_known) = kept.evidence_of(&finding).unwrap();
+        kept.keep_evidence(&finding).unwrap();
+        assert!(!is_known && kept.evidence_of(&finding).unwrap().1, "told once");
         let evidence = read_evidence("it", &std::fs::read(file).unwrap()).unwrap();
         assert_eq!(Some(&evidence), finding.evidence.as_ref());
         let shown = evidence.verify(log.signer.verifier()).unwrap();

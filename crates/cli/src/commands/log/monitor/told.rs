@@ -12,23 +12,41 @@ use countersign_http::text::printable;
 use countersign_kubernetes::api::Reason;
 use countersign_kubernetes::continuous::Told;
 use countersign_tlog::Checkpoint;
-use countersign_tlog::monitor::{Alarm, Standing};
-use serde::Serialize;
+use countersign_tlog::monitor::Standing;
+use serde::{Deserialize, Serialize};
 
 use super::Hit;
 use crate::failure::Failure;
 
+/// A signature by somebody who is watched, among the kinds of alerts.
+const WATCHED: &str = "watched";
+/// As what is told is called among a cluster's events.
+const REASONS: &[(&str, &str)] = &[
+    (WATCHED, "LogEntryWatched"),
+    ("checkpoint", "LogCheckpointInvalid"),
+    ("origin", "LogOriginChanged"),
+    ("shrunk", "LogShrunk"),
+    ("forked", "LogForked"),
+    ("rewritten", "LogRewritten"),
+    ("discontinued", "LogDiscontinued"),
+    ("withheld", "LogEntriesWithheld"),
+    ("back_dated", "LogBackDated"),
+    ("future_dated", "LogFutureDated"),
+    ("unwitnessed", "LogUnwitnessed"),
+    ("equivocated", "LogEquivocated"),
+];
+
 /// One thing that is told.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct LogAlert {
-    schema: &'static str,
+    schema: String,
     schema_version: u32,
     time: String,
     log: String,
     origin: String,
     /// `watched`, or what the log did.
-    kind: &'static str,
+    kind: String,
     tree_size: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<u64>,
@@ -42,25 +60,17 @@ pub(super) struct LogAlert {
     #[serde(skip_serializing_if = "Option::is_none")]
     evidence: Option<String>,
     next: String,
-    /// As it is called among a cluster's events.
-    #[serde(skip)]
-    reason: Reason,
 }
 
 impl LogAlert {
-    fn new(
-        (kind, reason): (&'static str, &'static str),
-        log: &str,
-        tree: Option<&Checkpoint>,
-        time: Timestamp,
-    ) -> Self {
+    fn new(kind: &str, log: &str, tree: Option<&Checkpoint>, time: Timestamp) -> Self {
         Self {
-            schema: "countersign.log-alert",
+            schema: "countersign.log-alert".to_owned(),
             schema_version: 1,
             time: time.to_string(),
             log: log.to_owned(),
             origin: tree.map(|tree| tree.origin.clone()).unwrap_or_default(),
-            kind,
+            kind: kind.to_owned(),
             tree_size: tree.map(|tree| tree.size).unwrap_or_default(),
             index: None,
             signer: None,
@@ -69,7 +79,6 @@ impl LogAlert {
             message: String::new(),
             evidence: None,
             next: String::new(),
-            reason: Reason::Alarm(reason),
         }
     }
 
@@ -85,7 +94,7 @@ impl LogAlert {
             signer: Some(signer),
             digest: Some(digest),
             issued: issued.map(|time| time.to_string()),
-            ..Self::new(("watched", "LogEntryWatched"), log, Some(good.checkpoint()), time)
+            ..Self::new(WATCHED, log, Some(good.checkpoint()), time)
         }
     }
 
@@ -101,7 +110,7 @@ impl LogAlert {
             message: finding.alarm.to_string(),
             evidence: Some(evidence.display().to_string()),
             next: next.to_owned(),
-            ..Self::new((finding.alarm.code(), reason(&finding.alarm)), log, newest.as_ref(), time)
+            ..Self::new(finding.alarm.code(), log, newest.as_ref(), time)
         }
     }
 
@@ -109,9 +118,10 @@ impl LogAlert {
         &self.message
     }
 
-    /// As it is called among a cluster's events.
-    pub(super) const fn reason(&self) -> Reason {
-        self.reason
+    /// As it is called among a cluster's events. What is not told apart yet breaks a promise all the same.
+    pub(super) fn reason(&self) -> Reason {
+        let known = REASONS.iter().find(|(kind, _)| *kind == self.kind);
+        Reason::Alarm(known.map_or("LogPromiseBroken", |(_, reason)| *reason))
     }
 
     /// What an event says. It has no time: what is told again after a crash is the same event once more.
@@ -121,35 +131,16 @@ impl LogAlert {
     }
 
     fn title(&self) -> String {
-        match self.kind {
-            "watched" => format!("{}: a signature by somebody who is watched", self.log),
+        match self.kind.as_str() {
+            WATCHED => format!("{}: a signature by somebody who is watched", self.log),
             kind => format!("{}: the log breaks its promises ({kind})", self.log),
         }
     }
 }
 
-/// As what a log did is called among a cluster's events.
-const fn reason(alarm: &Alarm) -> &'static str {
-    match alarm {
-        Alarm::Checkpoint(_) => "LogCheckpointInvalid",
-        Alarm::Origin { .. } => "LogOriginChanged",
-        Alarm::Shrunk { .. } => "LogShrunk",
-        Alarm::Forked { .. } => "LogForked",
-        Alarm::Rewritten { .. } => "LogRewritten",
-        Alarm::Discontinued { .. } => "LogDiscontinued",
-        Alarm::Withheld(_) => "LogEntriesWithheld",
-        Alarm::BackDated { .. } => "LogBackDated",
-        Alarm::FutureDated { .. } => "LogFutureDated",
-        Alarm::Unwitnessed(_) => "LogUnwitnessed",
-        Alarm::Equivocated { .. } => "LogEquivocated",
-        // What is not told apart yet breaks a promise all the same.
-        _ => "LogPromiseBroken",
-    }
-}
-
 impl Told for LogAlert {
     fn subject(all: &[Arc<Self>]) -> String {
-        let worst = all.iter().find(|alert| alert.kind != "watched").or(all.first());
+        let worst = all.iter().find(|alert| alert.kind != WATCHED).or(all.first());
         let title = worst.map(|alert| alert.title()).unwrap_or_default();
         match all.len() {
             0 | 1 => printable(&format!("countersign: {title}")),
