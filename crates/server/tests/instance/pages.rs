@@ -84,20 +84,29 @@ impl Served {
         signature: &[u8],
         certificate: &[u8],
     ) -> TlogEntry {
-        let request = json!({"hashedRekordRequestV002": {
-            "digest": base64_encode(digest.as_bytes()),
-            "signature": {
-                "content": base64_encode(signature),
-                "verifier": {
-                    "x509Certificate": {"rawBytes": base64_encode(certificate)},
-                    "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                },
-            },
-        }});
-        let (status, body) = self.entry(request.to_string()).await;
+        let (status, body) = self.entry(certified_entry(digest, signature, certificate)).await;
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
         TlogEntry::from_json(&body).unwrap()
     }
+}
+
+/// A request for an entry of Rekor v2 with a certificate, of a P-256 key.
+pub(crate) fn certified_entry(
+    digest: &countersign_crypto::Digest,
+    signature: &[u8],
+    certificate: &[u8],
+) -> String {
+    json!({"hashedRekordRequestV002": {
+        "digest": base64_encode(digest.as_bytes()),
+        "signature": {
+            "content": base64_encode(signature),
+            "verifier": {
+                "x509Certificate": {"rawBytes": base64_encode(certificate)},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            },
+        },
+    }})
+    .to_string()
 }
 
 /// Nothing inline, nothing from elsewhere, and no markup of strangers.
