@@ -31,7 +31,7 @@ pub struct Report {
     pub files: u64,
     /// What is not as it was written. Empty when all is well.
     pub findings: Vec<Finding>,
-    /// What a crash may leave, and the next start clears away.
+    /// What a crash may leave, and the next start clears away; and what could not be checked, with the reason.
     pub notes: Vec<String>,
 }
 
@@ -75,7 +75,9 @@ pub fn check(storage: &dyn Storage, key: &PublicKey, key_of: Option<&KeyOf>) -> 
     let params = match read_params(storage) {
         Ok(params) => params,
         Err(LogError::Corrupt { path, reason }) => {
-            report.findings.push(Finding { path, offset: None, what: reason });
+            // One record with one checksum, so its place is its beginning.
+            let offset = storage.read(&path).ok().flatten().map(|_| 0);
+            report.findings.push(Finding { path, offset, what: reason });
             return Ok(report);
         }
         Err(other) => return Err(other),
@@ -98,13 +100,21 @@ pub fn check(storage: &dyn Storage, key: &PublicKey, key_of: Option<&KeyOf>) -> 
         visit: &mut visit,
         stopped: false,
     };
-    if let Some(head) = newest(&mut walk, &params, &verifier) {
+    let head = newest(&mut walk, &params, &verifier);
+    if let Some(head) = &head {
         walk.size = head.size;
         report.size = head.size;
-        tree(&mut walk, &head, &mut report.notes);
+        tree(&mut walk, head, &mut report.notes);
     }
     reserve(&mut walk);
     (report.findings, report.files) = (walk.findings, walk.files);
+    if let (Some(head), Some(directory)) = (&head, storage.location())
+        && let Some(checked) = crate::search::check::check(directory, head.size, &head.note)
+    {
+        report.files += 1;
+        report.findings.extend(checked.finding);
+        report.notes.extend(checked.note);
+    }
     if let (Some(index), Some(key_of)) = (&index, key_of) {
         report.findings.extend(index.check_elsewhere(|position| match position {
             0 => Some(genesis),
