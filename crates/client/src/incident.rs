@@ -20,6 +20,21 @@ use crate::ClientError;
 use crate::looking::{Hit, hits, key_in, looked_for};
 use crate::trust::verifier_of;
 
+/// Why a file is none of this kind of evidence. What lies beside it is a checkpoint, so that is what is given by mistake.
+pub(crate) fn not_evidence(
+    what: &str,
+    schema: &str,
+    bytes: &[u8],
+    error: &dyn std::fmt::Display,
+) -> ClientError {
+    let is_checkpoint = Note::parse(bytes).is_ok_and(|note| Checkpoint::parse(note.text()).is_ok());
+    let message = match is_checkpoint {
+        true => format!("it is a checkpoint, not evidence; expected a file of {schema}"),
+        false => format!("expected a file of {schema} in JSON: {error}"),
+    };
+    ClientError::malformed(what, message)
+}
+
 /// The largest file of evidence, in bytes.
 pub const MAX_EVIDENCE: usize = 256 << 20;
 /// The most entries of the log, and the most signatures of images, in a file.
@@ -136,7 +151,7 @@ impl Evidence {
     /// [`ClientError::Malformed`].
     pub fn from_json(what: &str, bytes: &[u8]) -> Result<Self, ClientError> {
         let read: Self =
-            json::from_slice(bytes, MAX_EVIDENCE).map_err(|e| ClientError::malformed(what, &e))?;
+            json::from_slice(bytes, MAX_EVIDENCE).map_err(|e| not_evidence(what, SCHEMA, bytes, &e))?;
         if (read.schema.as_str(), read.schema_version) != (SCHEMA, 1) {
             let found = format!("expected {SCHEMA} 1, found {} {}", read.schema, read.schema_version);
             return Err(ClientError::malformed(what, &found));

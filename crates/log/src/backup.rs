@@ -19,7 +19,7 @@ use crate::recovery::{CHECKPOINT, Content, Replayed, place_partial, read_params,
 use crate::storage::{Files, Storage};
 use crate::tree::{Tree, TreeAt};
 use crate::wal::{WAL, committed, segment_path, segments};
-use crate::{Format, LogError, LogParams, key_file};
+use crate::{Finding, Format, LogError, LogParams, key_file};
 
 /// How often a copy is begun anew when the log moved on under it.
 const TRIES: u32 = 20;
@@ -34,6 +34,8 @@ pub struct Copied {
     pub checkpoint: String,
     /// The log's name.
     pub origin: String,
+    /// What is damaged in the copy that was [put back](restore), and was made anew from its write-ahead file or left out.
+    pub repaired: Vec<Finding>,
 }
 
 /// Copies a log to a directory which is empty or does not exist, and checks the copy entry by entry. The log may run.
@@ -64,7 +66,12 @@ pub fn backup(log: &Path, copy: &Path, key: &PublicKey, key_of: Option<&KeyOf>) 
     if let Some(finding) = report.findings.first() {
         return Err(LogError::corrupt(&finding.path, format!("the copy is not good: {finding}")));
     }
-    Ok(Copied { size: state.head.size, checkpoint: state.head.note, origin: params.origin })
+    Ok(Copied {
+        size: state.head.size,
+        checkpoint: state.head.note,
+        origin: params.origin,
+        repaired: Vec::new(),
+    })
 }
 
 /// Puts a copy in place of a log that is lost, if the copy has everything that was ever signed. `newest` is the newest
@@ -72,8 +79,8 @@ pub fn backup(log: &Path, copy: &Path, key: &PublicKey, key_of: Option<&KeyOf>) 
 /// newer, so it has to be brought; that there is one, a [mark](crate::Mark) can say.
 ///
 /// # Errors
-/// [`LogError::Inconsistent`] when the copy is older than that checkpoint or the marked one, or of another tree, and as
-/// [`backup`].
+/// [`LogError::Newest`] when that is none of this log, [`LogError::Inconsistent`] when the copy is older than it or the
+/// marked one, or of another tree, and as [`backup`].
 pub fn restore(
     copy: &Path,
     log: &Path,
@@ -85,13 +92,16 @@ pub fn restore(
     let storage: Arc<dyn Storage> = Arc::new(Files::new(copy));
     let params = read_params(storage.as_ref())?;
     let verifier = verifier(&params, key)?;
-    let newest = Note::parse(newest).and_then(|note| Checkpoint::from_note(&note, &verifier))?;
+    let newest = Note::parse(newest)
+        .and_then(|note| Checkpoint::from_note(&note, &verifier))
+        .map_err(LogError::Newest)?;
     let state = state(storage.as_ref(), &params, &verifier)?;
     continues(&storage, params.format, &state, &newest)?;
     if let Some(path) = mark {
         check_marked(path, &verifier, |marked| continues(&storage, params.format, &state, marked))?;
     }
-    backup(copy, log, key, key_of)
+    let damaged = check(storage.as_ref(), key, key_of)?.findings;
+    Ok(Copied { repaired: damaged, ..backup(copy, log, key, key_of)? })
 }
 
 /// That the marked checkpoint is as it must be. One that was torn, or is another log's, says nothing.

@@ -1,6 +1,7 @@
 //! What can go wrong: opening and reading a log, and appending to it.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_tlog::note::NoteError;
@@ -21,6 +22,12 @@ pub enum LogError {
     Exists {
         /// The file found.
         found: String,
+    },
+    /// The log's directory is gone.
+    #[error("{} is missing", directory.display())]
+    NoLog {
+        /// Where it should be.
+        directory: PathBuf,
     },
     /// The directory has no lock record.
     #[error(
@@ -55,6 +62,9 @@ pub enum LogError {
     /// The signing keys do not fit the log's format or origin.
     #[error("the signing keys do not fit this log: {0}")]
     Signers(String),
+    /// What was brought as the log's newest checkpoint is none of this log.
+    #[error("it is not a checkpoint that this log signed: {0}")]
+    Newest(#[source] NoteError),
     /// Asked for something outside the tree.
     #[error("{0}")]
     OutOfTree(String),

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use countersign_crypto::PublicKey;
+use countersign_tlog::note::NoteError;
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath, items_at_level};
 use countersign_tlog::{Checkpoint, Hash, Note, NoteKind, NoteVerifier, merkle};
 
@@ -16,7 +17,7 @@ use crate::log::{KeyOf, LOCK};
 use crate::params::host_and_tree;
 use crate::recovery::{CHECKPOINT, Replayed, read_params, read_segments, replay};
 use crate::sequencer::RESERVE;
-use crate::storage::{Files, LockAttempt, Storage};
+use crate::storage::{Files, LockAttempt, LockGuard, Storage};
 use crate::wal::{damage, segment_path, segments};
 use crate::walk::{Finding, Walk, entries, root_of};
 use crate::{Format, LogError, LogParams};
@@ -31,7 +32,7 @@ pub struct Report {
     pub files: u64,
     /// What is not as it was written. Empty when all is well.
     pub findings: Vec<Finding>,
-    /// What a crash may leave, and the next start clears away.
+    /// What a crash may leave, and the next start clears away; and what could not be checked, with the reason.
     pub notes: Vec<String>,
 }
 
@@ -52,18 +53,25 @@ pub(crate) fn verifier(params: &LogParams, key: &PublicKey) -> Result<NoteVerifi
 /// of duplicates, which is checked only for being whole without it.
 ///
 /// # Errors
-/// [`LogError::LockedBy`] while a process has the log open; [`LogError::Io`] when the directory cannot be read;
+/// [`LogError::LockedBy`] while a process has the log open; [`LogError::NoLog`]; [`LogError::Io`] when the directory cannot be read;
 /// [`LogError::Signers`] when the key is none for such a log. What is damaged is no error but a finding.
 pub fn fsck(directory: &Path, key: &PublicKey, key_of: Option<&KeyOf>) -> Result<Report, LogError> {
-    let storage = Files::new(directory);
-    let held = storage.lock(LOCK, "a check of its files\n").map_err(LogError::io("taking the log's lock"))?;
-    let guard = match held {
-        LockAttempt::Taken(guard) => guard,
-        LockAttempt::HeldBy(holder) => return Err(LogError::LockedBy { holder }),
-    };
-    let report = check(&storage, key, key_of);
+    let guard = lock_at_rest(directory, "a check of its files")?;
+    let report = check(&Files::new(directory), key, key_of);
     drop(guard);
     report
+}
+
+/// Keeps others from opening a log that nobody has open, and says what for.
+pub(crate) fn lock_at_rest(directory: &Path, what_for: &str) -> Result<LockGuard, LogError> {
+    if !directory.exists() {
+        return Err(LogError::NoLog { directory: directory.to_owned() });
+    }
+    let held = Files::new(directory).lock(LOCK, &format!("{what_for}\n"));
+    match held.map_err(LogError::io("taking the log's lock"))? {
+        LockAttempt::Taken(guard) => Ok(guard),
+        LockAttempt::HeldBy(holder) => Err(LogError::LockedBy { holder }),
+    }
 }
 
 /// As [`fsck`], on any storage and without its lock.
@@ -75,7 +83,9 @@ pub fn check(storage: &dyn Storage, key: &PublicKey, key_of: Option<&KeyOf>) -> 
     let params = match read_params(storage) {
         Ok(params) => params,
         Err(LogError::Corrupt { path, reason }) => {
-            report.findings.push(Finding { path, offset: None, what: reason });
+            // One record with one checksum, so its place is its beginning.
+            let offset = storage.read(&path).ok().flatten().map(|_| 0);
+            report.findings.push(Finding { path, offset, what: reason });
             return Ok(report);
         }
         Err(other) => return Err(other),
@@ -98,13 +108,21 @@ pub fn check(storage: &dyn Storage, key: &PublicKey, key_of: Option<&KeyOf>) -> 
         visit: &mut visit,
         stopped: false,
     };
-    if let Some(head) = newest(&mut walk, &params, &verifier) {
+    let head = newest(&mut walk, &params, &verifier);
+    if let Some(head) = &head {
         walk.size = head.size;
         report.size = head.size;
-        tree(&mut walk, &head, &mut report.notes);
+        tree(&mut walk, head, &mut report.notes);
     }
     reserve(&mut walk);
     (report.findings, report.files) = (walk.findings, walk.files);
+    if let (Some(head), Some(directory)) = (&head, storage.location())
+        && let Some(checked) = crate::search::check::check(directory, head.size, &head.note)
+    {
+        report.files += 1;
+        report.findings.extend(checked.finding);
+        report.notes.extend(checked.note);
+    }
     if let (Some(index), Some(key_of)) = (&index, key_of) {
         report.findings.extend(index.check_elsewhere(|position| match position {
             0 => Some(genesis),
@@ -118,7 +136,10 @@ pub fn check(storage: &dyn Storage, key: &PublicKey, key_of: Option<&KeyOf>) -> 
 /// The checkpoint in a note, if it is one of this log's.
 fn signed(note: &[u8], params: &LogParams, verifier: &NoteVerifier) -> Result<Checkpoint, String> {
     let note = Note::parse(note).map_err(|e| e.to_string())?;
-    let checkpoint = Checkpoint::from_note(&note, verifier).map_err(|e| e.to_string())?;
+    let checkpoint = Checkpoint::from_note(&note, verifier).map_err(|e| match e {
+        NoteError::NoSignature { .. } => format!("{e}, or this is not the log's key"),
+        _ => e.to_string(),
+    })?;
     if checkpoint.origin == params.origin {
         Ok(checkpoint)
     } else {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 
 use crate::index::Key;
+use crate::search::store::StoreError;
 use crate::storage::KeyTable;
 use crate::{Finding, LogError};
 
@@ -59,6 +60,12 @@ pub(crate) fn remove(path: &Path) {
         // What cannot be removed shows when the database is made anew.
         let _ = std::fs::remove_file(PathBuf::from(name));
     }
+}
+
+/// SQLite's own check of a database.
+pub(crate) fn integrity(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(found.into()) }
 }
 
 impl KeyFile {
@@ -159,18 +166,13 @@ impl Lookup {
     pub(crate) fn open(directory: &Path, findings: &mut Vec<Finding>) -> Option<Self> {
         let path = directory.join(FILE);
         path.exists().then_some(())?;
-        let open = || -> rusqlite::Result<(Self, String)> {
+        let open = || -> Result<Self, StoreError> {
             let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             let upto = upto(&connection)?;
-            let whole = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
-            Ok((Self { connection, upto, elsewhere: RefCell::default() }, whole))
+            integrity(&connection)?;
+            Ok(Self { connection, upto, elsewhere: RefCell::default() })
         };
-        match open() {
-            Ok((lookup, whole)) if whole == "ok" => return Some(lookup),
-            Ok((_, trouble)) => findings.push(finding(&trouble)),
-            Err(error) => findings.push(finding(&error.to_string())),
-        }
-        None
+        open().map_err(|error| findings.push(finding(&error.to_string()))).ok()
     }
 
     /// That the index leads a key to its entry, or to an earlier one.

@@ -53,7 +53,10 @@ pub(crate) fn read_params(storage: &dyn Storage) -> Result<LogParams, LogError> 
     let bytes = storage.read(PARAMS).map_err(LogError::io("reading the log's parameters"))?;
     match bytes {
         Some(bytes) => LogParams::decode(&bytes),
-        None => Err(LogError::corrupt(PARAMS, "it is missing: there is no log in this directory")),
+        None => match storage.location().filter(|directory| !directory.exists()) {
+            Some(directory) => Err(LogError::NoLog { directory: directory.to_owned() }),
+            None => Err(LogError::corrupt(PARAMS, "it is missing: there is no log in this directory")),
+        },
     }
 }
 

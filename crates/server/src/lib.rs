@@ -50,6 +50,14 @@ pub enum ServerError {
         /// What is wrong and what was expected.
         message: String,
     },
+    /// Something that the configuration names does not answer.
+    #[error("{}: {message}", path.display())]
+    Away {
+        /// The configuration.
+        path: PathBuf,
+        /// What was asked, where, and what came of it.
+        message: String,
+    },
     /// The listening socket.
     #[error("cannot listen on {address}: {source}; {hint}")]
     Listen {

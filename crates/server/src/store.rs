@@ -1,5 +1,6 @@
 //! Where an instance's logs are: in its directory, or past one machine.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -84,7 +85,13 @@ impl Store {
         let objects = Objects::s3(&section.objects, given.as_ref()).map_err(|e| config("objects", e))?;
         let database = PostgresAccess::parse(&section.database, password.as_ref())
             .and_then(Postgres::connect)
-            .map_err(|e| config("database", e))?;
+            .map_err(|error| match error.kind() {
+                ErrorKind::NotConnected | ErrorKind::TimedOut => ServerError::Away {
+                    path: instance.directory.join(FILE_NAME),
+                    message: format!("store.database: {error}"),
+                },
+                _ => config("database", error),
+            })?;
         Ok(Self::Distributed { database: Arc::new(database), objects })
     }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::args::{OutputArgs, number};
 use crate::commands::sign::quoted;
-use crate::failure::{Failure, INTERNAL, Outcome, TRUST, USAGE};
+use crate::failure::{Failure, INTERNAL, NETWORK, Outcome, TRUST, USAGE};
 use crate::out::Terminal;
 
 /// Where an instance lives unless told otherwise.
@@ -26,6 +26,7 @@ pub(crate) fn server_failure(error: &countersign_server::ServerError) -> Failure
     use countersign_server::ServerError as E;
     let code = match error {
         E::Config { .. } | E::File { .. } | E::Key { .. } | E::Listen { .. } => USAGE,
+        E::Away { .. } => NETWORK,
         E::Trust(_) => TRUST,
         _ => INTERNAL,
     };

@@ -90,6 +90,8 @@ struct Found {
     tree: u64,
     /// How far the index reached; 0 when the whole log was read.
     index: u64,
+    /// Whether the index says that it hides no identities.
+    plain: bool,
     /// Why the answer may not be complete.
     missing: Option<String>,
 }
@@ -122,6 +124,9 @@ impl Search {
             }
         }
         let number = counted(found.hits.len() as u64, "entry", "entries");
+        if key.is_some() && found.plain {
+            terminal.talk("this index hides nothing; --search-key is not needed");
+        }
         let how = match found.index {
             0 => "all of it read".to_owned(),
             size => format!("the index proven for {size}, the rest read"),
@@ -207,7 +212,8 @@ async fn search(
         hits.extend(every(number, body).filter(|_| has_all(body)).into_iter().flatten());
     };
     reader.each_from(index, checkpoint, since).await?;
-    Ok(Found { hits, tree: checkpoint.size, index, missing })
+    let plain = commitment(checkpoint)?.is_some_and(|index| index.key_id.is_none());
+    Ok(Found { hits, tree: checkpoint.size, index, plain, missing })
 }
 
 /// The entries that the index names for all of the terms, how far it reaches, and why there may be more; nothing up to 0

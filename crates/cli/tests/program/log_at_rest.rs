@@ -52,6 +52,40 @@ fn r6_fsck_names_file_and_place_of_what_is_damaged() {
     home.good(&["log", "fsck", "instance/log", "--log-key", "instance/keys/log.pub"]);
     let (code, out, _) = home.text(&["log", "fsck", "instance/log", "--log-key", "instance/keys/tsa.pub"]);
     assert!(code == 2 && out.contains("lock-record"), "{code} {out}");
+    assert!(out.contains("or this is not the log's key"), "{out}");
+
+    // No checkpoint commits to the search index of Rekor v1, and the check says what it did not check.
+    let out = home.good(&["log", "fsck", "instance"]);
+    let told = out.lines().find(|line| line.starts_with("instance/log-v1: terms.db"));
+    assert!(told.is_some_and(|line| line.contains("no checkpoint commits to it")), "{out}");
+    std::fs::write(home.path("instance/log/terms.db"), b"damaged").unwrap();
+    let (code, out, _) = home.text(&["log", "fsck", "instance"]);
+    assert!(code == 2 && out.contains("instance/log/terms.db: "), "{code} {out}");
+    assert!(out.contains("countersign log reindex"), "{out}");
+}
+
+#[test]
+fn a_log_that_is_gone_or_cannot_be_opened_is_named_with_the_next_step() {
+    let home = Home::new();
+    instance(&home);
+    let serve = ["serve", "instance", "--listen", "127.0.0.1:0"];
+    let record = home.path("instance/log/lock-record");
+    let good = std::fs::read(&record).unwrap();
+    std::fs::write(&record, vec![0xff; good.len()]).unwrap();
+    let (code, _, err) = home.text(&serve);
+    assert!(code != 0 && err.contains("instance/log/lock-record is damaged"), "{code} {err}");
+    assert!(err.contains("countersign log fsck instance"), "{err}");
+    std::fs::write(&record, good).unwrap();
+
+    std::fs::rename(home.path("instance/log"), home.path("gone")).unwrap();
+    let (code, _, err) = home.text(&serve);
+    assert!(code != 0 && err.contains("instance/log is missing"), "{code} {err}");
+    assert!(err.contains("countersign log restore COPY instance --newest FILE"), "{err}");
+    for command in ["fsck", "reindex"] {
+        let (code, _, err) = home.text(&["log", command, "instance"]);
+        assert!(code == 2 && err.contains("instance/log is missing"), "{code} {err}");
+        assert!(err.contains("countersign log restore COPY instance --newest FILE"), "{err}");
+    }
 }
 
 #[test]
@@ -79,11 +113,21 @@ fn r8_a_copy_is_checked_and_put_back_only_with_the_newest_checkpoints() {
     assert_eq!(out.matches("copied and checked").count(), LOGS.len(), "{out}");
     home.good(&["log", "backup", "verify", "copy"]);
     let (code, _, err) = home.text(&["log", "backup", "instance", "copy"]);
-    assert!(code == 1 && err.contains("there is a log in this directory already"), "{code} {err}");
+    assert!(
+        code == 1 && err.contains("copy is not empty") && err.contains("a new directory"),
+        "{code} {err}"
+    );
     flip(&home.path("copy/ct/params"), 20);
-    let (code, out, _) = home.text(&["log", "backup", "verify", "copy"]);
-    assert!(code == 2 && out.contains("copy/ct/params"), "{code} {out}");
+    let (code, out, err) = home.text(&["log", "backup", "verify", "copy"]);
+    assert!(code == 2 && out.contains("copy/ct/params at byte 0: "), "{code} {out}");
+    assert!(err.contains("do not rely on this copy") && !err.contains("stop the instance"), "{err}");
     flip(&home.path("copy/ct/params"), 20);
+    // Each is named for what it is.
+    let (code, _, err) = home.text(&["log", "fsck", "copy"]);
+    assert!(code == 1 && err.contains("countersign log backup verify copy"), "{code} {err}");
+    assert!(!err.contains("init"), "{err}");
+    let (code, _, err) = home.text(&["log", "backup", "verify", "instance"]);
+    assert!(code == 1 && err.contains("countersign log fsck instance"), "{code} {err}");
     let (code, _, err) = home.text(&["log", "backup", "verify", "instance/tuf"]);
     assert!(code == 1 && err.contains("no copy"), "{code} {err}");
 
@@ -100,14 +144,35 @@ fn r8_a_copy_is_checked_and_put_back_only_with_the_newest_checkpoints() {
     ]
     .concat();
     let (code, _, err) = home.text(&all);
-    assert!(code == 1 && err.contains("no log is missing"), "{code} {err}");
+    assert!(code == 1 && err.contains("instance has log, ct, log-v1"), "{code} {err}");
+    assert!(err.contains("move the damaged one away first"), "{err}");
     for log in LOGS {
         std::fs::rename(home.path(&format!("instance/{log}")), home.path(&format!("lost-{log}"))).unwrap();
     }
     let (code, _, err) = home.text(&all[..8]);
-    assert!(code == 1 && err.contains("with --newest, found none"), "{code} {err}");
+    assert!(code == 1 && err.contains("with --newest, found log.txt of localhost"), "{code} {err}");
+    std::fs::write(home.path("junk.txt"), "junk").unwrap();
+    let (code, _, err) = home.text(&[&all[..], &["--newest", "junk.txt"]].concat());
+    assert!(code == 1 && err.contains("junk.txt is no checkpoint"), "{code} {err}");
+    // A note of the log's name, which another key signed.
+    let note = std::fs::read_to_string(home.path("log.txt")).unwrap();
+    let (text, _) = note.split_once("\n\n").unwrap();
+    let line = std::fs::read_to_string(home.path("ct.txt")).unwrap();
+    let line = line.split_once("\n\n").unwrap().1.to_owned();
+    std::fs::write(home.path("others.txt"), format!("{text}\n\n{line}")).unwrap();
+    let others: Vec<_> =
+        all.iter().map(|word| if *word == "log.txt" { "others.txt" } else { word }).collect();
+    let (code, _, err) = home.text(&others);
+    assert!(
+        code == 1 && err.contains("others.txt: it is not a checkpoint that this log signed"),
+        "{code} {err}"
+    );
     assert!(!home.path("instance/log").exists(), "nothing is put back by halves");
+    // A partial tile is made anew from the write-ahead file, and that it was damaged is told.
+    flip(&home.path("copy/ct/tile/0/000.p/1"), 5);
     let out = home.good(&all);
-    assert_eq!(out.matches("put back and checked").count(), LOGS.len(), "{out}");
+    assert_eq!(out.matches("put back and checked").count(), LOGS.len() - 1, "{out}");
+    assert_eq!(out.matches("put back, repaired and checked").count(), 1, "{out}");
+    assert!(out.contains("damaged in the copy, made anew: copy/ct/tile/0/000.p/1 at byte 5"), "{out}");
     home.good(&["log", "fsck", "instance"]);
 }

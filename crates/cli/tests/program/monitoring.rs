@@ -100,6 +100,15 @@ async fn r22_a_log_restored_from_an_old_copy_is_caught_and_the_evidence_checks_o
     assert!(shown.contains("\"origin\": \"localhost\""), "{shown}");
     let (code, out, err) = bench.home.text(&["log", "check-fork", &forked, "--key", "instance/keys/ct.pub"]);
     assert!(code == 2 && out.is_empty() && err.contains("no contradiction"), "{err}");
+    // What lies beside the evidence is no evidence.
+    std::fs::write(bench.home.path("junk.json"), "junk").unwrap();
+    for (file, says) in [
+        ("theirs.txt", "it is a checkpoint, not evidence"),
+        ("junk.json", "expected a file of countersign.log-evidence in JSON"),
+    ] {
+        let (code, _, err) = bench.home.text(&["log", "check-fork", file, "--key", "instance/keys/log.pub"]);
+        assert!(code == 2 && err.contains(file) && err.contains(says), "{code} {err}");
+    }
     // Nobody answers: neither an alarm nor an all-clear.
     assert_eq!(bench.monitor(&[]).0, 6);
 }
@@ -303,6 +312,20 @@ fn a_search_finds_by_each_term_and_says_for_how_large_a_tree_it_is_complete() {
     assert!(code == 0 && json.to_string().contains("\"complete\":true"), "{out}");
     let (code, _, err) = search(&[]);
     assert!(code != 0 && err.contains("nothing to look for"), "{err}");
+
+    // A key for an index that hides nothing; before a checkpoint commits to an index nothing is said of it.
+    std::fs::write(bench.home.path("any.key"), format!("{}\n", "5a".repeat(32))).unwrap();
+    let mode = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o600);
+    std::fs::set_permissions(bench.home.path("any.key"), mode).unwrap();
+    let email = ["--email", "alice@example.com"];
+    let told = (0..20).find_map(|number| {
+        bench.sign(&format!("c{number}"));
+        let (code, out, err) = search(&[&email[..], &["--search-key", "any.key"]].concat());
+        assert!(code == 0 && err.contains("complete for a tree"), "{out} {err}");
+        err.contains("this index hides nothing; --search-key is not needed").then_some(())
+    });
+    assert!(told.is_some());
+    assert!(!search(&email).2.contains("--search-key"), "nobody gave one");
 }
 
 #[test]

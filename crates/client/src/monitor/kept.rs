@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::Finding;
 use crate::ClientError;
 use crate::artifact::{read_limited, write_atomically};
+use crate::incident::not_evidence;
 
 /// The largest file of evidence, in bytes: two notes as JSON writes them, and hashes.
 pub const MAX_EVIDENCE: usize = 3 * MAX_NOTE_BYTES;
@@ -61,7 +62,8 @@ fn written(hashes: &[Hash]) -> Vec<Base64> {
 /// [`ClientError::Malformed`], also when it holds one note only.
 pub fn read_evidence(what: &str, bytes: &[u8]) -> Result<ForkEvidence, ClientError> {
     let wrong = |e: &dyn std::fmt::Display| ClientError::malformed(what, e);
-    let read: Evidence = json::from_slice(bytes, MAX_EVIDENCE).map_err(|e| wrong(&e))?;
+    let read: Evidence =
+        json::from_slice(bytes, MAX_EVIDENCE).map_err(|e| not_evidence(what, EVIDENCE_SCHEMA, bytes, &e))?;
     if (read.schema.as_str(), read.schema_version) != (EVIDENCE_SCHEMA, 1) {
         return Err(wrong(&format!(
             "expected {EVIDENCE_SCHEMA} 1, found {} {}",

@@ -10,6 +10,7 @@
 //!  (tiles)               (follower)   (one for each size kept)             (sequencer)
 //! ```
 
+pub(crate) mod check;
 mod follower;
 mod postings;
 mod reindex;

@@ -8,7 +8,8 @@ use countersign_tlog::merkle::Frontier;
 
 use super::store::{Batch, CHUNK, Chunk, Reader, StoreError, TermRecord};
 
-fn root(leaves: impl IntoIterator<Item = Hash>) -> Frontier {
+/// The tree over these leaves.
+pub(super) fn root(leaves: impl IntoIterator<Item = Hash>) -> Frontier {
     let mut frontier = Frontier::default();
     leaves.into_iter().for_each(|leaf| frontier.push(leaf));
     frontier

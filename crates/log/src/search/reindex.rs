@@ -13,11 +13,10 @@ use super::sqlite::Sqlite;
 use super::version::Version;
 use super::{Terms, committed};
 use crate::backup::state;
-use crate::fsck::verifier;
-use crate::log::LOCK;
+use crate::fsck::{lock_at_rest, verifier};
 use crate::recovery::read_params;
 use crate::shared::entries_in;
-use crate::storage::{Files, LockAttempt, Storage};
+use crate::storage::{Files, Storage};
 use crate::tree::Tree;
 use crate::{Format, LogError};
 
@@ -67,12 +66,7 @@ impl Entries for AtRest {
 /// [`LogError::Index`], [`LogError::Search`], [`LogError::Io`].
 pub fn reindex(directory: &Path, key: &PublicKey, terms: Terms) -> Result<Reindexed, LogError> {
     let storage: Arc<dyn Storage> = Arc::new(Files::new(directory));
-    let held =
-        storage.lock(LOCK, "making its index anew\n").map_err(LogError::io("taking the log's lock"))?;
-    let guard = match held {
-        LockAttempt::Taken(guard) => guard,
-        LockAttempt::HeldBy(holder) => return Err(LogError::LockedBy { holder }),
-    };
+    let guard = lock_at_rest(directory, "making its index anew")?;
     let params = read_params(storage.as_ref())?;
     let state = state(storage.as_ref(), &params, &verifier(&params, key)?)?;
     let size = state.head.size;

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use countersign_tlog::Hash;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 
 use super::store::{Batch, Reader, Store, StoreError, TermRecord};
-use crate::key_file::{connect, remove};
+use crate::key_file::{connect, integrity, remove};
 
-const FILE: &str = "terms.db";
+pub(super) const FILE: &str = "terms.db";
 /// Raised when what lies in the database changes its form.
 const LAYOUT: &str = "2";
 
@@ -53,6 +53,27 @@ impl Sqlite {
         };
         database.connection.execute("UPDATE state SET rules = ?1", [rules])?;
         Ok(database)
+    }
+
+    /// The database of a log at rest, for checking it; `None` if there is none.
+    pub(super) fn at_rest(directory: &Path) -> rusqlite::Result<Option<Self>> {
+        let path = directory.join(FILE);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        Ok(Some(Self { path, connection }))
+    }
+
+    /// SQLite's own check of the file.
+    pub(super) fn integrity(&self) -> Result<(), StoreError> {
+        integrity(&self.connection)
+    }
+
+    /// How many parts of terms there are, and hashes of such.
+    pub(super) fn parts(&self) -> Result<(u64, u64), StoreError> {
+        let select = "SELECT (SELECT count(*) FROM chunks), (SELECT count(*) FROM hashes)";
+        Ok(self.connection.query_row(select, [], |row| Ok((number_at(row, 0)?, number_at(row, 1)?)))?)
     }
 
     /// Removes the database of a directory.

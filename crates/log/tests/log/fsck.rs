@@ -7,9 +7,12 @@ use std::sync::Arc;
 use countersign_crypto::{Signer as _, sha256};
 use countersign_log::fsck::{Report, fsck};
 use countersign_log::{KeyOf, Log, LogError, Options};
+use countersign_tlog::IndexCommitment;
+use rusqlite::types::Value;
 
 use crate::kill_loop::number;
-use crate::support::{KEY, Random, append_all, clock, options, params, runtime, signers};
+use crate::search::{search, until};
+use crate::support::{KEY, Random, append_all, clock, options, params, runtime, signers, verified};
 
 pub fn key_of() -> KeyOf {
     Arc::new(|stored: &[u8]| sha256(stored))
@@ -31,6 +34,20 @@ pub fn filled(directory: &Path) {
     });
 }
 
+/// The same with a search index, which the newest checkpoint commits to.
+fn searched(directory: &Path) {
+    filled(directory);
+    let log = Log::open(directory, small(), signers(), clock()).unwrap();
+    let index = search(directory, &log, "1");
+    until(|| index.answer("all", Some(1901), 1).unwrap().is_some());
+    runtime().block_on(append_all(&log, 1900..1901));
+    let signed = IndexCommitment::of(&verified(&log.head().checkpoint)).unwrap().unwrap();
+    assert_eq!(signed.size, 1901);
+    until(|| index.known() == 1902);
+    drop(index);
+    runtime().block_on(log.shutdown());
+}
+
 pub fn check(directory: &Path) -> Report {
     fsck(directory, KEY.public_key(), Some(&key_of())).unwrap()
 }
@@ -42,7 +59,7 @@ fn files(directory: &Path, below: &Path, found: &mut Vec<(PathBuf, u64)>) {
         let path = below.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             files(directory, &path, found);
-        } else if ![Path::new("lock"), Path::new("index.db-shm")].contains(&path.as_path()) {
+        } else if !["lock", "index.db-shm", "terms.db-shm"].map(Path::new).contains(&path.as_path()) {
             let len = entry.metadata().unwrap().len();
             found.extend((len > 0).then_some((path, len)));
         }
@@ -56,12 +73,23 @@ fn flip(path: &Path, at: u64, bit: u64) {
     std::fs::write(path, bytes).unwrap();
 }
 
-/// Everything the index says.
-fn index_rows(directory: &Path) -> Option<Vec<(Vec<u8>, i64)>> {
-    let database = rusqlite::Connection::open(directory.join("index.db")).ok()?;
-    let mut query = database.prepare("SELECT key, position FROM entries ORDER BY key").ok()?;
-    let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).ok()?;
-    rows.collect::<Result<_, _>>().ok()
+/// Everything the indexes say, but for the name of the rules: under another, the index is made anew.
+fn index_rows(directory: &Path) -> Option<Vec<Vec<Value>>> {
+    let mut all = Vec::new();
+    for (file, table, columns) in [
+        ("index.db", "entries", 2),
+        ("index.db", "state", 2),
+        ("terms.db", "terms", 6),
+        ("terms.db", "chunks", 3),
+        ("terms.db", "hashes", 3),
+        ("terms.db", "state", 2),
+    ] {
+        let database = rusqlite::Connection::open(directory.join(file)).ok()?;
+        let mut query = database.prepare(&format!("SELECT * FROM {table} ORDER BY 1, 2")).ok()?;
+        let row = |row: &rusqlite::Row<'_>| (0..columns).map(|column| row.get(column)).collect();
+        all.extend(query.query_map([], row).ok()?.collect::<Result<Vec<Vec<Value>>, _>>().ok()?);
+    }
+    Some(all)
 }
 
 /// `COUNTERSIGN_FLIPS` says how many bits, each in turn (100 if unset); `COUNTERSIGN_SEED` which.
@@ -69,10 +97,10 @@ fn index_rows(directory: &Path) -> Option<Vec<(Vec<u8>, i64)>> {
 fn r6_every_flipped_bit_is_found_and_its_place_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    filled(directory);
+    searched(directory);
     let report = check(directory);
     assert!(report.findings.is_empty() && report.notes.is_empty(), "{report:?}");
-    assert_eq!(report.size, 1901);
+    assert_eq!(report.size, 1902);
 
     let mut all = Vec::new();
     files(directory, Path::new(""), &mut all);
@@ -107,17 +135,19 @@ fn r6_every_flipped_bit_is_found_and_its_place_is_named() {
         *by_kind.entry(name.split('/').next().unwrap().to_owned()).or_default() += 1;
         let Some(finding) = report.findings.iter().find(|finding| finding.path == name) else {
             // A database has bytes that mean nothing: the flip must have changed nothing that is read.
-            assert_eq!(name, "index.db", "byte {at} bit {bit} of {name} was not found: {report:?}");
+            assert!(name.ends_with(".db"), "byte {at} bit {bit} of {name} was not found: {report:?}");
             flip(&directory.join(path), at, bit);
             assert_eq!(index_rows(directory).as_ref(), Some(&rows), "byte {at} bit {bit}");
             flip(&directory.join(path), at, bit);
             idle += 1;
             continue;
         };
-        if let Some(offset) = finding.offset {
-            assert!(offset <= at, "{name} byte {at}: {finding}");
-            exact += 1;
+        match finding.offset {
+            Some(offset) => assert!(offset <= at, "{name} byte {at}: {finding}"),
+            // SQLite does not say where.
+            None => assert!(name.ends_with(".db"), "{name} byte {at}: no place: {finding}"),
         }
+        exact += u64::from(finding.offset.is_some());
         if name.starts_with("tile/0/") || name.starts_with("tile/1/") {
             assert!(at - finding.offset.unwrap() < 32, "byte {at}: {finding}");
         }
@@ -130,8 +160,67 @@ fn r6_every_flipped_bit_is_found_and_its_place_is_named() {
     let report = check(directory);
     assert!(report.findings.is_empty(), "{report:?}");
     println!(
-        "{flips} flipped bits, {by_kind:?}: {exact} named with their place, {idle} in bytes of the index that mean nothing"
+        "{flips} flipped bits, {by_kind:?}: {exact} named with their place, {idle} in bytes of the indexes that mean nothing"
     );
+}
+
+/// R6: the search index is held against the tree and against the checkpoint that commits to it.
+#[test]
+fn r6_a_search_index_that_is_not_the_signed_one_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    searched(directory);
+    let file = directory.join("terms.db");
+    let good = std::fs::read(&file).unwrap();
+    let found = |what: &str| {
+        let report = check(directory);
+        assert!(report.notes.is_empty(), "{report:?}");
+        let [finding] = report.findings.as_slice() else { panic!("{what}: {report:?}") };
+        assert_eq!((finding.path.as_str(), finding.offset), ("terms.db", None), "{finding}");
+        assert!(finding.what.contains(what) && finding.what.contains("countersign log reindex"), "{finding}");
+        std::fs::write(&file, &good).unwrap();
+    };
+    let change = |sql: &str| {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.execute_batch(&format!("{sql}; PRAGMA wal_checkpoint(TRUNCATE)")).unwrap();
+    };
+    change("UPDATE state SET upto = 1903");
+    found("it knows 1903 entries, the log has 1902");
+    change("UPDATE chunks SET entries = zeroblob(2048) WHERE number = 1");
+    found("not those of their hash");
+    change("DELETE FROM chunks WHERE number = 0");
+    found("a part of a term's entries is missing");
+    change("DELETE FROM hashes WHERE number = 6");
+    found("the record of a term");
+    change("UPDATE terms SET leaf = zeroblob(32) WHERE chunks = 0");
+    found("the record of a term");
+    change("UPDATE terms SET last = last + 1 WHERE chunks > 0");
+    found("the record of a term");
+    change("INSERT INTO chunks SELECT zeroblob(32), number, entries FROM chunks LIMIT 1");
+    found("entries of terms that it does not have");
+    // Whole in itself, but a term is missing.
+    change("DELETE FROM terms WHERE key = (SELECT key FROM terms WHERE chunks = 0 AND last < 1901 LIMIT 1)");
+    found("not the index that the newest checkpoint commits to");
+    std::fs::write(&file, &good[..good.len() / 2]).unwrap();
+    found("");
+
+    // A power cut may leave it behind.
+    change("UPDATE state SET upto = 1900; DELETE FROM terms; DELETE FROM chunks; DELETE FROM hashes");
+    let report = check(directory);
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert!(report.notes.concat().contains("knows 1900 entries"), "{report:?}");
+    // One that nobody signed is whole or not, and the check says that it knows no more.
+    std::fs::remove_file(&file).unwrap();
+    assert!(check(directory).notes.is_empty(), "there is none");
+    let log = Log::open(directory, small(), signers(), clock()).unwrap();
+    runtime().block_on(append_all(&log, 1901..1902));
+    let index = search(directory, &log, "1");
+    until(|| index.known() == 1903);
+    drop(index);
+    runtime().block_on(log.shutdown());
+    let report = check(directory);
+    assert!(report.findings.is_empty(), "{report:?}");
+    assert!(report.notes.concat().contains("no checkpoint commits to it"), "{report:?}");
 }
 
 #[test]

@@ -11,11 +11,12 @@ use axum::routing::{get, post};
 use countersign_bundle::TlogEntry;
 use countersign_bundle::rekor::{EntryRequest, HashedRekordV2, Verifier};
 use countersign_crypto::{PublicKey, Scheme};
-use countersign_log::{AppendError, Leaf, NewEntry, Receipt};
+use countersign_log::{AppendError, Leaf, Log, NewEntry, Receipt};
 use countersign_x509::Certificate;
 use http::{Request, StatusCode};
 
 use crate::http::{HttpError, Shape, read_body, respond};
+use crate::rekor_v1::valid_now;
 use crate::serve::{LogRole, Services};
 
 /// A hashedrekord request is about 3 KiB; a dsse request carries its payload.
@@ -80,11 +81,17 @@ async fn create(
         }
         _ => return Err(bad("invalid type, must be hashedrekord".into())),
     };
-    admit(&entry).map_err(|reason| {
+    let refused = |reason: String| {
         tracing::debug!(reason, "entry refused");
         bad(format!("invalid hashedrekord request: {reason}"))
-    })?;
+    };
+    let certificate = admit(&entry).map_err(refused)?;
     let canonical = entry.canonical_body();
+    if let Some(Err(reason)) = certificate.map(|certificate| valid_now(&certificate, services.clock.now()))
+        && !is_logged(&role.log, countersign_crypto::sha256(&canonical)).await?
+    {
+        return Err(refused(reason));
+    }
     let receipt = role
         .log
         .append(NewEntry {
@@ -121,16 +128,34 @@ async fn witnessed(role: &LogRole, receipt: Receipt) -> Result<Receipt, HttpErro
     Ok(Receipt { proof, tree_size, root: cosigned.root, checkpoint, ..receipt })
 }
 
+/// Whether an entry is in the log: it is answered again after its certificate has expired.
+async fn is_logged(log: &Log, key: [u8; 32]) -> Result<bool, HttpError> {
+    let log = log.clone();
+    match tokio::task::spawn_blocking(move || log.find_key(&key)).await {
+        Ok(Ok(found)) => Ok(found.is_some()),
+        _ => Err(HttpError::new(
+            Shape::Grpc,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "it cannot be looked up right now whether the entry is in the log",
+        )
+        .retry_after(5)),
+    }
+}
+
 /// Nothing enters the tree that does not verify: the key must be of a kind the log takes, and the signature must be
-/// of this digest by this key.
-fn admit(entry: &HashedRekordV2) -> Result<(), String> {
-    let key = match &entry.verifier {
-        Verifier::Certificate(der) => Certificate::from_der(der)
-            .map_err(|e| format!("the certificate cannot be read: {e}"))?
-            .public_key()
-            .clone(),
+/// of this digest by this key. If the key is a certificate's, that is the answer: whether it is [valid now](valid_now)
+/// matters to a new entry only.
+fn admit(entry: &HashedRekordV2) -> Result<Option<Certificate>, String> {
+    let (key, certificate) = match &entry.verifier {
+        Verifier::Certificate(der) => {
+            let certificate =
+                Certificate::from_der(der).map_err(|e| format!("the certificate cannot be read: {e}"))?;
+            (certificate.public_key().clone(), Some(certificate))
+        }
         Verifier::PublicKey(spki) => {
-            PublicKey::from_spki_der(spki).map_err(|e| format!("the public key cannot be read: {e}"))?
+            let key =
+                PublicKey::from_spki_der(spki).map_err(|e| format!("the public key cannot be read: {e}"))?;
+            (key, None)
         }
     };
     let details = entry.key_details;
@@ -140,7 +165,8 @@ fn admit(entry: &HashedRekordV2) -> Result<(), String> {
     if details.key_type != key.key_type() {
         return Err(format!("keyDetails say {}, the key is {}", details.key_type, key.key_type()));
     }
-    key.verify_digest(details.scheme, &entry.digest, &entry.signature).map_err(|e| e.to_string())
+    key.verify_digest(details.scheme, &entry.digest, &entry.signature).map_err(|e| e.to_string())?;
+    Ok(certificate)
 }
 
 /// Why an entry was not taken, in the shape its clients know.

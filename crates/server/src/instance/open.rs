@@ -149,6 +149,22 @@ impl Instance {
         }
     }
 
+    /// Why a log in this directory does not open, and the next step.
+    pub(super) fn unopened(&self, log: &'static str, directory: &Path, error: &LogError) -> ServerError {
+        let instance = self.directory.display();
+        let message = match error {
+            LogError::NoLog { .. } => {
+                format!("{error}; put a copy back: countersign log restore COPY {instance} --newest FILE")
+            }
+            LogError::Corrupt { .. } if self.config.store.is_none() => format!(
+                "{}/{error}; stop here and see what else is damaged: countersign log fsck {instance}",
+                directory.display()
+            ),
+            _ => error.to_string(),
+        };
+        ServerError::Log { log, message }
+    }
+
     /// Opens what the roles need: keys, logs, documents.
     pub(crate) async fn services(
         &self,
@@ -224,7 +240,7 @@ impl Instance {
                 ..Options::default()
             };
             let directory = self.directory.join(paths::LOG);
-            let failed = |e: LogError| ServerError::Log { log: "transparency", message: e.to_string() };
+            let failed = |e| self.unopened("transparency", &directory, &e);
             let log =
                 store.open(paths::LOG, run, vec![signer], Arc::clone(&options.clock)).map_err(failed)?;
             let search_key = self.search_key()?;
@@ -345,7 +361,6 @@ impl Instance {
     ) -> Result<CaRole, ServerError> {
         let config_path = self.directory.join(super::FILE_NAME);
         let section = &self.config.ca;
-        let ct_error = |message: String| ServerError::Log { log: "CT", message };
         let run = CtLog::options(Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
             mark: self.mark(ct_signer.public_key(), options.marks.as_deref()),
@@ -353,7 +368,7 @@ impl Instance {
         });
         let log = store
             .open(paths::CT, run, vec![Arc::clone(&ct_signer)], Arc::clone(&options.clock))
-            .map_err(|e| ct_error(e.to_string()))?;
+            .map_err(|e| self.unopened("CT", &self.directory.join(paths::CT), &e))?;
         let chain = self.chain(paths::CA_CHAIN)?;
         let mut ct = CtLog::new(
             log,
@@ -362,7 +377,7 @@ impl Instance {
             section.sct_leaf_index,
             Arc::clone(&options.clock),
         )
-        .map_err(|e| ct_error(e.to_string()))?;
+        .map_err(|e| ServerError::Log { log: "CT", message: e.to_string() })?;
         if self.lives_elsewhere(InstanceKey::Ct) {
             ct = ct.with_blocking_signer();
         }

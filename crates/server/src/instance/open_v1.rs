@@ -49,7 +49,8 @@ impl Instance {
                 .and_then(|place| self.retired_signer(place, password))?;
             let run = Options { key_of: Some(key_of_v1()), reserve_bytes: 0, ..Options::default() };
             let log = Log::open(&tree, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
-            shards.push(shard(&tree, log, signer, next(&shards), search_key.clone())?);
+            let opened = shard(&tree, log, signer, next(&shards), search_key.clone());
+            shards.push(opened.map_err(|e| self.unopened("Rekor v1", &tree, &e))?);
         }
         let run = Options {
             linger: Duration::from_millis(self.config.log.batch_linger_ms),
@@ -59,7 +60,8 @@ impl Instance {
         };
         let directory = self.directory.join(paths::LOG_V1);
         let log = store.open(paths::LOG_V1, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
-        let active = shard(&directory, log, signer, next(&shards), search_key)?;
+        let active = shard(&directory, log, signer, next(&shards), search_key)
+            .map_err(|e| self.unopened("Rekor v1", &directory, &e))?;
         Ok(RekorV1::new(shards, active, Arc::clone(&options.clock)))
     }
 
@@ -101,7 +103,6 @@ fn shard(
     signer: Arc<dyn Signer>,
     first: u64,
     search_key: Option<Arc<SearchKey>>,
-) -> Result<Shard, ServerError> {
+) -> Result<Shard, LogError> {
     log.and_then(|log| Shard::open(directory, log, signer, first, search_key))
-        .map_err(|e| ServerError::Log { log: "Rekor v1", message: e.to_string() })
 }

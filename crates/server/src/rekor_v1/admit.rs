@@ -66,16 +66,22 @@ fn key_of(verifier: &VerifierV1, now: Option<Timestamp>) -> Result<PublicKey, St
         }
         Verifier::Certificate(der) => {
             let certificate = Certificate::from_der(der).map_err(|e| format!("invalid certificate: {e}"))?;
-            if let Some(now) = now.filter(|now| !certificate.is_valid_at(*now)) {
-                return Err(format!(
-                    "the certificate must be valid now, {now}: it is from {} to {}",
-                    certificate.not_before(),
-                    certificate.not_after()
-                ));
-            }
+            now.map_or(Ok(()), |now| valid_now(&certificate, now))?;
             Ok(certificate.public_key().clone())
         }
     }
+}
+
+/// A new entry's certificate must be valid when the entry is taken in: in the log of either version.
+pub(crate) fn valid_now(certificate: &Certificate, now: Timestamp) -> Result<(), String> {
+    if certificate.is_valid_at(now) {
+        return Ok(());
+    }
+    Err(format!(
+        "the certificate must be valid now, {now}: it is from {} to {}",
+        certificate.not_before(),
+        certificate.not_after()
+    ))
 }
 
 /// `hashedrekord`: the scheme is told by the key and by the digest's algorithm.

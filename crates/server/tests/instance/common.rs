@@ -34,6 +34,30 @@ pub(crate) fn make(path: &Path, listener: &std::net::TcpListener) {
     init(path, &options).unwrap();
 }
 
+/// Whether this process runs one test alone. If not, that test is run in a process of its own, which must succeed: what others
+/// allocate meanwhile would be measured with it.
+pub(crate) fn alone(test: &str) -> bool {
+    const ALONE: &str = "COUNTERSIGN_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    let run = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let told = String::from_utf8_lossy(&run.stdout);
+    println!("{told}");
+    let errors = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && told.contains("1 passed"), "{told}{errors}");
+    false
+}
+
+/// How many MiB of memory this process has more than some number of them.
+pub(crate) fn grown(before: u64) -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+    (kib / 1024).saturating_sub(before)
+}
+
 impl Served {
     pub(crate) async fn new() -> Self {
         Self::with(ServeOptions::default(), |text| text).await
@@ -51,6 +75,12 @@ impl Served {
         let serve = ServeOptions { listener: Some(listener), development: true, ..options };
         let running = start(&path, serve).await.unwrap();
         Self { _directory: directory, path, running, client: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    /// One that is a witness too, so that it has every face.
+    pub(crate) async fn with_witness(options: ServeOptions) -> Self {
+        const WITNESS: &str = "[witness]\nname = \"w.example\"\n[[witness.logs]]\norigin = \"localhost\"\nkey = \"keys/log.pub\"\n\n[limits]";
+        Self::with(options, |text| text.replace("[limits]", WITNESS)).await
     }
 
     /// Stops, and serves the same directory again, with what was changed in it.

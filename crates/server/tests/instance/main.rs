@@ -16,4 +16,5 @@ mod rekor_v1;
 mod requests;
 mod services;
 mod shards;
+mod strain;
 mod witnesses;

@@ -84,25 +84,36 @@ impl Served {
         signature: &[u8],
         certificate: &[u8],
     ) -> TlogEntry {
-        let request = json!({"hashedRekordRequestV002": {
-            "digest": base64_encode(digest.as_bytes()),
-            "signature": {
-                "content": base64_encode(signature),
-                "verifier": {
-                    "x509Certificate": {"rawBytes": base64_encode(certificate)},
-                    "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-                },
-            },
-        }});
-        let (status, body) = self.entry(request.to_string()).await;
+        let (status, body) = self.entry(certified_entry(digest, signature, certificate)).await;
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
         TlogEntry::from_json(&body).unwrap()
     }
 }
 
+/// A request for an entry of Rekor v2 with a certificate, of a P-256 key.
+pub(crate) fn certified_entry(
+    digest: &countersign_crypto::Digest,
+    signature: &[u8],
+    certificate: &[u8],
+) -> String {
+    json!({"hashedRekordRequestV002": {
+        "digest": base64_encode(digest.as_bytes()),
+        "signature": {
+            "content": base64_encode(signature),
+            "verifier": {
+                "x509Certificate": {"rawBytes": base64_encode(certificate)},
+                "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            },
+        },
+    }})
+    .to_string()
+}
+
 /// Nothing inline, nothing from elsewhere, and no markup of strangers.
 fn own_and_plain(page: &str) {
-    for part in ["<script>", "<style", "style=\"", "onclick", "onload", "javascript:", "<img", "<iframe"] {
+    for part in
+        ["<script>", "<style", "style=\"", "onclick", "onload=\"", "action=\"javascript:", "<img", "<iframe"]
+    {
         assert!(!page.contains(part), "{part} in {page}");
     }
     for (at, _) in page.match_indices("src=\"").chain(page.match_indices("href=\"")) {
@@ -221,6 +232,48 @@ async fn what_strangers_wrote_is_text_and_a_foreign_certificate_is_called_one() 
     let (status, page) = served.form(&fields).await;
     assert_eq!(status, 400);
     assert!(page.contains("&lt;/textarea&gt;") && page.matches("</textarea>").count() == 3, "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s15_markup_addresses_that_run_and_characters_that_deceive_are_shown_as_text() {
+    let served = Served::new().await;
+    let (root, key) =
+        (KeyPair::generate(KeyType::EcdsaP256).unwrap(), KeyPair::generate(KeyType::EcdsaP256).unwrap());
+    let name = "<img src=x onerror=alert(1)>\u{202e}gpj.exe\u{1b}[31m";
+    let profile = AuthorityProfile {
+        subject: Name::new(Some(name), Some("\u{1b}]8;;javascript:alert(1)\u{7}")),
+        not_before: SystemClock.now(),
+        not_after: "2099-01-01T00:00:00Z".parse().unwrap(),
+        serial: [1; 20],
+    };
+    let authority = Certificate::from_der(&root_ca(&profile, None, &root).unwrap()).unwrap();
+    let oid = "1.3.6.1.4.1.57264.1.7".parse().unwrap();
+    let names = [
+        San::Uri("javascript:alert(1)//<img src=x onerror=alert(2)>".into()),
+        San::Email("\"onmouseover=alert(3)//\"@x.example".into()),
+        San::OtherName { oid, value: name.into() },
+    ];
+    for (number, san) in names.iter().enumerate() {
+        let leaf =
+            server_leaf(&profile, std::slice::from_ref(san), key.public_key(), &authority, &root).unwrap();
+        let digest = HashAlgorithm::Sha256.digest(&[u8::try_from(number).unwrap()]);
+        let entry = served.logged(&digest, &key.sign_digest(&digest).unwrap(), &leaf).await;
+        // That nothing of it is markup is checked of every page.
+        let (status, page) = served.page(&link(&entry)).await;
+        assert_eq!(status, 200);
+        assert!(page.contains("&lt;img src=x onerror=alert(1)&gt;"), "{page}");
+        let shown = ["javascript:alert(1)//&lt;img", "&quot;onmouseover=alert(3)", "&lt;img src=x"][number];
+        assert!(page.contains(shown), "{san:?}: {page}");
+        for raw in ['\u{202e}', '\u{1b}', '\u{7}'] {
+            assert!(!page.contains(raw), "{raw:?} in {page}");
+        }
+        assert!(page.contains("\\u{202e}gpj.exe"), "{page}");
+    }
+    for query in [name, "javascript:alert(1)", "digest:sha256:<img src=x onerror=alert(1)>\u{202e}"] {
+        let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("q", query).finish();
+        let (_, page) = served.page(&format!("/search?{query}")).await;
+        assert!(!page.contains('\u{202e}') && !page.contains('\u{1b}'), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

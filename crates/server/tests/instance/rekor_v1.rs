@@ -449,7 +449,7 @@ async fn keys_of_every_kind_are_logged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_certificate_must_be_valid_when_its_entry_is_taken_in() {
+async fn a_certificate_must_be_valid_when_its_entry_is_taken_in_by_rekor_v1() {
     let clock = Arc::new(countersign_clock::ManualClock::new(SystemClock.now()));
     let options = ServeOptions { clock: clock.clone(), ..ServeOptions::default() };
     let served = Served::with(options, |text| text).await;

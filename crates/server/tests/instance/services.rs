@@ -1,9 +1,14 @@
 //! A whole instance on loopback, spoken to as its clients speak to it.
+use std::sync::Arc;
+
 use crate::common::Served;
+use crate::pages::certified_entry;
+use crate::rekor_v1::certified;
 use crate::requests::entry_request;
 use countersign_bundle::TlogEntry;
+use countersign_clock::{Clock as _, ManualClock, SystemClock, Timestamp};
 use countersign_crypto::encoding::{base64_decode, base64_encode};
-use countersign_crypto::{KeyPair, KeyType, Signer as _};
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, Signer as _};
 use countersign_server::instance::{InitOptions, init};
 use countersign_server::serve::{ServeOptions, start};
 use countersign_tlog::map::{MapProof, Page, key_of};
@@ -105,6 +110,52 @@ async fn nothing_enters_the_tree_that_does_not_verify() {
     }
     let (_, after) = served.get("/checkpoint").await;
     assert_eq!(before, after);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_must_be_valid_when_its_entry_is_taken_in_by_rekor_v2() {
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let options = ServeOptions { clock: clock.clone(), ..ServeOptions::default() };
+    let served = Served::with(options, |text| text).await;
+    let (alice, pem) = certified(&served, "alice@example.com").await;
+    let certificate = Certificate::from_pem(&pem).unwrap();
+    let entry = |message: &[u8]| {
+        let digest = HashAlgorithm::Sha256.digest(message);
+        certified_entry(&digest, &alice.sign_digest(&digest).unwrap(), certificate.der())
+    };
+    let kept = entry(b"in time");
+    let (status, body) = served.entry(kept.clone()).await;
+    assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    let first = TlogEntry::from_json(&body).unwrap();
+    let (_, before) = served.get("/checkpoint").await;
+    for out in [
+        certificate.not_after().as_second() + 1,
+        clock.now().as_second() + 86_400,
+        certificate.not_before().as_second() - 1,
+    ] {
+        clock.set(Timestamp::from_second(out).unwrap());
+        let (status, body) = served.entry(entry(b"out of time")).await;
+        let answer: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((status, answer["code"].as_u64()), (400, Some(3)), "{answer}");
+        let message = answer["message"].as_str().unwrap();
+        let says = "invalid hashedrekord request: the certificate must be valid now";
+        assert!(message.starts_with(says), "{message}");
+        // What was taken in while it was valid has its place for ever, and a request for it is answered as before.
+        let (status, body) = served.entry(kept.clone()).await;
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+        let again = TlogEntry::from_json(&body).unwrap();
+        assert_eq!((again.log_index, again.canonicalized_body), (1, first.canonicalized_body.clone()));
+        // A key has no time.
+        let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+        assert_eq!(served.entry(entry_request(&key, b"by a key")).await.0, 201);
+    }
+    let size = |note: &[u8]| String::from_utf8_lossy(note).lines().nth(1).unwrap().parse::<u64>().unwrap();
+    assert_eq!(size(&served.get("/checkpoint").await.1), size(&before) + 3, "the three of keys");
+    for second in [certificate.not_before(), certificate.not_after()] {
+        clock.set(second);
+        let message = second.to_string();
+        assert_eq!(served.entry(entry(message.as_bytes())).await.0, 201, "{second}: the borders are in");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -52,11 +52,11 @@ impl Verify {
             terminal.line(&printable(&format!("  signed: {image}")))?;
         }
         terminal.talk(&printable(&format!(
-            "{} {} of {}, {} entries large, and {} hold; gathered, as the file says, at {}",
+            "{} {} of {}, {} large, and {} hold; gathered, as the file says, at {}",
             terminal.yes(),
             counted(shown.hits.len() as u64, "entry", "entries"),
             shown.origin,
-            shown.size,
+            counted(shown.size, "entry", "entries"),
             counted(shown.images.len() as u64, "signature of an image", "signatures of images"),
             shown.collected
         )));

@@ -6,6 +6,7 @@ use clap::Args;
 use countersign_client::artifact::read_limited;
 use countersign_crypto::PublicKey;
 use countersign_log::LogError;
+use countersign_server::config::FILE_NAME;
 use countersign_server::instance::{Instance, LogAtRest};
 
 use crate::commands::init::server_failure;
@@ -33,6 +34,12 @@ impl KeyArgs {
         if let Some(log) = self.alone(directory)? {
             return Ok(vec![log]);
         }
+        let shown = directory.display();
+        let is_copy = LogAtRest::NAMES.iter().any(|name| key_beside(directory, name).exists());
+        if is_copy && !is_instance(directory) {
+            return Err(Failure::usage(format!("{shown} is a copy of an instance's logs"))
+                .next(format!("countersign log backup verify {shown}")));
+        }
         let instance = Instance::open(directory).map_err(|e| server_failure(&e))?;
         instance.logs_at_rest().map_err(|e| server_failure(&e))
     }
@@ -42,6 +49,11 @@ impl KeyArgs {
         if let Some(log) = self.alone(directory)? {
             return Ok(vec![log]);
         }
+        let shown = directory.display();
+        if is_instance(directory) {
+            return Err(Failure::usage(format!("{shown} is an instance, no copy"))
+                .next(format!("countersign log fsck {shown}")));
+        }
         let mut logs = Vec::new();
         for name in LogAtRest::NAMES {
             let at = directory.join(name);
@@ -50,7 +62,7 @@ impl KeyArgs {
             }
         }
         if logs.is_empty() {
-            return Err(Failure::usage(format!("{} is no copy of an instance's logs", directory.display()))
+            return Err(Failure::usage(format!("{shown} is no copy of an instance's logs"))
                 .next("make one: countersign log backup DIR DEST"));
         }
         Ok(logs)
@@ -68,6 +80,10 @@ impl KeyArgs {
     }
 }
 
+fn is_instance(directory: &Path) -> bool {
+    directory.join(FILE_NAME).exists()
+}
+
 /// Where a copy keeps the public key of a log.
 pub(super) fn key_beside(copy: &Path, name: &str) -> PathBuf {
     copy.join(format!("{name}.pub"))
@@ -77,6 +93,11 @@ pub(super) fn key_beside(copy: &Path, name: &str) -> PathBuf {
 pub(super) fn log_failure(directory: &Path, error: &LogError) -> Failure {
     let code = match error {
         LogError::Corrupt { .. } | LogError::Inconsistent(_) | LogError::NoLockRecord { .. } => REJECTED,
+        LogError::NoLog { directory } => {
+            let instance = directory.parent().unwrap_or(directory).display();
+            return Failure::new(REJECTED, error.to_string())
+                .next(format!("countersign log restore COPY {instance} --newest FILE"));
+        }
         _ => USAGE,
     };
     Failure::new(code, format!("{}: {error}", directory.display()))

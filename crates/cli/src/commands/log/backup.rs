@@ -1,12 +1,14 @@
 //! `countersign log backup` and `restore`: copies of a log, and what may be put back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_http::text::printable;
+use countersign_log::LogError;
 use countersign_log::backup::{Copied, backup, restore};
 use countersign_server::instance::LogAtRest;
+use countersign_tlog::note::NoteError;
 use countersign_tlog::{Checkpoint, Note};
 
 use super::at_rest::{KeyArgs, key_beside, log_failure};
@@ -61,12 +63,19 @@ struct BackupVerify {
 impl Backup {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
         if let Some(BackupAction::Verify(verify)) = &self.action {
-            return check_all(&verify.key.copies(&verify.copy)?, verify.output.is_json(), terminal);
+            let advice = "do not rely on this copy; take another: countersign log backup DIR DEST";
+            return check_all(&verify.key.copies(&verify.copy)?, advice, verify.output.is_json(), terminal);
         }
         let (Some(directory), Some(destination)) = (&self.directory, &self.destination) else {
             return Err(Failure::usage("expected the instance's directory and that of the copy"));
         };
-        for log in self.key.logs(directory)? {
+        let logs = self.key.logs(directory)?;
+        let is_used = std::fs::read_dir(destination).is_ok_and(|mut names| names.next().is_some());
+        if is_used {
+            return Err(Failure::usage(format!("{} is not empty", destination.display()))
+                .next("name a new directory for the copy"));
+        }
+        for log in logs {
             let to = destination.join(log.name);
             let copied = backup(&log.directory, &to, &log.key, log.key_of.as_ref())
                 .map_err(|e| log_failure(&to, &e))?;
@@ -82,6 +91,26 @@ impl Backup {
 fn say(done: &str, copied: &Copied, terminal: &Terminal) -> Result<(), Failure> {
     let (origin, size) = (printable(&copied.origin), counted(copied.size, "entry", "entries"));
     terminal.line(&format!("{} {origin}: {size} {done}", terminal.yes()))
+}
+
+/// The newest checkpoint known of a log, as it was given.
+struct Newest<'n> {
+    path: &'n Path,
+    note: Vec<u8>,
+    origin: String,
+}
+
+impl<'n> Newest<'n> {
+    fn read(path: &'n Path) -> Result<Self, Failure> {
+        let note = read_limited(path, MAX_CHECKPOINT)?;
+        let origin = origin_of(&note)
+            .map_err(|e| Failure::usage(printable(&format!("{} is no checkpoint: {e}", path.display()))))?;
+        Ok(Self { path, note, origin })
+    }
+}
+
+fn origin_of(note: &[u8]) -> Result<String, NoteError> {
+    Note::parse(note).and_then(|note| Ok(Checkpoint::parse(note.text())?.origin))
 }
 
 /// Put a copy in place of logs that are lost, if nothing newer was ever signed
@@ -110,38 +139,52 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
-        let newest = self
-            .newest
-            .iter()
-            .map(|path| read_limited(path, MAX_CHECKPOINT).map_err(Failure::from))
-            .collect::<Result<Vec<_>, _>>()?;
-        let lost: Vec<LogAtRest> =
-            self.key.logs(&self.directory)?.into_iter().filter(|log| !log.directory.exists()).collect();
+        let newest = self.newest.iter().map(|path| Newest::read(path)).collect::<Result<Vec<_>, _>>()?;
+        let (there, lost): (Vec<LogAtRest>, Vec<LogAtRest>) =
+            self.key.logs(&self.directory)?.into_iter().partition(|log| log.directory.exists());
         if lost.is_empty() {
-            return Err(Failure::usage(format!("no log is missing in {}", self.directory.display()))
-                .next("move the damaged one away first, and keep it"));
+            let shown = self.directory.display();
+            let names: Vec<_> = there.iter().map(|log| log.name).filter(|name| !name.is_empty()).collect();
+            let message = match names.as_slice() {
+                [] => format!("{shown} is there"),
+                names => format!("{shown} has {}", names.join(", ")),
+            };
+            return Err(Failure::usage(message).next("move the damaged one away first, and keep it"));
         }
         // Before anything is written.
         let known = lost.iter().map(|log| self.newest_of(log, &newest)).collect::<Result<Vec<_>, _>>()?;
         for (log, known) in lost.iter().zip(known) {
             let from = self.copy.join(log.name);
-            let copied =
-                restore(&from, &log.directory, &log.key, log.key_of.as_ref(), known, log.mark.as_deref())
-                    .map_err(|e| log_failure(&from, &e))?;
-            say("put back and checked", &copied, terminal)?;
+            let copied = restore(
+                &from,
+                &log.directory,
+                &log.key,
+                log.key_of.as_ref(),
+                &known.note,
+                log.mark.as_deref(),
+            )
+            .map_err(|e| match e {
+                LogError::Newest(_) => Failure::usage(format!("{}: {e}", known.path.display())),
+                _ => log_failure(&from, &e),
+            })?;
+            if copied.repaired.is_empty() {
+                say("put back and checked", &copied, terminal)?;
+                continue;
+            }
+            say("put back, repaired and checked", &copied, terminal)?;
+            for finding in &copied.repaired {
+                let finding = printable(&format!("{}/{finding}", from.display()));
+                terminal.line(&format!("  damaged in the copy, made anew: {finding}"))?;
+            }
         }
         Ok(0)
     }
 
     /// The checkpoint which is this log's.
-    fn newest_of<'n>(&self, log: &LogAtRest, newest: &'n [Vec<u8>]) -> Result<&'n [u8], Failure> {
-        if self.newest.len() == 1 && log.name.is_empty() {
-            return newest.first().map(Vec::as_slice).ok_or_else(|| Failure::usage("expected --newest"));
+    fn newest_of<'n>(&self, log: &LogAtRest, newest: &'n [Newest<'n>]) -> Result<&'n Newest<'n>, Failure> {
+        if let ([one], "") = (newest, log.name) {
+            return Ok(one);
         }
-        let origin_of = |note: &[u8]| {
-            let note = Note::parse(note).and_then(|note| Checkpoint::parse(note.text()));
-            note.ok().map(|checkpoint| checkpoint.origin)
-        };
         // A log of Rekor v1 is named by itself alone, so by its copy.
         let origin = if log.origin.is_empty() {
             let own = read_limited(&self.copy.join(log.name).join("checkpoint"), MAX_CHECKPOINT)?;
@@ -149,10 +192,14 @@ impl Restore {
         } else {
             log.origin.clone()
         };
-        let is_own = |note: &Vec<u8>| origin_of(note).is_some_and(|found| found == origin);
-        newest.iter().find(|note| is_own(note)).map(Vec::as_slice).ok_or_else(|| {
-            Failure::usage(format!("expected the newest checkpoint of {origin} with --newest, found none"))
-                .next("ask whoever watches the log: a monitor, a witness, a client that kept one")
+        newest.iter().find(|known| known.origin == origin).ok_or_else(|| {
+            let given: Vec<_> =
+                newest.iter().map(|known| format!("{} of {}", known.path.display(), known.origin)).collect();
+            let given = given.join(", ");
+            Failure::usage(printable(&format!(
+                "expected the newest checkpoint of {origin} with --newest, found {given}"
+            )))
+            .next("ask whoever watches the log: a monitor, a witness, a client that kept one")
         })
     }
 }

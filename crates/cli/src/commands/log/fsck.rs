@@ -32,12 +32,13 @@ pub(crate) struct Fsck {
 
 impl Fsck {
     pub(super) fn run(&self, terminal: &Terminal) -> Outcome {
-        check_all(&self.key.logs(&self.directory.path())?, self.output.is_json(), terminal)
+        let advice = "stop the instance, keep the damaged files, and put a good copy in their place: countersign log restore";
+        check_all(&self.key.logs(&self.directory.path())?, advice, self.output.is_json(), terminal)
     }
 }
 
-/// Checks logs at rest and says what was found.
-pub(super) fn check_all(logs: &[LogAtRest], as_json: bool, terminal: &Terminal) -> Outcome {
+/// Checks logs at rest and says what was found, and the advice for when something is.
+pub(super) fn check_all(logs: &[LogAtRest], advice: &str, as_json: bool, terminal: &Terminal) -> Outcome {
     let mut damaged = 0;
     let mut answers = Vec::new();
     for log in logs {
@@ -62,9 +63,7 @@ pub(super) fn check_all(logs: &[LogAtRest], as_json: bool, terminal: &Terminal) 
     }
     if damaged > 0 {
         let found = counted(damaged as u64, "damaged place", "damaged places");
-        return Err(Failure::new(REJECTED, format!("{found} found")).next(
-            "stop the instance, keep the damaged files, and put a good copy in their place: countersign log restore",
-        ));
+        return Err(Failure::new(REJECTED, format!("{found} found")).next(advice));
     }
     Ok(0)
 }

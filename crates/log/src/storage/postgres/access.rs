@@ -16,6 +16,8 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use zeroize::Zeroizing;
 
+/// PostgreSQL's own port, where none is named.
+const PORT: u16 = 5432;
 const CONNECT: Duration = Duration::from_secs(3);
 /// A host that is gone without a word is noticed within this time.
 const SILENCE: Duration = Duration::from_secs(5);
@@ -110,6 +112,19 @@ impl PostgresAccess {
 
     pub(super) const fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Host and port, for people; of several, all.
+    pub(super) fn place(&self) -> String {
+        let ports = self.config.get_ports();
+        let named = self.config.get_hosts().iter().enumerate().map(|(at, host)| {
+            let port = ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                Host::Unix(path) => format!("{}/.s.PGSQL.{port}", path.display()),
+            }
+        });
+        named.collect::<Vec<_>>().join(", ")
     }
 
     pub(super) fn tls(&self) -> io::Result<MakeRustlsConnect> {

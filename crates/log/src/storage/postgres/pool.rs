@@ -88,7 +88,13 @@ impl Pool {
     /// A connection that has the settings on which the log's promise rests.
     async fn connect(&self) -> io::Result<Connection> {
         let connected = self.access.config().connect(self.tls.clone()).await;
-        let (client, connection) = connected.map_err(|e| failed(&e))?;
+        let (client, connection) = connected.map_err(|e| match e.as_db_error() {
+            Some(_) => failed(&e),
+            None => {
+                let place = self.access.place();
+                io::Error::new(io::ErrorKind::NotConnected, format!("{} (at {place})", failed(&e)))
+            }
+        })?;
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(error = %failed(&error), "a connection to the database ended");
