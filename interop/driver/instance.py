@@ -83,7 +83,8 @@ jwks_file = "{self.actions.key_set}"
         self._write_documents()
 
     def _environment(self):
-        return {**os.environ, "NO_COLOR": "1", **self.environment}
+        # Its marks beside it, and not in the home of whoever runs this.
+        return {**os.environ, "NO_COLOR": "1", "XDG_STATE_HOME": str(self.data.parent / "state"), **self.environment}
 
     def _run(self, arguments):
         done = subprocess.run(

@@ -71,7 +71,7 @@ class Process:
 def front_end(binary: Path, data: Path, log: Path) -> Process:
     """One `countersign serve` of the log of an instance."""
     return Process(lambda port: [binary, "serve", data, "--roles", "log", "--listen", f"127.0.0.1:{port}"], log,
-                   {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET})
+                   {"AWS_ACCESS_KEY_ID": ACCESS, "AWS_SECRET_ACCESS_KEY": SECRET, "XDG_STATE_HOME": str(data.parent / "state")})
 
 
 def program(binary: Path, *arguments) -> str:
