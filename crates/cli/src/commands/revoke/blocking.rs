@@ -81,7 +81,7 @@ impl Blocking {
                 }
             }
         }
-        let change = (!entries.is_empty()).then(|| Change::Add(entries));
+        let change = (!entries.is_empty()).then_some(Change::Add(entries));
         if let Some(change) = &change {
             place.preview(change)?;
         }
