@@ -51,10 +51,7 @@ impl TargetArgs {
         all.extend(exact.chain(patterns).map(|name| Target::Identity { name: Some(name), issuer: issuer() }));
         let names_somebody = !all.is_empty();
         for text in &self.key {
-            all.push(Target::Key(match text.strip_prefix("sha256:") {
-                Some(print) => print.to_owned(),
-                None => hex_encode(&load_public_key(&KeyRef::parse(text)?)?.fingerprint()),
-            }));
+            all.push(Target::Key(key_print(text)?));
         }
         for text in &self.certificate {
             all.push(Target::Certificate(match text.strip_prefix("sha256:") {
@@ -83,6 +80,14 @@ impl TargetArgs {
             ));
         }
         Ok(all)
+    }
+}
+
+/// The fingerprint of a key that is named by it, or by where it is.
+pub(crate) fn key_print(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix("sha256:") {
+        Some(print) => Ok(print.to_owned()),
+        None => Ok(hex_encode(&load_public_key(&KeyRef::parse(text)?)?.fingerprint())),
     }
 }
 
