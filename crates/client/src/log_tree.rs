@@ -1,6 +1,7 @@
 //! Reading whole trees, of whatever interface: what is looked for is looked for in every log that one trusts.
 
 use countersign_clock::Timestamp;
+use countersign_crypto::encoding::hex_encode;
 use countersign_http::{Http, HttpError};
 use countersign_tlog::{Checkpoint, Hash, NoteKind, NoteVerifier, Witnesses};
 use url::Url;
@@ -73,21 +74,22 @@ impl LogPlace {
         places
     }
 
-    /// The trees that are read there, each with its verified checkpoint. Of a log kept as tiles so many of the witnesses must have
+    /// The trees that are read there, each with its verified checkpoint, and what is not there any more, in words. Of a log kept as tiles so many of the witnesses must have
     /// cosigned it, at `now` or before; nobody cosigns those of Rekor v1.
     ///
     /// # Errors
-    /// [`ClientError::Proof`] when a checkpoint does not verify, a key of Rekor v1 has none, or the tree that grows is of another
-    /// key; [`ClientError::Http`].
+    /// [`ClientError::Proof`] when a checkpoint does not verify, or the tree of Rekor v1 that grows is of another key;
+    /// [`ClientError::Http`].
     pub async fn trees<'a>(
         &self,
         http: &'a Http,
         (witnesses, least): (&Witnesses, usize),
         now: Timestamp,
-    ) -> Result<Vec<LogTree<'a>>, ClientError> {
+    ) -> Result<(Vec<LogTree<'a>>, Vec<String>), ClientError> {
         let tiles = async |key: &NoteVerifier| {
             let reader = LogReader::new(LogSource::Web { http, base: self.base.clone() }, key.clone());
-            Ok(vec![LogTree::of_tiles(reader.witnessed(witnesses.clone(), least, now)).await?])
+            let tree = LogTree::of_tiles(reader.witnessed(witnesses.clone(), least, now)).await?;
+            Ok((vec![tree], Vec::new()))
         };
         let log = || RekorV1::new(http, self.base.clone());
         match (self.keys.as_slice(), self.is_rekor_v1()) {
@@ -95,13 +97,17 @@ impl LogPlace {
             (keys, _) => match log().trees(keys, !self.is_closed).await {
                 Err(ClientError::Http(HttpError::Status { status: 404, .. })) if self.may_be_tiles => {
                     let wrong = |e| ClientError::Proof(format!("the log at {}: {e}", self.base));
-                    let [key] = keys else { return Ok(Vec::new()) };
+                    let [key] = keys else { return Ok((Vec::new(), Vec::new())) };
                     let key = NoteVerifier::rekor_v2(&key.name, key.key.clone()).map_err(wrong)?;
                     tiles(&key).await
                 }
                 found => {
+                    let (found, without) = found?;
                     let tree = |found| LogTree { feed: Feed::RekorV1(log()), found };
-                    Ok(found?.into_iter().map(tree).collect())
+                    let gone = |key: &NoteVerifier| {
+                        format!("no tree there is signed by the key {}", hex_encode(&key.key_id))
+                    };
+                    Ok((found.into_iter().map(tree).collect(), without.into_iter().map(gone).collect()))
                 }
             },
         }

@@ -194,7 +194,7 @@ fn a_search_finds_by_each_term_and_says_for_how_large_a_tree_it_is_complete() {
     let (code, out, err) = search(&["--email", "Alice@example.com"]);
     assert_eq!((code, out.lines().count()), (0, 2), "{out} {err}");
     assert!(err.contains("complete for a tree of 3 entries"), "{err}");
-    assert!(err.contains("and a tree of 0 entries"), "{err}");
+    assert!(err.contains("and a tree of 1 entry"), "{err}");
     let a = countersign_crypto::HashAlgorithm::Sha256.digest(b"a").to_string();
     let (code, out, _) = search(&["--digest", &a, "--identity", "alice@example.com"]);
     assert!(code == 0 && out.lines().count() == 1 && out.contains(&a), "{out}");

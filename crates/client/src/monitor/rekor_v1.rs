@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use countersign_attestation::json::{self, Base64, Bounded};
 use countersign_clock::Timestamp;
-use countersign_crypto::encoding::{hex_decode, hex_encode};
+use countersign_crypto::encoding::hex_decode;
 use countersign_http::text::printable;
 use countersign_http::{Http, Request, Response, join};
 use countersign_tlog::fork::{Compared, ForkEvidence};
@@ -154,16 +154,16 @@ impl<'a> RekorV1<'a> {
         signed(head, std::slice::from_ref(key)).map_err(|why| self.wrong_checkpoint(&why))
     }
 
-    /// The checkpoints of all its trees that these keys have signed, in their order; of each key there must be one. With
+    /// The checkpoints of all its trees that these keys have signed, in their order, and the keys that have signed none. With
     /// `grows`, one of the keys is that of the tree that grows.
     ///
     /// # Errors
-    /// [`ClientError::Proof`] when there is none of a key, [`ClientError::Http`].
-    pub async fn trees(
+    /// [`ClientError::Proof`] when it is not, [`ClientError::Http`].
+    pub async fn trees<'k>(
         &self,
-        keys: &[NoteVerifier],
+        keys: &'k [NoteVerifier],
         grows: bool,
-    ) -> Result<Vec<VerifiedCheckpoint>, ClientError> {
+    ) -> Result<(Vec<VerifiedCheckpoint>, Vec<&'k NoteVerifier>), ClientError> {
         let info = self.info().await?;
         let closed = info.inactive_shards.0.into_iter().map(|shard| shard.signed_tree_head);
         let mut trees: Vec<_> = closed.filter_map(|head| signed(head, keys).ok()).collect();
@@ -172,15 +172,11 @@ impl<'a> RekorV1<'a> {
             Err(why) if grows => return Err(self.wrong_checkpoint(&why)),
             Err(_) => {}
         }
-        let has_tree = |key: &&NoteVerifier| {
-            trees.iter().any(|tree| signed(tree.note.clone(), std::slice::from_ref(*key)).is_ok())
+        let has_tree = |key: &NoteVerifier| {
+            trees.iter().any(|tree| signed(tree.note.clone(), std::slice::from_ref(key)).is_ok())
         };
-        match keys.iter().find(|key| !has_tree(key)) {
-            None => Ok(trees),
-            Some(key) => {
-                Err(self.wrong_checkpoint(&format!("none is signed by the key {}", hex_encode(&key.key_id))))
-            }
-        }
+        let without = keys.iter().filter(|key| !has_tree(key)).collect();
+        Ok((trees, without))
     }
 
     fn wrong_checkpoint(&self, why: &str) -> ClientError {

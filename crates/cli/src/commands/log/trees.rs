@@ -144,7 +144,7 @@ impl LogArgs {
                         let reader = LogReader::new(place.source(&http), key);
                         let reader = reader.witnessed(witnesses.clone(), least, now);
                         let tree = LogTree::of_tiles(reader).await;
-                        (String::new(), false, tree.map(|tree| vec![tree]))
+                        (String::new(), false, tree.map(|tree| (vec![tree], Vec::new())))
                     }
                     Source::Named(log) => {
                         let kind = if log.is_rekor_v1() { " of Rekor v1" } else { "" };
@@ -152,8 +152,8 @@ impl LogArgs {
                         (name, log.is_closed, log.trees(&http, (&witnesses, least), now).await)
                     }
                 };
-                let trees = match opened.map_err(Failure::from) {
-                    Ok(trees) => trees,
+                let (trees, gone) = match opened.map_err(Failure::from) {
+                    Ok(found) => found,
                     // A closed log may be kept nowhere any more.
                     Err(failure) if is_closed || failure.code == NETWORK => {
                         looked.unseen.push(format!("{name}: {}", failure.message));
@@ -162,6 +162,7 @@ impl LogArgs {
                     }
                     Err(failure) => return Err(failure),
                 };
+                looked.unseen.extend(gone.into_iter().map(|why| format!("{name}: {why}")));
                 for tree in trees {
                     let uncosigned = (tree.tiles().is_none() && least > 0)
                         .then(|| format!("{}: nobody cosigns the checkpoints of Rekor v1", tree.label()));
