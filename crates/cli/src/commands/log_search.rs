@@ -239,8 +239,7 @@ async fn search(tree: &LogTree<'_>, wanted: &[String], key: Option<&SearchKey>) 
             (0, None)
         }
     };
-    let mut log = described(tree);
-    log["indexSize"] = index.into();
+    let log = described(tree, "indexSize", index);
     Ok(Found { label: tree.label(), hits, size: tree.checkpoint().size, index, missing, log })
 }
 

@@ -60,8 +60,7 @@ impl Logged {
             None => unread += 1,
         })
         .await?;
-        let mut log = described(tree);
-        log["notRead"] = unread.into();
+        let log = described(tree, "notRead", unread);
         Ok(Self { label: tree.label(), hits, unread, size: tree.checkpoint().size, log })
     }
 
@@ -94,10 +93,10 @@ pub(crate) fn hits(logged: &[Logged]) -> impl Iterator<Item = (&Hit, &str)> {
     logged.iter().flat_map(|log| log.hits.iter().map(|hit| (hit, &*log.label)))
 }
 
-/// Which log it was, and how large, in JSON.
-pub(crate) fn described(tree: &LogTree<'_>) -> Value {
+/// Which log it was, how large, and one thing more, in JSON.
+pub(crate) fn described(tree: &LogTree<'_>, name: &str, number: u64) -> Value {
     json!({"log": tree.label(), "origin": tree.checkpoint().origin, "url": tree.place(),
-        "treeSize": tree.checkpoint().size})
+        "treeSize": tree.checkpoint().size, (name): number})
 }
 
 /// Where logs are, and how they are read.
