@@ -1,7 +1,7 @@
 //! Evidence of an incident: what somebody signed, in one file that verifies offline.
 //!
-//! A file says nothing by itself. Given the trusted root whose digest it names, its checkpoint is shown to be the log's, each
-//! entry to be in the tree of that checkpoint and to be by whoever is looked for, and each signature of an image to verify.
+//! A file says nothing by itself. Given the trusted root whose digest it names, each checkpoint is shown to be a log's, each
+//! entry to be in the tree of its checkpoint and to be by whoever is looked for, and each signature of an image to verify.
 
 use countersign_attestation::json::{self, Base64, Bounded};
 use countersign_bundle::{Bundle, KeyMaterial, TrustedRoot};
@@ -17,6 +17,7 @@ use countersign_x509::Certificate;
 use serde::{Deserialize, Serialize};
 
 use crate::ClientError;
+use crate::log_tree::Proven;
 use crate::looking::{Hit, hits, key_in, looked_for};
 use crate::trust::verifier_of;
 
@@ -37,10 +38,12 @@ pub(crate) fn not_evidence(
 
 /// The largest file of evidence, in bytes.
 pub const MAX_EVIDENCE: usize = 256 << 20;
-/// The most entries of the log, and the most signatures of images, in a file.
+/// The most entries of the logs, and the most signatures of images, in a file.
 pub const MAX_ITEMS: usize = 10_000;
 /// The most things that are looked for.
 const MAX_TARGETS: usize = 1000;
+/// The most logs.
+const MAX_LOGS: usize = 100;
 /// The most hashes of a proof.
 const MAX_PROOF: usize = 64;
 const SCHEMA: &str = "countersign.incident-evidence";
@@ -58,12 +61,19 @@ pub struct Evidence {
     since: Option<Timestamp>,
     /// SHA-256 of the trusted root, in its own JSON.
     trusted_root: String,
-    checkpoint: String,
-    entries: Bounded<Entry, MAX_ITEMS>,
+    logs: Bounded<Log, MAX_LOGS>,
     images: Bounded<Signed, MAX_ITEMS>,
 }
 
-/// An entry of the log.
+/// A log, and what was found in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Log {
+    checkpoint: String,
+    entries: Bounded<Entry, MAX_ITEMS>,
+}
+
+/// An entry of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Entry {
@@ -83,20 +93,27 @@ struct Signed {
 /// What evidence shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// Which log.
-    pub origin: String,
-    /// How large it was.
-    pub size: u64,
     /// When it is said to have been gathered: nobody vouches for this.
     pub collected: Timestamp,
-    /// What was signed, as the log has it.
-    pub hits: Vec<Hit>,
+    /// What was signed, as each log has it.
+    pub logs: Vec<ShownLog>,
     /// Images that were signed.
     pub images: Vec<String>,
 }
 
+/// What evidence shows of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShownLog {
+    /// Which log.
+    pub origin: String,
+    /// How large it was.
+    pub size: u64,
+    /// What was signed, as the log has it.
+    pub hits: Vec<Hit>,
+}
+
 impl Evidence {
-    /// Begins a file: what is looked for, by which trusted root, under which checkpoint.
+    /// Begins a file: what is looked for, by which trusted root.
     ///
     /// # Errors
     /// [`ClientError::Usage`] when too much is looked for, [`ClientError::Malformed`] for a root that cannot be written.
@@ -104,7 +121,6 @@ impl Evidence {
         targets: Vec<Target>,
         since: Option<Timestamp>,
         root: &TrustedRoot,
-        checkpoint: &str,
         collected: Timestamp,
     ) -> Result<Self, ClientError> {
         if targets.len() > MAX_TARGETS {
@@ -112,25 +128,30 @@ impl Evidence {
         }
         Ok(Self {
             schema: SCHEMA.to_owned(),
-            schema_version: 1,
+            schema_version: 2,
             collected,
             targets: Bounded(targets),
             since,
             trusted_root: digest_of(root)?,
-            checkpoint: checkpoint.to_owned(),
-            entries: Bounded(Vec::new()),
+            logs: Bounded(Vec::new()),
             images: Bounded(Vec::new()),
         })
     }
 
-    /// Adds an entry with its proof.
+    /// Adds a log: its checkpoint, and what was found in it.
     ///
     /// # Errors
     /// [`ClientError::Usage`] when there are too many.
-    pub fn add_entry(&mut self, index: u64, body: Vec<u8>, proof: &[Hash]) -> Result<(), ClientError> {
-        let proof = Bounded(proof.iter().map(|hash| Base64(hash.to_vec())).collect());
-        room(&self.entries.0)?;
-        self.entries.0.push(Entry { index, body: Base64(body), proof });
+    pub fn add_log(&mut self, checkpoint: &str, entries: Vec<Proven>) -> Result<(), ClientError> {
+        room(self.logs.0.len(), 1, MAX_LOGS)?;
+        let before = self.logs.0.iter().map(|log| log.entries.0.len()).sum();
+        room(before, entries.len(), MAX_ITEMS)?;
+        let entry = |Proven { index, body, proof }: Proven| {
+            let proof = Bounded(proof.iter().map(|hash| Base64(hash.to_vec())).collect());
+            Entry { index, body: Base64(body), proof }
+        };
+        let entries = Bounded(entries.into_iter().map(entry).collect());
+        self.logs.0.push(Log { checkpoint: checkpoint.to_owned(), entries });
         Ok(())
     }
 
@@ -140,7 +161,7 @@ impl Evidence {
     /// [`ClientError::Usage`] when there are too many, [`ClientError::Malformed`] for a form that no file holds.
     pub fn add_image(&mut self, image: &Reference, bundle: &Bundle) -> Result<(), ClientError> {
         let json = bundle.to_json().map_err(|e| ClientError::malformed("a bundle", &e))?;
-        room(&self.images.0)?;
+        room(self.images.0.len(), 1, MAX_ITEMS)?;
         self.images.0.push(Signed { image: image.to_string(), bundle: Base64(json) });
         Ok(())
     }
@@ -152,8 +173,8 @@ impl Evidence {
     pub fn from_json(what: &str, bytes: &[u8]) -> Result<Self, ClientError> {
         let read: Self =
             json::from_slice(bytes, MAX_EVIDENCE).map_err(|e| not_evidence(what, SCHEMA, bytes, &e))?;
-        if (read.schema.as_str(), read.schema_version) != (SCHEMA, 1) {
-            let found = format!("expected {SCHEMA} 1, found {} {}", read.schema, read.schema_version);
+        if (read.schema.as_str(), read.schema_version) != (SCHEMA, 2) {
+            let found = format!("expected {SCHEMA} 2, found {} {}", read.schema, read.schema_version);
             return Err(ClientError::malformed(what, &found));
         }
         Ok(read)
@@ -185,21 +206,20 @@ impl Evidence {
             )));
         }
         let wanted = looked_for(self.targets.0.clone(), now)?;
-        let checkpoint = self.checkpoint(root)?;
-        let mut shown = Shown {
-            origin: checkpoint.origin.clone(),
-            size: checkpoint.size,
-            collected: self.collected,
-            hits: Vec::new(),
-            images: Vec::new(),
-        };
-        let mut last = None;
-        for entry in &self.entries.0 {
-            if last.is_some_and(|last| entry.index <= last) {
-                return Err(ClientError::Proof(format!("the entry {} is out of order", entry.index)));
+        if self.logs.0.is_empty() {
+            return Err(ClientError::Proof("expected the checkpoint of a log in it, found none".into()));
+        }
+        let mut shown = Shown { collected: self.collected, logs: Vec::new(), images: Vec::new() };
+        let mut known = Vec::new();
+        for log in &self.logs.0 {
+            let (checkpoint, key) = log.checkpoint(root)?;
+            // Else one entry would be shown as two.
+            if known.contains(&(key, checkpoint.origin.clone())) {
+                return Err(ClientError::Proof(format!("the log {} is in it twice", checkpoint.origin)));
             }
-            last = Some(entry.index);
-            shown.hits.extend(self.entry(entry, &checkpoint, &wanted, now)?);
+            known.push((key, checkpoint.origin.clone()));
+            let hits = log.hits(&checkpoint, &wanted, self.since, now)?;
+            shown.logs.push(ShownLog { origin: checkpoint.origin, size: checkpoint.size, hits });
         }
         let material =
             TrustMaterial::from_trusted_root(root).map_err(|e| ClientError::Trust(e.to_string()))?;
@@ -217,36 +237,61 @@ impl Evidence {
         }
         Ok(shown)
     }
+}
 
-    fn checkpoint(&self, root: &TrustedRoot) -> Result<Checkpoint, ClientError> {
+impl Log {
+    /// Its checkpoint, and the id of the key that signed it.
+    fn checkpoint(&self, root: &TrustedRoot) -> Result<(Checkpoint, Hash), ClientError> {
         let wrong = |e: &dyn std::fmt::Display| ClientError::Proof(format!("the checkpoint: {e}"));
         if self.checkpoint.len() > MAX_NOTE_BYTES {
             return Err(wrong(&"it is too long"));
         }
         let note = Note::parse(self.checkpoint.as_bytes()).map_err(|e| wrong(&e))?;
         let mut verifiers = root.tlogs.iter().filter_map(|log| verifier_of(log).ok());
-        let found = verifiers.find_map(|verifier| Checkpoint::from_note(&note, &verifier).ok());
+        let found = verifiers
+            .find_map(|verifier| Some((Checkpoint::from_note(&note, &verifier).ok()?, verifier.key_id)));
         found.ok_or_else(|| wrong(&"no log of the trusted root has signed it"))
     }
 
-    /// What an entry shows.
-    fn entry(
+    /// What its entries show, which are in their order.
+    fn hits(
         &self,
-        entry: &Entry,
         checkpoint: &Checkpoint,
         wanted: &Revocations,
+        since: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Vec<Hit>, ClientError> {
-        let wrong = |e: &dyn std::fmt::Display| ClientError::Proof(format!("the entry {}: {e}", entry.index));
-        let proof = entry.proof.0.iter().map(|hash| Hash::try_from(hash.0.clone()));
+        let (mut shown, mut last) = (Vec::new(), None);
+        for entry in &self.entries.0 {
+            if last.is_some_and(|last| entry.index <= last) {
+                return Err(ClientError::Proof(format!("the entry {} is out of order", entry.index)));
+            }
+            last = Some(entry.index);
+            shown.extend(entry.hits(checkpoint, wanted, since, now)?);
+        }
+        Ok(shown)
+    }
+}
+
+impl Entry {
+    /// What it shows.
+    fn hits(
+        &self,
+        checkpoint: &Checkpoint,
+        wanted: &Revocations,
+        since: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vec<Hit>, ClientError> {
+        let wrong = |e: &dyn std::fmt::Display| ClientError::Proof(format!("the entry {}: {e}", self.index));
+        let proof = self.proof.0.iter().map(|hash| Hash::try_from(hash.0.clone()));
         let proof = proof.collect::<Result<Vec<_>, _>>().map_err(|_| wrong(&"a hash has not 32 bytes"))?;
-        let leaf = merkle::leaf_hash(&entry.body.0);
-        merkle::verify_inclusion(&leaf, entry.index, checkpoint.size, &proof, &checkpoint.root)
+        let leaf = merkle::leaf_hash(&self.body.0);
+        merkle::verify_inclusion(&leaf, self.index, checkpoint.size, &proof, &checkpoint.root)
             .map_err(|e| wrong(&e))?;
-        let found: Vec<Hit> = hits(entry.index, &entry.body.0, wanted, now)
+        let found: Vec<Hit> = hits(self.index, &self.body.0, wanted, now)
             .unwrap_or_default()
             .into_iter()
-            .filter(|hit| is_recent(hit, self.since))
+            .filter(|hit| is_recent(hit, since))
             .collect();
         if found.is_empty() { Err(wrong(&"it is not by what is looked for")) } else { Ok(found) }
     }
@@ -258,13 +303,11 @@ pub fn is_recent(hit: &Hit, since: Option<Timestamp>) -> bool {
     hit.issued.zip(since).is_none_or(|(issued, since)| issued >= since)
 }
 
-fn room<T>(list: &[T]) -> Result<(), ClientError> {
-    if list.len() < MAX_ITEMS {
+fn room(held: usize, more: usize, most: usize) -> Result<(), ClientError> {
+    if held.saturating_add(more) <= most {
         return Ok(());
     }
-    Err(ClientError::Usage(format!(
-        "there are more than {MAX_ITEMS} to keep in one file: narrow it by --since"
-    )))
+    Err(ClientError::Usage(format!("there are more than {most} to keep in one file: narrow it by --since")))
 }
 
 fn digest_of(root: &TrustedRoot) -> Result<String, ClientError> {

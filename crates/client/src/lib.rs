@@ -8,6 +8,7 @@ pub mod image;
 pub mod incident;
 pub mod log;
 pub mod log_search;
+pub mod log_tree;
 pub mod looking;
 pub mod monitor;
 pub mod notary;

@@ -32,18 +32,18 @@ impl Hit {
         Self { index, issued, signer: by.words(), digest: digest.to_string() }
     }
 
-    /// As the commands print it in JSON.
+    /// As the commands print it in JSON; `log` is the one it is in.
     #[must_use]
-    pub fn to_json(&self) -> serde_json::Value {
-        json!({"index": self.index, "issued": self.issued.map(|time| time.to_string()),
+    pub fn to_json(&self, log: &str) -> serde_json::Value {
+        json!({"log": log, "index": self.index, "issued": self.issued.map(|time| time.to_string()),
             "signer": self.signer, "digest": self.digest})
     }
 
     /// As the commands print it for people.
     #[must_use]
-    pub fn to_line(&self) -> String {
+    pub fn to_line(&self, log: &str) -> String {
         let issued = self.issued.map_or_else(|| "at a time nobody knows".into(), |time| time.to_string());
-        printable(&format!("{:>8}  {issued}  {}  {}", self.index, self.digest, self.signer))
+        printable(&format!("{:>8}  {issued}  {}  {}  in {log}", self.index, self.digest, self.signer))
     }
 }
 

@@ -9,7 +9,7 @@ use countersign_bundle::{
     CertificateAuthority, ClientTrustConfig, SigningConfig, TransparencyLog, TrustedRoot, ValidFor,
 };
 use countersign_crypto::{PublicKey, sha256};
-use countersign_tlog::NoteVerifier;
+use countersign_tlog::{NoteKind, NoteVerifier};
 use countersign_trust::instances::{Instance, InstanceError, Instances};
 use countersign_trust::tuf::{Transport, TransportError};
 use countersign_verify::revocation::{RevocationAuthority, Revocations};
@@ -198,19 +198,110 @@ impl Trust {
     /// # Errors
     /// [`ClientError::Trust`] when the trust root has no such log.
     pub fn log_key(&self, base: &Url, version: RekorVersion) -> Result<NoteVerifier, ClientError> {
-        let same = |log: &&TransparencyLog| {
-            Url::parse(&log.base_url).is_ok_and(|url| {
-                url.host() == base.host()
-                    && url.port_or_known_default() == base.port_or_known_default()
-                    && url.path().trim_end_matches('/') == base.path().trim_end_matches('/')
-            })
-        };
-        let found = self.root.tlogs.iter().filter(same).max_by_key(|log| newest_of(version, log));
-        let log = found.ok_or_else(|| {
-            ClientError::Trust(format!("{} lists no log at {}", self.from, countersign_http::shown(base)))
-        })?;
-        verifier_of(log)
+        let log = self.logs_at(base)?.into_iter().max_by_key(|log| newest_of(version, log));
+        verifier_of(log.ok_or_else(|| self.no_log_at(base))?)
     }
+
+    /// The newest log with the interface of Rekor v1, at this address if one is given.
+    ///
+    /// # Errors
+    /// [`ClientError::Usage`] when the trust root has none.
+    pub fn newest_v1(&self, base: Option<&Url>) -> Result<(Url, NoteVerifier), ClientError> {
+        let all = self.logs(base, Timestamp::MAX)?.into_iter();
+        let newest = all.filter(|log| log.verifier.kind == NoteKind::RekorV1).max_by_key(|log| log.begins);
+        newest.map(|log| (log.base, log.verifier)).ok_or_else(|| {
+            let place = base.map_or_else(String::new, |base| format!(" at {}", countersign_http::shown(base)));
+            ClientError::Usage(format!(
+                "{} lists no log of Rekor v1{place}, whose key would not be Ed25519; leave --rekor-v1 out, or give --log, \
+                 --log-key and --origin",
+                self.from
+            ))
+        })
+    }
+
+    /// The newest log of certificates, at this address if one is given; its name is its address without scheme and port.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when the trust root has none, or it cannot be read.
+    pub fn newest_ct(&self, base: Option<&Url>) -> Result<(Url, NoteVerifier), ClientError> {
+        let at = |log: &&TransparencyLog| base.is_none_or(|base| is_at(log, base));
+        let newest = self.root.ctlogs.iter().filter(at).max_by_key(|log| log.public_key.valid_for.start);
+        let log = newest.ok_or_else(|| {
+            let place =
+                base.map_or_else(String::new, |base| format!(" at {}", countersign_http::shown(base)));
+            ClientError::Trust(format!("{} lists no log of certificates{place}", self.from))
+        })?;
+        let wrong = |e: &dyn std::fmt::Display| ClientError::Trust(format!("the log {}: {e}", log.base_url));
+        let key = PublicKey::from_spki_der(&log.public_key.raw_bytes).map_err(|e| wrong(&e))?;
+        let url = Url::parse(&log.base_url).map_err(|e| wrong(&e))?;
+        let host = url.host_str().ok_or_else(|| wrong(&"its address has no host"))?;
+        let name = format!("{host}{}", url.path().trim_end_matches('/'));
+        let verifier = NoteVerifier::rfc6962(&name, key).map_err(|e| wrong(&e))?;
+        Ok((url, verifier))
+    }
+
+    /// All logs, or those at this address, in the order of the trust root, as they are at a time.
+    ///
+    /// # Errors
+    /// [`ClientError::Trust`] when there is none, or an entry cannot be read.
+    pub fn logs(&self, base: Option<&Url>, now: Timestamp) -> Result<Vec<NamedLog>, ClientError> {
+        let all = match base {
+            Some(base) => self.logs_at(base)?,
+            None => self.root.tlogs.iter().collect(),
+        };
+        if all.is_empty() {
+            return Err(ClientError::Trust(format!("{} lists no log", self.from)));
+        }
+        let named = |log: &TransparencyLog| {
+            let base = Url::parse(&log.base_url)
+                .map_err(|e| ClientError::Trust(format!("the log {}: {e}", log.base_url)))?;
+            let ValidFor { start: begins, end } = log.public_key.valid_for;
+            let is_closed = end.is_some_and(|end| end <= now);
+            let verifier = verifier_of(log)?;
+            let verifier = match verifier.kind {
+                // Of the same id is a log of Rekor v2 with such a key, which is rare: see `LogPlace`.
+                NoteKind::Ecdsa => NoteVerifier::rekor_v1(&verifier.name, verifier.key)
+                    .map_err(|e| ClientError::Trust(format!("the log {}: {e}", log.base_url)))?,
+                _ => verifier,
+            };
+            Ok(NamedLog { base, verifier, begins, is_closed })
+        };
+        all.into_iter().map(named).collect()
+    }
+
+    fn logs_at(&self, base: &Url) -> Result<Vec<&TransparencyLog>, ClientError> {
+        let all: Vec<_> = self.root.tlogs.iter().filter(|log| is_at(log, base)).collect();
+        if all.is_empty() { Err(self.no_log_at(base)) } else { Ok(all) }
+    }
+
+    fn no_log_at(&self, base: &Url) -> ClientError {
+        ClientError::Trust(format!("{} lists no log at {}", self.from, countersign_http::shown(base)))
+    }
+}
+
+/// A log as the trust root names it.
+#[derive(Debug, Clone)]
+pub struct NamedLog {
+    /// Where it is.
+    pub base: Url,
+    /// Who verifies its checkpoints; its kind says by which interface it is read. One with an ECDSA key is taken for one of
+    /// Rekor v1.
+    pub verifier: NoteVerifier,
+    /// From when on its key is in use.
+    pub begins: Timestamp,
+    /// Whether nothing is added to it any more.
+    pub is_closed: bool,
+}
+
+/// Whether a log is at an address.
+fn is_at(log: &TransparencyLog, base: &Url) -> bool {
+    let path = |url: &Url| url.path().trim_end_matches('/').to_owned();
+    Url::parse(&log.base_url).is_ok_and(|url| is_same_server(&url, base) && path(&url) == path(base))
+}
+
+/// Whether two addresses are of one server.
+pub(crate) fn is_same_server(one: &Url, other: &Url) -> bool {
+    one.host() == other.host() && one.port_or_known_default() == other.port_or_known_default()
 }
 
 /// By what the newest log with an interface is the greatest. Rekor v1 names its logs by their keys; a log of Rekor v2 whose

@@ -7,6 +7,7 @@ mod fsck;
 mod migrate;
 mod monitor;
 mod reindex;
+pub(super) mod trees;
 
 use std::path::{Path, PathBuf};
 
@@ -15,13 +16,14 @@ use countersign_bundle::{Bundle, InclusionProof};
 use countersign_client::ClientError;
 use countersign_client::artifact::{read_limited, write_atomically};
 use countersign_client::log::{LogReader, LogSource, VerifiedCheckpoint};
+use countersign_client::monitor::{Feed, RekorV1};
 use countersign_client::rekor::RekorVersion;
 use countersign_client::trust::verifier_of;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::{PublicKey, encoding};
+use countersign_crypto::{KeyType, PublicKey, encoding};
 use countersign_http::text::{printable, printable_lines};
 use countersign_http::{Http, parse_url};
-use countersign_tlog::{Checkpoint, NoteVerifier, Witnesses};
+use countersign_tlog::{Checkpoint, NoteKind, NoteVerifier, Witnesses};
 use serde_json::json;
 use url::Url;
 
@@ -88,7 +90,8 @@ impl LogCommand {
 /// Which log, and by which key it is known.
 #[derive(Debug, Args)]
 pub(super) struct LogArgs {
-    /// The log: its address or a directory with its tiles; else the trusted instance's newest
+    /// The log: its address or a directory with its tiles; else the trusted instance's newest (find, search
+    /// and incident: all of them)
     #[arg(long, value_name = "URL|DIR")]
     log: Option<String>,
     /// The log's public key (PEM), instead of the trust root's
@@ -111,21 +114,17 @@ impl LogArgs {
         self.log_key.is_none().then_some(&self.trust)
     }
 
-    /// Where the log is, and the key it is known by.
+    /// Where the log is, and the key it is known by: of the interface of Rekor v2, or of a log kept as tiles.
     fn place(&self) -> Result<(Place, NoteVerifier), Failure> {
         let place = self.log.as_deref().map(Place::parse).transpose()?;
-        if let (Some(path), Some(origin)) = (&self.log_key, &self.origin) {
-            let text = String::from_utf8_lossy(&read_limited(path, 64 * 1024)?).into_owned();
-            let key = PublicKey::from_pem(&text)?;
+        if let Some((key, origin)) = self.own_key()? {
             let verifier = NoteVerifier::rekor_v2(origin, key).map_err(|e| Failure::usage(e.to_string()))?;
-            let place = place
-                .ok_or_else(|| Failure::usage("--log-key says nothing about where the log is: give --log"))?;
-            return Ok((place, verifier));
+            return Ok((place.ok_or_else(no_place)?, verifier));
         }
         let trust = self.trust.load(None)?;
         match place {
             Some(Place::Web(url)) => {
-                let verifier = trust.log_key(&url, RekorVersion::V2)?;
+                let verifier = trust.log_key(&url, RekorVersion::V2).map_err(or_own_key)?;
                 Ok((Place::Web(url), verifier))
             }
             other => {
@@ -139,10 +138,68 @@ impl LogArgs {
         }
     }
 
+    /// Where a log of another kind is, and its key. What cannot be is said before anything is fetched.
+    fn place_of(&self, kind: Kind) -> Result<(Place, NoteVerifier), Failure> {
+        let url = match (self.log.as_deref().map(Place::parse).transpose()?, kind) {
+            (_, Kind::Tiles) => return self.place(),
+            (Some(Place::Directory(_)), _) => {
+                return Err(Failure::usage(
+                    "expected the address of a log, found a directory: a log of Rekor v1 or of certificates has no tiles in a \
+                     directory by which it is read",
+                ));
+            }
+            (Some(Place::Web(url)), _) => Some(url),
+            (None, _) => None,
+        };
+        let usage = |e: &dyn std::fmt::Display| Failure::usage(e.to_string());
+        let own = match (self.own_key()?, kind) {
+            (None, _) => None,
+            (Some((key, _)), Kind::RekorV1) if key.key_type() == KeyType::Ed25519 => {
+                return Err(Failure::usage(
+                    "expected the key of a log of Rekor v1 (ECDSA), found an Ed25519 key, which is of Rekor v2",
+                )
+                .next("leave --rekor-v1 out, or give the key that is served at /api/v1/log/publicKey"));
+            }
+            (Some((key, origin)), Kind::RekorV1) => Some(NoteVerifier::rekor_v1(origin, key)),
+            (Some((key, origin)), _) => Some(NoteVerifier::rfc6962(origin, key)),
+        };
+        let (url, verifier) = match own {
+            Some(verifier) => (url.ok_or_else(no_place)?, verifier.map_err(|e| usage(&e))?),
+            None if kind == Kind::RekorV1 => {
+                self.trust.load(None)?.newest_v1(url.as_ref()).map_err(or_own_key)?
+            }
+            None => self.trust.load(None)?.newest_ct(url.as_ref()).map_err(or_own_key)?,
+        };
+        Ok((Place::Web(url), verifier))
+    }
+
+    /// Where the trusted instance's log of Rekor v1 is, when another of its logs is read because none was named.
+    fn left_aside(&self) -> Result<Option<Url>, Failure> {
+        if self.log.is_some() || self.log_key.is_some() {
+            return Ok(None);
+        }
+        let (trust, now) = (self.trust.load(None)?, SystemClock.now());
+        let own = verifier_of(trust.newest_log()?)?;
+        let v1 = trust.logs(None, now)?.into_iter().find(|log| {
+            log.verifier.kind == NoteKind::RekorV1 && !log.is_closed && log.verifier.key_id != own.key_id
+        });
+        Ok(v1.map(|log| log.base))
+    }
+
+    /// The key that is given for the log, with its name.
+    fn own_key(&self) -> Result<Option<(PublicKey, &str)>, Failure> {
+        let (Some(path), Some(origin)) = (&self.log_key, &self.origin) else { return Ok(None) };
+        let text = String::from_utf8_lossy(&read_limited(path, 64 * 1024)?).into_owned();
+        Ok(Some((PublicKey::from_pem(&text)?, origin)))
+    }
+
     /// The log, to look at it again and again.
-    fn followed(&self) -> Result<Followed, Failure> {
-        let (place, verifier) = self.place()?;
+    fn followed(&self, kind: Kind) -> Result<Followed, Failure> {
+        let (place, verifier) = self.place_of(kind)?;
         let (witnesses, least) = self.witness.load()?;
+        if verifier.kind == NoteKind::RekorV1 && least > 0 {
+            return Err(Failure::usage("nobody cosigns the checkpoints of Rekor v1: leave --witness out"));
+        }
         Ok(Followed { place, verifier, witnesses, least, http: self.http.http() })
     }
 
@@ -161,6 +218,26 @@ impl LogArgs {
     }
 }
 
+/// Which of an instance's logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// That of Rekor v2, or any that is kept as tiles.
+    Tiles,
+    /// That of Rekor v1.
+    RekorV1,
+    /// That of certificates.
+    Ct,
+}
+
+fn no_place() -> Failure {
+    Failure::usage("--log-key says nothing about where the log is: give --log")
+}
+
+/// What else there is for a log that the trust root does not name.
+fn or_own_key(error: ClientError) -> Failure {
+    Failure::from(error).next("for another log give --log-key and --origin")
+}
+
 /// A log that is looked at again and again.
 struct Followed {
     place: Place,
@@ -171,6 +248,14 @@ struct Followed {
 }
 
 impl Followed {
+    /// By what it is read.
+    fn feed(&self) -> Feed<'_> {
+        match (&self.place, self.verifier.kind) {
+            (Place::Web(base), NoteKind::RekorV1) => Feed::RekorV1(RekorV1::new(&self.http, base.clone())),
+            _ => Feed::Tiles(Box::new(self.reader())),
+        }
+    }
+
     /// As it is to be read now.
     fn reader(&self) -> LogReader<'_> {
         let source = self.place.clone().source(&self.http);
@@ -203,8 +288,16 @@ impl Place {
 #[command(before_help = "Examples:
   countersign log checkpoint > checkpoint.txt    keep it, to check later that the log only grew
   countersign log checkpoint --log https://sigstore.example.com
+  countersign log checkpoint --rekor-v1 > v1.txt  of the instance's log of Rekor v1
+  countersign log checkpoint --ct > ct.txt        of its log of certificates
   countersign log checkpoint --witness witnesses.txt --min-witnesses 2")]
 struct CheckpointCommand {
+    /// The log of Rekor v1
+    #[arg(long, conflicts_with = "ct")]
+    rekor_v1: bool,
+    /// The log of certificates (static CT)
+    #[arg(long)]
+    ct: bool,
     #[command(flatten)]
     output: OutputArgs,
     #[command(flatten)]
@@ -213,8 +306,18 @@ struct CheckpointCommand {
 
 impl CheckpointCommand {
     fn run(&self, terminal: &Terminal) -> Outcome {
-        let found =
-            self.log.with_reader(terminal, async |reader: &LogReader<'_>| Ok(reader.checkpoint().await?))?;
+        let kind = match (self.rekor_v1, self.ct) {
+            (true, _) => Kind::RekorV1,
+            (_, true) => Kind::Ct,
+            _ => Kind::Tiles,
+        };
+        let followed = self.log.followed(kind)?;
+        let found = block_on(terminal, async {
+            Ok(match followed.feed() {
+                Feed::RekorV1(log) => log.checkpoint(&followed.verifier).await?,
+                Feed::Tiles(reader) => reader.checkpoint().await?,
+            })
+        })?;
         if self.output.is_json() {
             let content = json!({
                 "origin": found.checkpoint.origin, "size": found.checkpoint.size,

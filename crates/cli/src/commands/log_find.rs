@@ -1,17 +1,18 @@
 //! `countersign log find`: what an identity, a key or a builder has signed, for who has to know what to revoke.
 
 use clap::Args;
-use countersign_client::log::LogReader;
-use countersign_client::looking::{Hit, hits as hits_of, looked_for};
+use countersign_client::log_tree::LogTree;
+use countersign_client::looking::looked_for;
 use countersign_clock::{Clock as _, SystemClock};
 use serde_json::json;
 
 use super::log::LogArgs;
+use super::log::trees::{Logged, hits};
 use super::revoke::target::TargetArgs;
 use super::revoke::when::{When, past};
 use crate::args::OutputArgs;
-use crate::failure::{NO_SIGNATURE, Outcome};
-use crate::out::{Terminal, counted};
+use crate::failure::Outcome;
+use crate::out::Terminal;
 
 /// List what an identity, a key or a builder has signed
 #[derive(Debug, Args)]
@@ -20,10 +21,11 @@ use crate::out::{Terminal, counted};
   countersign log find --identity alice@example.com --since 2h
   countersign log find --key release.pub --output json
   countersign log find --builder 'https://ci.example/build.yml@refs/heads/main' --since 2026-11-26",
-    after_help = "The whole log is read and must make the tree of its checkpoint, so nothing is left out. A log says by which certificate \
+    after_help = "Every log that the trust root names is read (--log: those at one address), of Rekor v1 too, and must make the tree of its checkpoint, \
+so nothing is left out. A log says by which certificate \
 or key each entry is, and of which digest: that of a file, or of the envelope around a statement. When a certificate was issued is \
-when it was used, within its ten minutes; of a bare key nobody knows, so --since leaves none of its entries out. Exit code 3 when \
-there is nothing."
+when it was used, within its ten minutes; of a bare key nobody knows, so --since leaves none of its entries out. A log that could \
+not be read is named, and ends it with exit code 6. Exit code 3 when there is nothing."
 )]
 pub(super) struct Find {
     #[command(flatten, next_help_heading = "What to look for")]
@@ -42,36 +44,21 @@ impl Find {
         let now = SystemClock.now();
         let since = self.since.map(|since| since.at(now)).transpose()?;
         let wanted = looked_for(self.targets.sought()?, now)?;
-        let (hits, unread, size) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
-            let checkpoint = reader.checkpoint().await?.checkpoint;
-            let (mut hits, mut unread) = (Vec::new(), 0_u64);
-            reader
-                .each(&checkpoint, |index, body| match hits_of(index, body, &wanted, now) {
-                    Some(found) => hits.extend(found),
-                    None => unread += 1,
-                })
-                .await?;
-            Ok((hits, unread, checkpoint.size))
-        })?;
-        let is_old = |hit: &Hit| hit.issued.zip(since).is_some_and(|(issued, since)| issued < since);
-        let hits: Vec<Hit> = hits.into_iter().filter(|hit| !is_old(hit)).collect();
+        let looked = self
+            .log
+            .with_trees(terminal, async |tree: &LogTree<'_>| Logged::read(tree, &wanted, since, now).await)?;
         if self.output.is_json() {
-            let entries: Vec<_> = hits.iter().map(Hit::to_json).collect();
-            terminal.json(
-                "log.find",
-                1,
-                &json!({"treeSize": size, "notRead": unread, "entries": entries}),
-            )?;
+            let entries: Vec<_> = hits(&looked.found).map(|(hit, log)| hit.to_json(log)).collect();
+            let logs: Vec<_> = looked.found.iter().map(Logged::log).collect();
+            let content = json!({"logs": logs, "notLookedAt": looked.unseen, "entries": entries});
+            terminal.json("log.find", 2, &content)?;
         } else {
-            for hit in &hits {
-                terminal.line(&hit.to_line())?;
+            for (hit, log) in hits(&looked.found) {
+                terminal.line(&hit.to_line(log))?;
             }
         }
-        terminal.talk(&format!(
-            "{} of {}; {unread} of another kind were not read",
-            counted(hits.len() as u64, "entry", "entries"),
-            counted(size, "entry", "entries")
-        ));
-        Ok(if hits.is_empty() { NO_SIGNATURE } else { 0 })
+        looked.found.iter().for_each(|log| log.say(terminal));
+        looked.say_unseen(terminal);
+        Ok(looked.code(hits(&looked.found).next().is_none()))
     }
 }

@@ -65,7 +65,7 @@ async fn what_somebody_signed_is_found_in_log_registry_and_cluster_and_blocked()
     let (code, out, err) = bench.incident(&[&alice[..], &["--output", "json"]].concat());
     assert_eq!(code, 0, "{out}{err}");
     let found: Value = serde_json::from_str(&out).unwrap();
-    assert_eq!(found["log"]["entries"].as_array().unwrap().len(), 2, "{out}");
+    assert_eq!(found["entries"].as_array().unwrap().len(), 2, "{out}");
     let images = found["images"].as_array().unwrap();
     assert!(images.len() == 1 && images[0]["image"].as_str().unwrap().ends_with(&bench.signed), "{out}");
     let runs = found["runs"].as_array().unwrap();
@@ -216,22 +216,43 @@ async fn the_evidence_verifies_offline_and_whatever_is_changed_in_it_is_noticed(
     };
     let other = format!("{}/app@sha256:{}", bench.fake.host, "0".repeat(64));
     let changes: Vec<(&str, Change)> = vec![
-        ("/entries/0/body", Box::new(flipped_at("/entries/0/body", flipped))),
-        ("/entries/1/proof/0", Box::new(flipped_at("/entries/1/proof/0", flipped))),
-        ("a proof less", Box::new(|v| drop(v["entries"][0]["proof"].as_array_mut().unwrap().pop()))),
-        ("another place", Box::new(|v| v["entries"][0]["index"] = v["entries"][1]["index"].clone())),
+        ("/logs/0/entries/0/body", Box::new(flipped_at("/logs/0/entries/0/body", flipped))),
+        ("/logs/0/entries/1/proof/0", Box::new(flipped_at("/logs/0/entries/1/proof/0", flipped))),
+        (
+            "a proof less",
+            Box::new(|v| drop(v["logs"][0]["entries"][0]["proof"].as_array_mut().unwrap().pop())),
+        ),
+        (
+            "another place",
+            Box::new(|v| v["logs"][0]["entries"][0]["index"] = v["logs"][0]["entries"][1]["index"].clone()),
+        ),
         (
             "twice",
             Box::new(|v| {
-                let first = v["entries"][0].clone();
-                v["entries"].as_array_mut().unwrap().insert(0, first);
+                let first = v["logs"][0]["entries"][0].clone();
+                v["logs"][0]["entries"].as_array_mut().unwrap().insert(0, first);
+            }),
+        ),
+        (
+            "a log twice",
+            Box::new(|v| {
+                let first = v["logs"][0].clone();
+                v["logs"].as_array_mut().unwrap().push(first);
+            }),
+        ),
+        ("no log", Box::new(|v| v["logs"] = json!([]))),
+        (
+            "an entry of one log in another",
+            Box::new(|v| {
+                let first = v["logs"][0]["entries"][0].clone();
+                v["logs"][1]["entries"].as_array_mut().unwrap().push(first);
             }),
         ),
         (
             "another checkpoint",
             Box::new(|v| {
-                let text = v["checkpoint"].as_str().unwrap().replacen("\n3\n", "\n4\n", 1);
-                v["checkpoint"] = text.into();
+                let text = v["logs"][0]["checkpoint"].as_str().unwrap().replacen("\n3\n", "\n4\n", 1);
+                v["logs"][0]["checkpoint"] = text.into();
             }),
         ),
         ("the signed image", Box::new(move |v| v["images"][0]["image"] = other.as_str().into())),
@@ -245,7 +266,7 @@ async fn the_evidence_verifies_offline_and_whatever_is_changed_in_it_is_noticed(
         ("later", Box::new(|v| v["since"] = "2100-01-01T00:00:00Z".into())),
         ("another root", Box::new(|v| v["trustedRoot"] = format!("sha256:{}", "0".repeat(64)).into())),
         ("a member more", Box::new(|v| v["verified"] = true.into())),
-        ("another schema", Box::new(|v| v["schemaVersion"] = 2.into())),
+        ("another schema", Box::new(|v| v["schemaVersion"] = 1.into())),
     ];
     for (what, change) in changes {
         let mut changed = evidence.clone();

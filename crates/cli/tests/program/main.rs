@@ -18,6 +18,7 @@ mod assess;
 mod build;
 mod cluster;
 mod command_line;
+mod every_log;
 #[path = "../../../registry/tests/it/images.rs"]
 mod images;
 mod incident;

@@ -79,19 +79,7 @@ fn r20_what_the_log_of_rekor_v1_promised_verifies_after_its_rotation() {
     let read =
         |name: &str| -> Value { serde_json::from_slice(&std::fs::read(home.path(name)).unwrap()).unwrap() };
     for (file, rotated) in [("first", true), ("second", false)] {
-        std::fs::write(home.path(file), file).unwrap();
-        home.good(&["trust", "update"]);
-        home.good(&["trust", "export", "--out", "site.json"]);
-        let site = read("site.json");
-        let mut config = site["signingConfig"].clone();
-        config["rekorTlogUrls"].as_array_mut().unwrap().retain(|log| log["majorApiVersion"] == 1);
-        for member in ["tsaUrls", "tsaConfig"] {
-            config.as_object_mut().unwrap().remove(member);
-        }
-        std::fs::write(home.path("v1.json"), config.to_string()).unwrap();
-        std::fs::write(home.path("root.json"), site["trustedRoot"].to_string()).unwrap();
-        let told = ["--signing-config", "v1.json", "--trusted-root", "root.json"];
-        home.good(&[&["sign", file, "--identity-token", &instance.token()][..], &told].concat());
+        home.sign_v1(file, &instance.token());
         let material = &read(&format!("{file}.sigstore.json"))["verificationMaterial"];
         let entry = &material["tlogEntries"][0];
         assert_eq!(entry["kindVersion"], serde_json::json!({"kind": "hashedrekord", "version": "0.0.1"}));
@@ -113,6 +101,36 @@ fn r20_what_the_log_of_rekor_v1_promised_verifies_after_its_rotation() {
     }
     let (_, doctor, _) = home.text(&["doctor", "instance"]);
     assert!(doctor.contains("log of Rekor v1") && doctor.contains("retired log logv1-"), "{doctor}");
+
+    // Whoever asks who signed what hears of both trees, each in its own.
+    let alice = ["--identity", "alice@example.com"];
+    for command in [&["log", "find"][..], &["log", "search"], &["incident", "--evidence", "alice.json"]] {
+        let (code, out, err) = home.text(&[command, &alice[..], &["--output", "json"]].concat());
+        let json: Value = serde_json::from_str(&out).unwrap();
+        let of =
+            |log: &Value| json["entries"].as_array().unwrap().iter().filter(|e| e["log"] == *log).count();
+        let v1 = json["logs"].as_array().unwrap().iter().filter(|log| of(&log["log"]) == 1).count();
+        assert_eq!((code, v1), (0, 2), "{command:?}: {out} {err}");
+    }
+    std::fs::write(home.path("root.json"), {
+        home.good(&["trust", "export", "--out", "site.json"]);
+        read("site.json")["trustedRoot"].to_string()
+    })
+    .unwrap();
+    home.good(&["incident", "verify", "alice.json", "--trusted-root", "root.json"]);
+    // The retired tree alone, by its address; and one that nobody shows any more is named.
+    let root = read("root.json");
+    let is_retired = |log: &&Value| log["baseUrl"].as_str().is_some_and(|url| url.contains("/retired/"));
+    let retired = root["tlogs"].as_array().unwrap().iter().find(is_retired).unwrap()["baseUrl"].clone();
+    let (code, out, err) =
+        home.text(&[&["log", "find", "--log", retired.as_str().unwrap()][..], &alice].concat());
+    assert!(code == 0 && out.lines().count() == 1, "{code} {out} {err}");
+    assert_eq!(instance.stop(), Some(0));
+    std::fs::remove_dir_all(home.path("instance/retired")).unwrap();
+    instance = Instance::start_again(&home);
+    let (code, out, err) = home.text(&[&["log", "search"][..], &alice].concat());
+    assert!(code == 6 && err.contains("not complete") && err.contains("signed by the key"), "{out} {err}");
+    drop(instance);
 }
 
 /// A connection of a writer, which stays open.

@@ -57,6 +57,24 @@ impl Home {
         std::fs::write(path, lines.collect::<Vec<_>>().join("\n")).unwrap();
     }
 
+    /// Signs a file through the log of Rekor v1 of the trusted instance, as those do who speak no other interface.
+    pub(crate) fn sign_v1(&self, file: &str, token: &str) {
+        std::fs::write(self.path(file), file).unwrap();
+        self.good(&["trust", "update"]);
+        self.good(&["trust", "export", "--out", "site.json"]);
+        let site = std::fs::read(self.path("site.json")).unwrap();
+        let site: serde_json::Value = serde_json::from_slice(&site).unwrap();
+        let mut config = site["signingConfig"].clone();
+        config["rekorTlogUrls"].as_array_mut().unwrap().retain(|log| log["majorApiVersion"] == 1);
+        for member in ["tsaUrls", "tsaConfig"] {
+            config.as_object_mut().unwrap().remove(member);
+        }
+        std::fs::write(self.path("v1.json"), config.to_string()).unwrap();
+        std::fs::write(self.path("root.json"), site["trustedRoot"].to_string()).unwrap();
+        let told = ["--signing-config", "v1.json", "--trusted-root", "root.json"];
+        self.good(&[&["sign", file, "--identity-token", token][..], &told].concat());
+    }
+
     pub(crate) fn good(&self, arguments: &[&str]) -> String {
         let (code, out, err) = self.text(arguments);
         assert_eq!(code, 0, "{arguments:?}\n{out}\n{err}");

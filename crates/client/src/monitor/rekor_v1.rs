@@ -1,24 +1,30 @@
-//! A log with the interface of Rekor v1, as a monitor reads it: its state, entries by index, proofs of consistency.
+//! A log with the interface of Rekor v1, as it is read: its state, entries by index, proofs of consistency.
 
 use std::collections::BTreeMap;
 
 use countersign_attestation::json::{self, Base64, Bounded};
 use countersign_clock::Timestamp;
 use countersign_crypto::encoding::hex_decode;
+use countersign_http::text::printable;
 use countersign_http::{Http, Request, Response, join};
 use countersign_tlog::fork::{Compared, ForkEvidence};
 use countersign_tlog::merkle::{self, Frontier, leaf_hash, node_hash};
-use countersign_tlog::proof::{HashSource, Node};
-use countersign_tlog::{Checkpoint, Hash, Note};
+use countersign_tlog::proof::{HashSource, Leaves, Node, inclusion};
+use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
 
 use super::Entry;
 use crate::ClientError;
+use crate::log::VerifiedCheckpoint;
+use crate::log_tree::Proven;
 
 /// The most entries that are asked for at once: servers give no more.
 const BATCH: u64 = 10;
+/// How many such requests are under way when a whole tree is read.
+const AT_ONCE: usize = 8;
 /// The largest answer, in bytes. Some logs have entries of megabytes.
 const MAX_ANSWER: usize = 64 << 20;
 /// How often it is tried to see a tree that does not grow meanwhile.
@@ -96,6 +102,19 @@ fn read_hashes(hashes: &[String]) -> Result<Vec<Hash>, ClientError> {
     })
 }
 
+/// A checkpoint that one of these keys signed; else why not.
+fn signed(note: String, keys: &[NoteVerifier]) -> Result<VerifiedCheckpoint, String> {
+    let parsed = Note::parse(note.as_bytes()).map_err(|e| e.to_string())?;
+    let mut why = "there is no key to verify it with".to_owned();
+    for key in keys {
+        match Checkpoint::from_note(&parsed, key) {
+            Ok(checkpoint) => return Ok(VerifiedCheckpoint { note, checkpoint, witnesses: Vec::new() }),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(why)
+}
+
 /// No hashes: for checkpoints of one size none are needed.
 struct Nothing;
 
@@ -113,7 +132,7 @@ impl<'a> RekorV1<'a> {
         Self { http, base }
     }
 
-    pub(super) fn place(&self) -> String {
+    pub(crate) fn place(&self) -> String {
         countersign_http::shown(&self.base)
     }
 
@@ -124,6 +143,99 @@ impl<'a> RekorV1<'a> {
 
     async fn info(&self) -> Result<Info, ClientError> {
         self.get(&join(&self.base, "/api/v1/log")).await
+    }
+
+    /// The checkpoint of the tree that grows.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] when this key did not sign it, [`ClientError::Http`].
+    pub async fn checkpoint(&self, key: &NoteVerifier) -> Result<VerifiedCheckpoint, ClientError> {
+        let head = self.info().await?.signed_tree_head;
+        signed(head, std::slice::from_ref(key)).map_err(|why| self.wrong_checkpoint(&why))
+    }
+
+    /// The checkpoints of all its trees that these keys have signed, in their order, and the keys that have signed none. With
+    /// `grows`, one of the keys is that of the tree that grows.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] when it is not, [`ClientError::Http`].
+    pub async fn trees<'k>(
+        &self,
+        keys: &'k [NoteVerifier],
+        grows: bool,
+    ) -> Result<(Vec<VerifiedCheckpoint>, Vec<&'k NoteVerifier>), ClientError> {
+        let info = self.info().await?;
+        let closed = info.inactive_shards.0.into_iter().map(|shard| shard.signed_tree_head);
+        let mut trees: Vec<_> = closed.filter_map(|head| signed(head, keys).ok()).collect();
+        match signed(info.signed_tree_head, keys) {
+            Ok(tree) => trees.push(tree),
+            Err(why) if grows => return Err(self.wrong_checkpoint(&why)),
+            Err(_) => {}
+        }
+        let has_tree = |key: &NoteVerifier| {
+            trees.iter().any(|tree| signed(tree.note.clone(), std::slice::from_ref(key)).is_ok())
+        };
+        let without = keys.iter().filter(|key| !has_tree(key)).collect();
+        Ok((trees, without))
+    }
+
+    fn wrong_checkpoint(&self, why: &str) -> ClientError {
+        let (place, why) = (self.place(), printable(why));
+        ClientError::Proof(format!("the checkpoint of the log of Rekor v1 at {place}: {why}"))
+    }
+
+    /// Reads all entries of a tree in their order, as [`LogReader::each`](crate::log::LogReader::each) does.
+    pub(crate) async fn each(
+        &self,
+        tree: &Checkpoint,
+        mut look: impl FnMut(u64, &[u8]),
+    ) -> Result<(), ClientError> {
+        let offset = self.offset(tree).await?;
+        let batches = (0..tree.size.div_ceil(BATCH)).map(|batch| {
+            let first = batch * BATCH;
+            self.retrieve(offset.saturating_add(first), tree.size.saturating_sub(first).min(BATCH))
+        });
+        let mut batches = futures_util::stream::iter(batches).buffered(AT_ONCE);
+        let (mut read, mut index) = (Frontier::default(), 0_u64);
+        while let Some(found) = batches.next().await {
+            for Found { body, .. } in found? {
+                read.push(leaf_hash(&body.0));
+                look(index, &body.0);
+                index += 1;
+            }
+            // What comes after a gap is of no use.
+            if index % BATCH != 0 {
+                break;
+            }
+        }
+        if index == tree.size && read.root() == tree.root {
+            return Ok(());
+        }
+        Err(ClientError::Proof(format!(
+            "the entries of {} at {} do not make the tree of its checkpoint",
+            tree.origin,
+            self.place()
+        )))
+    }
+
+    /// Entries with proofs in this tree, verified. The interface proves entries in the tree of the moment only, so the proofs
+    /// are made from all of them.
+    pub(crate) async fn prove(&self, tree: &Checkpoint, wanted: &[u64]) -> Result<Vec<Proven>, ClientError> {
+        let (mut leaves, mut bodies) = (Vec::new(), Vec::new());
+        self.each(tree, |index, body| {
+            leaves.push(leaf_hash(body));
+            if wanted.contains(&index) {
+                bodies.push((index, body.to_vec()));
+            }
+        })
+        .await?;
+        let leaves = Leaves(leaves);
+        let prove = |(index, body)| {
+            let proof =
+                inclusion(&leaves, index, tree.size).map_err(|e| ClientError::Proof(e.to_string()))?;
+            Ok(Proven { index, body, proof })
+        };
+        bodies.into_iter().map(prove).collect()
     }
 
     /// The newest checkpoint of the tree that is followed, also when it has been closed; else of the one that grows.

@@ -197,6 +197,11 @@ async fn the_first_entry_entries_of_keys_and_missing_ones_have_their_pages() {
     }
     let (_, page) = served.page("/search?q=99").await;
     assert!(page.contains("No entry has"), "{page}");
+    // That there is another log, in which nobody looked.
+    assert!(page.contains("log of Rekor v1 beside it is not searched here"), "{page}");
+    let alone = |text: String| text.replace("rekor_v1 = true", "rekor_v1 = false");
+    let (_, page) = Served::with(ServeOptions::default(), alone).await.page("/search?q=99").await;
+    assert!(page.contains("No entry has") && !page.contains("Rekor v1 beside"), "{page}");
     let (_, page) = served.page("/search").await;
     assert!(page.contains("What can be searched for"), "{page}");
 }

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use countersign_client::artifact::write_atomically;
-use countersign_client::incident::{Evidence, is_recent};
-use countersign_client::log::LogReader;
-use countersign_client::looking::{Hit, hits as hits_of, looked_for};
+use countersign_client::incident::Evidence;
+use countersign_client::log_tree::LogTree;
+use countersign_client::looking::looked_for;
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
 use countersign_registry::{Reference, Repository, parse_digest};
@@ -18,6 +18,7 @@ use countersign_verify::revocation::{Revocations, Target};
 use serde_json::json;
 
 use super::log::LogArgs;
+use super::log::trees::{Logged, Looked, hits};
 use super::revoke::blocking::{Blocked, Blocking, Cluster};
 use super::revoke::place::PlaceArgs;
 use super::revoke::target::TargetArgs;
@@ -25,7 +26,7 @@ use super::revoke::when::{When, past};
 use crate::args::OutputArgs;
 use crate::args::registry::RegistryArgs;
 use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome};
-use crate::out::{Terminal, block_on, counted};
+use crate::out::{Terminal, block_on};
 use places::{Looking, Places};
 
 #[derive(Debug, Args)]
@@ -41,7 +42,8 @@ use places::{Looking, Places};
   countersign incident --key release.pub --block --reason 'key leaked' --cluster
   countersign incident verify alice.json --trusted-root trusted_root.json",
     after_help = "Nothing is changed without --block, which writes the instance's list, and with --cluster or --kubeconfig puts it into that \
-cluster too. The whole log is read and must make the tree of its checkpoint. Places that could \
+cluster too. Every log that the trust root names is read (--log: those at one address), of Rekor v1 \
+too, and must make the tree of its checkpoint. Places that could \
 not be looked at are named, and end it with exit code 6: what was not seen is not said to be clean. Exit code 3 when there is \
 nothing. See docs/log.md."
 )]
@@ -103,15 +105,6 @@ enum Action {
     Verify(verify::Verify),
 }
 
-/// What the log shows.
-struct Logged {
-    hits: Vec<Hit>,
-    unread: u64,
-    size: u64,
-    origin: String,
-    evidence: Option<Evidence>,
-}
-
 impl Incident {
     pub(crate) fn run(&self, terminal: &Terminal) -> Outcome {
         if let Some(Action::Verify(verify)) = &self.action {
@@ -127,10 +120,12 @@ impl Incident {
         let wanted = looked_for(targets.clone(), now)?;
         // What is wrong with the list is said before a log is read.
         let blocking = self.blocking(&targets, since)?;
-        let logged = self.log(terminal, &targets, since, &wanted, now)?;
+        let (Looked { found: logged, unseen }, evidence) =
+            self.log(terminal, &targets, since, &wanted, now)?;
         let mut places = self.places(terminal, &targets, &logged, &wanted, now)?;
+        places.unseen.extend(unseen);
         places.unseen.sort();
-        let kept = self.keep(logged.evidence.as_ref(), &places)?;
+        let kept = self.keep(evidence, &places)?;
         let mut blocked = blocking.map(Blocking::run).transpose()?;
         if let Some(blocked) = blocked.as_mut().filter(|_| self.asks_cluster()) {
             let cluster =
@@ -154,7 +149,7 @@ impl Incident {
                 path.display()
             ));
         }
-        let is_clean = logged.hits.is_empty()
+        let is_clean = hits(&logged).next().is_none()
             && places.images.is_empty()
             && places.doubtful.is_empty()
             && places.runs.is_empty();
@@ -182,7 +177,7 @@ impl Incident {
         Blocking::new(place, targets, since, (reason.clone(), by.clone()), *dry_run).map(Some)
     }
 
-    /// What the log has, each with its proof where evidence is wanted.
+    /// What the logs have, each with its proof where evidence is wanted.
     fn log(
         &self,
         terminal: &Terminal,
@@ -190,7 +185,7 @@ impl Incident {
         since: Option<Timestamp>,
         wanted: &Revocations,
         now: Timestamp,
-    ) -> Result<Logged, Failure> {
+    ) -> Result<(Looked<Logged>, Option<Evidence>), Failure> {
         let root = match (&self.evidence, self.log.trust()) {
             (None, _) => None,
             (Some(_), Some(trust)) => Some(trust.load(None)?.root),
@@ -200,36 +195,23 @@ impl Incident {
                 ));
             }
         };
-        self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
-            let found = reader.checkpoint().await?;
-            let checkpoint = found.checkpoint;
-            let (mut hits, mut unread) = (Vec::new(), 0_u64);
-            reader
-                .each(&checkpoint, |index, body| match hits_of(index, body, wanted, now) {
-                    Some(found) => hits.extend(found.into_iter().filter(|hit| is_recent(hit, since))),
-                    None => unread += 1,
-                })
-                .await?;
-            let mut evidence = None;
-            if let Some(root) = &root {
-                let mut kept = Evidence::new(targets.to_vec(), since, root, &found.note, now)?;
-                let mut indexes: Vec<u64> = hits.iter().map(|hit| hit.index).collect();
-                indexes.dedup();
-                for index in indexes {
-                    let (body, proof) = reader.entry(index, &checkpoint).await?;
-                    kept.add_entry(index, body, &proof)?;
-                }
-                evidence = Some(kept);
+        let begin = |root| Evidence::new(targets.to_vec(), since, &root, now);
+        let mut evidence = root.map(begin).transpose()?;
+        let looked = self.log.with_trees(terminal, async |tree: &LogTree<'_>| {
+            let logged = Logged::read(tree, wanted, since, now).await?;
+            if let Some(evidence) = &mut evidence {
+                evidence.add_log(tree.note(), tree.prove(&logged.indexes()).await?)?;
             }
-            Ok(Logged { hits, unread, size: checkpoint.size, origin: checkpoint.origin, evidence })
-        })
+            Ok(logged)
+        })?;
+        Ok((looked, evidence))
     }
 
     fn places(
         &self,
         terminal: &Terminal,
         targets: &[Target],
-        logged: &Logged,
+        logged: &[Logged],
         wanted: &Revocations,
         now: Timestamp,
     ) -> Result<Places, Failure> {
@@ -238,7 +220,7 @@ impl Incident {
             Target::Digest(digest) => Some(digest.as_str()),
             _ => None,
         });
-        let in_log = logged.hits.iter().map(|hit| hit.digest.as_str());
+        let in_log = hits(logged).map(|(hit, _)| hit.digest.as_str());
         places.know(named.chain(in_log).filter_map(|digest| parse_digest(digest).ok()));
         let asks_cluster = self.asks_cluster();
         if self.repositories.is_empty() && !asks_cluster {
@@ -272,9 +254,8 @@ impl Incident {
         Ok(places)
     }
 
-    fn keep(&self, evidence: Option<&Evidence>, places: &Places) -> Result<Option<&PathBuf>, Failure> {
-        let (Some(path), Some(evidence)) = (&self.evidence, evidence) else { return Ok(None) };
-        let mut evidence = evidence.clone();
+    fn keep(&self, evidence: Option<Evidence>, places: &Places) -> Result<Option<&PathBuf>, Failure> {
+        let (Some(path), Some(mut evidence)) = (&self.evidence, evidence) else { return Ok(None) };
         for image in &places.images {
             evidence.add_image(&image.image, &image.bundle)?;
         }
@@ -282,11 +263,11 @@ impl Incident {
         Ok(Some(path))
     }
 
-    fn text(&self, terminal: &Terminal, logged: &Logged, places: &Places) -> Result<(), Failure> {
+    fn text(&self, terminal: &Terminal, logged: &[Logged], places: &Places) -> Result<(), Failure> {
         let mut out = String::new();
         let mut line = |text: String| out.push_str(&format!("{}\n", printable(&text)));
-        line(format!("signed, as the log {} has it:", logged.origin));
-        logged.hits.iter().for_each(|hit| line(hit.to_line()));
+        line("signed, as the logs have it:".into());
+        hits(logged).for_each(|(hit, log)| line(hit.to_line(log)));
         if !self.repositories.is_empty() || places.asked_cluster {
             line("images with its signature:".into());
         }
@@ -312,12 +293,7 @@ impl Incident {
         if !places.asked_cluster {
             terminal.talk("no cluster was looked at: --cluster, or --kubeconfig FILE");
         }
-        terminal.talk(&format!(
-            "{} of {}; {} of another kind were not read",
-            counted(logged.hits.len() as u64, "entry", "entries"),
-            counted(logged.size, "entry", "entries"),
-            logged.unread
-        ));
+        logged.iter().for_each(|log| log.say(terminal));
         if !self.blocks() {
             terminal
                 .talk("nothing was revoked; next: the same with --dry-run, then with --block --reason TEXT");
@@ -328,19 +304,20 @@ impl Incident {
     fn json(
         &self,
         terminal: &Terminal,
-        logged: &Logged,
+        logged: &[Logged],
         places: &Places,
         blocked: Option<&Blocked>,
     ) -> Result<(), Failure> {
-        let entries: Vec<_> = logged.hits.iter().map(Hit::to_json).collect();
+        let entries: Vec<_> = hits(logged).map(|(hit, log)| hit.to_json(log)).collect();
+        let logs: Vec<_> = logged.iter().map(Logged::log).collect();
         let content = json!({
-            "log": {"origin": logged.origin, "treeSize": logged.size, "notRead": logged.unread, "entries": entries},
+            "logs": logs, "entries": entries,
             // Absent where nobody looked, which is not the same as nothing.
             "images": (!self.repositories.is_empty() || places.asked_cluster).then_some(&places.images),
             "runs": places.asked_cluster.then_some(&places.runs),
             "doubtful": places.doubtful, "notLookedAt": places.unseen,
             "revoked": blocked.map(Blocked::json),
         });
-        terminal.json("incident", 1, &content)
+        terminal.json("incident", 2, &content)
     }
 }

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use countersign_client::artifact::read_limited;
-use countersign_client::incident::{Evidence, MAX_EVIDENCE};
-use countersign_client::looking::Hit;
+use countersign_client::incident::{Evidence, MAX_EVIDENCE, ShownLog};
 use countersign_clock::{Clock as _, SystemClock};
 use countersign_http::text::printable;
 use serde_json::json;
@@ -38,25 +37,29 @@ impl Verify {
         let bytes = read_limited(&self.file, MAX_EVIDENCE)?;
         let evidence = Evidence::from_json(&self.file.display().to_string(), &bytes)?;
         let shown = evidence.verify(&self.trust.load(None)?.root, SystemClock.now())?;
+        let hits = || shown.logs.iter().flat_map(|log| log.hits.iter().map(|hit| (hit, &*log.origin)));
         if self.output.is_json() {
-            let entries: Vec<_> = shown.hits.iter().map(Hit::to_json).collect();
-            let content = json!({"origin": shown.origin, "treeSize": shown.size, "entries": entries,
-                "images": shown.images, "collected": shown.collected.to_string()});
-            terminal.json("incident.evidence", 1, &content)?;
+            let entries: Vec<_> = hits().map(|(hit, log)| hit.to_json(log)).collect();
+            let log = |log: &ShownLog| json!({"origin": log.origin, "treeSize": log.size});
+            let logs: Vec<_> = shown.logs.iter().map(log).collect();
+            let content = json!({"logs": logs, "entries": entries, "images": shown.images,
+                "collected": shown.collected.to_string()});
+            terminal.json("incident.evidence", 2, &content)?;
             return Ok(0);
         }
-        for hit in &shown.hits {
-            terminal.line(&hit.to_line())?;
+        for (hit, log) in hits() {
+            terminal.line(&hit.to_line(log))?;
         }
         for image in &shown.images {
             terminal.line(&printable(&format!("  signed: {image}")))?;
         }
+        let log = |log: &ShownLog| format!("{} ({})", log.origin, counted(log.size, "entry", "entries"));
+        let logs: Vec<_> = shown.logs.iter().map(log).collect();
         terminal.talk(&printable(&format!(
-            "{} {} of {}, {} large, and {} hold; gathered, as the file says, at {}",
+            "{} {} of {}, and {} hold; gathered, as the file says, at {}",
             terminal.yes(),
-            counted(shown.hits.len() as u64, "entry", "entries"),
-            shown.origin,
-            counted(shown.size, "entry", "entries"),
+            counted(hits().count() as u64, "entry", "entries"),
+            logs.join(" and "),
             counted(shown.images.len() as u64, "signature of an image", "signatures of images"),
             shown.collected
         )));

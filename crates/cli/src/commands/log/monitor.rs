@@ -12,16 +12,16 @@ use clap::Args;
 use countersign_client::ClientError;
 use countersign_client::artifact::read_limited;
 use countersign_client::looking::{Hit, hits, looked_for};
-use countersign_client::monitor::{Feed, Finding, How, Kept, RekorV1, Seen, compare, poll};
+use countersign_client::monitor::{Finding, How, Kept, Seen, compare, poll};
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
 use countersign_kubernetes::continuous::Told as _;
+use countersign_tlog::NoteKind;
 use countersign_tlog::monitor::{Monitor, Standing};
 use countersign_tlog::note::MAX_NOTE_BYTES;
-use countersign_tlog::{NoteKind, NoteVerifier};
 use countersign_verify::revocation::Revocations;
 
-use super::{Followed, LogArgs, Place};
+use super::{Followed, Kind, LogArgs, Place};
 use crate::args::alerts::SinkArgs;
 use crate::commands::revoke::target::TargetArgs;
 use crate::commands::serve::{LogFormat, log_to_stderr, server_runtime, told_to_end};
@@ -43,10 +43,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
   countersign log monitor --state watch --watch-identity alice@example.com
   countersign log monitor --state watch --watch-key release.pub --alert-file alerts.jsonl
   countersign log monitor --state watch --alert-event-namespace countersign
+  countersign log monitor --state watch-v1 --rekor-v1 --watch-identity alice@example.com
   countersign log monitor --state watch --once --seen-by-others theirs.txt
   countersign log monitor --state w --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
 was seen before they must make the tree that was signed. The first look begins with what is there now (--whole: with the first entry). \
+One log is followed: of an instance its log of Rekor v2, with --rekor-v1 that of Rekor v1, each in a directory of its own. \
 In the directory are state.json, from which the next run goes on; alerts.jsonl, with all that was told; untold.json, with what somebody \
 did not take, for the next look; and a file of evidence for each thing the log did. With --once the exit code is 0 when the log keeps \
 its promises, 2 when it does not, 6 when it could not be looked at or somebody could not be told. See docs/log.md."
@@ -70,7 +72,7 @@ pub(super) struct MonitorCommand {
     /// A checkpoint that somebody else was shown; it must be of the same history
     #[arg(long = "seen-by-others", value_name = "FILE")]
     others: Vec<PathBuf>,
-    /// The log has the interface of Rekor v1
+    /// The log of Rekor v1: the trusted instance's, or the one of --log
     #[arg(long)]
     rekor_v1: bool,
     #[command(flatten)]
@@ -178,23 +180,18 @@ impl MonitorCommand {
 
     async fn set_up<'a>(&'a self, terminal: &'a Terminal) -> Result<Watching<'a>, Failure> {
         let mut sinks = self.sinks.open()?;
-        let mut followed = self.log.followed()?;
-        if self.rekor_v1 {
-            let (name, key) = (followed.verifier.name.clone(), followed.verifier.key.clone());
-            followed.verifier =
-                NoteVerifier::rekor_v1(&name, key).map_err(|e| Failure::usage(e.to_string()))?;
+        let followed = self.log.followed(if self.rekor_v1 { Kind::RekorV1 } else { Kind::Tiles })?;
+        if matches!(followed.place, Place::Directory(_)) && followed.verifier.kind == NoteKind::RekorV1 {
+            return Err(Failure::usage("a log of Rekor v1 has no tiles in a directory: give its address"));
         }
-        if followed.verifier.kind == NoteKind::RekorV1 {
-            if matches!(followed.place, Place::Directory(_)) {
-                return Err(Failure::usage(
-                    "a log of Rekor v1 has no tiles in a directory: give its address",
-                ));
-            }
-            if followed.least > 0 {
-                return Err(Failure::usage(
-                    "nobody cosigns the checkpoints of Rekor v1: leave --witness out",
-                ));
-            }
+        if !self.rekor_v1
+            && let Some(base) = self.log.left_aside()?
+        {
+            terminal.talk(&printable(&format!(
+                "the log of Rekor v1 at {} is not followed; next: countersign log monitor --rekor-v1 --state {}-v1",
+                countersign_http::shown(&base),
+                self.state.display()
+            )));
         }
         let others = self
             .others
@@ -216,15 +213,6 @@ impl MonitorCommand {
 }
 
 impl Watching<'_> {
-    fn feed(&self) -> Feed<'_> {
-        match (&self.followed.place, self.followed.verifier.kind) {
-            (Place::Web(base), NoteKind::RekorV1) => {
-                Feed::RekorV1(RekorV1::new(&self.followed.http, base.clone()))
-            }
-            _ => Feed::Tiles(Box::new(self.followed.reader())),
-        }
-    }
-
     /// Looks again and again, until told to end.
     async fn follow(&mut self) -> Result<(), Failure> {
         let told = told_to_end()?;
@@ -265,7 +253,7 @@ impl Watching<'_> {
         })?;
         let how = How { whole: self.command.whole, again: self.command.again };
         let (mut found, mut unread) = (Vec::new(), 0_u64);
-        let feed = self.feed();
+        let feed = self.followed.feed();
         let look = |index, body: &[u8]| {
             let Some(wanted) = &self.wanted else { return };
             match hits(index, body, wanted, now) {

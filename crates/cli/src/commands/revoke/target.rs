@@ -70,11 +70,7 @@ impl TargetArgs {
             add("identity-regexp", named(Text::Pattern(pattern.clone())))?;
         }
         for text in &self.key {
-            let print = match text.strip_prefix("sha256:") {
-                Some(print) => print.to_owned(),
-                None => hex_encode(&load_public_key(&KeyRef::parse(text)?)?.fingerprint()),
-            };
-            add("key", Target::Key(print))?;
+            add("key", Target::Key(key_print(text)?))?;
         }
         for text in &self.certificate {
             let print = match text.strip_prefix("sha256:") {
@@ -113,6 +109,14 @@ impl TargetArgs {
             ));
         }
         Ok(all)
+    }
+}
+
+/// The fingerprint of a key that is named by it, or by where it is.
+pub(crate) fn key_print(text: &str) -> Result<String, Failure> {
+    match text.strip_prefix("sha256:") {
+        Some(print) => Ok(print.to_owned()),
+        None => Ok(hex_encode(&load_public_key(&KeyRef::parse(text)?)?.fingerprint())),
     }
 }
 

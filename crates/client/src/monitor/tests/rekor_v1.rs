@@ -8,6 +8,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use countersign_crypto::encoding::{base64_encode, hex_encode};
 use countersign_http::{Http, HttpOptions};
+use countersign_tlog::merkle;
 use serde_json::{Value, json};
 
 use super::*;
@@ -189,4 +190,64 @@ async fn r22_a_log_of_rekor_v1_that_breaks_its_promises_is_noticed_at_the_first_
     // Of another size, this interface cannot show it; that is told, not passed over.
     let theirs = other.note(&origin("2"), 15, at(0));
     assert!(compare(&log.feed(), &log.monitor, &stood, theirs.as_bytes()).await.is_err());
+}
+
+#[tokio::test]
+async fn all_of_a_tree_is_read_and_proven_or_none_of_it_counts() {
+    for size in 0..=33 {
+        let log = Fixture::new(size).await;
+        let reader = RekorV1::new(&log.http, log.base.clone());
+        let tree = reader.checkpoint(log.monitor.verifier()).await.unwrap().checkpoint;
+        let mut seen = Vec::new();
+        reader.each(&tree, |index, body| seen.push((index, body.to_vec()))).await.unwrap();
+        let entries = log.shown.lock().unwrap().history.entries.clone();
+        assert_eq!(seen, (0..size).map(|i| (i, entries[place(i)].clone())).collect::<Vec<_>>());
+        // Proofs are in the tree that was asked for, also when the log has grown since.
+        log.change(|shown| shown.size = 40);
+        let wanted: Vec<u64> = (0..size).step_by(3).collect();
+        let proven = reader.prove(&tree, &wanted).await.unwrap();
+        assert_eq!(proven.iter().map(|entry| entry.index).collect::<Vec<_>>(), wanted);
+        for entry in proven {
+            let leaf = leaf_hash(&entry.body);
+            merkle::verify_inclusion(&leaf, entry.index, tree.size, &entry.proof, &tree.root).unwrap();
+        }
+    }
+    let log = Fixture::new(33).await;
+    let reader = RekorV1::new(&log.http, log.base.clone());
+    let tree = reader.checkpoint(log.monitor.verifier()).await.unwrap().checkpoint;
+    for (changed, missing) in [(Some(7), None), (None, Some(0)), (None, Some(19)), (None, Some(32))] {
+        let honest = log.shown.lock().unwrap().clone();
+        log.change(|shown| shown.missing = missing);
+        if let Some(index) = changed {
+            log.change(|shown| shown.history.entries[index].push(0));
+        }
+        let read = reader.each(&tree, |_, _| ()).await;
+        assert!(matches!(read, Err(ClientError::Proof(_))), "{changed:?} {missing:?}");
+        assert!(reader.prove(&tree, &[1]).await.is_err(), "{changed:?} {missing:?}");
+        log.change(|shown| *shown = honest);
+    }
+}
+
+#[tokio::test]
+async fn trees_are_known_by_the_keys_that_signed_them() {
+    let log = Fixture::new(5).await;
+    log.change(|shown| (shown.before, shown.tree) = (8, "3"));
+    let reader = RekorV1::new(&log.http, log.base.clone());
+    let own = log.monitor.verifier().clone();
+    let other = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 1).monitor().verifier().clone();
+    let both = [own.clone(), other.clone()];
+    for grows in [true, false] {
+        let (trees, without) = reader.trees(&both, grows).await.unwrap();
+        let origins: Vec<_> = trees.iter().map(|tree| tree.checkpoint.origin.as_str()).collect();
+        assert_eq!(origins, ["log.test - 1", "log.test - 3"]);
+        assert_eq!(without, [&other]);
+        for tree in trees {
+            reader.each(&tree.checkpoint, |_, _| ()).await.unwrap();
+        }
+    }
+    // The tree that grows is of a key that nobody named: what is newest would be missed.
+    assert!(reader.checkpoint(&other).await.is_err());
+    assert!(reader.trees(std::slice::from_ref(&other), true).await.is_err());
+    let (trees, without) = reader.trees(std::slice::from_ref(&other), false).await.unwrap();
+    assert!(trees.is_empty() && without == [&other]);
 }

@@ -53,9 +53,12 @@ struct Shown {
     indexed: bool,
     /// Whether it hides identities.
     hides: bool,
+    /// Whether there is a log of Rekor v1 beside it, which is not searched here.
+    beside: bool,
 }
 
 fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
+    let beside = services.rekor_v1.is_some();
     let Some(role) = &services.log else {
         return Ok(Shown {
             entries: Vec::new(),
@@ -63,6 +66,7 @@ fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
             claim: String::new(),
             indexed: false,
             hides: false,
+            beside,
         });
     };
     let hides = role.search.as_ref().is_some_and(|index| index.hides());
@@ -74,7 +78,7 @@ fn look(services: &Services, question: &Question) -> Result<Shown, LogError> {
     };
     let entries = found.entries.iter().take(MOST).map(|index| Entry::at(&role.log, *index));
     let indexed = role.search.is_some() || matches!(question, Question::Index(_));
-    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed, hides })
+    Ok(Shown { entries: entries.collect::<Result<_, _>>()?, more, claim, indexed, hides, beside })
 }
 
 /// What the index proves. Markup.
@@ -113,6 +117,9 @@ fn claim(proven: &Proven, terms: &[String], none: bool, more: bool, hides: bool)
 
 fn list(typed: &str, found: &Shown) -> String {
     let mut main = format!("<h1>Search</h1>\n{}", search_form(typed));
+    if found.beside {
+        main.push_str(BESIDE);
+    }
     if found.entries.is_empty() && !found.indexed {
         main.push_str(
             "<p>This log has no search index: its entries are found by their index and by the SHA-256 of their bytes only. \
@@ -145,6 +152,9 @@ fn list(typed: &str, found: &Shown) -> String {
     main.push_str(&format!("</ol>\n{}", found.claim));
     main
 }
+
+const BESIDE: &str = "<p id=\"beside\">This is of the log of Rekor v2. What was signed through the log of Rekor v1 beside it is not \
+    searched here: <code>countersign log search</code> reads both.</p>\n";
 
 const HELP: &str = "<section class=\"help\"><h2>What can be searched for</h2>\n<ul>\n\
     <li>the digest of a file or of an envelope: <code>sha256:9f86…</code>, or the digits alone</li>\n\
