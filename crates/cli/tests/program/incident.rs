@@ -198,7 +198,7 @@ async fn the_evidence_verifies_offline_and_whatever_is_changed_in_it_is_noticed(
         serde_json::from_slice(&std::fs::read(bench.home.path("alice.json")).unwrap()).unwrap();
     assert_eq!(bench.verify(&evidence).0, 0);
     std::fs::write(bench.home.path("junk.json"), "junk").unwrap();
-    std::fs::write(bench.home.path("note.txt"), evidence["checkpoint"].as_str().unwrap()).unwrap();
+    std::fs::write(bench.home.path("note.txt"), evidence["logs"][0]["checkpoint"].as_str().unwrap()).unwrap();
     for (file, says) in [
         ("note.txt", "it is a checkpoint, not evidence"),
         ("junk.json", "expected a file of countersign.incident-evidence in JSON"),
