@@ -121,7 +121,7 @@ mod tests {
         let home = ("HOME", at("home"));
         assert_eq!(usual(&[unit.clone(), user.clone(), home.clone()]), Some(at("unit/marks")));
         assert_eq!(usual(&[user.clone(), home.clone()]), Some(at("user/countersign/marks")));
-        assert_eq!(usual(&[home.clone()]), Some(at("home/.local/state/countersign/marks")));
+        assert_eq!(usual(std::slice::from_ref(&home)), Some(at("home/.local/state/countersign/marks")));
         assert_eq!(usual(&[]), None);
         let two = OsString::from(format!("{}:/var/lib/other", at("unit").display()));
         assert_eq!(usual(&[("STATE_DIRECTORY", two.into())]), Some(at("unit/marks")));
