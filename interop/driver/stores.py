@@ -100,7 +100,17 @@ class Postgres:
              lambda: self.sql("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") == "1")
 
     def promote(self):
-        self.sql("SELECT pg_promote(true, 60)")
+        """Makes a standby a primary. A query there may be cancelled by what is still replayed, so that it is asked again."""
+        def promoted() -> bool:
+            try:
+                if self.sql("SELECT pg_is_in_recovery()") == "f":
+                    return True
+                self.sql("SELECT pg_promote(false)")
+            except Fail:
+                pass
+            return False
+
+        wait("the promotion of the standby", promoted, 60)
 
     def kill(self):
         """Ends the server at once, with all of its processes."""
