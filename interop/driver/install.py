@@ -29,13 +29,15 @@ def cache() -> Path:
     return path
 
 
-def _run(command, **options):
+def _run(command, **options) -> str:
+    """What a command says."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     except FileNotFoundError as error:
         raise Unavailable(f"{command[0]} is not installed") from error
     if done.returncode != 0:
         raise Unavailable(f"{' '.join(map(str, command))}:\n{done.stdout[-2000:]}")
+    return done.stdout
 
 
 def _install(name: str, into) -> Path:
@@ -93,7 +95,10 @@ def control_plane() -> Path:
 
     def into(folder: Path):
         packages = [f"k8s.io/kubernetes/cmd/{name}" for name in pins.CONTROL_PLANE]
-        _run(["nice", "go", "build", "-trimpath", "-o", str(folder), *packages], cwd=source)
+        version = _run(["go", "list", "-m", "-f", "{{.Version}}", "k8s.io/kubernetes"], cwd=source).strip()
+        # Built from a module it would call itself v0.0.0, and charts want to know better.
+        named = f"-X k8s.io/component-base/version.gitVersion={version}"
+        _run(["nice", "go", "build", "-trimpath", "-ldflags", named, "-o", str(folder), *packages], cwd=source)
 
     return _install(f"control-plane-{_hash(source / 'go.mod', source / 'go.sum')}", into)
 
