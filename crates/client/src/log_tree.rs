@@ -74,8 +74,8 @@ impl LogPlace {
         places
     }
 
-    /// The trees that are read there, each with its verified checkpoint, and what is not there any more, in words. Of a log kept as tiles so many of the witnesses must have
-    /// cosigned it, at `now` or before; nobody cosigns those of Rekor v1.
+    /// The trees that are read there, each with its verified checkpoint, and what is not there any more, in words. Of a log
+    /// kept as tiles so many of the witnesses must have cosigned it, at `now` or before; nobody cosigns those of Rekor v1.
     ///
     /// # Errors
     /// [`ClientError::Proof`] when a checkpoint does not verify, or the tree of Rekor v1 that grows is of another key;

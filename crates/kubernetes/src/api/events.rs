@@ -2,7 +2,8 @@
 //!
 //! Whoever tells one need not wait: it goes into a queue that has an end, and is dropped, and counted, when that is full. Whoever
 //! must know waits until it is written, and hears when it is not. An event's name is made of what it says and of what, so
-//! that the same is one event with a count, for all replicas and over restarts. The client library has a recorder; its events have a name for each process, and nothing holds it back.
+//! that the same is one event with a count, for all replicas and over restarts. The client library has a recorder; its events have a name
+//! for each process, and nothing holds it back.
 
 use std::collections::HashMap;
 use std::sync::Arc;

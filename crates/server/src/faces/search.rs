@@ -89,7 +89,8 @@ async fn search(
     }
 }
 
-/// The answer about a term, which is the hash of the one asked for where the index hides it. Without an index that the checkpoint commits to there is nothing in it but the checkpoint.
+/// The answer about a term, which is the hash of the one asked for where the index hides it. Without an index that the
+/// checkpoint commits to there is nothing in it but the checkpoint.
 fn written(term: &str, answer: &Answer) -> serde_json::Value {
     let mut value = json!({
         "term": term,
