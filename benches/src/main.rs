@@ -83,6 +83,9 @@ enum Part {
     /// Open a log and ask it for proofs
     #[command(hide = true)]
     Open(growth::Open),
+    /// Measure a log as it grows, for `interop/bench-log`
+    #[command(hide = true)]
+    Growth(growth::Growth),
     /// Append to a log that is running, for `interop/bench-log`
     #[command(hide = true)]
     Append(append::Append),
@@ -139,6 +142,7 @@ async fn main() -> Result<()> {
         Some(Part::Hello) => machine::serve_hello().await,
         Some(Part::Grow(grow)) => growth::grow(grow).await,
         Some(Part::Open(open)) => growth::open_and_prove(open).await,
+        Some(Part::Growth(growth)) => growth::growth(growth, arguments.size()),
         Some(Part::Append(append)) => append::append(append).await,
         Some(Part::Limits(limits)) => machine::limits(limits, arguments.size()).await,
         Some(Part::Scan(scan)) => scan::scan(scan).await,
@@ -195,7 +199,7 @@ async fn all(arguments: &Arguments) -> Result<()> {
     }
     admission::rows(&mut table, &binary, work.path(), size).await?;
     policy::rows(&mut table, size)?;
-    growth::rows(&mut table, work.path(), size)?;
+    growth::rows(&mut table, work.path(), size, &growth::Place::default())?;
     search::rows(&mut table, work.path(), size).await?;
     scan::rows(&mut table, work.path(), size.workloads).await?;
     written(&table, arguments)

@@ -63,10 +63,13 @@ class Server:
     def memory(self) -> int:
         return sum(process.memory() for process in self.processes)
 
-    def start_again(self) -> float:
-        """Stops all processes and starts one on what is there."""
+    def stop_all(self):
         for process in self.processes:
             process.stop()
+
+    def start_again(self) -> float:
+        """Stops all processes and starts one on what is there."""
+        self.stop_all()
         del self.processes[1:]
         return self.start(self.processes[0])
 
