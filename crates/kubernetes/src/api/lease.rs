@@ -97,9 +97,10 @@ impl Candidate {
         Self { place, metadata, holder, clock, seen: None, until: None }
     }
 
-    /// Tries to get the lease and to keep it, for ever. What is told is true only while the lease holds.
+    /// Tries to get the lease and to keep it for as long as somebody listens, and gives it up then. What is told is true
+    /// only while the lease holds.
     pub async fn run(mut self, leads: watch::Sender<bool>) {
-        loop {
+        while !leads.is_closed() {
             let (asked, until) = (Instant::now(), self.until);
             let trying = self.round();
             // While it is ours, nothing that hangs keeps it longer.
@@ -117,9 +118,28 @@ impl Candidate {
             leads.send_if_modified(|leads| {
                 std::mem::replace(leads, self.until.is_some()) != self.until.is_some()
             });
-            sleep_until((asked + LOOK_AGAIN).min(self.until.unwrap_or(asked + LOOK_AGAIN))).await;
+            let next = (asked + LOOK_AGAIN).min(self.until.unwrap_or(asked + LOOK_AGAIN));
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = leads.closed() => {}
+            }
+        }
+        if self.until.is_some()
+            && let Err(error) = self.give_up().await
+        {
+            tracing::warn!(%error, "the lease cannot be given up; it ends by itself");
         }
     }
+
+    /// Writes that the lease is nobody's, so that who waits need not wait until it is over.
+    async fn give_up(&self) -> Result<(), Trouble> {
+        let Some(mut lease) = self.place.read().await?.filter(|lease| holder(lease) == self.holder) else {
+            return Ok(());
+        };
+        lease.spec.get_or_insert_default().holder_identity = None;
+        self.place.write(&lease).await
+    }
+
     /// Looks at the lease once. Whether it is ours by now, as of before this was asked.
     async fn round(&mut self) -> Result<bool, Trouble> {
         let there = self.place.read().await?;
@@ -278,6 +298,29 @@ mod tests {
         running.abort();
         sleep(Duration::from_secs(25)).await;
         assert_eq!(u8::from(*two.borrow()) + u8::from(*three.borrow()), 1, "one of those that are left");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_ends_gives_the_lease_up_and_only_its_own() {
+        let memory = Memory::default();
+        let (one, ending) = run(&memory, "one", 10);
+        sleep(Duration::from_secs(1)).await;
+        let (two, waiting) = run(&memory.other(), "two", 10);
+        let (three, also_waiting) = run(&memory.other(), "three", 10);
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!((*one.borrow(), *two.borrow(), *three.borrow()), (true, false, false));
+        drop(three);
+        also_waiting.await.unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert!(*one.borrow(), "whoever has no lease gives none up");
+        drop(one);
+        ending.await.unwrap();
+        sleep(LOOK_AGAIN + Duration::from_secs(1)).await;
+        assert!(*two.borrow(), "at its next look");
+        // Away when it ends: nobody waits for it for ever, and nobody takes what another has.
+        memory.refuses.store(true, Ordering::SeqCst);
+        drop(two);
+        waiting.await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -17,7 +17,7 @@ use countersign_kubernetes::continuous::{
 use countersign_kubernetes::scan::{Control, ScanOptions, Scanner, Settings};
 use countersign_kubernetes::webhook::Metrics as Page;
 use countersign_policy::PolicySet;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::args::alerts::AlertArgs;
 use crate::args::reports::ReportsName;
@@ -84,8 +84,8 @@ impl ReverifyArgs {
 }
 
 impl Reverification {
-    /// Verifies while the lease is ours, for ever.
-    pub(super) async fn run(self, asked: Reverifying) {
+    /// Verifies while the lease is ours, until it is over, and gives the lease up.
+    pub(super) async fn run(self, asked: Reverifying, over: oneshot::Receiver<()>) {
         let Reverifying { options: pace, mut sinks, reports } = asked;
         let at_workload = |events| Arc::new(EventSink::new(events, at_workload)) as Arc<dyn Sink>;
         sinks.extend(self.events.map(at_workload));
@@ -93,7 +93,7 @@ impl Reverification {
         let (leads, told) = watch::channel(false);
         let candidate =
             Candidate::new(self.client.clone(), &self.namespace, &self.lease, holder(), Arc::clone(&clock));
-        tokio::spawn(candidate.run(leads));
+        let lease = tokio::spawn(candidate.run(leads));
         let sinks = Arc::new(Sinks::start(sinks, &self.metrics));
         let rechecker = Rechecker::default();
         // Other policies or revocations, other verdicts.
@@ -117,7 +117,7 @@ impl Reverification {
             reports
         });
         let (metrics, client) = (self.metrics, self.client);
-        while_leading(told, || {
+        let verifying = while_leading(told, || {
             let active = Active::new(&metrics);
             let verifier = Verifier::new(
                 pace,
@@ -138,8 +138,13 @@ impl Reverification {
                     () = watching => {}
                 }
             }
-        })
-        .await;
+        });
+        tokio::select! {
+            () = verifying => {}
+            _ = over => {}
+        }
+        // Nobody listens to it any more.
+        let _ = lease.await;
     }
 }
 

@@ -24,7 +24,8 @@ use countersign_policy::Glob;
 use countersign_policy::cluster_image::{CONFIG_NAMESPACE, NoMatch};
 use countersign_server::listen::Patience;
 use countersign_x509::San;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::reverify::{Reverification, ReverifyArgs};
 use crate::args::cluster::reporter;
@@ -39,6 +40,8 @@ use crate::out::Terminal;
 
 /// How often files of policies are looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long the lease of a process that ends may take to be given up.
+const GIVING_UP: Duration = Duration::from_secs(2);
 /// The names under which the webhook keeps what must survive a restart.
 const AUTHORITY_KEY: &str = "ca.pem";
 const LIST_KEY: &str = "revocations.json";
@@ -179,6 +182,8 @@ impl Serve {
         tokio::pin!(told);
         let reverifying = self.reverify.read()?;
         let parts = self.parts().await?;
+        let (ending, over) = oneshot::channel();
+        let mut reverification = None;
         let running = async {
             let certificates = Arc::new(self.certificates(&parts).await?);
             if self.print_ca_bundle {
@@ -192,7 +197,8 @@ impl Serve {
                 let namespace = self.policy_controller_namespace.clone();
                 tokio::spawn(follow_controller(client.clone(), namespace, Arc::clone(&parts.policies)));
                 if let Some(reverifying) = reverifying {
-                    tokio::spawn(self.reverification(client, &parts, revocations).run(reverifying));
+                    let one = self.reverification(client, &parts, revocations);
+                    reverification = Some(tokio::spawn(one.run(reverifying, over)));
                 }
             }
             tokio::spawn(Arc::clone(&parts.policies).keep_trust_roots(Arc::new(SystemClock)));
@@ -210,7 +216,13 @@ impl Serve {
             running = running => running?,
         };
         terminal.line(&format!("serving {}", running.url))?;
-        run_until_told(running, told).await
+        let ended = run_until_told(running, told).await;
+        drop(ending);
+        if let Some(reverification) = reverification {
+            // Another replica goes on at once. One that hangs does not keep the process.
+            let _ = timeout(GIVING_UP, reverification).await;
+        }
+        ended
     }
 
     async fn parts(&self) -> Result<Parts, Failure> {
