@@ -68,16 +68,16 @@ pub fn same_repository(one: &str, other: &str) -> bool {
     }
 }
 
-/// A tag's full ref; `refs/tags/` in front may be left out.
+/// A tag's full ref; `refs/tags/` in front may be left out. Nothing but a tag has it.
 #[must_use]
 pub fn tag_reference(text: &str) -> String {
-    if text.starts_with("refs/") { text.to_owned() } else { format!("refs/tags/{text}") }
+    if text.starts_with("refs/tags/") { text.to_owned() } else { format!("refs/tags/{text}") }
 }
 
-/// A branch's full ref; `refs/heads/` in front may be left out.
+/// A branch's full ref; `refs/heads/` in front may be left out. Nothing but a branch has it.
 #[must_use]
 pub fn branch_reference(text: &str) -> String {
-    if text.starts_with("refs/") { text.to_owned() } else { format!("refs/heads/{text}") }
+    if text.starts_with("refs/heads/") { text.to_owned() } else { format!("refs/heads/{text}") }
 }
 
 /// Whether the tag in a ref is the wanted version: all of the numbers that are wanted are its first, and the pre-release is
@@ -205,7 +205,9 @@ mod tests {
     #[test]
     fn refs_may_be_short() {
         assert_eq!(tag_reference("v1"), "refs/tags/v1");
-        assert_eq!(tag_reference("refs/heads/v1"), "refs/heads/v1", "and then no tag matches it");
+        assert_eq!(tag_reference("refs/tags/v1"), "refs/tags/v1");
+        assert_eq!(tag_reference("refs/heads/v1"), "refs/tags/refs/heads/v1", "which no branch has");
+        assert_eq!(branch_reference("refs/tags/v1"), "refs/heads/refs/tags/v1", "which no tag has");
         assert_eq!(branch_reference("main"), "refs/heads/main");
     }
 }

@@ -354,7 +354,7 @@ impl<'a> Verifier<'a> {
         if let Some(tag) = &wanted.tag {
             asked = true;
             let expected = tag_reference(tag);
-            let holds = expected.starts_with("refs/tags/") && said == Some(&expected);
+            let holds = said == Some(&expected);
             out.settle(CheckName::Ref, holds, Reason::RefMismatch, expected, found());
         }
         if let Some(version) = &wanted.versioned_tag {
@@ -372,7 +372,7 @@ impl<'a> Verifier<'a> {
             asked = true;
             let expected = branch_reference(branch);
             let own = said.filter(|said| said.starts_with("refs/heads/")).or(facts.branch.as_ref());
-            let holds = expected.starts_with("refs/heads/") && own == Some(&expected);
+            let holds = own == Some(&expected);
             let found = own.map_or_else(found, Clone::clone);
             out.settle(CheckName::Ref, holds, Reason::RefMismatch, expected, found);
         }

@@ -208,6 +208,30 @@ fn what_a_builder_chooses_freely_and_whose_machine_it_was_are_refused_unless_tol
     assert_eq!(ask(json!({"source": null, "tag": null, "buildType": null})), Ok(()), "nothing is expected");
 }
 
+#[test]
+fn a_branch_is_no_tag_and_a_tag_no_branch_however_they_are_spelled() {
+    for (reference, wanted) in [
+        ("refs/heads/main", json!({"tag": "refs/heads/main"})),
+        ("refs/heads/main", json!({"tag": "main"})),
+        ("refs/tags/v1", json!({"tag": null, "branch": "refs/tags/v1"})),
+        ("refs/tags/v1", json!({"tag": null, "branch": "v1"})),
+    ] {
+        let mut predicate = built();
+        predicate["buildDefinition"]["externalParameters"]["source"]["ref"] = reference.into();
+        let cluster = image(&[(PROVENANCE, predicate)]);
+        let ask = |changes: &Value| {
+            answer(&cluster, &policy(json!({"provenance": with(field("provenance"), changes.clone())})))
+        };
+        let right = if reference == "refs/tags/v1" {
+            json!({"tag": reference})
+        } else {
+            json!({"tag": null, "branch": reference})
+        };
+        assert_eq!(ask(&right), Ok(()), "{reference}");
+        assert_eq!(ask(&wanted), Err("other_origin".into()), "{reference}: {wanted}");
+    }
+}
+
 /// Alice's certificates name the repository `https://git.example/a`.
 #[test]
 fn provenance_that_the_certificate_or_itself_contradicts_counts_for_nothing_whatever_is_expected() {
