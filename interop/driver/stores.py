@@ -101,16 +101,22 @@ class Postgres:
 
     def promote(self):
         """Makes a standby a primary. A query there may be cancelled by what is still replayed, so that it is asked again."""
+        said = ""
+
         def promoted() -> bool:
+            nonlocal said
             try:
                 if self.sql("SELECT pg_is_in_recovery()") == "f":
                     return True
                 self.sql("SELECT pg_promote(false)")
-            except Fail:
-                pass
+            except Fail as problem:
+                said = str(problem)
             return False
 
-        wait("the promotion of the standby", promoted, 60)
+        try:
+            wait("the promotion of the standby", promoted, 60)
+        except Fail as problem:
+            raise Fail(f"{problem}; PostgreSQL said last: {said or 'nothing'}") from None
 
     def kill(self):
         """Ends the server at once, with all of its processes."""
