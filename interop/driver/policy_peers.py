@@ -62,6 +62,7 @@ class Peer:
                             "TUF_ROOT": str(self.folder / "no-tuf-root"), "NO_COLOR": "1", **ALONE}
 
     def file(self, name: str, document: dict):
+        # By the names' endings Kyverno knows what to read; JSON is YAML too.
         path = self.folder / name
         path.write_text(json.dumps(document, indent=2))
         return path
@@ -74,7 +75,7 @@ class Kyverno(Peer):
     reasons = {
         "signature": "no signatures found",
         "attestation": "no matching attestations",
-        "another identity": f"received {STRANGER}",
+        "another identity": "subject mismatch: expected",
         "another key": "comparing public key PEMs",
         "not logged": "signature not found in transparency log",
         "another log": "rekor log public key not found",
@@ -90,17 +91,19 @@ class Kyverno(Peer):
         demand = {"attestors": [{"entries": [entry]}]}
         if way.kind == "attestation":
             demand = {"attestations": [{"type": PREDICATE_TYPE, **demand}]}
-        policy = self.file("policy.json", {
-            "apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {"name": "logged"}, "spec": {
+        policy = self.file("policy.yaml", {
+            "apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {
+                "name": "logged", "annotations": {"pod-policies.kyverno.io/autogen-controllers": "none"}}, "spec": {
                 "background": False, "rules": [{
                     "name": "logged", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
                     "verifyImages": [{"imageReferences": ["*"], "failureAction": "Enforce", **demand}]}]}})
-        pod = self.file("pod.json", {
+        pod = self.file("pod.yaml", {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"},
             "spec": {"containers": [{"name": "c", "image": image}]}})
-        answer = self.run("apply", policy, "--resource", pod, "--registry", "--remove-color", "--detailed-results")
-        if "pass: 1, fail: 0, warn: 0, error: 0, skip: 0" not in answer:
-            raise Fail(f"expected one rule that passes\n{answer}")
+        answer = self.run("apply", policy, "--resource", pod, "--registry", "--remove-color")
+        # Once where the image is verified, once where that is looked up for the answer.
+        if "pass: 2, fail: 0, warn: 0, error: 0, skip: 0" not in answer:
+            raise Fail(f"expected one rule that passes in both places\n{answer}")
 
 
 class PolicyController(Peer):
@@ -120,7 +123,7 @@ class PolicyController(Peer):
             "identities": [{"issuer": trust.issuer, "subject": trust.identity}]}}
         if way.kind == "attestation":
             who["attestations"] = [{"name": "provenance", "predicateType": PREDICATE_TYPE}]
-        policy = self.file("policy.json", {
+        policy = self.file("policy.yaml", {
             "apiVersion": "policy.sigstore.dev/v1beta1", "kind": "ClusterImagePolicy", "metadata": {"name": "logged"}, "spec": {
                 "images": [{"glob": "**"}],
                 "authorities": [{"name": "signer", **who, "ctlog": {"url": told.log, "trustRootRef": "instance"}}]}})
@@ -128,7 +131,7 @@ class PolicyController(Peer):
         log = lambda url, key: {"baseURL": url, "hashAlgorithm": "sha-256", "publicKey": encoded(key)}
         issuer = lambda name, url, chain: {
             "subject": {"organization": "interop", "commonName": name}, "uri": url, "certChain": encoded(*chain)}
-        root = self.file("trust-root.json", {
+        root = self.file("trust-root.yaml", {
             "apiVersion": "policy.sigstore.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "instance"}, "spec": {
                 "sigstoreKeys": {
                     "certificateAuthorities": [issuer("ca", told.url, told.authority)],
