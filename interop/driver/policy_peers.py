@@ -16,7 +16,7 @@ from .image_clients import ALONE, TYPE, Trust
 from .instance import Instance, pem
 from .proxy import Proxy
 from .rekor_v1 import Labelled, OlderCosign, told
-from .table import Fail, Skip, Table
+from .table import DoesNotApply, Fail, Skip, Table
 
 ASKED = ("POST", "/api/v1/log/entries/retrieve")
 STRANGER = "mallory@example.com"
@@ -53,6 +53,9 @@ class Way:
     trust: Trust
     other: Trust
 
+    def __str__(self):
+        return f"{self.kind}, {self.trust.name}"
+
 
 class Peer:
     def __init__(self, name: str, binary, folder, services: Services):
@@ -72,6 +75,7 @@ class Peer:
 
 
 class Kyverno(Peer):
+    bundles = "its command line trusts nobody but the public instance for them; its admission controller is told by --tufMirror"
     reasons = {
         "signature": "no signatures found",
         "attestation": "no matching attestations",
@@ -107,6 +111,8 @@ class Kyverno(Peer):
 
 
 class PolicyController(Peer):
+    bundles = ("it reads those of keyless attestations alone, and finds no log by the id that it makes of a key in a TrustRoot "
+               "(the digits in place of the bytes)")
     reasons = {
         "signature": "no signatures found",
         "attestation": "no matching attestations",
@@ -193,9 +199,9 @@ def judge(peer: Peer, proxy: Proxy, way: Way, image: Image) -> str:
         raise Fail("admitted")
     if image.reason is not None and image.reason not in refusal:
         raise Fail(f"expected the reason to be: {image.reason}\n{refusal}")
-    asked = list(proxy.requests)
-    if (ASKED in asked) != image.asks:
-        raise Fail(f"expected it to ask the log: {image.asks}; it asked {asked}")
+    asked, expected = set(proxy.requests), {ASKED} if image.asks else set()
+    if asked != expected:
+        raise Fail(f"expected it to ask the log {expected or 'nothing'}, it asked {asked or 'nothing'}")
     said = "admitted" if image.reason is None else refusal[refusal.rindex(image.reason):].rstrip(': "]}\n')
     return f"{'asked the log; ' if image.asks else ''}{said}"
 
@@ -203,47 +209,52 @@ def judge(peer: Peer, proxy: Proxy, way: Way, image: Image) -> str:
 def rows(table: Table, cast, registries, found):
     """Judged on the first registry: where the evidence lies is for other rows."""
     table = Labelled(table)
-    if cast.cosign2 is None:
-        def absent():
-            raise cast.missing["cosign-2"]
-        table.row("cosign 2", "signs", "images for Kyverno and policy-controller", absent)
-        return
-    folder = cast.folder / "policy-peers"
-    folder.mkdir()
     proxy = Proxy(cast.instance.url.removeprefix("http://"))
-    elsewhere = None
-    try:
+    peers, started, signers = [], [], []
+    for kind, name in [(Kyverno, "Kyverno"), (PolicyController, "policy-controller")]:
+        if isinstance(found[name.lower()], Exception):
+            def absent(name=name):
+                raise Skip(str(found[name.lower()]))
+            table.row(name, "judges", "all", absent)
+            continue
+
+        def bundles(kind=kind):
+            raise DoesNotApply(kind.bundles)
+        table.row(name, "judges", "bundles", bundles)
+        peers.append((kind, name))
+    folder = cast.folder / "policy-peers"
+
+    def begin():
+        if cast.cosign2 is None:
+            raise cast.missing["cosign-2"]
+        folder.mkdir()
         (folder / "elsewhere").mkdir()
-        elsewhere = Instance(cast.instance.binary, folder / "elsewhere")
-        _rows(table, cast, registries[:1], found, folder, proxy, elsewhere)
+        started.append(Instance(cast.instance.binary, folder / "elsewhere"))
+        view = told(cast.instance, "policy-peers")
+        signers.extend([OlderCosign(cast, view), OlderCosign(cast, view, started[0])])
+        peers[:] = [kind(name, found[name.lower()], folder, services(cast.instance, proxy)) for kind, name in peers]
+
+    try:
+        if table.row("countersign", "serves another log", "for Kyverno and policy-controller", begin, needed=True):
+            for registry, way in itertools.product(registries[:1], ways(cast, signers[0], folder)):
+                of_a_way(table, cast, peers, proxy, signers, registry, way)
     finally:
         proxy.stop()
-        if elsewhere is not None:
-            elsewhere.stop()
+        for instance in started:
+            instance.stop()
 
 
-def _rows(table, cast, registries, found, folder, proxy, elsewhere):
-    view = told(cast.instance, "policy-peers")
-    signer, other_log = OlderCosign(cast, view, cast.instance), OlderCosign(cast, view, elsewhere)
-    peers = []
-    for kind, name in [(Kyverno, "Kyverno"), (PolicyController, "policy-controller")]:
-        program = found[name.lower()]
-        if isinstance(program, Exception):
-            def absent(program=program):
-                raise Skip(str(program))
-            table.row(name, "judges images", "all", absent)
-        else:
-            peers.append(kind(name, program, folder, services(cast.instance, proxy)))
+def of_a_way(table, cast, peers, proxy, signers, registry, way):
+    made = {}
+    if table.row("cosign 2", "signs for Kyverno and policy-controller", str(way), lambda: made.update(
+            sign(*signers, cast.predicate, registry.host, way))):
+        for peer, image in ((peer, image) for peer in peers for image in images(peer, made, way)):
+            table.row(peer.name, image.what, str(way), lambda: judge(peer, proxy, way, image))
+
+
+def ways(cast, signer: OlderCosign, folder) -> list:
     token = folder / "stranger.token"
     token.write_text(cast.instance.email_token(STRANGER))
-    ways = []
-    for kind, trust in cast.identities.items():
-        issuer = cast.identities["signature"].issuer
-        ways.append(Way(kind, trust, Trust("keyless", token=token, identity=STRANGER, issuer=issuer)))
-        ways.append(Way(kind, key(signer, folder / f"{kind}-signer"), key(signer, folder / f"{kind}-stranger")))
-    for registry, way in itertools.product(registries, ways):
-        made, what = {}, f"{way.kind}, {way.trust.name}"
-        if table.row("cosign 2", "signs for Kyverno and policy-controller", what, lambda: made.update(
-                sign(signer, other_log, cast.predicate, registry.host, way))):
-            for peer, image in ((peer, image) for peer in peers for image in images(peer, made, way)):
-                table.row(peer.name, image.what, what, lambda: judge(peer, proxy, way, image))
+    stranger = Trust("keyless", token=token, identity=STRANGER, issuer=cast.identities["signature"].issuer)
+    keys = key(signer, folder / "signer"), key(signer, folder / "stranger")
+    return [Way(kind, *trusts) for kind, trust in cast.identities.items() for trusts in ((trust, stranger), keys)]

@@ -25,8 +25,8 @@ class Labelled:
     def __init__(self, table: Table):
         self.table = table
 
-    def row(self, client, direction, what, body):
-        return self.table.row(client, direction, f"{what}, Rekor v1", body)
+    def row(self, client, direction, what, body, needed=False):
+        return self.table.row(client, direction, f"{what}, Rekor v1", body, needed)
 
 
 def told(instance, name):
