@@ -40,9 +40,9 @@ class Services:
     url: str
     log: str
     log_key: str
-    authority: list
+    authority: str
     ct_key: str
-    stamps: list
+    stamps: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Kyverno(Peer):
         # Also for a key it would fetch the public CT log's, if it were told of none.
         common = {"rekor": log, "ctlog": {"pubkey": self.services.ct_key}}
         entry = {"keys": {"publicKeys": trust.public.read_text(), **common}} if trust.name == "key" else {"keyless": {
-            "subject": trust.identity, "issuer": trust.issuer, "roots": self.services.authority[-1], **common}}
+            "subject": trust.identity, "issuer": trust.issuer, "roots": self.services.authority, **common}}
         demand = {"attestors": [{"entries": [entry]}]}
         if way.kind == "attestation":
             demand = {"attestations": [{"type": PREDICATE_TYPE, **demand}]}
@@ -133,10 +133,10 @@ class PolicyController(Peer):
             "apiVersion": "policy.sigstore.dev/v1beta1", "kind": "ClusterImagePolicy", "metadata": {"name": "logged"}, "spec": {
                 "images": [{"glob": "**"}],
                 "authorities": [{"name": "signer", **who, "ctlog": {"url": told.log, "trustRootRef": "instance"}}]}})
-        encoded = lambda *parts: base64.b64encode("".join(parts).encode()).decode()
+        encoded = lambda text: base64.b64encode(text.encode()).decode()
         log = lambda url, key: {"baseURL": url, "hashAlgorithm": "sha-256", "publicKey": encoded(key)}
         issuer = lambda name, url, chain: {
-            "subject": {"organization": "interop", "commonName": name}, "uri": url, "certChain": encoded(*chain)}
+            "subject": {"organization": "interop", "commonName": name}, "uri": url, "certChain": encoded(chain)}
         root = self.file("trust-root.yaml", {
             "apiVersion": "policy.sigstore.dev/v1alpha1", "kind": "TrustRoot", "metadata": {"name": "instance"}, "spec": {
                 "sigstoreKeys": {
@@ -151,8 +151,8 @@ def services(instance, proxy: Proxy) -> Services:
     ct_key = base64.b64decode(instance.root_document["ctlogs"][0]["publicKey"]["rawBytes"])
     return Services(
         instance.url, f"http://{proxy.host}", instance.get("/api/v1/log/publicKey").decode(),
-        [pem(part) for part in instance.chain("certificateAuthorities")], pem(ct_key, "PUBLIC KEY"),
-        [pem(part) for part in instance.chain("timestampAuthorities")])
+        instance.get("/api/v1/rootCert").decode(), pem(ct_key, "PUBLIC KEY"),
+        "".join(map(pem, instance.chain("timestampAuthorities"))))
 
 
 def key(signer: OlderCosign, prefix) -> Trust:
