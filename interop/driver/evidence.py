@@ -55,6 +55,10 @@ class Evidence:
         """The same image with evidence of the older form that says nothing of the log it is in."""
         return self._relative("no-promise", self.image, annotations=_without_promise)
 
+    def without_entry(self) -> "Evidence":
+        """The same image with a bundle that has no entry of a log."""
+        return self._relative("unlogged", self.image, bundle=_without_entry)
+
     def _relative(self, name: str, subject: dict, **changes) -> "Evidence":
         """The evidence, changed, at `subject` in a repository of its own."""
         relative = Evidence.__new__(Evidence)

@@ -24,8 +24,8 @@ STRANGER = "mallory@example.com"
 
 @dataclass(frozen=True)
 class Image:
-    """What a policy is asked about. `reason` is the peer's own for a refusal, None where the image must be admitted. `asks`: whether
-    it must ask the log, because the evidence has no promise of it."""
+    """What a policy is asked about. `reason` is the peer's own for a refusal, None where the image must be admitted.
+    `asks`: whether it must ask the log, because the evidence has no promise of it."""
 
     what: str
     reference: str
@@ -75,7 +75,7 @@ class Peer:
 
 
 class Kyverno(Peer):
-    bundles = "its command line trusts nobody but the public instance for them; its admission controller is told by --tufMirror"
+    bundles = "its command line trusts nobody but the public instance for them; see kubernetes/kyverno.py"
     reasons = {
         "signature": "no signatures found",
         "attestation": "no matching attestations",
@@ -85,22 +85,27 @@ class Kyverno(Peer):
         "another log": "rekor log public key not found",
     }
 
-    def judge(self, image: str, way: Way):
-        trust = way.trust
-        log = {"url": self.services.log, "pubkey": self.services.log_key}
-        # Also for a key it would fetch the public CT log's, if it were told of none.
-        common = {"rekor": log, "ctlog": {"pubkey": self.services.ct_key}}
-        entry = {"keys": {"publicKeys": trust.public.read_text(), **common}} if trust.name == "key" else {"keyless": {
-            "subject": trust.identity, "issuer": trust.issuer, "roots": self.services.authority, **common}}
-        demand = {"attestors": [{"entries": [entry]}]}
-        if way.kind == "attestation":
-            demand = {"attestations": [{"type": PREDICATE_TYPE, **demand}]}
-        policy = self.file("policy.yaml", {
+    @staticmethod
+    def policy(name: str, images: str, demand: dict) -> dict:
+        return {
             "apiVersion": "kyverno.io/v1", "kind": "ClusterPolicy", "metadata": {
-                "name": "logged", "annotations": {"pod-policies.kyverno.io/autogen-controllers": "none"}}, "spec": {
-                "background": False, "rules": [{
-                    "name": "logged", "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
-                    "verifyImages": [{"imageReferences": ["*"], "failureAction": "Enforce", **demand}]}]}})
+                "name": name, "annotations": {"pod-policies.kyverno.io/autogen-controllers": "none"}}, "spec": {
+                "background": False, "webhookConfiguration": {"timeoutSeconds": 30, "failurePolicy": "Fail"}, "rules": [{
+                    "name": name, "match": {"any": [{"resources": {"kinds": ["Pod"]}}]},
+                    "verifyImages": [{"imageReferences": [images], "failureAction": "Enforce", **demand}]}]}}
+
+    @staticmethod
+    def demand(services: Services, way: Way) -> dict:
+        trust, log = way.trust, {"url": services.log, "pubkey": services.log_key}
+        # Also for a key it would fetch the public CT log's, if it were told of none.
+        common = {"rekor": log, "ctlog": {"pubkey": services.ct_key}}
+        entry = {"keys": {"publicKeys": trust.public.read_text(), **common}} if trust.name == "key" else {"keyless": {
+            "subject": trust.identity, "issuer": trust.issuer, "roots": services.authority, **common}}
+        demand = {"attestors": [{"entries": [entry]}]}
+        return demand if way.kind == "signature" else {"attestations": [{"type": PREDICATE_TYPE, **demand}]}
+
+    def judge(self, image: str, way: Way):
+        policy = self.file("policy.yaml", self.policy("logged", "*", self.demand(self.services, way)))
         pod = self.file("pod.yaml", {
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"},
             "spec": {"containers": [{"name": "c", "image": image}]}})
@@ -202,7 +207,7 @@ def judge(peer: Peer, proxy: Proxy, way: Way, image: Image) -> str:
     asked, expected = set(proxy.requests), {ASKED} if image.asks else set()
     if asked != expected:
         raise Fail(f"expected it to ask the log {expected or 'nothing'}, it asked {asked or 'nothing'}")
-    said = "admitted" if image.reason is None else refusal[refusal.rindex(image.reason):].rstrip(': "]}\n')
+    said = "admitted" if image.reason is None else refusal[refusal.rindex(image.reason):].rstrip(': "\']}\n')
     return f"{'asked the log; ' if image.asks else ''}{said}"
 
 
