@@ -51,6 +51,14 @@ class Evidence:
         alone.repository.copy_image(self.repository, self.other["digest"])
         return alone
 
+    def without_promise(self) -> "Evidence":
+        """The same image with evidence of the older form that says nothing of the log it is in."""
+        return self._relative("no-promise", self.image, annotations=_without_promise)
+
+    def without_entry(self) -> "Evidence":
+        """The same image with a bundle that has no entry of a log."""
+        return self._relative("unlogged", self.image, bundle=_without_entry)
+
     def _relative(self, name: str, subject: dict, **changes) -> "Evidence":
         """The evidence, changed, at `subject` in a repository of its own."""
         relative = Evidence.__new__(Evidence)
@@ -148,6 +156,10 @@ def _without_entry(bundle: dict):
 
 def _with_false_proof(bundle: dict):
     bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]["hashes"][0] = "A" * 43 + "="
+
+
+def _without_promise(annotations: dict):
+    del annotations["dev.sigstore.cosign/bundle"]
 
 
 def _without_time(annotations: dict):

@@ -103,19 +103,27 @@ def control_plane() -> Path:
     return _install(f"control-plane-{_hash(source / 'go.mod', source / 'go.sum')}", into)
 
 
-def kyverno() -> tuple[Path, Path]:
-    """Kyverno's admission controller, built from `kubernetes/peers/go.mod`, and the folder of its module."""
-    source, module = HERE / "kubernetes" / "peers", "github.com/kyverno/kyverno"
+KYVERNO = HERE / "kubernetes" / "peers"
+
+
+def kyverno(program: str = "cli/kubectl-kyverno") -> Path:
+    """A program of Kyverno, built from `kubernetes/peers/go.mod`: its command line, or its admission controller (`kyverno`)."""
+    name = program.rsplit("/", 1)[-1]
 
     def into(folder: Path):
-        _run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder), f"{module}/cmd/kyverno"],
-             env={**os.environ, "CGO_ENABLED": "0"}, cwd=source)
+        _run(["nice", "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", str(folder),
+              f"github.com/kyverno/kyverno/cmd/{program}"], env={**os.environ, "CGO_ENABLED": "0"}, cwd=KYVERNO)
 
-    folder = _install(f"kyverno-{_hash(source / 'go.mod', source / 'go.sum')}", into)
-    found = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", module], cwd=source, capture_output=True, text=True)
+    return _install(f"{name}-{_hash(KYVERNO / 'go.mod', KYVERNO / 'go.sum')}", into) / name
+
+
+def kyverno_module() -> Path:
+    """The folder of Kyverno's module."""
+    found = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/kyverno/kyverno"], cwd=KYVERNO,
+                           capture_output=True, text=True)
     if found.returncode != 0:
         raise Unavailable(found.stderr)
-    return folder / "kyverno", Path(found.stdout.strip())
+    return Path(found.stdout.strip())
 
 
 def _hash(*files: Path) -> str:
@@ -171,7 +179,7 @@ def everything(part: str | None = None) -> dict:
     jobs += [(name, lambda name=name: go_here(name)) for name in pins.GO_HERE]
     jobs += [(name, lambda name=name: go_pinned(name)) for name in pins.GO_PINNED]
     jobs += [(name, lambda name=name: python(name)) for name in pins.PYTHON]
-    jobs += [("js", javascript), ("transit", transit)]
+    jobs += [("js", javascript), ("transit", transit), ("kyverno", kyverno)]
     for name, job in jobs:
         if part == "images" and name not in pins.IMAGES:
             continue

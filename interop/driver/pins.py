@@ -37,6 +37,8 @@ TRANSIT = {
 # Go programs that are built from a module under `go/`, whose `go.mod` and `go.sum` pin them: name -> package.
 GO_PINNED = {
     "notation": "github.com/notaryproject/notation/cmd/notation",
+    # Judges an image by a ClusterImagePolicy, as the webhook does.
+    "policy-controller": "github.com/sigstore/policy-controller/cmd/tester",
     # Writes bills of materials.
     "syft": "github.com/anchore/syft/cmd/syft",
     "slsa-verifier": "github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier",
@@ -49,7 +51,8 @@ CONTROL_PLANE = ["kube-apiserver", "kube-controller-manager", "kubectl"]
 PYTHON = ["sigstore", "tuf", "gh", "pkilint", "moto"]
 
 # Those that are needed for images alone.
-IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", "referrers-registry", "policy-copy", "notation"]
+IMAGES = ["cosign", "cosign-2", "crane", "oras", "gh", "referrers-registry", "policy-copy", "notation",
+          "policy-controller", "kyverno"]
 
 # Programs of the system, in whichever version it has (Debian's packages of these names).
 SYSTEM = ["openssl", "docker-registry"]

@@ -94,7 +94,7 @@ def start(table: Table, found, folder: Path) -> list:
                 raise Skip(str(found[name]))
             opened.append(make(found[name], folder))
             return opened[-1].host
-        table.row(name, "registry", "starts", begin)
+        table.row(name, "registry", "starts", begin, needed=True)
 
     def zot():
         raise DoesNotApply("its Go module is not served; the registry with the referrers API is another one")

@@ -16,7 +16,6 @@ from .clients import CosignLike, Refused, SigstoreJs, command
 from .evidence import Case, Evidence
 from .image_clients import ImageClient
 from .images import verify
-from .instance import http
 from .table import Fail, Skip, Table
 
 
@@ -26,8 +25,8 @@ class Labelled:
     def __init__(self, table: Table):
         self.table = table
 
-    def row(self, client, direction, what, body):
-        return self.table.row(client, direction, f"{what}, Rekor v1", body)
+    def row(self, client, direction, what, body, needed=False):
+        return self.table.row(client, direction, f"{what}, Rekor v1", body, needed)
 
 
 def told(instance, name):
@@ -259,23 +258,22 @@ def _rekor_cli(table, view, found, work):
 
 
 class OlderCosign(ImageClient):
-    """cosign 2 as it has been used for years: the log's address as an option, the roots as files, tags that end in .sig."""
+    """cosign 2 as it has been used for years: the log's address as an option, the roots as files, tags that end in .sig.
+    `log_of` is the instance whose log it uses, where that is another than the one whose authority it asks."""
 
     forms = ("older",)
 
-    def __init__(self, cast, view):
+    def __init__(self, cast, view, log_of=None):
         super().__init__("cosign 2", cast.cosign2.binary, cast.instance, view.folder)
         roots, _, ct_log = cast.instance.parts()
-        log = view.folder / "rekor.pub"
-        status, _, key = http("GET", f"{cast.instance.url}/api/v1/log/publicKey")
-        if status != 200:
-            raise Fail(f"GET /api/v1/log/publicKey: {status}")
-        log.write_bytes(key)
+        self.log_of = log_of or cast.instance
+        log = self.log_of.folder / "rekor.pub"
+        log.write_bytes(self.log_of.get("/api/v1/log/publicKey"))
         self.environment |= {"SIGSTORE_ROOT_FILE": str(roots), "SIGSTORE_CT_LOG_PUBLIC_KEY_FILE": str(ct_log),
                              "SIGSTORE_REKOR_PUBLIC_KEY": str(log)}
 
     def _log(self):
-        return ["--rekor-url", self.instance.url]
+        return ["--rekor-url", self.log_of.url]
 
     def signing(self, trust, form):
         who = ["--key", trust.private] if trust.name == "key" else [

@@ -33,9 +33,10 @@ class Table:
     pattern: str = ""
     rows: list = field(default_factory=list)
 
-    def row(self, client: str, direction: str, what: str, body) -> bool:
-        """Runs `body` and notes how it ended. What it returns is the detail of the row."""
-        if self.pattern and self.pattern not in f"{client} {direction} {what}":
+    def row(self, client: str, direction: str, what: str, body, needed=False) -> bool:
+        """Runs `body` and notes how it ended. What it returns is the detail of the row. One that is `needed` by others
+        runs whatever was asked for."""
+        if not needed and self.pattern and self.pattern not in f"{client} {direction} {what}":
             return False
         start = time.monotonic()
         try:

@@ -207,6 +207,23 @@ async fn every_kind_is_logged_proven_and_found_again() {
     assert_eq!((status, ids), (200, expected));
 }
 
+/// As cosign, Kyverno and policy-controller ask for an attestation without a promise: as both kinds that upstream may have it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_not_taken_is_asked_for_beside_one_that_is() {
+    let served = Served::new().await;
+    let key = key();
+    let kept = dsse(&[&key], b"{}");
+    assert_eq!(post(&served, ENTRIES, &kept).await.0, 201);
+    let mut other = intoto(&key, b"{}");
+    other["apiVersion"] = json!("0.0.1");
+    for (entries, expected) in [(json!([kept, other]), 1), (json!([other]), 0)] {
+        let (status, found) =
+            post(&served, &format!("{ENTRIES}/retrieve"), json!({"entries": entries})).await;
+        assert_eq!((status, found.as_array().map(Vec::len)), (200, Some(expected)), "{found}");
+    }
+    assert_eq!(post(&served, ENTRIES, &other).await.0, 400, "it is not taken in");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_state_of_the_log_and_that_it_grows_are_proven() {
     let served = Served::new().await;

@@ -44,7 +44,10 @@ fn refused(error: &ProposalError) -> HttpError {
 
 /// The entry that a request makes, all of its signatures verified. Blocks.
 fn make(body: &[u8], now: Option<Timestamp>) -> Result<BodyV1, HttpError> {
-    let proposal = ProposalV1::parse(body).map_err(|e| refused(&e))?;
+    made(ProposalV1::parse(body).map_err(|e| refused(&e))?, now)
+}
+
+fn made(proposal: ProposalV1, now: Option<Timestamp>) -> Result<BodyV1, HttpError> {
     let entry = admit(proposal, now).map_err(processing)?;
     let len = entry.canonical_body().len();
     if len > MAX_V1_BODY_BYTES {
@@ -115,10 +118,15 @@ pub(super) async fn by_id(
     Ok(found.map_or_else(nothing, |entry| json(StatusCode::OK, &under_id(entry))))
 }
 
-/// The id of the entry that a proposal would make or has made.
-fn proposed(entry: &Value) -> Result<EntryId, HttpError> {
-    let body = make(entry.to_string().as_bytes(), None)?.canonical_body();
-    Ok(EntryId { tree_id: None, leaf: leaf_hash(&body) })
+/// The id of the entry that a proposal would make or has made. None for a version that this log takes none of: it has no such
+/// entry. cosign asks for an attestation as `dsse 0.0.1` and as `intoto 0.0.1` at once, and upstream knows both.
+fn proposed(entry: &Value) -> Result<Option<EntryId>, HttpError> {
+    let proposal = match ProposalV1::parse(entry.to_string().as_bytes()) {
+        Err(ProposalError::Version { .. }) => return Ok(None),
+        parsed => parsed.map_err(|e| refused(&e))?,
+    };
+    let body = made(proposal, None)?.canonical_body();
+    Ok(Some(EntryId { tree_id: None, leaf: leaf_hash(&body) }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -158,7 +166,7 @@ pub(super) async fn retrieve(
         .ok_or_else(|| unprocessable(609, "logIndexes in body should be greater than or equal to 0"))?;
     let proposals = wanted.entries.unwrap_or_default().0;
     let proposed = blocking(move || Ok(proposals.iter().map(proposed).collect::<Result<Vec<_>, _>>()));
-    by_id.extend(proposed.await.map_err(|e| failed(&e))??);
+    by_id.extend(proposed.await.map_err(|e| failed(&e))??.into_iter().flatten());
     let found = blocking(move || {
         let mut found: BTreeMap<String, Value> = BTreeMap::new();
         for index in indexes {
