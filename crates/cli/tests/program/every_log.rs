@@ -173,3 +173,122 @@ fn all_logs_of_an_instance_are_put_back_with_the_checkpoints_that_were_printed()
     let found = bench.home.good(&["log", "find", "--identity", "alice@example.com"]);
     assert_eq!(found.lines().count(), 2, "{found}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_rekor_v1_with_more_entries_than_are_read_is_named_with_what_to_do() {
+    use axum::routing::{get, post};
+    let bench = Bench::new();
+    bench.sign("a");
+    bench.home.sign_v1("b", &bench.instance.token());
+    let key = std::sync::Arc::new(
+        countersign_crypto::KeyPair::generate(countersign_crypto::KeyType::EcdsaP256).unwrap(),
+    );
+    let spki = countersign_crypto::Signer::public_key(&*key).spki_der().to_vec();
+    let signer =
+        countersign_tlog::NoteSigner::new(countersign_tlog::NoteKind::RekorV1, "127.0.0.1", key).unwrap();
+    let size = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000_001));
+    let shown = std::sync::Arc::clone(&size);
+    let info = move || async move {
+        let size = shown.load(std::sync::atomic::Ordering::SeqCst);
+        let origin = "127.0.0.1 - 7".to_owned();
+        let tree = countersign_tlog::Checkpoint { origin, size, root: [7; 32], extensions: vec![] };
+        let note = tree.sign(std::slice::from_ref(&signer), 0).unwrap().to_string();
+        axum::Json(json!({"treeID": "7", "signedTreeHead": note}))
+    };
+    let router = axum::Router::new()
+        .route("/api/v1/log", get(info))
+        .route("/api/v1/log/entries/retrieve", post(|| async { axum::Json(json!([])) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let root = std::fs::read(bench.home.path("root.json")).unwrap();
+    let mut root: serde_json::Value = serde_json::from_slice(&root).unwrap();
+    let base64 = |bytes: &[u8]| countersign_crypto::encoding::base64_encode(bytes);
+    root["tlogs"].as_array_mut().unwrap().push(json!({
+        "baseUrl": url, "hashAlgorithm": "SHA2_256",
+        "publicKey": {"rawBytes": base64(&spki), "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "validFor": {"start": "2020-01-01T00:00:00Z"}},
+        "logId": {"keyId": base64(&countersign_crypto::sha256(&spki))},
+    }));
+    std::fs::write(bench.home.path("large.json"), root.to_string()).unwrap();
+    let ask = |command: &[&str], more: &[&str]| {
+        let who = ["--identity", "alice@example.com", "--trusted-root", "large.json"];
+        bench.home.text(&[command, &who[..], more].concat())
+    };
+    for command in [&["log", "find"][..], &["log", "search"], &["incident"]] {
+        let (code, out, err) = ask(command, &[]);
+        let all = format!("{out}{err}");
+        assert_eq!(code, 6, "{command:?}: {all}");
+        // The others are looked at, and it is said which was not, why, and what can be done.
+        let logs = ["in localhost - ", "127.0.0.1 - 7: it has 1000001 entries", "up to 1000000 are read"];
+        for part in logs.into_iter().chain([&*format!("log monitor --rekor-v1 --log {url}")]) {
+            assert!(all.contains(part), "{command:?}: {part}: {all}");
+        }
+        let (code, out, _) = ask(command, &["--output", "json"]);
+        let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, found["entries"].as_array().unwrap().len()), (6, 2), "{found}");
+        assert!(found["notLookedAt"][0].as_str().unwrap().contains("1000001 entries"), "{found}");
+    }
+    // One entry less, and it is read: this one does not show them.
+    size.store(1_000_000, std::sync::atomic::Ordering::SeqCst);
+    for command in [&["log", "find"][..], &["log", "search"], &["incident"]] {
+        let (code, _, err) = ask(command, &[]);
+        assert!(
+            code == 2 && err.contains("do not make the tree of its checkpoint"),
+            "{command:?}: {code} {err}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_log_whose_checkpoint_does_not_verify_is_an_alarm_and_one_that_is_gone_is_not() {
+    let bench = Bench::new();
+    bench.sign("a");
+    bench.home.good(&["rotate", "log", "instance"]);
+    bench.home.good(&["trust", "update"]);
+    bench.sign("b");
+    let retired = std::fs::read_dir(bench.home.path("instance/retired")).unwrap();
+    let retired =
+        retired.map(|entry| entry.unwrap().path()).find(|path| path.join("tree/checkpoint").exists());
+    let name = retired.as_ref().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let path = retired.unwrap().join("tree/checkpoint");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let size = good.lines().nth(1).unwrap().to_owned();
+    let ask = |command: &[&str], more: &[&str]| {
+        bench.home.text(&[command, &["--identity", "alice@example.com"][..], more].concat())
+    };
+    let commands = [&["log", "find"][..], &["log", "search"], &["incident"]];
+    for command in commands {
+        let (code, out, err) = ask(command, &[]);
+        assert_eq!((code, out.matches("alice@example.com").count()), (0, 2), "{command:?}: {out} {err}");
+    }
+    // Another size than was signed; no note any more.
+    for spoilt in [good.replacen(&format!("\n{size}\n"), "\n9\n", 1), "gone\n".to_owned()] {
+        std::fs::write(&path, spoilt).unwrap();
+        for command in commands {
+            let (code, out, err) = ask(command, &[]);
+            assert_eq!((code, out.matches("alice@example.com").count()), (2, 1), "{command:?}: {out} {err}");
+            for part in ["ALARM: the log at ", &name, "which is closed: the checkpoint of ", "evidence"] {
+                assert!(err.contains(part), "{command:?}: {part}: {err}");
+            }
+            assert!(!format!("{out}{err}").contains("could not be looked at"), "{command:?}: {out} {err}");
+            let (code, out, _) = ask(command, &["--output", "json"]);
+            let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert!(code == 2 && found["alarms"][0].as_str().unwrap().contains(&name), "{found}");
+            assert_eq!(found["notLookedAt"], json!([]), "{found}");
+            // Nothing that is looked for in the others: still no all-clear.
+            let nobody =
+                bench.home.text(&[command, &["--digest", &format!("sha256:{}", "0".repeat(64))]].concat());
+            assert_eq!(nobody.0, 2, "{nobody:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    for command in commands {
+        let (code, out, err) = ask(command, &[]);
+        let all = format!("{out}{err}");
+        assert!(
+            code == 6 && all.contains("could not be looked at") && !all.contains("ALARM"),
+            "{code} {all}"
+        );
+    }
+}

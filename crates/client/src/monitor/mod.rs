@@ -16,7 +16,7 @@ use countersign_tlog::{Checkpoint, Note};
 use crate::ClientError;
 use crate::log::LogReader;
 pub use kept::{Kept, MAX_EVIDENCE, read_evidence};
-pub use rekor_v1::RekorV1;
+pub use rekor_v1::{RekorV1, Trees};
 
 /// A log that is followed.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl From<ClientError> for Stop {
     fn from(error: ClientError) -> Self {
         match error {
             // It answered, with something else than it promised.
-            ClientError::Proof(why) => Self::Alarm(Alarm::Withheld(why)),
+            ClientError::Proof(why) | ClientError::NoLog(why) => Self::Alarm(Alarm::Withheld(why)),
             error @ ClientError::Malformed { .. } => Self::Alarm(Alarm::Withheld(error.to_string())),
             other => Self::Error(other),
         }

@@ -115,6 +115,24 @@ fn signed(note: String, keys: &[NoteVerifier]) -> Result<VerifiedCheckpoint, Str
     Err(why)
 }
 
+/// The trees of a log.
+#[derive(Debug, Clone)]
+pub struct Trees<'k> {
+    /// The checkpoints that are signed by the keys asked for, in the order of the trees.
+    pub trees: Vec<VerifiedCheckpoint>,
+    /// The keys that have signed none that is there.
+    pub without: Vec<&'k NoteVerifier>,
+    /// Checkpoints of closed trees that say they are by one of the keys, or are none at all, and what is wrong with each.
+    pub wrong: Vec<String>,
+}
+
+/// By which of these keys a checkpoint says it is, which is `Some` of nothing for what is no signed note.
+fn claimed<'k>(note: &str, keys: &'k [NoteVerifier]) -> Option<Option<&'k NoteVerifier>> {
+    let Ok(note) = Note::parse(note.as_bytes()) else { return Some(None) };
+    let signs = |key: &&NoteVerifier| note.signatures().iter().any(|line| line.hint == key.hint());
+    keys.iter().find(signs).map(Some)
+}
+
 /// No hashes: for checkpoints of one size none are needed.
 struct Nothing;
 
@@ -154,19 +172,25 @@ impl<'a> RekorV1<'a> {
         signed(head, std::slice::from_ref(key)).map_err(|why| self.wrong_checkpoint(&why))
     }
 
-    /// The checkpoints of all its trees that these keys have signed, in their order, and the keys that have signed none. With
-    /// `grows`, one of the keys is that of the tree that grows.
+    /// All its trees that these keys have signed. With `grows`, one of the keys is that of the tree that grows.
     ///
     /// # Errors
     /// [`ClientError::Proof`] when it is not, [`ClientError::Http`].
-    pub async fn trees<'k>(
-        &self,
-        keys: &'k [NoteVerifier],
-        grows: bool,
-    ) -> Result<(Vec<VerifiedCheckpoint>, Vec<&'k NoteVerifier>), ClientError> {
+    pub async fn trees<'k>(&self, keys: &'k [NoteVerifier], grows: bool) -> Result<Trees<'k>, ClientError> {
         let info = self.info().await?;
-        let closed = info.inactive_shards.0.into_iter().map(|shard| shard.signed_tree_head);
-        let mut trees: Vec<_> = closed.filter_map(|head| signed(head, keys).ok()).collect();
+        let (mut trees, mut wrong, mut accused) = (Vec::new(), Vec::new(), Vec::new());
+        for Shard { tree_id, signed_tree_head, .. } in info.inactive_shards.0 {
+            let by = claimed(&signed_tree_head, keys);
+            match signed(signed_tree_head, keys) {
+                Ok(tree) => trees.push(tree),
+                Err(why) => {
+                    // Of other keys than these it is none of our business.
+                    let Some(by) = by else { continue };
+                    accused.extend(by);
+                    wrong.push(printable(&format!("the checkpoint of its closed tree {tree_id}: {why}")));
+                }
+            }
+        }
         match signed(info.signed_tree_head, keys) {
             Ok(tree) => trees.push(tree),
             Err(why) if grows => return Err(self.wrong_checkpoint(&why)),
@@ -175,8 +199,9 @@ impl<'a> RekorV1<'a> {
         let has_tree = |key: &NoteVerifier| {
             trees.iter().any(|tree| signed(tree.note.clone(), std::slice::from_ref(key)).is_ok())
         };
-        let without = keys.iter().filter(|key| !has_tree(key)).collect();
-        Ok((trees, without))
+        let is_accused = |key: &NoteVerifier| accused.iter().any(|own| own.key_id == key.key_id);
+        let without = keys.iter().filter(|key| !has_tree(key) && !is_accused(key)).collect();
+        Ok(Trees { trees, without, wrong })
     }
 
     fn wrong_checkpoint(&self, why: &str) -> ClientError {
@@ -198,13 +223,14 @@ impl<'a> RekorV1<'a> {
         let mut batches = futures_util::stream::iter(batches).buffered(AT_ONCE);
         let (mut read, mut index) = (Frontier::default(), 0_u64);
         while let Some(found) = batches.next().await {
+            let end = tree.size.min(index + BATCH);
             for Found { body, .. } in found? {
                 read.push(leaf_hash(&body.0));
                 look(index, &body.0);
                 index += 1;
             }
             // What comes after a gap is of no use.
-            if index % BATCH != 0 {
+            if index < end {
                 break;
             }
         }

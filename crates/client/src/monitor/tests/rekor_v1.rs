@@ -24,6 +24,8 @@ struct Shown {
     tree: &'static str,
     /// This one is not given.
     missing: Option<u64>,
+    /// What is put in the place of what in the checkpoint of the closed tree.
+    spoilt: Option<(&'static str, &'static str)>,
 }
 
 type Shared = Arc<Mutex<Shown>>;
@@ -35,7 +37,9 @@ fn origin(tree: &str) -> String {
 async fn info(State(shown): State<Shared>) -> Json<Value> {
     let shown = shown.lock().unwrap().clone();
     let note = |tree, size| shown.history.note(&origin(tree), size, at(0));
-    let closed = json!([{"treeID": "1", "treeSize": shown.before, "rootHash": "", "signedTreeHead": note("1", shown.before)}]);
+    let head = note("1", shown.before);
+    let head = shown.spoilt.map_or(head.clone(), |(from, to)| head.replacen(from, to, 1));
+    let closed = json!([{"treeID": "1", "treeSize": shown.before, "rootHash": "", "signedTreeHead": head}]);
     Json(json!({
         "treeID": shown.tree, "treeSize": shown.size, "rootHash": "", "signedTreeHead": note(shown.tree, shown.size),
         "inactiveShards": if shown.before > 0 { closed } else { Value::Null },
@@ -98,7 +102,7 @@ impl Fixture {
         let history = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 40);
         let monitor = history.monitor();
         let times = (0..40).map(|i| at(i - 40).as_second()).collect();
-        let shown = Shown { history, size, times, before: 0, tree: "2", missing: None };
+        let shown = Shown { history, size, times, before: 0, tree: "2", missing: None, spoilt: None };
         let shown = Arc::new(Mutex::new(shown));
         let base = format!("http://{}", serve(Arc::clone(&shown)).await).parse().unwrap();
         Self { shown, http: Http::new(HttpOptions::default()), base, monitor }
@@ -237,10 +241,10 @@ async fn trees_are_known_by_the_keys_that_signed_them() {
     let other = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 1).monitor().verifier().clone();
     let both = [own.clone(), other.clone()];
     for grows in [true, false] {
-        let (trees, without) = reader.trees(&both, grows).await.unwrap();
+        let Trees { trees, without, wrong } = reader.trees(&both, grows).await.unwrap();
         let origins: Vec<_> = trees.iter().map(|tree| tree.checkpoint.origin.as_str()).collect();
         assert_eq!(origins, ["log.test - 1", "log.test - 3"]);
-        assert_eq!(without, [&other]);
+        assert!(without == [&other] && wrong.is_empty());
         for tree in trees {
             reader.each(&tree.checkpoint, |_, _| ()).await.unwrap();
         }
@@ -248,6 +252,16 @@ async fn trees_are_known_by_the_keys_that_signed_them() {
     // The tree that grows is of a key that nobody named: what is newest would be missed.
     assert!(reader.checkpoint(&other).await.is_err());
     assert!(reader.trees(std::slice::from_ref(&other), true).await.is_err());
-    let (trees, without) = reader.trees(std::slice::from_ref(&other), false).await.unwrap();
-    assert!(trees.is_empty() && without == [&other]);
+    let Trees { trees, without, wrong } = reader.trees(std::slice::from_ref(&other), false).await.unwrap();
+    assert!(trees.is_empty() && without == [&other] && wrong.is_empty());
+    // The checkpoint of the closed tree says it is by our key, and is not; or it is none.
+    for (from, to) in [("\n8\n", "\n7\n"), ("\n\n", "\n")] {
+        log.change(|shown| shown.spoilt = Some((from, to)));
+        let Trees { trees, without, wrong } = reader.trees(&both, true).await.unwrap();
+        assert_eq!((trees.len(), without), (1, vec![&other]));
+        assert!(wrong.len() == 1 && wrong[0].contains("the checkpoint of its closed tree 1: "), "{wrong:?}");
+        // Whoever does not know the key cannot tell a tampered one from one of somebody else's.
+        let wrong = reader.trees(std::slice::from_ref(&other), false).await.unwrap().wrong;
+        assert_eq!(wrong.len(), usize::from(from == "\n\n"), "{wrong:?}");
+    }
 }
