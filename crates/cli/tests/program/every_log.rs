@@ -174,6 +174,103 @@ fn all_logs_of_an_instance_are_put_back_with_the_checkpoints_that_were_printed()
     assert_eq!(found.lines().count(), 2, "{found}");
 }
 
+#[test]
+fn entries_of_rekor_v1_are_got_and_proven_by_index_and_uuid_also_from_a_tree_that_was_closed() {
+    let mut bench = Bench::new();
+    bench.home.sign_v1("a", &bench.instance.token());
+    let kept = |file: &str, more: &[&str]| {
+        let note = bench.home.good(&[&["log", "checkpoint", "--rekor-v1"], more].concat());
+        std::fs::write(bench.home.path(file), note).unwrap();
+    };
+    kept("one.txt", &[]);
+    bench.home.sign_v1("b", &bench.instance.token());
+    let told = |command: &str, more: &[&str]| bench.home.text(&[&["log", command], more].concat());
+    let proof = |more: &[&str]| -> serde_json::Value {
+        let (code, out, err) = told("proof", more);
+        assert_eq!(code, 0, "{more:?}: {out} {err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let digest = |name: &str| {
+        let digest = countersign_crypto::HashAlgorithm::Sha256.digest(name.as_bytes()).to_string();
+        digest.trim_start_matches("sha256:").to_owned()
+    };
+    // The first entry only begins the log.
+    let shown = proof(&["2", "--rekor-v1"]);
+    let uuid = shown["uuid"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&shown["kind"], &shown["logIndex"], &shown["treeSize"]),
+        (&json!("inclusion"), &json!(2), &json!(3))
+    );
+    assert_eq!(uuid.len(), 80, "{shown}");
+    // The proof holds, by the checkpoint in it.
+    let (_, body, _) = told("get", &["2", "--rekor-v1"]);
+    let note = countersign_tlog::Note::parse(shown["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+    let tree = countersign_tlog::Checkpoint::parse(note.text()).unwrap();
+    let hash = |text: &serde_json::Value| {
+        countersign_crypto::encoding::base64_decode(text.as_str().unwrap()).unwrap().try_into().unwrap()
+    };
+    let hashes: Vec<_> = shown["hashes"].as_array().unwrap().iter().map(hash).collect();
+    let leaf = countersign_tlog::merkle::leaf_hash(body.trim_end().as_bytes());
+    countersign_tlog::merkle::verify_inclusion(&leaf, 2, 3, &hashes, &tree.root).unwrap();
+    for name in [&["2", "--rekor-v1"][..], &[&uuid], &[&uuid[16..]], &[&uuid, "--rekor-v1"]] {
+        let (code, out, err) = told("get", name);
+        assert!(
+            code == 0 && out.contains(&digest("b")) && err.contains(&uuid),
+            "{name:?}: {code} {out} {err}"
+        );
+        assert_eq!(proof(name)["uuid"], uuid.as_str(), "{name:?}");
+    }
+    // In a file, byte for byte.
+    bench.home.good(&["log", "get", &uuid, "--out", "entry.json"]);
+    assert_eq!(std::fs::read(bench.home.path("entry.json")).unwrap(), body.trim_end().as_bytes());
+    // What is not there, and what is meant for the other log.
+    let none = format!("{}{}", &uuid[..16], "0".repeat(64));
+    let key = countersign_crypto::KeyPair::generate(countersign_crypto::KeyType::Ed25519).unwrap();
+    let key = countersign_crypto::Signer::public_key(&key).clone();
+    let witness = countersign_tlog::NoteVerifier::cosignature_v1("w.example", key).unwrap();
+    let witness = witness.published().unwrap();
+    for (name, expected) in [
+        (&["3", "--rekor-v1"][..], "says that it has none"),
+        (&[&none], "says that it has none"),
+        (&["zz"], "expected an index, or the UUID"),
+        (&["1", "--rekor-v1", "--log", "instance/log-v1"], "address"),
+        (&["1", "--rekor-v1", "--witness", &witness], "nobody cosigns"),
+    ] {
+        let (code, out, err) = told("get", name);
+        assert!(code != 0 && out.is_empty() && err.contains(expected), "{name:?}: {code} {out} {err}");
+    }
+    // The tree only grew, and still has what bundles say.
+    assert_eq!(proof(&["--kept", "one.txt", "--rekor-v1"])["oldSize"], 2);
+    let verify = |more: &[&str]| told("verify", &[&["--rekor-v1"], more].concat());
+    for more in [&["--kept", "one.txt"][..], &["--all"], &["--bundle", "a.sigstore.json"]] {
+        let (code, out, err) = verify(more);
+        assert!(code == 0 && out.contains("VERIFIED"), "{more:?}: {code} {out} {err}");
+    }
+
+    // In the next tree the index goes on, and the closed one is read as before, by its own key.
+    bench.home.good(&["rotate", "log-v1", "instance"]);
+    bench.home.sign_v1("c", &bench.instance.token());
+    for (name, file, index) in [("2", "b", 2), (uuid.as_str(), "b", 2), ("4", "c", 1)] {
+        let (code, out, err) = told("get", &[name, "--rekor-v1"]);
+        assert!(code == 0 && out.contains(&digest(file)), "{name}: {code} {out} {err}");
+        assert_eq!(proof(&[name, "--rekor-v1"])["logIndex"], index, "{name}");
+    }
+    assert_eq!(proof(&["4", "--rekor-v1"])["indexOverAllTrees"], 4);
+    for more in
+        [&["--kept", "one.txt"][..], &["--bundle", "a.sigstore.json"], &["--bundle", "c.sigstore.json"]]
+    {
+        let (code, out, err) = verify(more);
+        assert!(code == 0 && out.contains("VERIFIED"), "{more:?}: {code} {out} {err}");
+    }
+    // By the present key alone, what the closed tree has is not believed.
+    let url = bench.instance.url.trim_end_matches('/').to_owned();
+    let key = ["--rekor-v1", "--log", &url, "--log-key", "instance/keys/log-v1.pub", "--origin", "localhost"];
+    assert_eq!(told("get", &[&["4"][..], &key].concat()).0, 0);
+    assert_eq!(told("get", &[&["2"][..], &key].concat()).0, 2);
+    bench.instance.stop();
+    assert_eq!(told("get", &["1", "--rekor-v1"]).0, 6);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tree_of_rekor_v1_with_more_entries_than_are_read_is_named_with_what_to_do() {
     use axum::routing::{get, post};

@@ -16,7 +16,7 @@ use countersign_tlog::{Checkpoint, Note};
 use crate::ClientError;
 use crate::log::LogReader;
 pub use kept::{Kept, MAX_EVIDENCE, read_evidence};
-pub use rekor_v1::{RekorV1, Trees};
+pub use rekor_v1::{EntryName, EntryV1, RekorV1, Trees};
 
 /// A log that is followed.
 #[derive(Debug)]
