@@ -227,6 +227,18 @@ async fn each_promise_that_a_log_breaks_is_told_to_the_webhook_and_in_the_mail()
         let evidence = alert["evidence"].as_str().unwrap();
         assert!(evidence.starts_with(&format!("{kind}/{kind}-")) && home.path(evidence).exists(), "{alert}");
     }
+    // Without being told to, the monitor reads the old entries again in their turn.
+    log.write(&home);
+    let look = [&["--state", "in-turn"][..], &place].concat();
+    home.good(&[&["log", "monitor", "--once"][..], &look].concat());
+    home.good(&[&["log", "monitor", "--once"][..], &look].concat());
+    rewritten.write_entries(&home);
+    let (code, alert) = hearing.hear(&home, &look).await;
+    assert_eq!((code, &alert["kind"]), (2, &"rewritten".into()), "{alert}");
+    assert!(alert["message"].as_str().unwrap().contains("entry 3, in tile/entries/000.p/10"), "{alert}");
+    // Once it shows again what it signed, it keeps its promises.
+    log.write(&home);
+    home.good(&[&["log", "monitor", "--once"][..], &look].concat());
 }
 
 #[tokio::test(flavor = "multi_thread")]
