@@ -57,6 +57,9 @@ pub enum ClientError {
     /// What was just signed does not verify, so nothing was written.
     #[error("the new signature does not verify, so it was not written: {0}")]
     SelfCheck(String),
+    /// There is no log where one was looked for.
+    #[error("{0}")]
+    NoLog(String),
     /// A proof that does not hold: the log contradicts itself or what is known of it.
     #[error("{0}")]
     Proof(String),
@@ -75,7 +78,7 @@ impl ClientError {
             | Self::Identity(_)
             | Self::Key(_)
             | Self::Http(HttpError::Usage(_)) => 1,
-            Self::Malformed { .. } | Self::Proof(_) => 2,
+            Self::Malformed { .. } | Self::NoLog(_) | Self::Proof(_) => 2,
             Self::NoSignature(_) => 3,
             Self::Registry(error) => of_registry(error),
             Self::Trust(_) => 5,

@@ -118,8 +118,8 @@ impl<'a> LogReader<'a> {
     /// The newest checkpoint, with its signature and the cosignatures demanded verified.
     ///
     /// # Errors
-    /// [`ClientError::Http`], [`ClientError::Proof`] when a signature or the origin is wrong, or too
-    /// few witnesses cosigned.
+    /// [`ClientError::Http`], [`ClientError::NoLog`] when there is none, [`ClientError::Proof`] when a signature or the origin
+    /// is wrong, or too few witnesses cosigned.
     pub async fn checkpoint(&self) -> Result<VerifiedCheckpoint, ClientError> {
         let bytes = self.newest().await?;
         let mut found = self.check_checkpoint(&bytes)?;
@@ -130,7 +130,7 @@ impl<'a> LogReader<'a> {
     /// The newest checkpoint as it is served; nothing in it is verified.
     pub(crate) async fn newest(&self) -> Result<Vec<u8>, ClientError> {
         let found = self.fetch("checkpoint", MAX_CHECKPOINT).await?;
-        found.ok_or_else(|| ClientError::Proof(format!("{} has no checkpoint; is it a log?", self.place())))
+        found.ok_or_else(|| ClientError::NoLog(format!("{} has no checkpoint; is it a log?", self.place())))
     }
 
     /// Who of the witnesses named cosigned, when they are enough.

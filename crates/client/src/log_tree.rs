@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::ClientError;
 use crate::log::{LogReader, LogSource, VerifiedCheckpoint};
-use crate::monitor::{Feed, RekorV1};
+use crate::monitor::{Feed, RekorV1, Trees};
 use crate::trust::{NamedLog, is_same_server};
 
 /// The most entries of a tree of Rekor v1 that are read: they come ten at a time.
@@ -74,8 +74,8 @@ impl LogPlace {
         places
     }
 
-    /// The trees that are read there, each with its verified checkpoint, and what is not there any more, in words. Of a log
-    /// kept as tiles so many of the witnesses must have cosigned it, at `now` or before; nobody cosigns those of Rekor v1.
+    /// The trees that are read there, each with its verified checkpoint. Of a log kept as tiles so many of the witnesses must
+    /// have cosigned it, at `now` or before; nobody cosigns those of Rekor v1.
     ///
     /// # Errors
     /// [`ClientError::Proof`] when a checkpoint does not verify, or the tree of Rekor v1 that grows is of another key;
@@ -85,11 +85,11 @@ impl LogPlace {
         http: &'a Http,
         (witnesses, least): (&Witnesses, usize),
         now: Timestamp,
-    ) -> Result<(Vec<LogTree<'a>>, Vec<String>), ClientError> {
+    ) -> Result<AtPlace<'a>, ClientError> {
         let tiles = async |key: &NoteVerifier| {
             let reader = LogReader::new(LogSource::Web { http, base: self.base.clone() }, key.clone());
             let tree = LogTree::of_tiles(reader.witnessed(witnesses.clone(), least, now)).await?;
-            Ok((vec![tree], Vec::new()))
+            Ok(AtPlace { trees: vec![tree], ..AtPlace::default() })
         };
         let log = || RekorV1::new(http, self.base.clone());
         match (self.keys.as_slice(), self.is_rekor_v1()) {
@@ -97,21 +97,33 @@ impl LogPlace {
             (keys, _) => match log().trees(keys, !self.is_closed).await {
                 Err(ClientError::Http(HttpError::Status { status: 404, .. })) if self.may_be_tiles => {
                     let wrong = |e| ClientError::Proof(format!("the log at {}: {e}", self.base));
-                    let [key] = keys else { return Ok((Vec::new(), Vec::new())) };
+                    let [key] = keys else { return Ok(AtPlace::default()) };
                     let key = NoteVerifier::rekor_v2(&key.name, key.key.clone()).map_err(wrong)?;
                     tiles(&key).await
                 }
                 found => {
-                    let (found, without) = found?;
+                    let Trees { trees, without, wrong } = found?;
                     let tree = |found| LogTree { feed: Feed::RekorV1(log()), found };
                     let gone = |key: &NoteVerifier| {
                         format!("no tree there is signed by the key {}", hex_encode(&key.key_id))
                     };
-                    Ok((found.into_iter().map(tree).collect(), without.into_iter().map(gone).collect()))
+                    let (trees, gone) = (trees.into_iter().map(tree), without.into_iter().map(gone));
+                    Ok(AtPlace { trees: trees.collect(), gone: gone.collect(), wrong })
                 }
             },
         }
     }
+}
+
+/// What is at a place.
+#[derive(Debug, Default)]
+pub struct AtPlace<'a> {
+    /// The trees that are read there.
+    pub trees: Vec<LogTree<'a>>,
+    /// What is not there any more, in words.
+    pub gone: Vec<String>,
+    /// What is there and does not verify, in words.
+    pub wrong: Vec<String>,
 }
 
 /// A tree as its log has signed it.
@@ -173,8 +185,10 @@ impl<'a> LogTree<'a> {
         let size = self.found.checkpoint.size;
         (self.tiles().is_none() && size > MOST_V1).then(|| {
             format!(
-                "{}: it has {size} entries, and comes ten at a time: up to {MOST_V1} are read",
-                self.label()
+                "{}: it has {size} entries, and comes ten at a time: up to {MOST_V1} are read; next: countersign log monitor \
+                 --rekor-v1 --log {} --whole --state DIR --watch-…, which reads all however long it takes",
+                self.label(),
+                self.place()
             )
         })
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use countersign_log::search::Answer;
-use countersign_log::{Log, LogError, Search, Terms, TermsOf};
+use countersign_log::{Head, Log, LogError, Search, Terms, TermsOf};
 use countersign_verify::terms::{RULES, SearchKey};
 
 /// Tells the plain terms of an entry, from how it is stored.
@@ -63,14 +63,15 @@ impl Index {
         self.search.find(&self.stored(term), limit)
     }
 
-    /// What the index says of a plain term, and the term that the proof is about; see [`Search::answer`]. Blocks.
+    /// What the index says of a plain term, and the term that the proof is about; see [`Search::answer_in`]. Blocks.
     pub(crate) fn answer(
         &self,
+        head: &Arc<Head>,
         term: &str,
         size: Option<u64>,
         limit: usize,
     ) -> Result<Option<(String, Answer)>, LogError> {
         let stored = self.stored(term);
-        Ok(self.search.answer(&stored, size, limit)?.map(|answer| (stored, answer)))
+        Ok(self.search.answer_in(Arc::clone(head), &stored, size, limit)?.map(|answer| (stored, answer)))
     }
 }

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
-use countersign_log::Log;
+use countersign_log::{Head, Log};
 use countersign_tsa::Tsa;
 use http::StatusCode;
 use tokio::sync::watch;
@@ -99,6 +99,16 @@ impl LogRole {
     /// Whether entries are acknowledged only with cosignatures.
     pub(crate) fn requires_witnesses(&self) -> bool {
         self.witnesses.as_ref().is_some_and(|witnesses| witnesses.is_required())
+    }
+
+    /// The tree that is shown: the newest one, with the cosignatures that its checkpoint has. Where cosignatures are required
+    /// the newest one that has enough, and none before the witnesses have cosigned one.
+    pub(crate) fn shown(&self) -> Option<Arc<Head>> {
+        let (head, required) = (self.log.head(), self.requires_witnesses());
+        match self.witnesses.as_ref().and_then(|witnesses| witnesses.newest()) {
+            Some(cosigned) if required || cosigned.size == head.size => Some(cosigned),
+            _ => (!required).then_some(head),
+        }
     }
 }
 

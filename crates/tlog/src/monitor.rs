@@ -8,6 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::note::NoteError;
+use crate::tile::TILE_WIDTH;
 use crate::{Checkpoint, Hash, Note, NoteKind, NoteVerifier, merkle::Frontier};
 
 /// How far the times of entries may lie behind what was seen before, and before the monitor's own clock: servers that take
@@ -46,10 +47,12 @@ pub enum Alarm {
         size: u64,
     },
     /// Old entries, read again, that are not what they were.
-    #[error("its first {size} entries are not those which made its tree before: they were rewritten")]
+    #[error("its first {size} entries are not those which made its tree before: {}", at.as_deref().unwrap_or("they were rewritten"))]
     Rewritten {
         /// How many were seen before.
         size: u64,
+        /// Which of them, and in which file, where that is known.
+        at: Option<String>,
     },
     /// A tree that does not begin with the one before, or entries that do not make it.
     #[error(
@@ -128,6 +131,8 @@ pub struct Standing {
     latest: Option<Timestamp>,
     /// When this was seen.
     seen: Timestamp,
+    /// The bundle of old entries that is read again next.
+    again: u64,
 }
 
 impl Standing {
@@ -159,6 +164,13 @@ impl Standing {
     #[must_use]
     pub const fn seen(&self) -> Timestamp {
         self.seen
+    }
+
+    /// Which bundle of 256 old entries is to be read again next, so that in time all of them are: a log may show other old
+    /// entries than it signed, and sign nothing.
+    #[must_use]
+    pub const fn again(&self) -> u64 {
+        self.again
     }
 }
 
@@ -200,7 +212,8 @@ impl Monitor {
         }
     }
 
-    /// Takes up where one stood, from what was kept of it. All of it is checked again but the times.
+    /// Takes up where one stood, from what was kept of it: the checkpoint, the right edge, the times, and the
+    /// [bundle](Standing::again) that is read again next. All of it is checked again but the times.
     ///
     /// # Errors
     /// As [`Monitor::read`], and [`Alarm::Discontinued`] when the edge is not that of the checkpoint's tree.
@@ -208,14 +221,15 @@ impl Monitor {
         &self,
         note: &[u8],
         peaks: Vec<Hash>,
-        latest: Option<Timestamp>,
-        seen: Timestamp,
+        (latest, seen): (Option<Timestamp>, Timestamp),
+        again: u64,
     ) -> Result<Standing, Alarm> {
         let (note, checkpoint, _) = self.read(note)?;
         let size = checkpoint.size;
         let tree = Frontier::new(size, peaks).filter(|tree| tree.root() == checkpoint.root);
         let tree = tree.ok_or(Alarm::Discontinued { old: size, new: size })?;
-        Ok(Standing { note, checkpoint, tree, latest, seen })
+        let again = within(again, size);
+        Ok(Standing { note, checkpoint, tree, latest, seen, again })
     }
 
     /// Begins a step with the newest checkpoint. With `again`, all old entries are to be read again too.
@@ -258,10 +272,16 @@ impl Monitor {
             // What is not in the tree that was seen came after it was seen.
             floor = Some(earlier(old.latest.map_or(old.seen, |latest| latest.max(old.seen)), SLACK));
         }
+        let next = standing.map_or(0, |old| within(old.again + 1, old.checkpoint.size));
         let old = standing.map(|old| (old.checkpoint.size, old.checkpoint.root));
         let latest = time.max(standing.and_then(|old| old.latest));
-        Ok(Step { note, checkpoint, tree, old, floor, latest, now })
+        Ok(Step { note, checkpoint, tree, old, floor, latest, now, next })
     }
+}
+
+/// The bundle of this number, or the first where a tree has not so many.
+const fn within(number: u64, size: u64) -> u64 {
+    if number < size.div_ceil(TILE_WIDTH as u64) { number } else { 0 }
 }
 
 fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
@@ -282,6 +302,8 @@ pub struct Step {
     floor: Option<Timestamp>,
     latest: Option<Timestamp>,
     now: Timestamp,
+    /// The bundle of old entries that is read again after this step.
+    next: u64,
 }
 
 impl Step {
@@ -332,7 +354,7 @@ impl Step {
         self.tree.push(leaf);
         match self.old {
             Some((size, root)) if self.tree.size() == size && self.tree.root() != root => {
-                Err(Alarm::Rewritten { size })
+                Err(Alarm::Rewritten { size, at: None })
             }
             _ => Ok(()),
         }
@@ -346,12 +368,12 @@ impl Step {
         if let Some(index) = self.wants() {
             return Err(Alarm::Withheld(format!("the entry {index} and what follows it")));
         }
-        let Self { note, checkpoint, tree, old, latest, now, .. } = self;
+        let Self { note, checkpoint, tree, old, latest, now, next, .. } = self;
         if tree.size() != checkpoint.size || tree.root() != checkpoint.root {
             let old = old.map_or(0, |(size, _)| size);
             return Err(Alarm::Discontinued { old, new: checkpoint.size });
         }
-        Ok(Standing { note, checkpoint, tree, latest, seen: now })
+        Ok(Standing { note, checkpoint, tree, latest, seen: now, again: next })
     }
 }
 
@@ -418,7 +440,7 @@ mod tests {
                 let step = monitor.step(standing.as_ref(), &note, again, now());
                 let found = log.take(step, None).unwrap();
                 let resumed = monitor
-                    .resume(found.note().to_string().as_bytes(), found.peaks().to_vec(), None, now())
+                    .resume(found.note().to_string().as_bytes(), found.peaks().to_vec(), (None, now()), 0)
                     .unwrap();
                 assert_eq!(resumed, found);
                 standing = Some(found);
@@ -426,11 +448,11 @@ mod tests {
         }
         let last = standing.unwrap();
         let note = last.note().to_string();
-        assert!(monitor.resume(note.as_bytes(), vec![], None, now()).is_err());
+        assert!(monitor.resume(note.as_bytes(), vec![], (None, now()), 0).is_err());
         let mut peaks = last.peaks().to_vec();
         peaks[0][0] ^= 1;
         assert!(matches!(
-            monitor.resume(note.as_bytes(), peaks, None, now()),
+            monitor.resume(note.as_bytes(), peaks, (None, now()), 0),
             Err(Alarm::Discontinued { .. })
         ));
     }

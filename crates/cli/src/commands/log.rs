@@ -3,18 +3,20 @@
 mod at_rest;
 mod backup;
 mod check_fork;
+mod entry;
 mod fsck;
 mod migrate;
 mod monitor;
+mod opened;
 mod reindex;
 pub(super) mod trees;
+mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use countersign_bundle::{Bundle, InclusionProof};
 use countersign_client::ClientError;
-use countersign_client::artifact::{read_limited, write_atomically};
+use countersign_client::artifact::read_limited;
 use countersign_client::log::{LogReader, LogSource, VerifiedCheckpoint};
 use countersign_client::monitor::{Feed, RekorV1};
 use countersign_client::rekor::RekorVersion;
@@ -27,9 +29,9 @@ use countersign_tlog::{Checkpoint, NoteKind, NoteVerifier, Witnesses};
 use serde_json::json;
 use url::Url;
 
+use crate::args::OutputArgs;
 use crate::args::services::{HttpArgs, TrustArgs};
 use crate::args::witness::WitnessArgs;
-use crate::args::{OutputArgs, number};
 use crate::commands::log_find::Find;
 use crate::commands::log_search::Search;
 use crate::failure::{Failure, Outcome};
@@ -57,14 +59,14 @@ enum Action {
     Checkpoint(CheckpointCommand),
     Find(Box<Find>),
     Fsck(fsck::Fsck),
-    Get(Get),
+    Get(entry::Get),
     Migrate(migrate::Migrate),
     Monitor(Box<monitor::MonitorCommand>),
-    Proof(Proof),
+    Proof(entry::Proof),
     Reindex(reindex::Reindex),
     Restore(backup::Restore),
     Search(Box<Search>),
-    Verify(Verify),
+    Verify(verify::Verify),
 }
 
 impl LogCommand {
@@ -202,20 +204,6 @@ impl LogArgs {
         }
         Ok(Followed { place, verifier, witnesses, least, http: self.http.http() })
     }
-
-    /// Does something with the log.
-    pub(super) fn with_reader<T>(
-        &self,
-        terminal: &Terminal,
-        work: impl AsyncFnOnce(&LogReader<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let (place, verifier) = self.place()?;
-        let http = self.http.http();
-        let (witnesses, least) = self.witness.load()?;
-        let reader =
-            LogReader::new(place.source(&http), verifier).witnessed(witnesses, least, SystemClock.now());
-        block_on(terminal, work(&reader))
-    }
 }
 
 /// Which of an instance's logs.
@@ -338,79 +326,6 @@ impl CheckpointCommand {
     }
 }
 
-/// Print an entry, after checking that it is in the tree
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:\n  countersign log get 42\n  countersign log get 42 --out entry.json")]
-struct Get {
-    /// The entry's index
-    #[arg(value_name = "INDEX", value_parser = number::<u64>)]
-    index: u64,
-    /// Write the entry to this file instead of standard output
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-impl Get {
-    fn run(&self, terminal: &Terminal) -> Outcome {
-        let (entry, tree) = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
-            let checkpoint = reader.checkpoint().await?.checkpoint;
-            Ok((reader.entry(self.index, &checkpoint).await?.0, entries(&checkpoint)))
-        })?;
-        match &self.out {
-            Some(path) => write_atomically(path, &entry)?,
-            None => terminal.line(&printable_lines(&String::from_utf8_lossy(&entry)))?,
-        }
-        terminal.talk(&format!("{} entry {} is in the tree of {tree}", terminal.yes(), self.index));
-        Ok(0)
-    }
-}
-
-/// Print an inclusion or consistency proof, after checking it
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  countersign log proof 42                            that entry 42 is in the tree
-  countersign log proof --kept checkpoint.txt         that the tree continues the kept one")]
-struct Proof {
-    /// The entry's index
-    #[arg(value_name = "INDEX", value_parser = number::<u64>, required_unless_present = "kept", conflicts_with = "kept")]
-    index: Option<u64>,
-    /// A checkpoint kept from before
-    #[arg(long, value_name = "FILE")]
-    kept: Option<PathBuf>,
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-impl Proof {
-    fn run(&self, terminal: &Terminal) -> Outcome {
-        let content = self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
-            let now = reader.checkpoint().await?;
-            let root = encoding::base64_encode(&now.checkpoint.root);
-            let hashes = |proof: &[countersign_tlog::Hash]| -> Vec<String> {
-                proof.iter().map(|h| encoding::base64_encode(h)).collect()
-            };
-            match (&self.kept, self.index) {
-                (Some(path), _) => {
-                    let old = kept(reader, path)?;
-                    let proof = reader.consistency(&old, &now.checkpoint).await?;
-                    Ok(json!({ "kind": "consistency", "oldSize": old.size, "treeSize": now.checkpoint.size,
-                        "rootHash": root, "hashes": hashes(&proof), "checkpoint": now.note }))
-                }
-                (None, Some(index)) => {
-                    let (_, proof) = reader.entry(index, &now.checkpoint).await?;
-                    Ok(json!({ "kind": "inclusion", "logIndex": index, "treeSize": now.checkpoint.size,
-                        "rootHash": root, "hashes": hashes(&proof), "checkpoint": now.note }))
-                }
-                (None, None) => Err(Failure::usage("expected an index or --kept")),
-            }
-        })?;
-        terminal.json("log.proof", 1, &content)?;
-        Ok(0)
-    }
-}
-
 /// How large a tree is.
 fn entries(tree: &Checkpoint) -> String {
     counted(tree.size, "entry", "entries")
@@ -419,120 +334,4 @@ fn entries(tree: &Checkpoint) -> String {
 /// Who cosigned, when anybody was asked for.
 fn witnessed(found: &VerifiedCheckpoint) -> Option<String> {
     (!found.witnesses.is_empty()).then(|| format!("cosigned by {}", printable(&found.witnesses.join(", "))))
-}
-
-fn kept(reader: &LogReader<'_>, path: &Path) -> Result<Checkpoint, Failure> {
-    Ok(reader.check_checkpoint(&read_limited(path, MAX_FILE)?)?.checkpoint)
-}
-
-/// Check that the log has not lost, changed or hidden anything
-#[derive(Debug, Args)]
-#[command(before_help = "Examples:
-  countersign log verify --kept checkpoint.txt        the log continues what was seen before
-  countersign log verify --bundle app.tar.sigstore.json   the bundle's entry is still in the log
-  countersign log verify --all                        fetch every entry and rebuild the tree")]
-struct Verify {
-    /// A checkpoint kept from before; replaced by the newest one with --update
-    #[arg(long, value_name = "FILE")]
-    kept: Option<PathBuf>,
-    /// Write the newest checkpoint over the kept one once the log is found to continue it
-    #[arg(long, requires = "kept")]
-    update: bool,
-    /// A bundle whose entries must be in the log
-    #[arg(long, value_name = "FILE")]
-    bundle: Option<PathBuf>,
-    /// Fetch every entry
-    #[arg(long)]
-    all: bool,
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-impl Verify {
-    fn run(&self, terminal: &Terminal) -> Outcome {
-        if self.kept.is_none() && self.bundle.is_none() && !self.all {
-            return Err(Failure::usage("nothing to compare the log with: give --kept, --bundle or --all")
-                .next(
-                    "keep a checkpoint now, to compare later: countersign log checkpoint > checkpoint.txt",
-                ));
-        }
-        self.log.with_reader(terminal, async |reader: &LogReader<'_>| {
-            let now = reader.checkpoint().await?;
-            terminal.line(&format!(
-                "{} checkpoint    {}, signed by {}",
-                terminal.yes(),
-                entries(&now.checkpoint),
-                printable(&now.checkpoint.origin)
-            ))?;
-            if let Some(line) = witnessed(&now) {
-                terminal.line(&format!("{} witnesses     {line}", terminal.yes()))?;
-            }
-            if let Some(path) = &self.kept {
-                let old = kept(reader, path)?;
-                reader.consistency(&old, &now.checkpoint).await?;
-                terminal.line(&format!(
-                    "{} consistency   continues the tree of {}",
-                    terminal.yes(),
-                    entries(&old)
-                ))?;
-                if self.update {
-                    write_atomically(path, now.note.as_bytes())?;
-                }
-            }
-            if let Some(path) = &self.bundle {
-                self.check_bundle(terminal, reader, &now.checkpoint, path).await?;
-            }
-            if self.all {
-                reader.each(&now.checkpoint, |_, _| {}).await?;
-                terminal.line(&format!(
-                    "{} entries       all {} make the tree",
-                    terminal.yes(),
-                    now.checkpoint.size
-                ))?;
-            }
-            Ok(())
-        })?;
-        terminal.line(&terminal.good("VERIFIED"))?;
-        Ok(0)
-    }
-
-    async fn check_bundle(
-        &self,
-        terminal: &Terminal,
-        reader: &LogReader<'_>,
-        now: &Checkpoint,
-        path: &Path,
-    ) -> Result<(), Failure> {
-        let bundle = Bundle::from_json(&read_limited(path, MAX_FILE)?).map_err(|e| {
-            Failure::new(crate::failure::REJECTED, printable(&format!("{}: {e}", path.display())))
-        })?;
-        let proofs: Vec<(&InclusionProof, &[u8])> = bundle
-            .verification_material
-            .tlog_entries
-            .iter()
-            .filter_map(|e| Some((e.inclusion_proof.as_ref()?, e.canonicalized_body.as_slice())))
-            .collect();
-        if proofs.is_empty() {
-            return Err(Failure::new(3, format!("{} has no log entry", path.display())));
-        }
-        for (proof, body) in proofs {
-            // The tree the bundle was given must be a part of the tree of today, and the entry where it said.
-            let old = reader.check_checkpoint(proof.checkpoint.as_bytes())?;
-            reader.consistency(&old.checkpoint, now).await?;
-            let (entry, _) = reader.entry(proof.log_index, now).await?;
-            if entry != body {
-                return Err(ClientError::Proof(format!(
-                    "the log has another entry at index {} than the bundle; keep both, they are evidence",
-                    proof.log_index
-                ))
-                .into());
-            }
-            terminal.line(&format!(
-                "{} inclusion     entry {} is the bundle's",
-                terminal.yes(),
-                proof.log_index
-            ))?;
-        }
-        Ok(())
-    }
 }

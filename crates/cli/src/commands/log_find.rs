@@ -25,7 +25,7 @@ use crate::out::Terminal;
 so nothing is left out. A log says by which certificate \
 or key each entry is, and of which digest: that of a file, or of the envelope around a statement. When a certificate was issued is \
 when it was used, within its ten minutes; of a bare key nobody knows, so --since leaves none of its entries out. A log that could \
-not be read is named, and ends it with exit code 6. Exit code 3 when there is nothing."
+not be read is named, and ends it with exit code 6; a closed one that does not verify is an alarm, with exit code 2. Exit code 3 when there is nothing."
 )]
 pub(super) struct Find {
     #[command(flatten, next_help_heading = "What to look for")]
@@ -50,7 +50,7 @@ impl Find {
         if self.output.is_json() {
             let entries: Vec<_> = hits(&looked.found).map(|(hit, log)| hit.to_json(log)).collect();
             let logs: Vec<_> = looked.found.iter().map(Logged::log).collect();
-            let content = json!({"logs": logs, "notLookedAt": looked.unseen, "entries": entries});
+            let content = json!({"logs": logs, "notLookedAt": looked.unseen, "alarms": looked.alarms, "entries": entries});
             terminal.json("log.find", 2, &content)?;
         } else {
             for (hit, log) in hits(&looked.found) {

@@ -36,7 +36,7 @@ use crate::out::{Terminal, counted};
     after_help = "Every log that the trust root names is asked (--log: those at one address). The log signs the root of its index with its checkpoint, and the answer must be the one that this root proves. What the \
 index does not reach yet is read from the log itself, and each entry named must be in the tree and have what was asked for. Where \
 nobody answers (a directory, a log without an index) or nothing can be proven (Rekor v1), the whole log is read. A log that could not be \
-is named; the answer is not complete then, and the exit code 6. Several options find the entries that have all of it; \
+is named; the answer is not complete then, and the exit code 6; a closed one that does not verify is an alarm, with exit code 2. Several options find the entries that have all of it; \
 `countersign log find` reads the whole log and trusts no index. An index may hide identities: it has hashes of them under a key of the \
 instance. Without that key (--search-key) each entry named is still checked, but that none is missing is the log's word, and the answer is \
 not called complete. Exit code 3 when there is nothing."
@@ -139,13 +139,19 @@ impl Search {
         let hits = || looked.found.iter().flat_map(|found| found.hits.iter().map(|hit| (hit, &*found.label)));
         let number = hits().count();
         let unseen = looked.unseen.iter().map(|unseen| format!("could not be looked at: {unseen}"));
-        let missing: Vec<String> =
-            looked.found.iter().filter_map(|found| found.missing.clone()).chain(unseen).collect();
+        let alarms = looked.alarms.iter().map(|alarm| format!("ALARM: {alarm}"));
+        let missing: Vec<String> = looked
+            .found
+            .iter()
+            .filter_map(|found| found.missing.clone())
+            .chain(unseen)
+            .chain(alarms)
+            .collect();
         let missing = (!missing.is_empty()).then(|| missing.join("; "));
         if self.output.is_json() {
             let entries: Vec<_> = hits().map(|(hit, log)| hit.to_json(log)).collect();
             let logs: Vec<_> = looked.found.iter().map(|found| &found.log).collect();
-            let content = json!({"terms": wanted, "logs": logs, "notLookedAt": looked.unseen,
+            let content = json!({"terms": wanted, "logs": logs, "notLookedAt": looked.unseen, "alarms": looked.alarms,
                 "complete": missing.is_none(), "missing": missing, "entries": entries});
             terminal.json("log.search", 2, &content)?;
         } else {

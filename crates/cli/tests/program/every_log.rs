@@ -173,3 +173,219 @@ fn all_logs_of_an_instance_are_put_back_with_the_checkpoints_that_were_printed()
     let found = bench.home.good(&["log", "find", "--identity", "alice@example.com"]);
     assert_eq!(found.lines().count(), 2, "{found}");
 }
+
+#[test]
+fn entries_of_rekor_v1_are_got_and_proven_by_index_and_uuid_also_from_a_tree_that_was_closed() {
+    let mut bench = Bench::new();
+    bench.home.sign_v1("a", &bench.instance.token());
+    let kept = |file: &str, more: &[&str]| {
+        let note = bench.home.good(&[&["log", "checkpoint", "--rekor-v1"], more].concat());
+        std::fs::write(bench.home.path(file), note).unwrap();
+    };
+    kept("one.txt", &[]);
+    bench.home.sign_v1("b", &bench.instance.token());
+    let told = |command: &str, more: &[&str]| bench.home.text(&[&["log", command], more].concat());
+    let proof = |more: &[&str]| -> serde_json::Value {
+        let (code, out, err) = told("proof", more);
+        assert_eq!(code, 0, "{more:?}: {out} {err}");
+        serde_json::from_str(&out).unwrap()
+    };
+    let digest = |name: &str| {
+        let digest = countersign_crypto::HashAlgorithm::Sha256.digest(name.as_bytes()).to_string();
+        digest.trim_start_matches("sha256:").to_owned()
+    };
+    // The first entry only begins the log.
+    let shown = proof(&["2", "--rekor-v1"]);
+    let uuid = shown["uuid"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (&shown["kind"], &shown["logIndex"], &shown["treeSize"]),
+        (&json!("inclusion"), &json!(2), &json!(3))
+    );
+    assert_eq!(uuid.len(), 80, "{shown}");
+    // The proof holds, by the checkpoint in it.
+    let (_, body, _) = told("get", &["2", "--rekor-v1"]);
+    let note = countersign_tlog::Note::parse(shown["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+    let tree = countersign_tlog::Checkpoint::parse(note.text()).unwrap();
+    let hash = |text: &serde_json::Value| {
+        countersign_crypto::encoding::base64_decode(text.as_str().unwrap()).unwrap().try_into().unwrap()
+    };
+    let hashes: Vec<_> = shown["hashes"].as_array().unwrap().iter().map(hash).collect();
+    let leaf = countersign_tlog::merkle::leaf_hash(body.trim_end().as_bytes());
+    countersign_tlog::merkle::verify_inclusion(&leaf, 2, 3, &hashes, &tree.root).unwrap();
+    for name in [&["2", "--rekor-v1"][..], &[&uuid], &[&uuid[16..]], &[&uuid, "--rekor-v1"]] {
+        let (code, out, err) = told("get", name);
+        assert!(
+            code == 0 && out.contains(&digest("b")) && err.contains(&uuid),
+            "{name:?}: {code} {out} {err}"
+        );
+        assert_eq!(proof(name)["uuid"], uuid.as_str(), "{name:?}");
+    }
+    // In a file, byte for byte.
+    bench.home.good(&["log", "get", &uuid, "--out", "entry.json"]);
+    assert_eq!(std::fs::read(bench.home.path("entry.json")).unwrap(), body.trim_end().as_bytes());
+    // What is not there, and what is meant for the other log.
+    let none = format!("{}{}", &uuid[..16], "0".repeat(64));
+    let key = countersign_crypto::KeyPair::generate(countersign_crypto::KeyType::Ed25519).unwrap();
+    let key = countersign_crypto::Signer::public_key(&key).clone();
+    let witness = countersign_tlog::NoteVerifier::cosignature_v1("w.example", key).unwrap();
+    let witness = witness.published().unwrap();
+    for (name, expected) in [
+        (&["3", "--rekor-v1"][..], "says that it has none"),
+        (&[&none], "says that it has none"),
+        (&["zz"], "expected an index, or the UUID"),
+        (&["1", "--rekor-v1", "--log", "instance/log-v1"], "address"),
+        (&["1", "--rekor-v1", "--witness", &witness], "nobody cosigns"),
+    ] {
+        let (code, out, err) = told("get", name);
+        assert!(code != 0 && out.is_empty() && err.contains(expected), "{name:?}: {code} {out} {err}");
+    }
+    // The tree only grew, and still has what bundles say.
+    assert_eq!(proof(&["--kept", "one.txt", "--rekor-v1"])["oldSize"], 2);
+    let verify = |more: &[&str]| told("verify", &[&["--rekor-v1"], more].concat());
+    for more in [&["--kept", "one.txt"][..], &["--all"], &["--bundle", "a.sigstore.json"]] {
+        let (code, out, err) = verify(more);
+        assert!(code == 0 && out.contains("VERIFIED"), "{more:?}: {code} {out} {err}");
+    }
+
+    // In the next tree the index goes on, and the closed one is read as before, by its own key.
+    bench.home.good(&["rotate", "log-v1", "instance"]);
+    bench.home.sign_v1("c", &bench.instance.token());
+    for (name, file, index) in [("2", "b", 2), (uuid.as_str(), "b", 2), ("4", "c", 1)] {
+        let (code, out, err) = told("get", &[name, "--rekor-v1"]);
+        assert!(code == 0 && out.contains(&digest(file)), "{name}: {code} {out} {err}");
+        assert_eq!(proof(&[name, "--rekor-v1"])["logIndex"], index, "{name}");
+    }
+    assert_eq!(proof(&["4", "--rekor-v1"])["indexOverAllTrees"], 4);
+    for more in
+        [&["--kept", "one.txt"][..], &["--bundle", "a.sigstore.json"], &["--bundle", "c.sigstore.json"]]
+    {
+        let (code, out, err) = verify(more);
+        assert!(code == 0 && out.contains("VERIFIED"), "{more:?}: {code} {out} {err}");
+    }
+    // By the present key alone, what the closed tree has is not believed.
+    let url = bench.instance.url.trim_end_matches('/').to_owned();
+    let key = ["--rekor-v1", "--log", &url, "--log-key", "instance/keys/log-v1.pub", "--origin", "localhost"];
+    assert_eq!(told("get", &[&["4"][..], &key].concat()).0, 0);
+    assert_eq!(told("get", &[&["2"][..], &key].concat()).0, 2);
+    bench.instance.stop();
+    assert_eq!(told("get", &["1", "--rekor-v1"]).0, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tree_of_rekor_v1_with_more_entries_than_are_read_is_named_with_what_to_do() {
+    use axum::routing::{get, post};
+    let bench = Bench::new();
+    bench.sign("a");
+    bench.home.sign_v1("b", &bench.instance.token());
+    let key = std::sync::Arc::new(
+        countersign_crypto::KeyPair::generate(countersign_crypto::KeyType::EcdsaP256).unwrap(),
+    );
+    let spki = countersign_crypto::Signer::public_key(&*key).spki_der().to_vec();
+    let signer =
+        countersign_tlog::NoteSigner::new(countersign_tlog::NoteKind::RekorV1, "127.0.0.1", key).unwrap();
+    let size = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(1_000_001));
+    let shown = std::sync::Arc::clone(&size);
+    let info = move || async move {
+        let size = shown.load(std::sync::atomic::Ordering::SeqCst);
+        let origin = "127.0.0.1 - 7".to_owned();
+        let tree = countersign_tlog::Checkpoint { origin, size, root: [7; 32], extensions: vec![] };
+        let note = tree.sign(std::slice::from_ref(&signer), 0).unwrap().to_string();
+        axum::Json(json!({"treeID": "7", "signedTreeHead": note}))
+    };
+    let router = axum::Router::new()
+        .route("/api/v1/log", get(info))
+        .route("/api/v1/log/entries/retrieve", post(|| async { axum::Json(json!([])) }));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let root = std::fs::read(bench.home.path("root.json")).unwrap();
+    let mut root: serde_json::Value = serde_json::from_slice(&root).unwrap();
+    let base64 = |bytes: &[u8]| countersign_crypto::encoding::base64_encode(bytes);
+    root["tlogs"].as_array_mut().unwrap().push(json!({
+        "baseUrl": url, "hashAlgorithm": "SHA2_256",
+        "publicKey": {"rawBytes": base64(&spki), "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+            "validFor": {"start": "2020-01-01T00:00:00Z"}},
+        "logId": {"keyId": base64(&countersign_crypto::sha256(&spki))},
+    }));
+    std::fs::write(bench.home.path("large.json"), root.to_string()).unwrap();
+    let ask = |command: &[&str], more: &[&str]| {
+        let who = ["--identity", "alice@example.com", "--trusted-root", "large.json"];
+        bench.home.text(&[command, &who[..], more].concat())
+    };
+    for command in [&["log", "find"][..], &["log", "search"], &["incident"]] {
+        let (code, out, err) = ask(command, &[]);
+        let all = format!("{out}{err}");
+        assert_eq!(code, 6, "{command:?}: {all}");
+        // The others are looked at, and it is said which was not, why, and what can be done.
+        let logs = ["in localhost - ", "127.0.0.1 - 7: it has 1000001 entries", "up to 1000000 are read"];
+        for part in logs.into_iter().chain([&*format!("log monitor --rekor-v1 --log {url}")]) {
+            assert!(all.contains(part), "{command:?}: {part}: {all}");
+        }
+        let (code, out, _) = ask(command, &["--output", "json"]);
+        let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, found["entries"].as_array().unwrap().len()), (6, 2), "{found}");
+        assert!(found["notLookedAt"][0].as_str().unwrap().contains("1000001 entries"), "{found}");
+    }
+    // One entry less, and it is read: this one does not show them.
+    size.store(1_000_000, std::sync::atomic::Ordering::SeqCst);
+    for command in [&["log", "find"][..], &["log", "search"], &["incident"]] {
+        let (code, _, err) = ask(command, &[]);
+        assert!(
+            code == 2 && err.contains("do not make the tree of its checkpoint"),
+            "{command:?}: {code} {err}"
+        );
+    }
+}
+
+#[test]
+fn a_closed_log_whose_checkpoint_does_not_verify_is_an_alarm_and_one_that_is_gone_is_not() {
+    let bench = Bench::new();
+    bench.sign("a");
+    bench.home.good(&["rotate", "log", "instance"]);
+    bench.home.good(&["trust", "update"]);
+    bench.sign("b");
+    let retired = std::fs::read_dir(bench.home.path("instance/retired")).unwrap();
+    let retired =
+        retired.map(|entry| entry.unwrap().path()).find(|path| path.join("tree/checkpoint").exists());
+    let name = retired.as_ref().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let path = retired.unwrap().join("tree/checkpoint");
+    let good = std::fs::read_to_string(&path).unwrap();
+    let size = good.lines().nth(1).unwrap().to_owned();
+    let ask = |command: &[&str], more: &[&str]| {
+        bench.home.text(&[command, &["--identity", "alice@example.com"][..], more].concat())
+    };
+    let commands = [&["log", "find"][..], &["log", "search"], &["incident"]];
+    for command in commands {
+        let (code, out, err) = ask(command, &[]);
+        assert_eq!((code, out.matches("alice@example.com").count()), (0, 2), "{command:?}: {out} {err}");
+    }
+    // Another size than was signed; no note any more.
+    for spoilt in [good.replacen(&format!("\n{size}\n"), "\n9\n", 1), "gone\n".to_owned()] {
+        std::fs::write(&path, spoilt).unwrap();
+        for command in commands {
+            let (code, out, err) = ask(command, &[]);
+            assert_eq!((code, out.matches("alice@example.com").count()), (2, 1), "{command:?}: {out} {err}");
+            for part in ["ALARM: the log at ", &name, "which is closed: the checkpoint of ", "evidence"] {
+                assert!(err.contains(part), "{command:?}: {part}: {err}");
+            }
+            assert!(!format!("{out}{err}").contains("could not be looked at"), "{command:?}: {out} {err}");
+            let (code, out, _) = ask(command, &["--output", "json"]);
+            let found: serde_json::Value = serde_json::from_str(&out).unwrap();
+            assert!(code == 2 && found["alarms"][0].as_str().unwrap().contains(&name), "{found}");
+            assert_eq!(found["notLookedAt"], json!([]), "{found}");
+            // Nothing that is looked for in the others: still no all-clear.
+            let nobody =
+                bench.home.text(&[command, &["--digest", &format!("sha256:{}", "0".repeat(64))]].concat());
+            assert_eq!(nobody.0, 2, "{nobody:?}");
+        }
+    }
+    std::fs::remove_file(&path).unwrap();
+    for command in commands {
+        let (code, out, err) = ask(command, &[]);
+        let all = format!("{out}{err}");
+        assert!(
+            code == 6 && all.contains("could not be looked at") && !all.contains("ALARM"),
+            "{code} {all}"
+        );
+    }
+}

@@ -31,6 +31,8 @@ mod notary;
 mod policy;
 mod policy_files;
 mod provenance;
+#[path = "../../../kubernetes/tests/continuous/receivers.rs"]
+mod receivers;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;
@@ -44,5 +46,6 @@ mod slsa;
 mod source;
 mod statements;
 mod support;
+mod told;
 mod tools;
 mod watch;

@@ -109,6 +109,47 @@ fn who_may_revoke_under_the_trust_root_of_a_policy_is_told_where_it_is_explained
 }
 
 #[test]
+fn what_is_revoked_already_is_said_and_not_added_again() {
+    let bench = Bench::new();
+    let bytes = || std::fs::read(bench.list()).unwrap();
+    let ask = |what: &[&str]| {
+        let place = ["--dir", "instance", "--reason", "stolen", "--by", "bob"];
+        bench.home.text(&[&["revoke"], what, &place].concat())
+    };
+    let (alice, later) = (["--identity", "alice@example.com"], "2100-01-01");
+    bench.revoke(&[&alice[..], &["--since", "2h"]].concat());
+    let kept = bytes();
+    // The same, a later beginning, an earlier end: all of it is in entry 1.
+    for more in [&["--since", "2h"][..], &["--since", "1h"], &["--since", "1h", "--expires", later]] {
+        for dry in [&[][..], &["--dry-run"]] {
+            let (code, out, err) = ask(&[&alice[..], more, dry].concat());
+            assert!(code == 0 && out.is_empty(), "{more:?}: {code} {out} {err}");
+            let said = err.contains("identity alice@example.com: already revoked by entry 1");
+            assert!(said && err.contains("nothing is added to list 2"), "{more:?}: {err}");
+            assert_eq!(bytes(), kept, "{more:?}");
+        }
+    }
+    // What is not in it is added, once each, also beside what is.
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let (code, out, err) = ask(&["--digest", &digest, "--digest", &digest]);
+    assert!(code == 0 && out.lines().count() == 1 && out.starts_with("  2  "), "{out} {err}");
+    for (more, added) in [(&["--since", "3h"][..], "  3  "), (&[], "  4  ")] {
+        let (code, out, err) = ask(&[&alice[..], more].concat());
+        assert!(code == 0 && out.starts_with(added), "{more:?}: {out} {err}");
+    }
+    // Once it is undone it can be revoked again.
+    bench.home.good(&["revoke", "undo", "4", "--dir", "instance", "--reason", "found", "--by", "bob"]);
+    assert!(ask(&alice).1.starts_with("  6  "));
+    // An end that is further away, in a list of one's own.
+    bench.home.good(&["generate-key-pair"]);
+    let own = ["--list", "own.json", "--sign-with", "cosign.key", "--reason", "x", "--by", "y", "--expires"];
+    for (end, lines) in [("2100-01-01", 1), ("2100-01-01", 0), ("2099-01-01", 0), ("2100-01-02", 1)] {
+        let out = bench.home.good(&[&["revoke", "--digest", &digest][..], &own, &[end]].concat());
+        assert_eq!(out.lines().count(), lines, "{end}: {out}");
+    }
+}
+
+#[test]
 fn each_kind_alone_is_refused_and_what_it_is_not_is_not() {
     let bench = Bench::new();
     let digest = "sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb";

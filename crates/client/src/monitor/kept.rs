@@ -34,6 +34,9 @@ struct State {
     edge: Bounded<Base64, MAX_HASHES>,
     latest: Option<String>,
     seen: String,
+    /// Not in files of older versions.
+    #[serde(default)]
+    again: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -132,7 +135,7 @@ impl Kept {
         let edge = hashes(state.edge.0).ok_or_else(|| wrong(&"a hash that has not 32 bytes"))?;
         let time = |text: String| text.parse::<Timestamp>().map_err(|e| wrong(&e));
         let (latest, seen) = (state.latest.map(time).transpose()?, time(state.seen)?);
-        let standing = monitor.resume(state.checkpoint.as_bytes(), edge, latest, seen);
+        let standing = monitor.resume(state.checkpoint.as_bytes(), edge, (latest, seen), state.again);
         standing.map(Some).map_err(|e| wrong(&e))
     }
 
@@ -148,6 +151,7 @@ impl Kept {
             edge: Bounded(written(standing.peaks())),
             latest: standing.latest().map(|time| time.to_string()),
             seen: standing.seen().to_string(),
+            again: standing.again(),
         };
         write(&self.dir.join(STATE), &state)
     }

@@ -1,6 +1,7 @@
 //! Following a log over the network or in a directory: fetching what [`Monitor`] asks for, and what shows that a log broke
 //! its promises. What could not be fetched is no alarm, and no all-clear: it is an error.
 
+mod again;
 mod kept;
 mod rekor_v1;
 
@@ -15,7 +16,7 @@ use countersign_tlog::{Checkpoint, Note};
 use crate::ClientError;
 use crate::log::LogReader;
 pub use kept::{Kept, MAX_EVIDENCE, read_evidence};
-pub use rekor_v1::RekorV1;
+pub use rekor_v1::{EntryName, EntryV1, RekorV1, Trees};
 
 /// A log that is followed.
 #[derive(Debug)]
@@ -123,7 +124,7 @@ pub enum Seen {
 pub struct How {
     /// The first time: begin with the first entry, not with what comes after now.
     pub whole: bool,
-    /// Read all old entries again.
+    /// Read all old entries again, not one bundle of 256 of them in turn.
     pub again: bool,
 }
 
@@ -143,7 +144,7 @@ impl From<ClientError> for Stop {
     fn from(error: ClientError) -> Self {
         match error {
             // It answered, with something else than it promised.
-            ClientError::Proof(why) => Self::Alarm(Alarm::Withheld(why)),
+            ClientError::Proof(why) | ClientError::NoLog(why) => Self::Alarm(Alarm::Withheld(why)),
             error @ ClientError::Malformed { .. } => Self::Alarm(Alarm::Withheld(error.to_string())),
             other => Self::Error(other),
         }
@@ -224,13 +225,28 @@ async fn follow(
             return Err(Alarm::Withheld(format!("the entry {first}")).into());
         }
         for (index, Entry { body, time }) in (first..).zip(entries) {
-            step.entry(leaf_hash(&body), time)?;
+            match (step.entry(leaf_hash(&body), time), feed) {
+                (Err(Alarm::Rewritten { size, .. }), Feed::Tiles(reader)) => {
+                    let at = again::where_changed(reader, size, step.checkpoint()).await;
+                    return Err(Alarm::Rewritten { size, at }.into());
+                }
+                (taken, _) => taken?,
+            }
             if standing.is_none_or(|old| index >= old.checkpoint().size) {
                 look(index, &body);
             }
         }
     }
-    Ok(step.finish()?)
+    let good = step.finish()?;
+    if let (Some(old), Feed::Tiles(reader), false) = (standing, feed, how.again)
+        && old.checkpoint().size > 0
+    {
+        let at = again::changed(reader, old.again(), good.checkpoint()).await?;
+        if at.is_some() {
+            return Err(Alarm::Rewritten { size: old.checkpoint().size, at }.into());
+        }
+    }
+    Ok(good)
 }
 
 /// Holds a checkpoint that somebody else was shown against where one stands. Nothing when they are of one history.

@@ -1,5 +1,7 @@
 //! A log with the interface of Rekor v1, as it is read: its state, entries by index, proofs of consistency.
 
+mod entry;
+
 use std::collections::BTreeMap;
 
 use countersign_attestation::json::{self, Base64, Bounded};
@@ -8,7 +10,7 @@ use countersign_crypto::encoding::hex_decode;
 use countersign_http::text::printable;
 use countersign_http::{Http, Request, Response, join};
 use countersign_tlog::fork::{Compared, ForkEvidence};
-use countersign_tlog::merkle::{self, Frontier, leaf_hash, node_hash};
+use countersign_tlog::merkle::{self, Frontier, ProofError, leaf_hash, node_hash};
 use countersign_tlog::proof::{HashSource, Leaves, Node, inclusion};
 use countersign_tlog::{Checkpoint, Hash, Note, NoteVerifier};
 use futures_util::StreamExt as _;
@@ -20,6 +22,7 @@ use super::Entry;
 use crate::ClientError;
 use crate::log::VerifiedCheckpoint;
 use crate::log_tree::Proven;
+pub use entry::{EntryName, EntryV1};
 
 /// The most entries that are asked for at once: servers give no more.
 const BATCH: u64 = 10;
@@ -77,8 +80,11 @@ struct Verification {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Inclusion {
+    log_index: u64,
     tree_size: u64,
     hashes: Bounded<String, 64>,
+    #[serde(default)]
+    checkpoint: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -115,6 +121,24 @@ fn signed(note: String, keys: &[NoteVerifier]) -> Result<VerifiedCheckpoint, Str
     Err(why)
 }
 
+/// The trees of a log.
+#[derive(Debug, Clone)]
+pub struct Trees<'k> {
+    /// The checkpoints that are signed by the keys asked for, in the order of the trees.
+    pub trees: Vec<VerifiedCheckpoint>,
+    /// The keys that have signed none that is there.
+    pub without: Vec<&'k NoteVerifier>,
+    /// Checkpoints of closed trees that say they are by one of the keys, or are none at all, and what is wrong with each.
+    pub wrong: Vec<String>,
+}
+
+/// By which of these keys a checkpoint says it is, which is `Some` of nothing for what is no signed note.
+fn claimed<'k>(note: &str, keys: &'k [NoteVerifier]) -> Option<Option<&'k NoteVerifier>> {
+    let Ok(note) = Note::parse(note.as_bytes()) else { return Some(None) };
+    let signs = |key: &&NoteVerifier| note.signatures().iter().any(|line| line.hint == key.hint());
+    keys.iter().find(signs).map(Some)
+}
+
 /// No hashes: for checkpoints of one size none are needed.
 struct Nothing;
 
@@ -137,8 +161,11 @@ impl<'a> RekorV1<'a> {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, url: &Url) -> Result<T, ClientError> {
-        let response = self.http.send(Request::get(SERVICE, url).limit(MAX_ANSWER)).await?;
-        read(&response.expect(&[200])?)
+        read(&self.request(url).await?.expect(&[200])?)
+    }
+
+    async fn request(&self, url: &Url) -> Result<Response, ClientError> {
+        Ok(self.http.send(Request::get(SERVICE, url).limit(MAX_ANSWER)).await?)
     }
 
     async fn info(&self) -> Result<Info, ClientError> {
@@ -154,19 +181,25 @@ impl<'a> RekorV1<'a> {
         signed(head, std::slice::from_ref(key)).map_err(|why| self.wrong_checkpoint(&why))
     }
 
-    /// The checkpoints of all its trees that these keys have signed, in their order, and the keys that have signed none. With
-    /// `grows`, one of the keys is that of the tree that grows.
+    /// All its trees that these keys have signed. With `grows`, one of the keys is that of the tree that grows.
     ///
     /// # Errors
     /// [`ClientError::Proof`] when it is not, [`ClientError::Http`].
-    pub async fn trees<'k>(
-        &self,
-        keys: &'k [NoteVerifier],
-        grows: bool,
-    ) -> Result<(Vec<VerifiedCheckpoint>, Vec<&'k NoteVerifier>), ClientError> {
+    pub async fn trees<'k>(&self, keys: &'k [NoteVerifier], grows: bool) -> Result<Trees<'k>, ClientError> {
         let info = self.info().await?;
-        let closed = info.inactive_shards.0.into_iter().map(|shard| shard.signed_tree_head);
-        let mut trees: Vec<_> = closed.filter_map(|head| signed(head, keys).ok()).collect();
+        let (mut trees, mut wrong, mut accused) = (Vec::new(), Vec::new(), Vec::new());
+        for Shard { tree_id, signed_tree_head, .. } in info.inactive_shards.0 {
+            let by = claimed(&signed_tree_head, keys);
+            match signed(signed_tree_head, keys) {
+                Ok(tree) => trees.push(tree),
+                Err(why) => {
+                    // Of other keys than these it is none of our business.
+                    let Some(by) = by else { continue };
+                    accused.extend(by);
+                    wrong.push(printable(&format!("the checkpoint of its closed tree {tree_id}: {why}")));
+                }
+            }
+        }
         match signed(info.signed_tree_head, keys) {
             Ok(tree) => trees.push(tree),
             Err(why) if grows => return Err(self.wrong_checkpoint(&why)),
@@ -175,8 +208,34 @@ impl<'a> RekorV1<'a> {
         let has_tree = |key: &NoteVerifier| {
             trees.iter().any(|tree| signed(tree.note.clone(), std::slice::from_ref(key)).is_ok())
         };
-        let without = keys.iter().filter(|key| !has_tree(key)).collect();
-        Ok((trees, without))
+        let is_accused = |key: &NoteVerifier| accused.iter().any(|own| own.key_id == key.key_id);
+        let without = keys.iter().filter(|key| !has_tree(key) && !is_accused(key)).collect();
+        Ok(Trees { trees, without, wrong })
+    }
+
+    /// The newest checkpoint of the tree with this origin, also when it has been closed; else of the one that grows.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] when none of these keys signed it, or it is not there any more; [`ClientError::Http`].
+    pub async fn checkpoint_of(
+        &self,
+        origin: Option<&str>,
+        keys: &[NoteVerifier],
+    ) -> Result<VerifiedCheckpoint, ClientError> {
+        self.check_checkpoint(&self.newest(origin).await?, keys)
+    }
+
+    /// Checks a checkpoint kept from before.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`].
+    pub fn check_checkpoint(
+        &self,
+        bytes: &[u8],
+        keys: &[NoteVerifier],
+    ) -> Result<VerifiedCheckpoint, ClientError> {
+        let note = String::from_utf8_lossy(bytes).into_owned();
+        signed(note, keys).map_err(|why| self.wrong_checkpoint(&why))
     }
 
     fn wrong_checkpoint(&self, why: &str) -> ClientError {
@@ -185,11 +244,10 @@ impl<'a> RekorV1<'a> {
     }
 
     /// Reads all entries of a tree in their order, as [`LogReader::each`](crate::log::LogReader::each) does.
-    pub(crate) async fn each(
-        &self,
-        tree: &Checkpoint,
-        mut look: impl FnMut(u64, &[u8]),
-    ) -> Result<(), ClientError> {
+    ///
+    /// # Errors
+    /// As that does.
+    pub async fn each(&self, tree: &Checkpoint, mut look: impl FnMut(u64, &[u8])) -> Result<(), ClientError> {
         let offset = self.offset(tree).await?;
         let batches = (0..tree.size.div_ceil(BATCH)).map(|batch| {
             let first = batch * BATCH;
@@ -198,13 +256,14 @@ impl<'a> RekorV1<'a> {
         let mut batches = futures_util::stream::iter(batches).buffered(AT_ONCE);
         let (mut read, mut index) = (Frontier::default(), 0_u64);
         while let Some(found) = batches.next().await {
+            let end = tree.size.min(index + BATCH);
             for Found { body, .. } in found? {
                 read.push(leaf_hash(&body.0));
                 look(index, &body.0);
                 index += 1;
             }
             // What comes after a gap is of no use.
-            if index % BATCH != 0 {
+            if index < end {
                 break;
             }
         }
@@ -343,6 +402,18 @@ impl<'a> RekorV1<'a> {
                 Compared::NotShown
             });
         }
+        match self.shown(old, new).await? {
+            Ok(_) => Ok(Compared::Continues),
+            Err(_) => Ok(Compared::NotShown),
+        }
+    }
+
+    /// The proof that a tree continues a smaller one, or why what the log shows is none.
+    async fn shown(
+        &self,
+        old: &Checkpoint,
+        new: &Checkpoint,
+    ) -> Result<Result<Vec<Hash>, ProofError>, ClientError> {
         let tree = tree_of(&new.origin).unwrap_or_default();
         let mut url = join(&self.base, "/api/v1/log/proof");
         let (first, last) = (old.size.to_string(), new.size.to_string());
@@ -350,9 +421,38 @@ impl<'a> RekorV1<'a> {
         url.query_pairs_mut().extend_pairs(query);
         let proof: Consistency = self.get(&url).await?;
         let proof = read_hashes(&proof.hashes.0)?;
-        match merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &proof) {
-            Ok(()) => Ok(Compared::Continues),
-            Err(_) => Ok(Compared::NotShown),
+        let verified = merkle::verify_consistency(old.size, &old.root, new.size, &new.root, &proof);
+        Ok(verified.map(|()| proof))
+    }
+
+    /// The proof that a newer tree continues an older one, verified.
+    ///
+    /// # Errors
+    /// [`ClientError::Proof`] when it is another tree, shrank, forked or it cannot be proven that it did not;
+    /// [`ClientError::Http`].
+    pub async fn consistency(&self, old: &Checkpoint, new: &Checkpoint) -> Result<Vec<Hash>, ClientError> {
+        let evidence = "keep both checkpoints, they are evidence";
+        if old.origin != new.origin {
+            let (old, new) = (&old.origin, &new.origin);
+            return Err(ClientError::Proof(format!("expected a checkpoint of {new}, found one of {old}")));
         }
+        let (before, now) = (old.size, new.size);
+        if before > now {
+            return Err(ClientError::Proof(format!(
+                "the log shrank from {before} to {now} entries; {evidence}"
+            )));
+        }
+        // The interface proves nothing of an empty tree, nor of two that are one.
+        let proof = match () {
+            () if before == 0 || before == now => {
+                merkle::verify_consistency(before, &old.root, now, &new.root, &[]).map(|()| Vec::new())
+            }
+            () => self.shown(old, new).await?,
+        };
+        proof.map_err(|e| {
+            ClientError::Proof(format!(
+                "the log with {now} entries does not continue the one with {before}: {e}; {evidence}"
+            ))
+        })
     }
 }

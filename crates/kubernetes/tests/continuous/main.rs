@@ -6,6 +6,7 @@ mod cluster;
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod images;
 mod policies;
+mod receivers;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
 mod registry;

@@ -5,9 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::http::{HeaderMap, StatusCode};
 use countersign_crypto::encoding::hex_encode;
 use countersign_crypto::hmac_sha256;
 use countersign_kubernetes::continuous::sink::email::{Email, EmailOptions};
@@ -15,12 +12,11 @@ use countersign_kubernetes::continuous::sink::lines::{Form, Lines};
 use countersign_kubernetes::continuous::sink::webhook::{SIGNATURE_HEADER, Webhook};
 use countersign_kubernetes::continuous::{Alert, Metrics, Sink, SinkError, Sinks};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use url::Url;
 use zeroize::Zeroizing;
 
+use crate::receivers::{mail_server, receiver};
 use crate::support::{Seen, alert};
 
 #[tokio::test(start_paused = true)]
@@ -110,19 +106,6 @@ async fn lines_say_what_was_what_is_since_when_why_and_the_next_command() {
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2, "what was there stays");
 }
 
-/// Whoever is told by HTTP: answers with this status, and remembers.
-async fn receiver(status: u16) -> (Url, mpsc::UnboundedReceiver<(HeaderMap, Bytes)>) {
-    let (seen, told) = mpsc::unbounded_channel();
-    let router = Router::new().fallback(move |headers: HeaderMap, body: Bytes| async move {
-        seen.send((headers, body)).unwrap();
-        StatusCode::from_u16(status).unwrap()
-    });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/hooks/secret-token", listener.local_addr().unwrap()).parse().unwrap();
-    tokio::spawn(async move { axum::serve(listener, router).await });
-    (url, told)
-}
-
 #[tokio::test]
 async fn a_webhook_gets_json_that_is_signed_with_the_shared_secret() {
     let alerts = [alert("web").await, alert("shop").await];
@@ -171,42 +154,6 @@ async fn a_webhook_that_is_away_is_told_later_and_one_that_refuses_is_not() {
     assert!(matches!(plain, SinkError::Refused(_)) && plain.to_string().contains("https"), "{plain}");
 }
 
-/// A mail server that takes one message, and answers its end with this. Gives what it was told.
-async fn mail_server(end: &'static str) -> (Url, tokio::task::JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("smtp://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let serving = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (read, mut write) = stream.into_split();
-        let (mut read, mut told, mut data) = (BufReader::new(read), Vec::new(), false);
-        // Whoever speaks TLS may have gone away.
-        let _ = write.write_all(b"220 mail.example\r\n").await;
-        let mut bytes = Vec::new();
-        while read.read_until(b'\n', &mut bytes).await.is_ok_and(|count| count > 0) {
-            let line = String::from_utf8_lossy(&std::mem::take(&mut bytes)).trim_end().to_owned();
-            let answer = match line.split([' ', ':']).next().unwrap() {
-                "." => {
-                    data = false;
-                    end
-                }
-                _ if data => "",
-                "EHLO" => "250-mail.example\r\n250 AUTH PLAIN\r\n",
-                "AUTH" => "235 welcome\r\n",
-                "DATA" => {
-                    data = true;
-                    "354 go on\r\n"
-                }
-                "QUIT" => "221 bye\r\n",
-                _ => "250 ok\r\n",
-            };
-            told.push(line);
-            let _ = write.write_all(answer.as_bytes()).await;
-        }
-        told
-    });
-    (url, serving)
-}
-
 fn email(server: Url) -> EmailOptions {
     let credentials = Some(("robot@acme.example".to_owned(), Zeroizing::new("hunter2".to_owned())));
     let to = vec!["ops@acme.example".to_owned(), "On Call <oncall@acme.example>".to_owned()];
@@ -215,12 +162,12 @@ fn email(server: Url) -> EmailOptions {
 
 #[tokio::test]
 async fn alerts_of_some_time_are_one_e_mail() {
-    let (url, serving) = mail_server("250 taken\r\n").await;
+    let (url, mut mails) = mail_server("250 taken\r\n").await;
     let sink = Email::new(email(url)).unwrap();
     assert!(!Sink::<Alert>::gathers(&sink).is_zero());
     sink.send(&[alert("web").await, alert("shop").await]).await.unwrap();
     drop(sink);
-    let told = serving.await.unwrap();
+    let told = mails.recv().await.unwrap();
     let line = |text: &str| told.iter().filter(|line| line.contains(text)).count();
     // \0robot@acme.example\0hunter2
     assert_eq!(line("AUTH PLAIN AHJvYm90QGFjbWUuZXhhbXBsZQBodW50ZXIy"), 1);
@@ -238,7 +185,7 @@ async fn alerts_of_some_time_are_one_e_mail() {
 async fn a_mail_server_that_is_busy_is_asked_later_and_one_that_refuses_is_not() {
     let alerts = [alert("web").await];
     for (end, away) in [("451 busy\r\n", true), ("554 no\r\n", false)] {
-        let (url, _serving) = mail_server(end).await;
+        let (url, _told) = mail_server(end).await;
         let error = Email::new(email(url)).unwrap().send(&alerts).await.unwrap_err();
         assert_eq!(matches!(error, SinkError::Away(_)), away, "{error}");
         assert!(!error.to_string().contains("hunter2"));
@@ -250,14 +197,14 @@ async fn a_mail_server_that_is_busy_is_asked_later_and_one_that_refuses_is_not()
 #[tokio::test]
 async fn a_mail_server_elsewhere_is_spoken_to_over_tls_or_not_at_all() {
     // A server that offers no STARTTLS, under a name that is not this machine's.
-    let (url, serving) = mail_server("250 taken\r\n").await;
+    let (url, mut mails) = mail_server("250 taken\r\n").await;
     let elsewhere: Url =
         format!("smtp://localhost.localdomain.invalid:{}", url.port().unwrap()).parse().unwrap();
     let alerts = [alert("web").await];
     assert!(Email::new(email(elsewhere)).unwrap().send(&alerts).await.is_err());
     let tls: Url = url.as_str().replace("smtp:", "smtps:").parse().unwrap();
     assert!(Email::new(email(tls)).unwrap().send(&alerts).await.is_err());
-    let told = serving.await.unwrap();
+    let told = mails.recv().await.unwrap();
     assert!(!told.iter().any(|line| line.starts_with("AUTH") || line.starts_with("MAIL")), "{told:?}");
 }
 

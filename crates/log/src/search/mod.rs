@@ -65,7 +65,7 @@ fn newest(reader: &dyn Reader, term: &str, size: u64, limit: usize) -> Result<Ve
 /// What the index says of a term, and what shows that it is all.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The newest checkpoint.
+    /// The tree in whose checkpoint the index is looked for.
     pub head: Arc<Head>,
     /// The index that the proof leads to; `None` while the checkpoint commits to none.
     pub index: Option<IndexCommitment>,
@@ -170,7 +170,20 @@ impl Search {
     /// # Errors
     /// [`LogError`].
     pub fn answer(&self, term: &str, size: Option<u64>, limit: usize) -> Result<Option<Answer>, LogError> {
-        let head = self.state.log.head();
+        self.answer_in(self.state.log.head(), term, size, limit)
+    }
+
+    /// The same in another tree than the newest: one of before, or with cosignatures under its checkpoint.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn answer_in(
+        &self,
+        head: Arc<Head>,
+        term: &str,
+        size: Option<u64>,
+        limit: usize,
+    ) -> Result<Option<Answer>, LogError> {
         let signed = committed(&head.checkpoint);
         let Some(wanted) = size.or(signed.map(|index| index.size)) else {
             let (page, proof) = Default::default();

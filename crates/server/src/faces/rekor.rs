@@ -44,19 +44,23 @@ async fn checkpoint(State(services): State<Arc<Services>>) -> Result<Response, H
     };
     match newest {
         Some(cosigned) if required || cosigned.size == role.log.head().size => {
-            return Ok(super::tiles::checkpoint(cosigned.note.clone()));
+            return Ok(super::tiles::checkpoint(cosigned.checkpoint.to_string()));
         }
         // From the start until the first round is over. What was cosigned before is not kept for that time: unless it were
         // flushed before each acknowledgement, it could be smaller than what was shown last, and whoever follows the log would
         // see it shrink. The witnesses cosign the tree there is, which is never smaller.
         None if required => {
-            let message = "too few witnesses have cosigned the log since the server started; ask again";
-            let answer = HttpError::new(Shape::Text, StatusCode::SERVICE_UNAVAILABLE, message);
-            return Err(answer.retry_after(2));
+            return Err(uncosigned(Shape::Text));
         }
         _ => {}
     }
     super::tiles::read(&role.log, "checkpoint".to_owned()).await
+}
+
+/// What is answered where cosignatures are required and the witnesses have not cosigned yet.
+pub(super) fn uncosigned(shape: Shape) -> HttpError {
+    let message = "too few witnesses have cosigned the log since the server started; ask again";
+    HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, message).retry_after(2)
 }
 
 async fn tile(
@@ -124,8 +128,8 @@ async fn witnessed(role: &LogRole, receipt: Receipt) -> Result<Receipt, HttpErro
     let Ok(Ok(proof)) = proof else {
         return Err(unavailable("the proof in the cosigned tree cannot be made right now"));
     };
-    let checkpoint = cosigned.note.as_str().into();
-    Ok(Receipt { proof, tree_size, root: cosigned.root, checkpoint, ..receipt })
+    let (root, checkpoint) = (cosigned.root, Arc::clone(&cosigned.checkpoint));
+    Ok(Receipt { proof, tree_size, root, checkpoint, ..receipt })
 }
 
 /// Whether an entry is in the log: it is answered again after its certificate has expired.

@@ -64,11 +64,14 @@ async fn search(
     request: Request<Body>,
 ) -> Result<Response, HttpError> {
     let question = Question::read(&request).map_err(|e| HttpError::bad_request(Shape::Grpc, e))?;
-    let Some(index) = services.log()?.search.clone() else {
+    let role = services.log()?;
+    let Some(index) = role.search.clone() else {
         return Err(HttpError::new(Shape::Grpc, StatusCode::NOT_FOUND, "this log has no search index"));
     };
+    // In the tree that is served, with the cosignatures that its checkpoint has there.
+    let head = role.shown().ok_or_else(|| super::rekor::uncosigned(Shape::Grpc))?;
     let Question { term, size, limit } = question;
-    match tokio::task::spawn_blocking(move || index.answer(&term, size, limit)).await {
+    match tokio::task::spawn_blocking(move || index.answer(&head, &term, size, limit)).await {
         Ok(Ok(Some((term, answer)))) => {
             let mut response =
                 respond(StatusCode::OK, "application/json", written(&term, &answer).to_string());

@@ -7,6 +7,7 @@ use countersign_bundle::rekor::{BodyV1, DsseSignatureV1, ProposalV1, Verifier, V
 use countersign_clock::Timestamp;
 use countersign_crypto::{Digest, HashAlgorithm, KeyType, PublicKey, Scheme};
 use countersign_x509::Certificate;
+use jiff::SignedDuration;
 
 /// The entry that a proposal makes, if every signature in it verifies and every certificate in it is valid now; else the
 /// reason. To look for an entry that is there already, no time is asked about: its certificate is over by now.
@@ -72,9 +73,17 @@ fn key_of(verifier: &VerifierV1, now: Option<Timestamp>) -> Result<PublicKey, St
     }
 }
 
-/// A new entry's certificate must be valid when the entry is taken in: in the log of either version.
+/// How far the clock of an authority may be ahead of the log's. An authority's certificates begin when they are issued, and
+/// an entry is sent within a second of that. Machines that keep their clocks are less than a second apart; more than this
+/// would serve nobody, because verifiers allow for nothing: a timestamp before the certificate's beginning is refused.
+/// rekor-tiles and Rekor do not look at the time at all.
+pub(crate) const CLOCKS_APART: SignedDuration = SignedDuration::from_secs(5);
+
+/// A new entry's certificate must be valid when the entry is taken in, in the log of either version, or begin in a moment by
+/// an authority's clock that is [ahead](CLOCKS_APART). Its end is the end: nobody's clock makes an entry come late.
 pub(crate) fn valid_now(certificate: &Certificate, now: Timestamp) -> Result<(), String> {
-    if certificate.is_valid_at(now) {
+    let (begins, soon) = (certificate.not_before(), now.checked_add(CLOCKS_APART).unwrap_or(now));
+    if certificate.is_valid_at(now) || now < begins && certificate.is_valid_at(soon) {
         return Ok(());
     }
     Err(format!(
@@ -82,6 +91,18 @@ pub(crate) fn valid_now(certificate: &Certificate, now: Timestamp) -> Result<(),
         certificate.not_before(),
         certificate.not_after()
     ))
+}
+
+/// When the last of an entry's certificates begins, if it has one.
+pub(crate) fn begins(entry: &BodyV1) -> Option<Timestamp> {
+    let begins = |pem: &str| Certificate::from_pem(pem).ok().map(|certificate| certificate.not_before());
+    match entry {
+        BodyV1::HashedRekord { verifier_pem, .. } => begins(verifier_pem),
+        BodyV1::Dsse { signatures, .. } | BodyV1::Intoto { signatures, .. } => {
+            signatures.iter().filter_map(|signature| begins(&signature.verifier_pem)).max()
+        }
+        _ => None,
+    }
 }
 
 /// `hashedrekord`: the scheme is told by the key and by the digest's algorithm.

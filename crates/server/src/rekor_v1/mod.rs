@@ -19,7 +19,7 @@ use countersign_verify::terms::SearchKey;
 use serde_json::{Value, json};
 
 use crate::index::Index;
-pub(crate) use admit::{admit, valid_now};
+pub(crate) use admit::{CLOCKS_APART, admit, begins, valid_now};
 pub(crate) use search::{Query, QueryError, terms_of};
 
 /// Why an answer cannot be given.

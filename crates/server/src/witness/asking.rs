@@ -11,7 +11,7 @@ use countersign_http::{Http, HttpOptions, Request, join};
 use countersign_log::{Head, Log};
 use countersign_tlog::add_checkpoint::AddCheckpoint;
 use countersign_tlog::note::NoteSignature;
-use countersign_tlog::{Hash, Note, NoteVerifier};
+use countersign_tlog::{Note, NoteVerifier};
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
@@ -43,14 +43,6 @@ pub struct AskedWitness {
     pub url: Url,
     /// Its key as it is published: name+hint+key.
     pub key: String,
-}
-
-/// A checkpoint with the cosignatures it has.
-#[derive(Debug)]
-pub(crate) struct Cosigned {
-    pub(crate) size: u64,
-    pub(crate) root: Hash,
-    pub(crate) note: String,
 }
 
 #[derive(Debug)]
@@ -114,7 +106,8 @@ pub(crate) struct Asking {
     log: Log,
     witnesses: Vec<Arc<Asked>>,
     least: usize,
-    newest: watch::Sender<Option<Arc<Cosigned>>>,
+    /// The newest tree that they have cosigned, with the cosignatures under its checkpoint.
+    newest: watch::Sender<Option<Arc<Head>>>,
     wake: Notify,
     /// Whether other processes serve the same log, make it grow, and have it cosigned.
     shared: bool,
@@ -169,8 +162,8 @@ impl Asking {
         self.least > 0
     }
 
-    /// The newest checkpoint that has cosignatures, and as many as are required.
-    pub(crate) fn newest(&self) -> Option<Arc<Cosigned>> {
+    /// The newest tree whose checkpoint has cosignatures, and as many as are required.
+    pub(crate) fn newest(&self) -> Option<Arc<Head>> {
         self.newest.borrow().clone()
     }
 
@@ -179,8 +172,8 @@ impl Asking {
         self.wake.notify_one();
     }
 
-    /// A checkpoint of at least this size, with the cosignatures that are required; `None` when they do not come.
-    pub(crate) async fn cosigned(&self, size: u64) -> Option<Arc<Cosigned>> {
+    /// A tree of at least this size, with the cosignatures that are required; `None` when they do not come.
+    pub(crate) async fn cosigned(&self, size: u64) -> Option<Arc<Head>> {
         let mut newest = self.newest.subscribe();
         self.wake();
         let enough = newest.wait_for(|newest| newest.as_ref().is_some_and(|found| found.size >= size));
@@ -265,8 +258,8 @@ impl Asking {
             }
             count += 1;
             if count >= self.least {
-                let (size, root, text) = (head.size, head.root, note.to_string());
-                self.newest.send_replace(Some(Arc::new(Cosigned { size, root, note: text })));
+                let cosigned = Head { checkpoint: note.to_string().into(), ..Head::clone(head) };
+                self.newest.send_replace(Some(Arc::new(cosigned)));
                 until = until.min(Instant::now() + COMPANY);
             }
         }

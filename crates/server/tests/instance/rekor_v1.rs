@@ -10,6 +10,7 @@ use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, PublicKey, Scheme, Sig
 use countersign_server::serve::ServeOptions;
 use countersign_tlog::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use countersign_tlog::{Checkpoint, Note, NoteVerifier};
+use countersign_x509::Certificate;
 use serde_json::{Value, json};
 
 use crate::common::Served;
@@ -476,14 +477,26 @@ async fn a_certificate_must_be_valid_when_its_entry_is_taken_in_by_rekor_v1() {
     let kept = entry(b"in time");
     let (status, answer) = post(&served, ENTRIES, &kept).await;
     assert_eq!(status, 201, "{answer}");
-    let now = clock.now();
-    for seconds in [3600_i64, -3600] {
-        clock.set(countersign_clock::Timestamp::from_second(now.as_second() + seconds).unwrap());
+    let at = |second| countersign_clock::Timestamp::from_second(second).unwrap();
+    let leaf = Certificate::from_pem(&certificate).unwrap();
+    let (begins, ends) = (leaf.not_before().as_second(), leaf.not_after().as_second());
+    for second in [ends + 1, begins - 6, begins - 3600] {
+        clock.set(at(second));
         let (status, answer) = post(&served, ENTRIES, entry(b"out of time")).await;
         assert_eq!(status, 400);
         assert!(text(&answer, "/message").contains("the certificate must be valid now"), "{answer}");
     }
     assert_eq!(size(&served).await, 2);
+    // By an authority whose clock is ahead it is issued a moment before it begins, and the log waits for that: its own time
+    // on the entry is never before.
+    clock.set(at(begins - 5));
+    let (early, ()) = tokio::join!(post(&served, ENTRIES, entry(b"early")), async {
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        clock.set(at(begins));
+    });
+    assert_eq!(early.0, 201, "{}", early.1);
+    assert_eq!(only(&early.1).1["integratedTime"], begins);
+    assert_eq!(size(&served).await, 3);
     // It is found again for as long as there is the log.
     let (status, found) = post(&served, &format!("{ENTRIES}/retrieve"), json!({"entries": [kept]})).await;
     assert_eq!((status, found.as_array().unwrap().len()), (200, 1));

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use countersign_bundle::TlogEntry;
 use countersign_clock::{Clock as _, SystemClock};
-use countersign_crypto::{KeyPair, KeyType, PublicKey};
+use countersign_crypto::encoding::hex_encode;
+use countersign_crypto::{HashAlgorithm, KeyPair, KeyType, PublicKey, sha256};
 use countersign_server::serve::{Running, ServeOptions, start};
 use countersign_tlog::merkle::{leaf_hash, verify_inclusion};
 use countersign_tlog::{Checkpoint, Note, NoteVerifier, Witnesses};
@@ -197,6 +198,80 @@ async fn a_log_that_has_just_started_shows_no_checkpoint_that_its_witnesses_have
     let (status, note) = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await.unwrap();
     assert_eq!((status, pair.cosigners(&note)), (200, 1));
     assert_eq!(Checkpoint::parse(note.text()).unwrap().size, before);
+}
+
+/// The checkpoints that the search and the page of an entry show.
+impl Pair {
+    async fn searched(&self, message: &[u8]) -> Note {
+        let digest = HashAlgorithm::Sha256.digest(message);
+        let (status, _, body) = self.get(&format!("/api/v1/search?term=digest:{digest}")).await;
+        assert_eq!(status, 200, "{body}");
+        let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let note = Note::parse(answer["checkpoint"].as_str().unwrap().as_bytes()).unwrap();
+        assert_eq!(answer["treeSize"], Checkpoint::parse(note.text()).unwrap().size);
+        note
+    }
+
+    async fn entry(&self, body: &[u8]) -> Note {
+        let page = format!("/entry/{}", hex_encode(&sha256(body)));
+        let (status, _, json) = self.get(&format!("{page}/entry.json")).await;
+        assert_eq!(status, 200, "{json}");
+        let entry = TlogEntry::from_json(json.as_bytes()).unwrap();
+        let proof = entry.inclusion_proof.unwrap();
+        let note = Note::parse(proof.checkpoint.as_bytes()).unwrap();
+        let checkpoint = Checkpoint::parse(note.text()).unwrap();
+        let hashes: Vec<_> = proof.hashes.iter().map(|hash| hash.clone().try_into().unwrap()).collect();
+        let leaf = leaf_hash(&entry.canonicalized_body);
+        verify_inclusion(&leaf, entry.log_index, checkpoint.size, &hashes, &checkpoint.root).unwrap();
+        // What people read is the same.
+        let (status, _, html) = self.get(&page).await;
+        assert_eq!((status, html.contains(NAME)), (200, self.cosigners(&note) == 1), "{html}");
+        note
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn search_and_entries_are_answered_in_the_tree_that_the_witness_has_cosigned() {
+    let mut pair = Pair::new(1).await;
+    let (status, answer) = pair.add(b"a").await;
+    assert_eq!(status, 201);
+    let body = TlogEntry::from_json(&answer).unwrap().canonicalized_body;
+    let served = pair.checkpoint().await;
+    for note in [pair.searched(b"a").await, pair.entry(&body).await] {
+        assert_eq!((pair.cosigners(&note), note.text()), (1, served.text()));
+    }
+    // The next entry is in the log and in no tree that the witness has seen: it is not shown, and the others are as before.
+    let address = pair.end_witness().await;
+    let key = KeyPair::generate(KeyType::EcdsaP256).unwrap();
+    let (status, _) = pair.send(entry_request(&key, b"alone")).await;
+    assert_eq!(status, 503);
+    for note in [pair.searched(b"alone").await, pair.searched(b"a").await, pair.entry(&body).await] {
+        assert_eq!((pair.cosigners(&note), note.text()), (1, served.text()));
+    }
+    // Nothing is shown by a server that has just started, until the witness is back.
+    let mut pair = pair.restart_log("min_witnesses = 1", "min_witnesses = 1 ").await;
+    let entry = format!("/entry/{}", hex_encode(&sha256(&body)));
+    for path in ["/api/v1/search?term=email:a@example.com", &entry, &format!("{entry}/entry.json")] {
+        let (status, _, answer) = pair.get(path).await;
+        assert!(
+            status == 503 && answer.contains("oo few witnesses have cosigned"),
+            "{path}: {status} {answer}"
+        );
+    }
+    pair.begin_witness(address).await;
+    let shown = async { while pair.get(&entry).await.0 != 200 {} };
+    tokio::time::timeout(std::time::Duration::from_secs(60), shown).await.unwrap();
+    assert_eq!(pair.cosigners(&pair.entry(&body).await), 1);
+    // Where nobody waits, the log's own signature is enough, and cosignatures are there as soon as they are.
+    let pair = pair.restart_log("min_witnesses = 1 ", "min_witnesses = 0").await;
+    let cosigned = async {
+        // The index is there a moment after the start.
+        while pair.get("/api/v1/search?term=email:a@example.com").await.0 == 404 {
+            tokio::task::yield_now().await;
+        }
+        while pair.cosigners(&pair.searched(b"a").await) + pair.cosigners(&pair.entry(&body).await) < 2 {}
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), cosigned).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

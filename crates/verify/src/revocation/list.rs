@@ -71,6 +71,21 @@ pub struct Revocation {
     pub expires: Option<Timestamp>,
 }
 
+impl Revocation {
+    /// Whether another revocation would add nothing to this: the same target, from the same time or a later one, no longer.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let from = |own: Timestamp| other.since.is_some_and(|since| own <= since);
+        let to = |own: Option<Timestamp>, other: Option<Timestamp>| {
+            own.is_none_or(|own| other.is_some_and(|other| other <= own))
+        };
+        self.target == other.target
+            && self.since.is_none_or(from)
+            && to(self.until, other.until)
+            && to(self.expires, other.expires)
+    }
+}
+
 /// How a list changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
@@ -137,14 +152,10 @@ impl RevocationList {
             .filter(move |(entry, _)| !undone.contains(&entry.id))
     }
 
-    /// The entry that revokes this already, without end: the same target, from the same time or an earlier one.
+    /// The entry that revokes all of this already; see [`Revocation::covers`].
     #[must_use]
-    pub fn already(&self, target: &Target, since: Option<Timestamp>) -> Option<&Entry> {
-        let from = |own: Option<Timestamp>| own.is_none_or(|own| since.is_some_and(|since| own <= since));
-        let covers = |own: &Revocation| {
-            own.target == *target && own.until.is_none() && own.expires.is_none() && from(own.since)
-        };
-        self.standing().find(|(_, own)| covers(own)).map(|(entry, _)| entry)
+    pub fn already(&self, wanted: &Revocation) -> Option<&Entry> {
+        self.standing().find(|(_, own)| own.covers(wanted)).map(|(entry, _)| entry)
     }
 
     /// The list after a change: the next number, and the entries of before with what is added.

@@ -18,14 +18,14 @@ use countersign_verify::revocation::{Revocations, Target};
 use serde_json::json;
 
 use super::log::LogArgs;
-use super::log::trees::{Logged, Looked, hits};
+use super::log::trees::{Logged, Looked, hits, say_alarms};
 use super::revoke::blocking::{Blocked, Blocking, Cluster};
 use super::revoke::place::PlaceArgs;
 use super::revoke::target::TargetArgs;
 use super::revoke::when::{When, past};
 use crate::args::OutputArgs;
 use crate::args::registry::RegistryArgs;
-use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome};
+use crate::failure::{Failure, NETWORK, NO_SIGNATURE, Outcome, REJECTED};
 use crate::out::{Terminal, block_on};
 use places::{Looking, Places};
 
@@ -44,7 +44,8 @@ use places::{Looking, Places};
     after_help = "Nothing is changed without --block, which writes the instance's list, and with --cluster or --kubeconfig puts it into that \
 cluster too. Every log that the trust root names is read (--log: those at one address), of Rekor v1 \
 too, and must make the tree of its checkpoint. Places that could \
-not be looked at are named, and end it with exit code 6: what was not seen is not said to be clean. Exit code 3 when there is \
+not be looked at are named, and end it with exit code 6: what was not seen is not said to be clean. A closed log that does \
+not verify is an alarm, with exit code 2. Exit code 3 when there is \
 nothing. See docs/log.md."
 )]
 pub(crate) struct Incident {
@@ -120,7 +121,7 @@ impl Incident {
         let wanted = looked_for(targets.clone(), now)?;
         // What is wrong with the list is said before a log is read.
         let blocking = self.blocking(&targets, since)?;
-        let (Looked { found: logged, unseen }, evidence) =
+        let (Looked { found: logged, unseen, alarms }, evidence) =
             self.log(terminal, &targets, since, &wanted, now)?;
         let mut places = self.places(terminal, &targets, &logged, &wanted, now)?;
         places.unseen.extend(unseen);
@@ -136,9 +137,10 @@ impl Incident {
             })?;
         }
         if self.output.is_json() {
-            self.json(terminal, &logged, &places, blocked.as_ref())?;
+            self.json(terminal, (&logged, &alarms), &places, blocked.as_ref())?;
         } else {
             self.text(terminal, &logged, &places)?;
+            say_alarms(terminal, &alarms);
             if let Some(blocked) = &blocked {
                 blocked.show(terminal)?;
             }
@@ -155,6 +157,7 @@ impl Incident {
             && places.runs.is_empty();
         let is_missing = blocked.as_ref().is_some_and(Blocked::is_missing);
         Ok(match (places.unseen.is_empty() && !is_missing, is_clean) {
+            _ if !alarms.is_empty() => REJECTED,
             (false, _) => NETWORK,
             (true, true) => NO_SIGNATURE,
             (true, false) => 0,
@@ -304,7 +307,7 @@ impl Incident {
     fn json(
         &self,
         terminal: &Terminal,
-        logged: &[Logged],
+        (logged, alarms): (&[Logged], &[String]),
         places: &Places,
         blocked: Option<&Blocked>,
     ) -> Result<(), Failure> {
@@ -315,7 +318,7 @@ impl Incident {
             // Absent where nobody looked, which is not the same as nothing.
             "images": (!self.repositories.is_empty() || places.asked_cluster).then_some(&places.images),
             "runs": places.asked_cluster.then_some(&places.runs),
-            "doubtful": places.doubtful, "notLookedAt": places.unseen,
+            "doubtful": places.doubtful, "notLookedAt": places.unseen, "alarms": alarms,
             "revoked": blocked.map(Blocked::json),
         });
         terminal.json("incident", 2, &content)

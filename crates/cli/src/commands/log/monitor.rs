@@ -47,7 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
   countersign log monitor --state watch --once --seen-by-others theirs.txt
   countersign log monitor --state w --log https://log.example --log-key log.pub --origin log.example",
     after_help = "At each look the checkpoint's signature is checked, every entry since the last look is fetched, and together with what \
-was seen before they must make the tree that was signed. The first look begins with what is there now (--whole: with the first entry). \
+was seen before they must make the tree that was signed; and one bundle of 256 old entries is read once more, each time the next one. The \
+first look begins with what is there now (--whole: with the first entry). \
 One log is followed: of an instance its log of Rekor v2, with --rekor-v1 that of Rekor v1, each in a directory of its own. \
 In the directory are state.json, from which the next run goes on; alerts.jsonl, with all that was told; untold.json, with what somebody \
 did not take, for the next look; and a file of evidence for each thing the log did. With --once the exit code is 0 when the log keeps \
@@ -66,7 +67,8 @@ pub(super) struct MonitorCommand {
     /// The first time, begin with the log's first entry
     #[arg(long)]
     whole: bool,
-    /// Read all old entries again at each look: a log that changes what it shows of them, and signs nothing, is found too
+    /// Read all old entries again at each look, not one bundle of 256 of them in turn: a log that changes what it shows of
+    /// them, and signs nothing, is found at once
     #[arg(long)]
     again: bool,
     /// A checkpoint that somebody else was shown; it must be of the same history

@@ -1,7 +1,8 @@
 //! Looking for something in every log that one trusts: what was not looked at is named, and nothing is called complete then.
 
+use countersign_client::ClientError;
 use countersign_client::incident::is_recent;
-use countersign_client::log_tree::{LogPlace, LogTree};
+use countersign_client::log_tree::{AtPlace, LogPlace, LogTree};
 use countersign_client::looking::{Hit, hits as hits_of};
 use countersign_clock::{Clock as _, SystemClock, Timestamp};
 use countersign_http::text::printable;
@@ -10,30 +11,41 @@ use countersign_verify::revocation::Revocations;
 use serde_json::{Value, json};
 
 use super::{LogArgs, LogReader, Place, or_own_key};
-use crate::failure::{Failure, NETWORK, NO_SIGNATURE};
+use crate::failure::{Failure, NETWORK, NO_SIGNATURE, REJECTED};
 use crate::out::{Terminal, block_on, counted};
 
 /// What was found in each tree, and what was not looked at.
 pub(crate) struct Looked<T> {
     pub(crate) found: Vec<T>,
     pub(crate) unseen: Vec<String>,
+    /// What does not verify, of logs that are closed: the others were looked at all the same.
+    pub(crate) alarms: Vec<String>,
 }
 
 impl<T> Looked<T> {
     /// The exit code of who found something, or nothing.
     pub(crate) fn code(&self, is_empty: bool) -> u8 {
-        match (self.unseen.is_empty(), is_empty) {
-            (false, _) => NETWORK,
-            (true, true) => NO_SIGNATURE,
-            (true, false) => 0,
+        match (self.alarms.is_empty(), self.unseen.is_empty(), is_empty) {
+            (false, ..) => REJECTED,
+            (true, false, _) => NETWORK,
+            (true, true, true) => NO_SIGNATURE,
+            (true, true, false) => 0,
         }
     }
 
-    /// Says which logs were not looked at.
+    /// Says which logs were not looked at, and why.
     pub(crate) fn say_unseen(&self, terminal: &Terminal) {
+        say_alarms(terminal, &self.alarms);
         for unseen in &self.unseen {
             terminal.talk(&printable(&format!("could not be looked at: {unseen}")));
         }
+    }
+}
+
+/// Says what does not verify.
+pub(crate) fn say_alarms(terminal: &Terminal, alarms: &[String]) {
+    for alarm in alarms {
+        terminal.talk(&printable(&format!("{} ALARM: {alarm}", terminal.no_mark())));
     }
 }
 
@@ -99,6 +111,11 @@ pub(crate) fn described(tree: &LogTree<'_>, name: &str, number: u64) -> Value {
         "treeSize": tree.checkpoint().size, (name): number})
 }
 
+/// What is said of what a log serves that does not verify.
+fn alarm(log: &str, why: &str) -> String {
+    format!("{log}: {why}; keep what it serves, it is evidence")
+}
+
 /// Where logs are, and how they are read.
 enum Source {
     One(Place, NoteVerifier),
@@ -125,7 +142,8 @@ impl LogArgs {
     }
 
     /// Does something with each tree. One that cannot be reached is named among what was not looked at; when none can, that is the
-    /// error. What does not verify is an error at once.
+    /// error. What does not verify is an error at once, and of a log that is closed an alarm: it may be kept by whoever took
+    /// its place over, and must not keep anybody from looking at the others.
     pub(crate) fn with_trees<T>(
         &self,
         terminal: &Terminal,
@@ -136,14 +154,16 @@ impl LogArgs {
         let now = SystemClock.now();
         let sources = self.sources()?;
         block_on(terminal, async {
-            let (mut looked, mut first) = (Looked { found: Vec::new(), unseen: Vec::new() }, None);
+            let mut looked = Looked { found: Vec::new(), unseen: Vec::new(), alarms: Vec::new() };
+            let mut first = None;
             for source in sources {
                 let (name, is_closed, opened) = match source {
                     Source::One(place, key) => {
                         let reader = LogReader::new(place.source(&http), key);
                         let reader = reader.witnessed(witnesses.clone(), least, now);
                         let tree = LogTree::of_tiles(reader).await;
-                        (String::new(), false, tree.map(|tree| (vec![tree], Vec::new())))
+                        let at = tree.map(|tree| AtPlace { trees: vec![tree], ..AtPlace::default() });
+                        (String::new(), false, at)
                     }
                     Source::Named(log) => {
                         let kind = if log.is_rekor_v1() { " of Rekor v1" } else { "" };
@@ -151,9 +171,14 @@ impl LogArgs {
                         (name, log.is_closed, log.trees(&http, (&witnesses, least), now).await)
                     }
                 };
-                let (trees, gone) = match opened.map_err(Failure::from) {
+                // A closed log may be kept nowhere any more.
+                let is_gone = is_closed && matches!(opened, Err(ClientError::NoLog(_)));
+                let AtPlace { trees, gone, wrong } = match opened.map_err(Failure::from) {
                     Ok(found) => found,
-                    // A closed log may be kept nowhere any more.
+                    Err(failure) if is_closed && !is_gone && failure.code == REJECTED => {
+                        looked.alarms.push(alarm(&format!("{name}, which is closed"), &failure.message));
+                        continue;
+                    }
                     Err(failure) if is_closed || failure.code == NETWORK => {
                         looked.unseen.push(format!("{name}: {}", failure.message));
                         first.get_or_insert(failure);
@@ -162,6 +187,7 @@ impl LogArgs {
                     Err(failure) => return Err(failure),
                 };
                 looked.unseen.extend(gone.into_iter().map(|why| format!("{name}: {why}")));
+                looked.alarms.extend(wrong.into_iter().map(|why| alarm(&name, &why)));
                 for tree in trees {
                     let uncosigned = (tree.tiles().is_none() && least > 0)
                         .then(|| format!("{}: nobody cosigns the checkpoints of Rekor v1", tree.label()));
@@ -175,12 +201,15 @@ impl LogArgs {
                             looked.unseen.push(format!("{}: {}", tree.label(), failure.message));
                             first.get_or_insert(failure);
                         }
+                        Err(failure) if is_closed && failure.code == REJECTED => {
+                            looked.alarms.push(alarm(&format!("{name}, which is closed"), &failure.message));
+                        }
                         Err(failure) => return Err(failure),
                     }
                 }
             }
             match first {
-                Some(failure) if looked.found.is_empty() => Err(failure),
+                Some(failure) if looked.found.is_empty() && looked.alarms.is_empty() => Err(failure),
                 _ => Ok(looked),
             }
         })

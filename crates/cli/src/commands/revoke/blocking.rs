@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::place::{Place, PlaceArgs, Written};
 use super::show::NAME;
-use super::{WhyArgs, show_new, tell, tell_cluster, tell_dry};
+use super::{Already, WhyArgs, show_new, sort_out, tell, tell_already, tell_cluster, tell_dry, tell_nothing};
 use crate::args::cluster::connect;
 use crate::failure::Failure;
 use crate::out::Terminal;
@@ -26,12 +26,6 @@ pub(crate) struct Blocking {
     change: Option<Change>,
     already: Vec<Already>,
     dry_run: bool,
-}
-
-/// Something that an entry of the list revokes already.
-struct Already {
-    target: String,
-    entry: u32,
 }
 
 /// A cluster that the list is put into.
@@ -71,16 +65,11 @@ impl Blocking {
         let by = by.or_else(super::user);
         let why = WhyArgs { reason: or(reason, "--reason"), by: or(by, "--by"), dry_run };
         let place = args.open()?;
-        let (mut already, mut entries) = (Vec::new(), Vec::new());
-        for target in targets {
-            match place.list.as_ref().and_then(|list| list.already(target, since)) {
-                Some(entry) => already.push(Already { target: target.to_string(), entry: entry.id }),
-                None => {
-                    let revocation = Revocation { target: target.clone(), since, until: None, expires: None };
-                    entries.push(why.entry(Some(revocation), None)?);
-                }
-            }
-        }
+        let revoke =
+            |target: &Target| Revocation { target: target.clone(), since, until: None, expires: None };
+        let (already, new) = sort_out(place.list.as_ref(), targets.iter().map(revoke).collect());
+        let entries: Vec<_> =
+            new.into_iter().map(|new| why.entry(Some(new), None)).collect::<Result<_, _>>()?;
         let change = (!entries.is_empty()).then_some(Change::Add(entries));
         if let Some(change) = &change {
             place.preview(change)?;
@@ -132,14 +121,12 @@ impl Blocked {
     }
 
     pub(crate) fn show(&self, terminal: &Terminal) -> Result<(), Failure> {
-        for Already { target, entry } in &self.already {
-            terminal.talk(&printable(&format!("{target}: already revoked by entry {entry}")));
-        }
+        tell_already(terminal, &self.already);
         show_new(terminal, self.before.as_ref(), &self.list)?;
         match &self.written {
             Some(written) => tell(terminal, written),
             None if self.adds => tell_dry(terminal, &self.list),
-            None => terminal.talk(&format!("nothing is added to list {}", self.list.number)),
+            None => tell_nothing(terminal, &self.list),
         }
         match &self.cluster {
             None if self.written.is_some() => tell_cluster(terminal),

@@ -13,7 +13,7 @@ use countersign_verify::revocation::{Change, Entry, Revocation, RevocationList};
 
 use crate::failure::{Failure, Outcome};
 use crate::out::Terminal;
-use place::{PlaceArgs, Written};
+use place::{Place, PlaceArgs, Written};
 use target::TargetArgs;
 use when::{ahead, past};
 
@@ -31,7 +31,7 @@ use when::{ahead, past};
   countersign revoke list                                  what is revoked now
   countersign revoke --list bad.json --sign-with soc.key --digest sha256:9f86… --reason malware",
     after_help = "Without --since nothing signed by it counts any more, whenever it was signed. With --since, what a log or a timestamp \
-authority dates before still does. The instance may be running: what is written is served at once, and obeyed by clients, scanner \
+authority dates before still does. What an entry revokes already is said and not added again, with exit code 0. The instance may be running: what is written is served at once, and obeyed by clients, scanner \
 and webhook within 60 s. See docs/revocation.md."
 )]
 pub(crate) struct Revoke {
@@ -96,13 +96,50 @@ impl Revoke {
         if let Some(expires) = expires.filter(|expires| *expires <= now) {
             return Err(Failure::usage(format!("--expires: expected a time to come, found {expires}")));
         }
-        let mut entries = Vec::new();
-        for target in self.targets.targets()? {
-            let revocation = Revocation { target, since, until, expires };
-            entries.push(self.why.entry(Some(revocation), None)?);
+        let revoke = |target| Revocation { target, since, until, expires };
+        let wanted = self.targets.targets()?.into_iter().map(revoke).collect();
+        let place = self.place.open()?;
+        let (already, new) = sort_out(place.list.as_ref(), wanted);
+        let entries = new.into_iter().map(|new| self.why.entry(Some(new), None));
+        let entries: Vec<_> = entries.collect::<Result<_, _>>()?;
+        tell_already(terminal, &already);
+        match &place.list {
+            Some(list) if entries.is_empty() => {
+                tell_nothing(terminal, list);
+                Ok(0)
+            }
+            _ => self.why.write(terminal, &place, &Change::Add(entries)),
         }
-        self.why.write(terminal, &self.place, &Change::Add(entries))
     }
+}
+
+/// Something that an entry of the list revokes already.
+struct Already {
+    target: String,
+    entry: u32,
+}
+
+/// What a list revokes already, and what is to be added to it, each once.
+fn sort_out(list: Option<&RevocationList>, wanted: Vec<Revocation>) -> (Vec<Already>, Vec<Revocation>) {
+    let (mut already, mut new) = (Vec::new(), Vec::<Revocation>::new());
+    for wanted in wanted {
+        match list.and_then(|list| list.already(&wanted)) {
+            Some(entry) => already.push(Already { target: wanted.target.to_string(), entry: entry.id }),
+            None if new.iter().any(|new| new.covers(&wanted)) => {}
+            None => new.push(wanted),
+        }
+    }
+    (already, new)
+}
+
+fn tell_already(terminal: &Terminal, already: &[Already]) {
+    for Already { target, entry } in already {
+        terminal.talk(&printable(&format!("{target}: already revoked by entry {entry}")));
+    }
+}
+
+fn tell_nothing(terminal: &Terminal, list: &RevocationList) {
+    terminal.talk(&format!("nothing is added to list {}", list.number));
 }
 
 fn tell_dry(terminal: &Terminal, list: &RevocationList) {
@@ -127,8 +164,7 @@ impl WhyArgs {
         Ok(Entry { id: 0, revoke, undo, reason, by, at: SystemClock.now() })
     }
 
-    fn write(&self, terminal: &Terminal, place: &PlaceArgs, change: &Change) -> Outcome {
-        let place = place.open()?;
+    fn write(&self, terminal: &Terminal, place: &Place, change: &Change) -> Outcome {
         if self.dry_run {
             let list = place.preview(change)?;
             show_new(terminal, place.list.as_ref(), &list)?;
@@ -202,7 +238,7 @@ struct Undo {
 impl Undo {
     fn run(&self, terminal: &Terminal) -> Outcome {
         let entry = self.why.entry(None, Some(self.entry))?;
-        self.why.write(terminal, &self.place, &Change::Add(vec![entry]))
+        self.why.write(terminal, &self.place.open()?, &Change::Add(vec![entry]))
     }
 }
 

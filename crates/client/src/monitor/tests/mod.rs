@@ -282,6 +282,78 @@ async fn each_new_entry_is_shown_once_and_old_ones_only_to_who_begins_with_the_f
     }
 }
 
+/// Shows another entry in the place of one that was signed, and the same checkpoint; with `hashes`, its hash too.
+fn rewrite(dir: &Path, log: &History, size: u64, index: u64, hashes: bool) {
+    let path = |kind| {
+        let tile = TilePath::in_tree(kind, index / 256, size).unwrap();
+        (dir.join(tile.to_string()), tile)
+    };
+    let (file, tile) = path(TileKind::Entries);
+    let bytes = std::fs::read(&file).unwrap();
+    let mut entries: Vec<Vec<u8>> =
+        tile::parse_entries(&bytes, tile.width).unwrap().iter().map(|entry| entry.to_vec()).collect();
+    let within = place(index % 256);
+    assert_eq!(entries[within], log.entries[place(index)]);
+    entries[within].push(b'!');
+    let mut bundle = Vec::new();
+    entries.iter().for_each(|entry| tile::push_entry(&mut bundle, entry).unwrap());
+    std::fs::write(file, bundle).unwrap();
+    if hashes {
+        let (file, _) = path(TileKind::Hashes { level: 0 });
+        let all: Vec<u8> = entries.iter().flat_map(|entry| leaf_hash(entry)).collect();
+        std::fs::write(file, all).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_entry_rewritten_under_the_same_checkpoint_is_named_at_once_with_again_and_in_turn_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let kept = Kept::open(&dir.path().join("kept")).unwrap();
+    let log = History::new(NoteKind::Ed25519, KeyType::Ed25519, 800);
+    let again = How { again: true, ..How::default() };
+    for (index, hashes, named) in [
+        (3, false, "entry 3, in tile/entries/000, is another"),
+        (300, false, "entry 300, in tile/entries/001, is another"),
+        (699, false, "entry 699, in tile/entries/002.p/188, is another"),
+        (300, true, "entries 256 to 511, in tile/entries/001, or the hashes above them are others"),
+    ] {
+        log.write(&path, 700, at(0));
+        let stood = log.good(&path, None, How::default()).await;
+        rewrite(&path, &log, 700, index, hashes);
+        let told = log.bad(&path, &stood, again).await;
+        assert_eq!(told.alarm.code(), "rewritten");
+        assert!(told.alarm.to_string().ends_with(named), "{}", told.alarm);
+        // One bundle at each look, also by monitors that are started anew each time: of three, at the third at the latest.
+        let (mut stood, mut looks) = (stood, 1);
+        let found = loop {
+            match log.poll(&path, Some(&stood), How::default()).await {
+                Seen::Bad(finding) => break finding.alarm,
+                Seen::Good(good) => {
+                    assert_eq!(good.note(), stood.note());
+                    kept.keep(&good).unwrap();
+                    stood = kept.standing(&log.monitor()).unwrap().unwrap();
+                    looks += 1;
+                }
+            }
+        };
+        assert_eq!((found, looks), (told.alarm, index / 256 + 1));
+    }
+    // A tree that grows is read in turn all the same, and the first bundle comes after the last.
+    log.write(&path, 200, at(0));
+    let (mut stood, mut turns) = (log.good(&path, None, How::default()).await, Vec::new());
+    for size in [300, 600, 600, 700, 700, 700] {
+        log.write(&path, size, at(0));
+        turns.push(stood.again());
+        stood = log.good(&path, Some(&stood), How::default()).await;
+    }
+    assert_eq!(turns, [0, 0, 1, 2, 0, 1]);
+    // What is not there any more.
+    std::fs::remove_file(path.join("tile/entries/002.p/188")).unwrap();
+    let gone = log.bad(&path, &stood, How::default()).await.alarm;
+    assert!(gone.code() == "withheld" && gone.to_string().contains("tile/entries/002.p/188"), "{gone}");
+}
+
 #[tokio::test]
 async fn what_was_damaged_or_is_of_another_log_is_never_taken_for_a_beginning() {
     let dir = tempfile::tempdir().unwrap();

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+type Lie = fn(&mut Value);
+
 /// What the server shows now.
 #[derive(Clone)]
 struct Shown {
@@ -24,6 +26,10 @@ struct Shown {
     tree: &'static str,
     /// This one is not given.
     missing: Option<u64>,
+    /// What is put in the place of what in the checkpoint of the closed tree.
+    spoilt: Option<(&'static str, &'static str)>,
+    /// What is done to an entry that is asked for alone.
+    lie: Option<Lie>,
 }
 
 type Shared = Arc<Mutex<Shown>>;
@@ -35,7 +41,9 @@ fn origin(tree: &str) -> String {
 async fn info(State(shown): State<Shared>) -> Json<Value> {
     let shown = shown.lock().unwrap().clone();
     let note = |tree, size| shown.history.note(&origin(tree), size, at(0));
-    let closed = json!([{"treeID": "1", "treeSize": shown.before, "rootHash": "", "signedTreeHead": note("1", shown.before)}]);
+    let head = note("1", shown.before);
+    let head = shown.spoilt.map_or(head.clone(), |(from, to)| head.replacen(from, to, 1));
+    let closed = json!([{"treeID": "1", "treeSize": shown.before, "rootHash": "", "signedTreeHead": head}]);
     Json(json!({
         "treeID": shown.tree, "treeSize": shown.size, "rootHash": "", "signedTreeHead": note(shown.tree, shown.size),
         "inactiveShards": if shown.before > 0 { closed } else { Value::Null },
@@ -47,20 +55,42 @@ async fn retrieve(State(shown): State<Shared>, Json(asked): Json<Value>) -> Json
     let asked: Vec<u64> =
         asked["logIndexes"].as_array().unwrap().iter().map(|i| i.as_u64().unwrap()).collect();
     assert!(asked.len() <= 10, "real servers refuse more");
-    let found = asked.into_iter().filter(|i| Some(*i) != shown.missing).map(|virtual_index| {
-        let (index, size) = match virtual_index.checked_sub(shown.before) {
-            Some(index) => (index, shown.size),
-            None => (virtual_index, shown.before),
-        };
-        let proof = proof::inclusion(&shown.history.leaves(), index, size).unwrap();
-        let hashes: Vec<String> = proof.iter().map(|hash| hex_encode(hash)).collect();
-        json!({ format!("{virtual_index:064x}"): {
-            "body": base64_encode(&shown.history.entries[place(index)]), "logIndex": virtual_index,
-            "integratedTime": shown.times[place(index)], "logID": "",
-            "verification": {"inclusionProof": {"treeSize": size, "hashes": hashes, "logIndex": index}},
-        }})
-    });
+    let found = asked.into_iter().filter(|i| Some(*i) != shown.missing).map(|index| entry(&shown, index));
     Json(Value::Array(found.collect()))
+}
+
+fn entry(shown: &Shown, virtual_index: u64) -> Value {
+    let (index, size, tree) = match virtual_index.checked_sub(shown.before) {
+        Some(index) => (index, shown.size, shown.tree),
+        None => (virtual_index, shown.before, "1"),
+    };
+    let proof = proof::inclusion(&shown.history.leaves(), index, size).unwrap();
+    let hashes: Vec<String> = proof.iter().map(|hash| hex_encode(hash)).collect();
+    let checkpoint = shown.history.note(&origin(tree), size, at(0));
+    let proof = json!({"treeSize": size, "hashes": hashes, "logIndex": index, "checkpoint": checkpoint});
+    json!({ format!("{virtual_index:064x}"): {
+        "body": base64_encode(&shown.history.entries[place(index)]), "logIndex": virtual_index,
+        "integratedTime": shown.times[place(index)], "logID": "", "verification": {"inclusionProof": proof},
+    }})
+}
+
+/// One entry, as it is or as somebody wishes it were.
+async fn one(
+    State(shown): State<Shared>,
+    Query(asked): Query<std::collections::HashMap<String, u64>>,
+) -> Json<Value> {
+    let shown = shown.lock().unwrap().clone();
+    let mut found = entry(&shown, asked["logIndex"]);
+    if let Some(lie) = shown.lie {
+        lie(found.as_object_mut().unwrap().values_mut().next().unwrap());
+    }
+    Json(found)
+}
+
+/// By its id: whichever is asked for, the third of the tree that grows.
+async fn third(State(shown): State<Shared>) -> Json<Value> {
+    let shown = shown.lock().unwrap().clone();
+    Json(entry(&shown, shown.before + 3))
 }
 
 async fn consistency(
@@ -78,6 +108,8 @@ async fn serve(shown: Shared) -> SocketAddr {
     let router = Router::new()
         .route("/api/v1/log", get(info))
         .route("/api/v1/log/proof", get(consistency))
+        .route("/api/v1/log/entries", get(one))
+        .route("/api/v1/log/entries/{id}", get(third))
         .route("/api/v1/log/entries/retrieve", post(retrieve))
         .with_state(shown);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -98,7 +130,8 @@ impl Fixture {
         let history = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 40);
         let monitor = history.monitor();
         let times = (0..40).map(|i| at(i - 40).as_second()).collect();
-        let shown = Shown { history, size, times, before: 0, tree: "2", missing: None };
+        let shown =
+            Shown { history, size, times, before: 0, tree: "2", missing: None, spoilt: None, lie: None };
         let shown = Arc::new(Mutex::new(shown));
         let base = format!("http://{}", serve(Arc::clone(&shown)).await).parse().unwrap();
         Self { shown, http: Http::new(HttpOptions::default()), base, monitor }
@@ -237,10 +270,10 @@ async fn trees_are_known_by_the_keys_that_signed_them() {
     let other = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 1).monitor().verifier().clone();
     let both = [own.clone(), other.clone()];
     for grows in [true, false] {
-        let (trees, without) = reader.trees(&both, grows).await.unwrap();
+        let Trees { trees, without, wrong } = reader.trees(&both, grows).await.unwrap();
         let origins: Vec<_> = trees.iter().map(|tree| tree.checkpoint.origin.as_str()).collect();
         assert_eq!(origins, ["log.test - 1", "log.test - 3"]);
-        assert_eq!(without, [&other]);
+        assert!(without == [&other] && wrong.is_empty());
         for tree in trees {
             reader.each(&tree.checkpoint, |_, _| ()).await.unwrap();
         }
@@ -248,6 +281,71 @@ async fn trees_are_known_by_the_keys_that_signed_them() {
     // The tree that grows is of a key that nobody named: what is newest would be missed.
     assert!(reader.checkpoint(&other).await.is_err());
     assert!(reader.trees(std::slice::from_ref(&other), true).await.is_err());
-    let (trees, without) = reader.trees(std::slice::from_ref(&other), false).await.unwrap();
-    assert!(trees.is_empty() && without == [&other]);
+    let Trees { trees, without, wrong } = reader.trees(std::slice::from_ref(&other), false).await.unwrap();
+    assert!(trees.is_empty() && without == [&other] && wrong.is_empty());
+    // The checkpoint of the closed tree says it is by our key, and is not; or it is none.
+    for (from, to) in [("\n8\n", "\n7\n"), ("\n\n", "\n")] {
+        log.change(|shown| shown.spoilt = Some((from, to)));
+        let Trees { trees, without, wrong } = reader.trees(&both, true).await.unwrap();
+        assert_eq!((trees.len(), without), (1, vec![&other]));
+        assert!(wrong.len() == 1 && wrong[0].contains("the checkpoint of its closed tree 1: "), "{wrong:?}");
+        // Whoever does not know the key cannot tell a tampered one from one of somebody else's.
+        let wrong = reader.trees(std::slice::from_ref(&other), false).await.unwrap().wrong;
+        assert_eq!(wrong.len(), usize::from(from == "\n\n"), "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_entry_is_the_one_asked_for_and_in_a_tree_that_was_signed_or_refused() {
+    let log = Fixture::new(10).await;
+    log.change(|shown| (shown.before, shown.tree) = (8, "3"));
+    let reader = RekorV1::new(&log.http, log.base.clone());
+    let keys = [log.monitor.verifier().clone()];
+    let of = async |name: EntryName| reader.entry(&name, &keys).await;
+    // Of the tree that grows, and of the closed one before it.
+    for (index, in_tree, tree) in [(11, 3, "3"), (17, 9, "3"), (7, 7, "1")] {
+        let found = of(EntryName::Index(index)).await.unwrap();
+        assert_eq!((found.index, found.in_tree), (index, in_tree));
+        assert_eq!(found.tree.checkpoint.origin, origin(tree));
+        assert_eq!(found.body, format!("entry {in_tree}").into_bytes());
+        let leaf = leaf_hash(&found.body);
+        let number: u64 = tree.parse().unwrap();
+        assert_eq!(found.uuid, format!("{number:016x}{}", hex_encode(&leaf)));
+    }
+    let leaf = leaf_hash(b"entry 3");
+    for tree in [None, Some(3)] {
+        assert_eq!(of(EntryName::Uuid { tree, leaf }).await.unwrap().index, 11);
+    }
+    // Another than was asked for, or of another tree.
+    for (tree, leaf) in [(None, leaf_hash(b"entry 4")), (Some(1), leaf)] {
+        let error = of(EntryName::Uuid { tree, leaf }).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Proof(why) if why.contains("gave another")), "{error}");
+    }
+    let lies: [(Lie, &str); 7] = [
+        (|v| v["body"] = json!(base64_encode(b"entry 3!")), "not what the checkpoint"),
+        (|v| v["logIndex"] = json!(12), "gave another"),
+        (|v| v["verification"]["inclusionProof"]["logIndex"] = json!(4), "not what the checkpoint"),
+        (
+            |v| v["verification"]["inclusionProof"]["hashes"][0] = json!("00".repeat(32)),
+            "not what the checkpoint",
+        ),
+        (|v| v["verification"]["inclusionProof"]["checkpoint"] = json!(""), "the checkpoint of the log"),
+        (
+            |v| {
+                let note = &mut v["verification"]["inclusionProof"]["checkpoint"];
+                *note = json!(note.as_str().unwrap().replacen("\n10\n", "\n11\n", 1));
+            },
+            "the checkpoint of the log",
+        ),
+        (|v| v["verification"] = Value::Null, "without a proof"),
+    ];
+    for (lie, expected) in lies {
+        log.change(|shown| shown.lie = Some(lie));
+        let error = of(EntryName::Index(11)).await.unwrap_err();
+        assert!(matches!(&error, ClientError::Proof(why) if why.contains(expected)), "{expected}: {error}");
+    }
+    // By the key of another log.
+    log.change(|shown| shown.lie = None);
+    let other = History::new(NoteKind::RekorV1, KeyType::EcdsaP256, 1).monitor().verifier().clone();
+    assert!(reader.entry(&EntryName::Index(11), &[other]).await.is_err());
 }

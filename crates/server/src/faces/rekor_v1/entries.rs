@@ -2,26 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use countersign_attestation::json::{Bounded, from_slice};
 use countersign_bundle::rekor::{BodyV1, ProposalError, ProposalV1};
-use countersign_clock::Timestamp;
+use countersign_clock::{Clock, Timestamp};
 use countersign_log::{AppendError, MAX_V1_BODY_BYTES};
 use countersign_tlog::merkle::leaf_hash;
 use http::{HeaderName, HeaderValue, Request, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{LIMIT, bad, failed, json, json_body, nothing, number, rekor, unprocessable};
 use crate::http::{HttpError, Shape};
-use crate::rekor_v1::{Appended, EntryId, NotAppended, RekorError, admit, blocking};
+use crate::rekor_v1::{Appended, CLOCKS_APART, EntryId, NotAppended, RekorError, admit, begins, blocking};
 use crate::serve::Services;
 
 /// The most entries asked for at once.
 const MOST: usize = 10;
+
+/// How soon it is looked again whether a certificate has begun.
+const A_MOMENT: Duration = Duration::from_millis(50);
 
 const ID_PATTERN: &str = "'^([0-9a-fA-F]{64}|[0-9a-fA-F]{80})$'";
 
@@ -67,6 +72,7 @@ pub(super) async fn create(
         .await
         .map_err(|e| failed(&e))?
         .inspect_err(|error| tracing::debug!(?error, "entry refused"))?;
+    has_begun(&*rekor.clock, &entry).await?;
     let (mut response, id) = match rekor.append(&entry).await {
         Ok(Appended::New(id, told)) => (json(StatusCode::CREATED, &under_id((id.clone(), told))), id),
         Ok(Appended::Before(id)) => {
@@ -87,6 +93,20 @@ pub(super) async fn create(
     set(header::LOCATION, format!("/api/v1/log/entries/{id}"));
     set(header::ETAG, id);
     Ok(response)
+}
+
+/// Waits for the beginning of an entry's certificates, which an authority whose clock is ahead has issued: the time that the
+/// log puts on the entry must not be before it, or no verifier takes it.
+async fn has_begun(clock: &dyn Clock, entry: &BodyV1) -> Result<(), HttpError> {
+    let Some(begins) = begins(entry) else { return Ok(()) };
+    let longest = Instant::now() + CLOCKS_APART.unsigned_abs();
+    while clock.now() < begins {
+        if Instant::now() >= longest {
+            return Err(processing(format!("the certificate must be valid now: it begins at {begins}")));
+        }
+        tokio::time::sleep(A_MOMENT).await;
+    }
+    Ok(())
 }
 
 fn not_appended(error: AppendError) -> HttpError {

@@ -78,6 +78,8 @@ struct Proven {
 enum Missing {
     /// No hash at all, or none of an entry.
     Unknown,
+    /// Cosignatures are required, and the tree that has them has not this entry yet.
+    Uncosigned,
     /// The log could not be read.
     Unreadable(String),
 }
@@ -89,6 +91,10 @@ impl Missing {
                 let text = "No entry of this log has this hash. An entry just written is found at once; \
                             check that the link is whole.";
                 words(services, StatusCode::NOT_FOUND, "No such entry", text)
+            }
+            Self::Uncosigned => {
+                let text = "Too few witnesses have cosigned a tree with this entry, and no other is shown; ask again.";
+                words(services, StatusCode::SERVICE_UNAVAILABLE, "Not cosigned yet", text)
             }
             Self::Unreadable(error) => unreadable(services, &error),
         }
@@ -103,16 +109,16 @@ async fn proven(services: &Arc<Services>, hash: &str) -> Result<Proven, Missing>
         .ok_or(Missing::Unknown)?;
     let own = Arc::clone(services);
     let read = tokio::task::spawn_blocking(move || {
-        let Some(role) = &own.log else { return Ok(None) };
-        let Some(index) = role.log.find_key(&key)? else { return Ok(None) };
-        let entry = Entry::at(&role.log, index)?;
-        let head = role.log.head();
-        let proof = role.log.proof(index, head.size)?;
+        let failed = |error: LogError| Missing::Unreadable(error.to_string());
+        let role = own.log.as_ref().ok_or(Missing::Unknown)?;
+        let index = role.log.find_key(&key).map_err(failed)?.ok_or(Missing::Unknown)?;
+        let head = role.shown().filter(|head| index < head.size).ok_or(Missing::Uncosigned)?;
+        let entry = Entry::at(&role.log, index).map_err(failed)?;
+        let proof = role.log.proof(index, head.size).map_err(failed)?;
         let checkpoint = Arc::clone(&head.checkpoint);
-        Ok(Some(Proven { entry, size: head.size, root: head.root, proof, checkpoint }))
+        Ok(Proven { entry, size: head.size, root: head.root, proof, checkpoint })
     });
-    let failed = |error: &dyn std::fmt::Display| Missing::Unreadable(error.to_string());
-    read.await.map_err(|e| failed(&e))?.map_err(|e: LogError| failed(&e))?.ok_or(Missing::Unknown)
+    read.await.unwrap_or_else(|e| Err(Missing::Unreadable(e.to_string())))
 }
 
 /// The bytes of the entry, exactly.

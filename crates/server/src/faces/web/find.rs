@@ -106,7 +106,10 @@ pub(super) fn find(role: &LogRole, question: &Question) -> Result<Found, LogErro
     let (mut entries, mut proven) = (Vec::new(), None);
     if let Some(index) = &role.search {
         // Before the entries are found, which may then be more but not fewer.
-        proven = Proven::ask(index, terms)?;
+        proven = match role.shown() {
+            Some(head) => Proven::ask(index, &head, terms)?,
+            None => None,
+        };
         for term in terms {
             entries.extend(index.find(term, MOST + 1)?);
         }

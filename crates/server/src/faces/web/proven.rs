@@ -1,10 +1,11 @@
 //! Whether what a search found is all: proofs of the index, whose root the log signs with its checkpoints.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use countersign_log::LogError;
 use countersign_log::search::Answer;
 use countersign_log::search::store::CHUNK;
+use countersign_log::{Head, LogError};
 use countersign_tlog::map::{IndexCommitment, key_of};
 
 use super::find::MOST;
@@ -22,12 +23,14 @@ pub(super) struct Proven {
 }
 
 impl Proven {
-    /// Asks the index that the newest checkpoint states; `None` when it states none, or is not kept any more. Blocks.
-    pub(super) fn ask(asked: &Index, terms: &[String]) -> Result<Option<Self>, LogError> {
+    /// Asks the index that the checkpoint of this tree states; `None` when it states none, or is not kept any more. Blocks.
+    pub(super) fn ask(asked: &Index, head: &Arc<Head>, terms: &[String]) -> Result<Option<Self>, LogError> {
         let mut proven: Option<Self> = None;
         for term in terms {
             let size = proven.as_ref().map(|so_far| so_far.index.size);
-            let Some((term, answer)) = asked.answer(term, size, MOST + 1 + CHUNK)? else { return Ok(None) };
+            let Some((term, answer)) = asked.answer(head, term, size, MOST + 1 + CHUNK)? else {
+                return Ok(None);
+            };
             let Some(index) = answer.index else { return Ok(None) };
             if let Err(error) = verified(&term, &answer, &index) {
                 tracing::error!(term, %error, "the search index does not prove what it says");

@@ -83,8 +83,8 @@ impl Bench {
     }
 
     /// The checkpoint has the witness's cosignature.
-    fn is_good(&self, cosigned: &Cosigned) {
-        let note = Note::parse(cosigned.note.as_bytes()).unwrap();
+    fn is_good(&self, cosigned: &Head) {
+        let note = Note::parse(cosigned.checkpoint.as_bytes()).unwrap();
         assert_eq!(self.witnesses.cosigners(&note, SystemClock.now()).unwrap().len(), 1);
     }
 }
