@@ -71,6 +71,7 @@ pub mod wal;
 mod walk;
 mod workers;
 
+pub use cluster::{Frozen, freeze, thaw};
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use mark::Mark;

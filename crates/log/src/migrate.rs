@@ -9,7 +9,7 @@ use std::sync::Arc;
 use countersign_tlog::{Checkpoint, Hash, Note};
 
 use crate::flusher::{flush_tiles, full_tiles};
-use crate::lock_record::{LOCK_RECORD, MOVED, parse};
+use crate::lock_record::{LOCK_RECORD, MOVED, missing, parse};
 use crate::log::{LOCK, holder};
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, read_params};
@@ -122,7 +122,7 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
 
 /// Takes a move up that was cut off when the lock record had been put aside, if it was to this store.
 fn take_up(from: &dyn Storage, to: &dyn Storage) -> Result<Migrated, LogError> {
-    let aside = read(from, MOVED)?.ok_or(LogError::NoLockRecord { expected: LOCK_RECORD })?;
+    let aside = read(from, MOVED)?.ok_or_else(|| missing(from))?;
     if read(to, COMING)?.as_ref() != Some(&aside) {
         return Err(LogError::Moved { record: MOVED });
     }

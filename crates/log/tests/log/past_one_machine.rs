@@ -18,42 +18,42 @@ use crate::support::{
 };
 
 /// The database and the object store, and the way to them for each process.
-struct World {
-    database: MemoryDatabase,
+pub struct World {
+    pub database: MemoryDatabase,
     objects: Objects,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = Self::empty();
         Log::create_on(&world.store(&world.wire(), LEASE), &params()).unwrap();
         world
     }
 
-    fn empty() -> Self {
+    pub fn empty() -> Self {
         Self { database: MemoryDatabase::default(), objects: Objects::new(Arc::new(InMemory::new()), "logs") }
     }
 
-    fn wire(&self) -> Wire {
+    pub fn wire(&self) -> Wire {
         Wire::to(Arc::new(self.database.clone()))
     }
 
-    fn store(&self, wire: &Wire, term: Duration) -> Distributed {
+    pub fn store(&self, wire: &Wire, term: Duration) -> Distributed {
         Distributed::new("log", Arc::new(wire.clone()), &self.objects, term)
     }
 
     /// A process that serves the log, and its wire.
-    fn join(&self, options: Options) -> (Log, Wire) {
+    pub fn join(&self, options: Options) -> (Log, Wire) {
         self.join_for(options, LEASE)
     }
 
-    fn join_for(&self, options: Options, term: Duration) -> (Log, Wire) {
+    pub fn join_for(&self, options: Options, term: Duration) -> (Log, Wire) {
         let wire = self.wire();
         (Log::join(&self.store(&wire, term), options, signers(), clock()).unwrap(), wire)
     }
 }
 
-fn small() -> Options {
+pub fn small() -> Options {
     Options { segment_bytes: 20_000, key_of: Some(Arc::new(|stored: &[u8]| sha256(stored))), ..options() }
 }
 
