@@ -6,6 +6,8 @@ use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, Val
 use countersign_clock::{Clock, Timestamp};
 use countersign_crypto::PublicKey;
 use countersign_keys::{KeyRef, PasswordSource};
+use countersign_log::storage::Storage;
+use countersign_log::successor_of;
 use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
@@ -14,7 +16,7 @@ use crate::config::Role;
 use crate::instance::{Instance, InstanceKey, paths};
 use crate::retired;
 use crate::revoke;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -377,19 +379,39 @@ fn distributed_logs(instance: &Instance, findings: &mut Findings) {
         Ok(store) => store,
         Err(e) => return findings.problem("store", e.to_string(), addresses),
     };
-    for (what, name) in names(instance) {
-        let read = store.checkpoint(name).map_err(|e| e.to_string());
-        let checkpoint = read.and_then(|bytes| match bytes {
-            None => Ok(None),
+    let retired = retired::find(&instance.directory, instance.config.roles.iter().copied());
+    let retired = retired.into_iter().map(|(name, tree)| {
+        let more = format!(", readable at {}", retired::address(&instance.config.base_url(), &name));
+        (format!("retired log {name}"), None, store.retired(&tree), more)
+    });
+    let present = names(instance).map(|(what, place)| {
+        (what.to_owned(), Some(place), store.storage(place), ", in the store past one machine".to_owned())
+    });
+    for (what, place, files, more) in present.chain(retired) {
+        let read = files.and_then(|files| Ok((files.read("checkpoint")?, files))).map_err(|e| e.to_string());
+        let checkpoint = read.and_then(|(bytes, files)| match bytes {
+            // Made by a rotation, and not served since.
+            None => Ok(successor_of(files.as_ref()).ok().map(|_| (None, files))),
             Some(bytes) => Note::parse(&bytes)
                 .and_then(|note| Checkpoint::parse(note.text()))
-                .map(Some)
+                .map(|checkpoint| Some((Some(checkpoint), files)))
                 .map_err(|e| e.to_string()),
         });
+        // Only those of today take entries.
+        let ended = |files: &dyn Storage| place.filter(|_| matches!(successor_of(files), Ok(Some(_))));
         match checkpoint {
-            Ok(Some(checkpoint)) => {
-                findings.good(what, format!("{} entries, in the store past one machine", checkpoint.size));
+            Ok(Some((_, files))) if let Some(place) = ended(files.as_ref()) => findings.problem(
+                what,
+                "it was rotated out, and this directory does not know of its successor",
+                format!(
+                    "copy the directory from the machine where it was rotated; if a rotation was cut off here, bring back \
+                     keys/offline and run `countersign rotate {place}` once more"
+                ),
+            ),
+            Ok(Some((Some(checkpoint), _))) => {
+                findings.good(what, format!("{} entries{more}", checkpoint.size));
             }
+            Ok(Some((None, _))) => findings.good(what, format!("not started yet{more}")),
             Ok(None) => findings.problem(
                 what,
                 "it is not in the store that [store] names",
@@ -420,6 +442,14 @@ fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
         }
     }
     for (name, tree) in retired::find(&instance.directory, instance.config.roles.iter().copied()) {
+        if store::names::is_in_store(&tree) {
+            findings.problem(
+                format!("retired log {name}"),
+                "it lies in the store that [store] named",
+                "put [store] back, and move it here: countersign log migrate --to local",
+            );
+            continue;
+        }
         let address = retired::address(&instance.config.base_url(), &name);
         log(&format!("retired log {name}"), &tree, &format!(", readable at {address}"), findings);
     }

@@ -47,6 +47,13 @@ impl Rotate {
         if let Some(address) = &report.readable_at {
             terminal.talk(&format!("the old log stays readable: countersign log checkpoint --log {address}"));
         }
+        if report.past_one_machine {
+            terminal.talk(&format!(
+                "servers on other machines: copy {} to them, and start them again; until then they take no entries for a \
+                 log that was rotated",
+                self.directory.display()
+            ));
+        }
         terminal.talk(match report.served {
             true => {
                 "the server goes on with the new key; clients learn of it with `countersign trust update`"

@@ -115,6 +115,14 @@ fn commit_queued(
     Ok(Frozen { size: head.size, root: head.root })
 }
 
+/// The name of the log that took the place of this one, if it was rotated out.
+///
+/// # Errors
+/// [`LogError::NoLockRecord`], [`LogError::Moved`], [`LogError::Corrupt`] and [`LogError::Io`].
+pub fn successor_of(storage: &dyn Storage) -> Result<Option<String>, LogError> {
+    crate::lock_record::committed(storage).map(|(_, successor)| successor)
+}
+
 /// The state of a log that has ended.
 fn frozen(storage: &dyn Storage) -> Result<Frozen, LogError> {
     let (head, _) = crate::lock_record::committed(storage)?;

@@ -33,7 +33,7 @@ use crate::storage::database::Event;
 use crate::storage::{Distributed, Storage};
 use crate::{Log, LogError, Options};
 use follower::Follower;
-pub use freeze::{Frozen, freeze, thaw};
+pub use freeze::{Frozen, freeze, successor_of, thaw};
 use holder::Holder;
 use relay::Relay;
 
