@@ -3,7 +3,8 @@
 //! The order is: put the old key and certificate away, make the new ones in their place, publish a trust root that knows
 //! both. A step that fails puts everything back. A server that runs lets go of the instance meanwhile and keeps its clients
 //! waiting (`handover`), so nothing is refused, and nothing is signed with a key that is not published yet. When
-//! the process is ended in the middle, `doctor` says so, and rotating once more heals it.
+//! the process is ended in the middle, `doctor` says so, and rotating once more heals it. A log past one machine is not
+//! moved away but ended where it is (`succession`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::ServerError;
 use crate::config::{self, FILE_NAME};
 use crate::handover::Handover;
 use crate::instance::{Instance, InstanceKey, create, paths};
-use crate::store::names;
+use crate::store::{Store, names};
 use crate::succession::Succession;
 use crate::{retired, revoke};
 
@@ -143,6 +144,9 @@ pub fn rotate(
     new.check(&instance, target.keys())?;
     // What can be missing is missed before a server is asked for anything, and the password's work is done.
     instance.load_key(InstanceKey::TufRoot, &source)?;
+    if target.keys().iter().any(|key| key.log().is_some()) {
+        Store::of(&instance)?;
+    }
     // Both held to the end: a server that starts meanwhile must not sign with a key that is being retired.
     let handover = Handover::take(directory)?;
     // Another rotation may have ended a moment ago.
@@ -194,8 +198,16 @@ fn rotate_held(
     });
     let succession = Succession::begin(instance, key, source, clock)?;
     let mut moves = Moves::default();
-    let done = replace(instance, key, new, &retired, source, now, succession.as_ref(), &mut moves)
-        .and_then(|instance| publish(&instance, source, tuf_root, readable_at.as_deref(), now));
+    let mut steps = || {
+        let instance = renew(instance, key, new, &retired, source, &mut moves)?;
+        if let Some((_, place)) = key.log() {
+            moves.rename(&directory.join(place), &retired.join("tree"))?;
+            succession.as_ref().map_or(Ok(()), Succession::succeed)?;
+        }
+        replace(&instance, key, &retired, source, now, &mut moves)?;
+        publish(&instance, source, tuf_root, readable_at.as_deref(), now)
+    };
+    let done = steps();
     if let Err(e) = done {
         moves.undo();
         if let Some(succession) = succession {
@@ -389,23 +401,17 @@ fn renew(
     Ok(instance)
 }
 
+/// What a new key is for: new certificates, or a new log.
 fn replace(
     instance: &Instance,
     key: InstanceKey,
-    new: &NewKeys,
     retired: &Path,
     password: &PasswordSource,
     now: Timestamp,
-    succession: Option<&Succession>,
     moves: &mut Moves,
-) -> Result<Instance, ServerError> {
-    let instance = renew(instance, key, new, retired, password, moves)?;
+) -> Result<(), ServerError> {
     let directory = &instance.directory;
     let organization = &instance.config.organization;
-    if let Some((_, place)) = key.log() {
-        moves.rename(&directory.join(place), &retired.join("tree"))?;
-        succession.map_or(Ok(()), Succession::succeed)?;
-    }
     match key {
         InstanceKey::Ca => {
             let root = instance.load_key(InstanceKey::CaRoot, password)?;
@@ -419,12 +425,11 @@ fn replace(
             moves.copy(&directory.join(paths::TSA_CHAIN), &retired.join("tsa-chain.pem"))?;
             create::make_tsa_chain(directory, organization, root.as_ref(), now, old)
         }
-        InstanceKey::Log => create::make_transparency_log(&instance, now),
-        InstanceKey::LogV1 => create::make_log_v1(&instance, password, now),
-        InstanceKey::Ct => create::make_ct_log(&instance, now),
+        InstanceKey::Log => create::make_transparency_log(instance, now),
+        InstanceKey::LogV1 => create::make_log_v1(instance, password, now),
+        InstanceKey::Ct => create::make_ct_log(instance, now),
         _ => Err(ServerError::Trust("this key has a rotation of its own".into())),
-    }?;
-    Ok(instance)
+    }
 }
 
 /// Publishes a trust root which knows the old and the new. A log that has just been retired is named by the address at

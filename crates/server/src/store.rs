@@ -163,8 +163,15 @@ impl Store {
         if matches!(self, Self::Distributed { .. }) && names::is_in_store(tree) {
             return Log::open_to_read(&self.retired(tree).map_err(unnamed)?, Some(key_of), vec![signer]);
         }
-        let run = Options { key_of: Some(key_of), reserve_bytes: 0, ..Options::default() };
-        Log::open(tree, run, vec![signer], clock)
+        let run = Options { key_of: Some(Arc::clone(&key_of)), reserve_bytes: 0, ..Options::default() };
+        match (self, Log::open(tree, run, vec![Arc::clone(&signer)], clock)) {
+            // By another process that serves the instance; to read it takes no lock.
+            (Self::Distributed { .. }, Err(LogError::LockedBy { .. })) => {
+                let files: Arc<dyn Storage> = Arc::new(Files::new(tree));
+                Log::open_to_read(&files, Some(key_of), vec![signer])
+            }
+            (_, opened) => opened,
+        }
     }
 
     fn named(&self, place: &str) -> Result<Arc<dyn Storage>, LogError> {

@@ -9,13 +9,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use countersign_ca::ct::CtLog;
 use countersign_clock::Clock;
 use countersign_keys::PasswordSource;
 use countersign_log::storage::Distributed;
 use countersign_log::{LogError, Options, freeze, thaw};
 
 use crate::ServerError;
-use crate::instance::{Instance, InstanceKey};
+use crate::instance::{Instance, InstanceKey, LogAtRest};
 use crate::store::{Store, names};
 
 /// A log that has ended, and the name under which another begins.
@@ -48,8 +49,11 @@ impl Succession {
             None => names::fresh(place, clock.now())?,
         };
         names::write(&directory, names::SUCCESSOR, &successor)?;
-        let succession = Self { log, what, directory, successor };
-        let options = Options { mark: instance.mark(signer.public_key(), None), ..Options::default() };
+        let succession = Self { log, what, directory: directory.clone(), successor };
+        let key_of = LogAtRest::new(place, directory, signer.public_key().clone()).key_of;
+        let options =
+            Options { key_of, mark: instance.mark(signer.public_key(), None), ..Options::default() };
+        let options = if key == InstanceKey::Ct { CtLog::options(options) } else { options };
         let ended = std::thread::scope(|scope| {
             // The caller may be inside a runtime.
             let ending = scope.spawn(|| {
@@ -81,7 +85,7 @@ impl Succession {
             }
             Err(error) => tracing::error!(
                 log = self.what, %error,
-                "the log takes no entries until its rotation is done: run it once more when the store answers"
+                "whether the log takes entries is not known: run the rotation once more when the store answers"
             ),
         }
     }

@@ -30,6 +30,9 @@ mod network;
 mod notary;
 mod policy;
 mod policy_files;
+#[path = "../../../log/tests/log/support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the log, which need more of it")]
+mod postgres;
 mod provenance;
 #[path = "../../../registry/tests/it/support/mod.rs"]
 #[expect(dead_code, reason = "shared with the tests of the registry's client, which need more of it")]
@@ -38,6 +41,9 @@ mod registry;
 mod requests;
 mod revocation;
 mod rotation;
+#[path = "../../../log/tests/log/support/s3.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the log, which need more of it")]
+mod s3;
 mod scan;
 mod signing;
 mod slsa;

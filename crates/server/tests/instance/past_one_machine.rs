@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign_clock::{Clock, SystemClock};
 use countersign_crypto::encoding::base64_decode;
@@ -171,11 +171,14 @@ async fn r20_no_write_is_refused_where_the_directory_is_and_each_entry_is_in_one
                 (Arc::clone(&world), Arc::clone(&here), Arc::clone(&there), Arc::clone(&ended));
             tokio::spawn(async move {
                 let (key, mut bodies, mut refused) = (key(), Vec::new(), 0);
+                let mut longest = Duration::ZERO;
                 for number in 0_u64.. {
                     let at_home = writer < 4;
                     let server = if at_home { &here[usize::from(writer) % 2] } else { &*there };
                     let request = entry_request(&key, &[&[writer][..], &number.to_be_bytes()].concat());
+                    let asked = Instant::now();
                     let (status, again, answer) = world.post(server, ENTRIES, request).await;
+                    longest = longest.max(asked.elapsed());
                     let text = String::from_utf8_lossy(&answer).into_owned();
                     match status {
                         201 => bodies.push(body_of(&answer)),
@@ -190,7 +193,7 @@ async fn r20_no_write_is_refused_where_the_directory_is_and_each_entry_is_in_one
                         break;
                     }
                 }
-                (bodies, refused)
+                (bodies, refused, longest)
             })
         })
         .collect();
@@ -203,9 +206,10 @@ async fn r20_no_write_is_refused_where_the_directory_is_and_each_entry_is_in_one
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     ended.store(true, Ordering::SeqCst);
-    let (mut written, mut refused) = (Vec::new(), 0);
+    let (mut written, mut refused, mut longest) = (Vec::new(), 0, Duration::ZERO);
     for writer in writers {
-        let (bodies, away) = writer.await.unwrap();
+        let (bodies, away, waited) = writer.await.unwrap();
+        longest = longest.max(waited);
         written.extend(bodies);
         refused += away;
     }
@@ -218,7 +222,10 @@ async fn r20_no_write_is_refused_where_the_directory_is_and_each_entry_is_in_one
         assert_eq!(entries, world.entries(&here[1], tree).await);
         logged.extend(entries);
     }
-    eprintln!("{} written, {refused} refused on the other machine", written.len());
+    eprintln!(
+        "{} written, {refused} refused on the other machine; the longest answer took {longest:?}",
+        written.len()
+    );
     logged.sort();
     written.sort();
     assert!(logged == written, "each in one of the trees, once: {} logged", logged.len());
@@ -335,6 +342,10 @@ async fn r20_old_trees_are_served_out_of_the_store_and_move_back_with_the_others
     assert_eq!(world.get(&running, &format!("{}/checkpoint", name_of(&report))).await.0, 200);
     let (status, ..) = world.post(&running, ENTRIES, entry_request(&key(), b"back")).await;
     assert_eq!(status, 201);
+    // The old trees are files now, which one process has open and the other only reads.
+    let second = serve(&world.path).await;
+    shards(&second).await;
+    end(second).await;
     end(running).await;
 }
 
