@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign_clock::{Clock, SystemClock};
-use countersign_crypto::encoding::base64_decode;
-use countersign_crypto::{KeyPair, KeyType, PublicKey};
+use countersign_crypto::encoding::{base64_decode, base64_encode};
+use countersign_crypto::{KeyPair, KeyType, PublicKey, Signer as _};
 use countersign_log::storage::{Credentials, Distributed, LEASE, Objects};
 use countersign_log::{LogError, freeze};
 use countersign_server::ServerError;
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use crate::postgres::Server;
 use crate::rekor_v1::{self, check, hashedrekord, only};
-use crate::requests::entry_request;
+use crate::requests::{MINT, claims, entry_request, token_in};
 use crate::s3::FakeS3;
 
 const ENTRIES: &str = "/api/v2/log/entries";
@@ -143,6 +143,13 @@ async fn end(running: Running) {
 fn problems(path: &Path) -> String {
     let found = doctor::run(path, None, &SystemClock).into_iter().filter(|f| f.level == Level::Problem);
     found.map(|f| format!("{}: {}; {}\n", f.what, f.found, f.next)).collect()
+}
+
+/// A key for a certificate, with the proof that it is there.
+fn request_key(email: &str) -> Value {
+    let key = key();
+    let proof = base64_encode(&key.sign(email.as_bytes()).unwrap());
+    json!({"publicKey": {"algorithm": "", "content": key.public_key().to_pem()}, "proofOfPossession": proof})
 }
 
 /// The name by which a rotated log is read.
@@ -268,6 +275,7 @@ async fn r20_no_write_is_refused_where_the_directory_is_and_each_entry_is_in_one
 async fn r20_old_trees_are_served_out_of_the_store_and_move_back_with_the_others() {
     let Some(world) = World::new() else { return };
     let mut made: Vec<(String, Value, PublicKey)> = Vec::new();
+    let there = serve(&world.copied("elsewhere")).await;
     let mut running = serve(&world.path).await;
     for round in 0..3_u8 {
         let body = hashedrekord(&key(), &[round]).to_string();
@@ -306,6 +314,28 @@ async fn r20_old_trees_are_served_out_of_the_store_and_move_back_with_the_others
         }
     };
     shards(&running).await;
+    // Where the directory of before is, nothing is logged and so nobody gets a certificate.
+    let old = hashedrekord(&key(), b"late").to_string();
+    let minted = world.post(&there, MINT, claims("alice@example.com")).await.2;
+    let certificate = json!({
+        "credentials": {"oidcIdentityToken": token_in(&minted)},
+        "publicKeyRequest": request_key("alice@example.com"),
+    });
+    for (path, body, reason) in [
+        (rekor_v1::ENTRIES, old, "rotated out"),
+        // Of its insides a certificate authority tells no more.
+        ("/api/v2/signingCert", certificate.to_string(), "error communicating with CA backend"),
+    ] {
+        let (status, again, text) = world.post(&there, path, body).await;
+        let text = String::from_utf8(text).unwrap();
+        assert!(status == 503 && again.is_some() && text.contains(reason), "{path}: {status} {text}");
+    }
+    let (status, text) = world.get(&there, "/readyz").await;
+    let text = String::from_utf8(text).unwrap();
+    assert!(status == 503 && text.contains("the Rekor v1 log, the CT log"), "{text}");
+    let (status, ..) = world.post(&there, ENTRIES, entry_request(&key(), b"the same")).await;
+    assert_eq!(status, 201, "that log is the one of everybody");
+    end(there).await;
     // As each process of many does.
     let second = serve(&world.path).await;
     shards(&second).await;
