@@ -132,10 +132,20 @@ fn front_ends_share_one_tree_and_prove_what_they_acknowledge() {
 
 #[test]
 fn front_ends_prove_what_the_index_of_the_one_that_sequences_says() {
+    prove_each_others([0, 1]);
+}
+
+#[test]
+fn so_do_processes_with_one_index_in_one_directory() {
+    prove_each_others([0, 0]);
+}
+
+/// Two processes with their indexes in these of two directories.
+fn prove_each_others(places: [usize; 2]) {
     let world = World::new();
     let (directories, logs) =
         ([(); 2].map(|()| tempfile::tempdir().unwrap()), [(); 2].map(|()| world.join(small()).0));
-    let [one, two] = [0, 1].map(|at| search(directories[at].path(), &logs[at], "1"));
+    let [one, two] = [0, 1].map(|at| search(directories[places[at]].path(), &logs[at], "1"));
     let mut proven = 0;
     for round in 0..40 {
         runtime().block_on(async {
