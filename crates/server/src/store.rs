@@ -286,7 +286,7 @@ fn move_retired(store: &Store, name: &str, tree: &Path) -> Result<Migrated, LogE
     let moved = migrate_retired(&from, &to)?;
     let key = retired::public_key(tree, name).map_err(|e| LogError::Signers(e.to_string()))?;
     let report = fsck::check(to.as_ref(), &key, None)?;
-    match report.findings.first() {
+    match report.damage() {
         None if report.size == moved.size => Ok(moved),
         None => Err(LogError::Inconsistent(format!(
             "{} entries were moved, {} are there",
