@@ -48,6 +48,16 @@ pub enum LogError {
         /// The file with the record of the time.
         record: &'static str,
     },
+    /// The log was rotated out.
+    #[error(
+        "the log was rotated out and takes no more entries; its successor is {successor}, in the same store. Copy the \
+         instance's directory from the machine where `countersign rotate` was run, and start the server again; if a \
+         rotation was cut off in this directory, run it once more"
+    )]
+    Frozen {
+        /// The name of the log that took its place.
+        successor: String,
+    },
     /// What is on disk contradicts itself or what was signed.
     #[error("the log's files contradict each other, so nothing will be signed: {0}")]
     Inconsistent(String),
@@ -134,6 +144,13 @@ pub enum AppendError {
         /// When it is worth trying again.
         retry_after: Duration,
     },
+    /// The log was rotated out: nothing enters it any more, and this entry is not acknowledged. It belongs into the
+    /// successor, which this process does not know of.
+    #[error(
+        "the log was rotated out and takes no more entries; this server has to be given the instance's directory as the \
+         rotation left it. Send the entry again"
+    )]
+    RotatedOut,
     /// The log is being shut down.
     #[error("the log is shutting down")]
     ShuttingDown,

@@ -11,11 +11,12 @@ use countersign_tlog::note::NoteError;
 use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath, items_at_level};
 use countersign_tlog::{Checkpoint, Hash, Note, NoteKind, NoteVerifier, merkle};
 
-use crate::key_file::Lookup;
+use crate::key_file::{FILE as KEYS, Lookup};
 use crate::lock_record::{LOCK_RECORD, Slot, TreeHead, slots};
 use crate::log::{KeyOf, LOCK};
 use crate::params::host_and_tree;
 use crate::recovery::{CHECKPOINT, Replayed, read_params, read_segments, replay};
+use crate::search::FILE as TERMS;
 use crate::sequencer::RESERVE;
 use crate::storage::{Files, LockAttempt, LockGuard, Storage};
 use crate::wal::{damage, segment_path, segments};
@@ -34,6 +35,14 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// What a crash may leave, and the next start clears away; and what could not be checked, with the reason.
     pub notes: Vec<String>,
+}
+
+impl Report {
+    /// The first finding in what the log signed. Its indexes are none of that: lost, they are made anew.
+    #[must_use]
+    pub fn damage(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| ![KEYS, TERMS].contains(&finding.path.as_str()))
+    }
 }
 
 /// Who signs a log's checkpoints.

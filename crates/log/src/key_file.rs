@@ -14,7 +14,7 @@ use crate::search::store::StoreError;
 use crate::storage::KeyTable;
 use crate::{Finding, LogError};
 
-const FILE: &str = "index.db";
+pub(crate) const FILE: &str = "index.db";
 const BUSY: Duration = Duration::from_secs(10);
 
 /// The database, open for writing by one thread and for looking up by any.

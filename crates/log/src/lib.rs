@@ -71,10 +71,11 @@ pub mod wal;
 mod walk;
 mod workers;
 
+pub use cluster::{Frozen, freeze, successor_of, thaw};
 pub use error::{AppendError, LogError};
 pub use log::{KeyOf, Log, NewEntry, Options, Receipt};
 pub use mark::Mark;
-pub use migrate::{Migrated, migrate};
+pub use migrate::{Migrated, migrate, migrate_retired};
 pub use params::{Format, INTEGRATED_TIME_LEN, Leaf, LogParams, MAX_V1_BODY_BYTES};
 pub use scrub::Scrubbed;
 pub use search::{Search, Terms, TermsOf};

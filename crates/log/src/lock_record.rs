@@ -17,6 +17,9 @@ use crate::storage::{Storage, StorageFile};
 pub(crate) const LOCK_RECORD: &str = "lock-record";
 /// The lock record of a log that was moved to another store, as it was then, with the move's own number.
 pub(crate) const MOVED: &str = "lock-record.moved";
+/// The lock record of a log that was rotated out, as it was then, with the name of its successor. Where there is a lock
+/// record as well, it says nothing.
+pub(crate) const FROZEN: &str = "lock-record.frozen";
 const MAGIC: &[u8; 8] = b"cs-head1";
 const SLOT: usize = 32 * 1024;
 /// Magic, generation, size, time, root, length of the note.
@@ -158,18 +161,35 @@ fn newest(slots: [Option<TreeHead>; 2]) -> Result<TreeHead, LogError> {
 }
 
 /// Why there is no lock record.
-fn missing(storage: &dyn Storage) -> LogError {
-    match storage.read(MOVED) {
-        Ok(Some(_)) => LogError::Moved { record: MOVED },
+pub(crate) fn missing(storage: &dyn Storage) -> LogError {
+    match (storage.read(FROZEN), storage.read(MOVED)) {
+        (Ok(Some(aside)), _) => LogError::Frozen { successor: successor(&aside) },
+        (_, Ok(Some(_))) => LogError::Moved { record: MOVED },
         _ => LogError::NoLockRecord { expected: LOCK_RECORD },
     }
 }
 
-/// The head committed last, in the record of a log that another process may be writing.
-pub(crate) fn committed(storage: &dyn Storage) -> Result<TreeHead, LogError> {
-    let record = storage.read(LOCK_RECORD).map_err(LogError::io("reading the lock record"))?;
-    let Some(record) = record else { return Err(missing(storage)) };
-    parse(&record)
+/// The head committed last, in the record of a log that another process may be writing; and the successor of a log
+/// that was rotated out.
+pub(crate) fn committed(storage: &dyn Storage) -> Result<(TreeHead, Option<String>), LogError> {
+    let read = |path| storage.read(path).map_err(LogError::io("reading the lock record"));
+    if let Some(record) = read(LOCK_RECORD)? {
+        return Ok((parse(&record)?, None));
+    }
+    match read(FROZEN)? {
+        Some(aside) => Ok((parse(&aside)?, Some(successor(&aside)))),
+        None => Err(missing(storage)),
+    }
+}
+
+/// The lock record in a file that was put aside, and what follows it there.
+pub(crate) fn put_aside(aside: &[u8]) -> (&[u8], &[u8]) {
+    aside.split_at(aside.len().min(2 * SLOT))
+}
+
+/// The successor of a log whose record was put aside.
+pub(crate) fn successor(aside: &[u8]) -> String {
+    String::from_utf8_lossy(put_aside(aside).1).into_owned()
 }
 
 /// The newest head in a record's bytes.

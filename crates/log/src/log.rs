@@ -16,7 +16,7 @@ use crate::flusher::{FlushJob, Flusher};
 use crate::health::Health;
 use crate::index::{Index, Key, catch_up};
 use crate::key_file::KeyFile;
-use crate::lock_record::{LOCK_RECORD, LockRecord, MOVED};
+use crate::lock_record::{FROZEN, LOCK_RECORD, LockRecord, MOVED};
 use crate::mark::Mark;
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, Recovered, read_params, recover};
@@ -161,7 +161,7 @@ impl Log {
         };
         let names = storage.list("").map_err(LogError::io("listing the log's directory"))?;
         if let Some(found) =
-            names.iter().find(|n| [LOCK_RECORD, MOVED, CHECKPOINT, "tile"].contains(&n.as_str()))
+            names.iter().find(|n| [LOCK_RECORD, FROZEN, MOVED, CHECKPOINT, "tile"].contains(&n.as_str()))
         {
             return Err(LogError::Exists { found: found.clone() });
         }
@@ -289,6 +289,7 @@ impl Log {
             others_keys: None,
             key_of: options.key_of.clone(),
             head: RwLock::new(Arc::new(head)),
+            frozen: AtomicBool::new(false),
             commitment: RwLock::default(),
         });
         if let (Some(index), Some(writer)) = (&index, &writer) {
@@ -392,6 +393,9 @@ impl Log {
         if self.shared.health.is_failed() {
             return Err(AppendError::Storage(self.shared.health.reason().to_string()));
         }
+        if self.shared.is_frozen() {
+            return Err(AppendError::RotatedOut);
+        }
         Ok(())
     }
 
@@ -463,6 +467,12 @@ impl Log {
     #[must_use]
     pub fn failed(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.shared.health.watch()
+    }
+
+    /// Whether the log was rotated out by somebody else while this process has it: it is only read then.
+    #[must_use]
+    pub fn is_rotated_out(&self) -> bool {
+        self.shared.is_frozen()
     }
 
     /// Reads a file of the log as it is served: `checkpoint` or a tile path. `None` for what is not there.

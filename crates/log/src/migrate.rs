@@ -6,16 +6,17 @@
 use std::io;
 use std::sync::Arc;
 
+use countersign_tlog::tile::{TILE_WIDTH, TileKind, TilePath, items_at_level};
 use countersign_tlog::{Checkpoint, Hash, Note};
 
 use crate::flusher::{flush_tiles, full_tiles};
-use crate::lock_record::{LOCK_RECORD, MOVED, parse};
+use crate::lock_record::{FROZEN, LOCK_RECORD, MOVED, missing, parse, put_aside};
 use crate::log::{LOCK, holder};
 use crate::params::PARAMS;
 use crate::recovery::{CHECKPOINT, read_params};
 use crate::storage::{LockAttempt, LockGuard, Storage};
 use crate::wal::{WAL, segment_path, segments};
-use crate::{LogError, LogParams};
+use crate::{Format, LogError, LogParams};
 
 /// In the new store what will be [`MOVED`] in the old one: only the store that has it may get the log.
 const COMING: &str = "lock-record.coming";
@@ -67,13 +68,29 @@ fn write(storage: &dyn Storage, path: &str, content: &[u8]) -> Result<(), LogErr
 /// [`LogError::LockedBy`] when either is in use, [`LogError::Exists`] when the new store has a log,
 /// [`LogError::NoLockRecord`] when the old one has none, [`LogError::Corrupt`] and [`LogError::Io`].
 pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrated, LogError> {
+    move_from(from, to, LOCK_RECORD)
+}
+
+/// Moves a log that was rotated out of the store past one machine to files, where the directory that it lies in says that it
+/// was. Else it is as [`migrate`].
+///
+/// # Errors
+/// As [`migrate`].
+pub fn migrate_retired(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrated, LogError> {
+    move_from(from, to, FROZEN)
+}
+
+/// Moves a log whose lock record lies under this name.
+fn move_from(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>, record: &str) -> Result<Migrated, LogError> {
     let _from_guard = lock(from.as_ref())?;
     let _to_guard = lock(to.as_ref())?;
     if read(to.as_ref(), LOCK_RECORD)?.is_some() {
         return Err(LogError::Exists { found: LOCK_RECORD.into() });
     }
-    let Some(record) = read(from.as_ref(), LOCK_RECORD)? else { return take_up(from.as_ref(), to.as_ref()) };
-    let head = parse(&record)?;
+    let at = record;
+    let Some(record) = read(from.as_ref(), at)? else { return take_up(from.as_ref(), to.as_ref(), at) };
+    let (record, _) = put_aside(&record);
+    let head = parse(record)?;
     let params = read_params(from.as_ref())?;
     check_older(to.as_ref(), &params, head.size)?;
 
@@ -96,6 +113,14 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
         }
     }
     place(&mut batch)?;
+    if at == FROZEN {
+        // Else whoever opens it makes them anew; this one need not be opened to be read.
+        for path in partial_tiles(params.format, head.size) {
+            let content =
+                read(from.as_ref(), &path)?.ok_or_else(|| LogError::corrupt(&path, "the tile is missing"))?;
+            write(to.as_ref(), &path, &content)?;
+        }
+    }
     flush_tiles(to.as_ref(), params.format, 0, head.size).map_err(doing("flushing the copied tiles"))?;
 
     to.remove_dir(WAL).map_err(doing("removing an older write-ahead file"))?;
@@ -112,29 +137,38 @@ pub fn migrate(from: &Arc<dyn Storage>, to: &Arc<dyn Storage>) -> Result<Migrate
 
     let mut number = [0; NUMBER];
     countersign_crypto::random(&mut number).map_err(|e| doing("numbering the move")(io::Error::other(e)))?;
-    let aside = [record.as_slice(), &number].concat();
+    let aside = [record, &number].concat();
     write(to.as_ref(), COMING, &aside)?;
     // From here on the log is in neither store, until it is in the new one.
     write(from.as_ref(), MOVED, &aside)?;
-    finish(from.as_ref(), to.as_ref(), &record)?;
+    finish(from.as_ref(), to.as_ref(), record, at)?;
     Ok(Migrated { size: head.size, root: head.root, tiles })
 }
 
+/// The tiles and the bundle at the right edge of a tree that are not full.
+fn partial_tiles(format: Format, size: u64) -> impl Iterator<Item = String> {
+    let hashes = (0..8_u8).map(|level| (TileKind::Hashes { level }, level));
+    hashes.chain([(format.entries(), 0)]).filter_map(move |(kind, level)| {
+        let index = items_at_level(level, size) / u64::from(TILE_WIDTH);
+        Some(TilePath::in_tree(kind, index, size)?.to_string())
+    })
+}
+
 /// Takes a move up that was cut off when the lock record had been put aside, if it was to this store.
-fn take_up(from: &dyn Storage, to: &dyn Storage) -> Result<Migrated, LogError> {
-    let aside = read(from, MOVED)?.ok_or(LogError::NoLockRecord { expected: LOCK_RECORD })?;
+fn take_up(from: &dyn Storage, to: &dyn Storage, at: &str) -> Result<Migrated, LogError> {
+    let aside = read(from, MOVED)?.ok_or_else(|| missing(from))?;
     if read(to, COMING)?.as_ref() != Some(&aside) {
         return Err(LogError::Moved { record: MOVED });
     }
     let (record, _) = aside.split_at(aside.len().saturating_sub(NUMBER));
     let head = parse(record)?;
-    finish(from, to, record)?;
+    finish(from, to, record, at)?;
     Ok(Migrated { size: head.size, root: head.root, tiles: 0 })
 }
 
 /// The last steps: out of the old store, into the new one.
-fn finish(from: &dyn Storage, to: &dyn Storage, record: &[u8]) -> Result<(), LogError> {
-    from.remove(LOCK_RECORD)
+fn finish(from: &dyn Storage, to: &dyn Storage, record: &[u8], at: &str) -> Result<(), LogError> {
+    from.remove(at)
         .and_then(|()| from.sync_dir(""))
         .map_err(doing("putting the old store's lock record aside"))?;
     write(to, LOCK_RECORD, record)?;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) others_keys: Option<Arc<dyn KeyTable>>,
     pub(crate) key_of: Option<KeyOf>,
     pub(crate) head: RwLock<Arc<Head>>,
+    /// Whether the log was rotated out.
+    pub(crate) frozen: AtomicBool,
     /// The search index that the next checkpoint commits to.
     pub(crate) commitment: RwLock<Option<IndexCommitment>>,
 }
@@ -56,6 +59,10 @@ impl fmt::Debug for Shared {
 impl Shared {
     pub(crate) fn head(&self) -> Arc<Head> {
         self.head.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::Acquire)
     }
 
     pub(crate) fn publish(&self, head: Arc<Head>) {

@@ -173,20 +173,15 @@ impl Tree {
             tiles.by_place.insert((tile.level, tile.index), Arc::new(tile.tree));
             tiles.full.push_back((tile.level, tile.index));
         }
-        for (path, tree) in edge.tiles() {
-            if let TileKind::Hashes { level } = path.kind {
-                tiles.by_place.insert((level, path.index), Arc::new(tree.clone()));
-            }
-        }
-        tiles.shrink();
+        tiles.put(edge);
     }
 
     /// Takes in the edge of a larger tree that another process wrote: what became full by it is in the storage.
     pub(crate) fn follow(&self, edge: &Edge) {
         let mut tiles = self.tiles.write().unwrap_or_else(PoisonError::into_inner);
+        // Together: who reads in between would find no edge.
         tiles.by_place.retain(|_, tile| tile.root().is_some());
-        drop(tiles);
-        self.extend(Vec::new(), edge);
+        tiles.put(edge);
     }
 
     fn cached(&self, level: u8, index: u64) -> Option<Arc<TileTree>> {
@@ -254,6 +249,15 @@ impl Tree {
 }
 
 impl Tiles {
+    fn put(&mut self, edge: &Edge) {
+        for (path, tree) in edge.tiles() {
+            if let TileKind::Hashes { level } = path.kind {
+                self.by_place.insert((level, path.index), Arc::new(tree.clone()));
+            }
+        }
+        self.shrink();
+    }
+
     fn shrink(&mut self) {
         while self.full.len() > CACHED_TILES {
             if let Some(oldest) = self.full.pop_front() {
@@ -309,6 +313,23 @@ mod tests {
         assert_eq!(levels, [(1, 0)]);
         assert_eq!(full.iter().filter(|t| t.level == 0).count(), 257);
         assert_eq!(full[256].index, 0, "the level 1 tile follows the tile that filled it");
+    }
+
+    #[test]
+    fn who_reads_while_the_tree_is_followed_always_finds_its_edge() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = Tree::new(Arc::new(Files::new(dir.path())), Format::Rekor);
+        let mut edge = Edge::default();
+        for i in 0..100_u32 {
+            edge.push(leaf_hash(&i.to_be_bytes()), &mut Vec::new());
+        }
+        tree.follow(&edge);
+        std::thread::scope(|scope| {
+            let following = scope.spawn(|| (0..20_000).for_each(|_| tree.follow(&edge)));
+            while !following.is_finished() {
+                tree.tile(0, 0).unwrap();
+            }
+        });
     }
 
     #[test]

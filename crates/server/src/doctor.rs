@@ -1,20 +1,19 @@
 //! `countersign doctor`: looks at an instance and says the next step for whatever is not right.
 
+mod logs;
+
 use std::path::Path;
 
 use countersign_bundle::{CertificateAuthority, TransparencyLog, TrustedRoot, ValidFor};
 use countersign_clock::{Clock, Timestamp};
 use countersign_crypto::PublicKey;
 use countersign_keys::{KeyRef, PasswordSource};
-use countersign_tlog::{Checkpoint, Note};
 use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::config::Role;
 use crate::instance::{Instance, InstanceKey, paths};
-use crate::retired;
 use crate::revoke;
-use crate::store::Store;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +89,7 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     trust_root(&instance, now, &mut findings);
     published(&instance, now, &mut findings);
     revocations(&instance, now, &mut findings);
-    logs(&instance, now, &mut findings);
+    logs::look(&instance, now, &mut findings);
     findings.0.extend(instance.mark_findings());
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
@@ -361,90 +360,6 @@ fn published(instance: &Instance, now: Timestamp, findings: &mut Findings) {
     }
     if all {
         findings.good(what, "the trust root names those that sign here");
-    }
-}
-
-/// What the logs are called, and their directories.
-fn names(instance: &Instance) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-    let v1 = instance.config.log.rekor_v1.then_some(("log of Rekor v1", paths::LOG_V1));
-    [("transparency log", paths::LOG), ("CT log", paths::CT)].into_iter().chain(v1)
-}
-
-/// The logs past one machine, as the database has them.
-fn distributed_logs(instance: &Instance, findings: &mut Findings) {
-    let addresses = "look at the addresses in [store], at PGPASSWORD and at AWS_ACCESS_KEY_ID";
-    let store = match Store::of(instance) {
-        Ok(store) => store,
-        Err(e) => return findings.problem("store", e.to_string(), addresses),
-    };
-    for (what, name) in names(instance) {
-        let read = store.checkpoint(name).map_err(|e| e.to_string());
-        let checkpoint = read.and_then(|bytes| match bytes {
-            None => Ok(None),
-            Some(bytes) => Note::parse(&bytes)
-                .and_then(|note| Checkpoint::parse(note.text()))
-                .map(Some)
-                .map_err(|e| e.to_string()),
-        });
-        match checkpoint {
-            Ok(Some(checkpoint)) => {
-                findings.good(what, format!("{} entries, in the store past one machine", checkpoint.size));
-            }
-            Ok(None) => findings.problem(
-                what,
-                "it is not in the store that [store] names",
-                "stop the server and move it there: countersign log migrate --to distributed",
-            ),
-            Err(e) => findings.problem(what, e, addresses),
-        }
-    }
-}
-
-fn logs(instance: &Instance, now: Timestamp, findings: &mut Findings) {
-    if instance.config.store.is_some() {
-        distributed_logs(instance, findings);
-        return;
-    }
-    for (what, sub) in names(instance) {
-        let directory = instance.directory.join(sub);
-        log(what, &directory, "", findings);
-        let written = std::fs::metadata(directory.join("checkpoint")).and_then(|m| m.modified());
-        if let Ok(Ok(modified)) = written.map(Timestamp::try_from)
-            && modified.as_second() > now.as_second() + 60
-        {
-            findings.problem(
-                "clock",
-                format!("it shows {now}, and the {what} was written at {modified}"),
-                "set the machine's clock: a log must not go back in time",
-            );
-        }
-    }
-    for (name, tree) in retired::find(&instance.directory, instance.config.roles.iter().copied()) {
-        let address = retired::address(&instance.config.base_url(), &name);
-        log(&format!("retired log {name}"), &tree, &format!(", readable at {address}"), findings);
-    }
-}
-
-fn log(what: &str, directory: &Path, more: &str, findings: &mut Findings) {
-    let path = directory.join("checkpoint");
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let checkpoint = Note::parse(text.as_bytes()).and_then(|note| Checkpoint::parse(note.text()));
-            match checkpoint {
-                Ok(checkpoint) => findings.good(what, format!("{} entries{more}", checkpoint.size)),
-                Err(e) => findings.problem(
-                    what,
-                    format!("{} is not a checkpoint: {e}", path.display()),
-                    "restore the directory from a backup, or start the server, which repairs what it can",
-                ),
-            }
-        }
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound && directory.is_dir() => {
-            findings.good(what, "not started yet");
-        }
-        Err(e) => {
-            findings.problem(what, format!("{}: {e}", path.display()), "restore the directory from a backup")
-        }
     }
 }
 

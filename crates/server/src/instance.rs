@@ -66,6 +66,16 @@ impl InstanceKey {
         Self::Revocation,
     ];
 
+    /// What the log is called that it signs, and the directory of that log in the instance.
+    pub(crate) const fn log(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Log => Some(("transparency", paths::LOG)),
+            Self::LogV1 => Some(("Rekor v1", paths::LOG_V1)),
+            Self::Ct => Some(("CT", paths::CT)),
+            _ => None,
+        }
+    }
+
     /// Its name in `[keys]` of the configuration.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -32,6 +32,7 @@ pub mod rotate;
 mod scrub;
 pub mod serve;
 pub mod store;
+mod succession;
 pub mod tls;
 pub mod witness;
 

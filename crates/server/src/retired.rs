@@ -3,8 +3,16 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use countersign_crypto::PublicKey;
+use countersign_keys::KeyRef;
+use countersign_log::storage::Storage;
+
+use crate::ServerError;
 use crate::config::Role;
+use crate::instance::InstanceKey;
+use crate::store::Store;
 
 /// The directory of an instance with what was rotated out, and the path at which its logs are served.
 pub(crate) const RETIRED: &str = "retired";
@@ -17,7 +25,21 @@ pub(crate) fn address(base_url: &str, name: &str) -> String {
     format!("{base_url}/{RETIRED}/{name}")
 }
 
-/// The retired logs that go with these roles: the directory with the tiles of each, by its name.
+/// The retired logs that go with these roles, by their names, to be read.
+pub(crate) fn open(
+    instance: &Path,
+    roles: impl IntoIterator<Item = Role>,
+    store: &Store,
+) -> Result<BTreeMap<String, Arc<dyn Storage>>, ServerError> {
+    let open = |(name, tree): (String, PathBuf)| match store.retired(&tree) {
+        Ok(storage) => Ok((name, storage)),
+        Err(e) => Err(ServerError::File { path: tree, message: e.to_string() }),
+    };
+    find(instance, roles).into_iter().map(open).collect()
+}
+
+/// The retired logs that go with these roles, by their names: the directory of each, in which its tiles are, or its name in
+/// the store.
 pub(crate) fn find(instance: &Path, roles: impl IntoIterator<Item = Role>) -> BTreeMap<String, PathBuf> {
     let prefixes: Vec<&str> = roles
         .into_iter()
@@ -41,6 +63,19 @@ pub(crate) fn find(instance: &Path, roles: impl IntoIterator<Item = Role>) -> BT
         }
     }
     found
+}
+
+/// The public key of a retired log, which lies beside its tree.
+pub(crate) fn public_key(tree: &Path, name: &str) -> Result<PublicKey, ServerError> {
+    let key = match name {
+        name if name.starts_with(LOG_V1) => InstanceKey::LogV1,
+        name if name.starts_with("ct-") => InstanceKey::Ct,
+        _ => InstanceKey::Log,
+    };
+    let stem = Path::new(key.stem()).file_name().unwrap_or_default();
+    let path = tree.with_file_name(stem).with_extension("pub");
+    countersign_keys::load_public_key(&KeyRef::File(path.clone()))
+        .map_err(|e| ServerError::Key { path, message: e.to_string() })
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! The order is: put the old key and certificate away, make the new ones in their place, publish a trust root that knows
 //! both. A step that fails puts everything back. A server that runs lets go of the instance meanwhile and keeps its clients
 //! waiting (`handover`), so nothing is refused, and nothing is signed with a key that is not published yet. When
-//! the process is ended in the middle, `doctor` says so, and rotating once more heals it.
+//! the process is ended in the middle, `doctor` says so, and rotating once more heals it. A log past one machine is not
+//! moved away but ended where it is (`succession`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ use crate::ServerError;
 use crate::config::{self, FILE_NAME};
 use crate::handover::Handover;
 use crate::instance::{Instance, InstanceKey, create, paths};
+use crate::store::{Store, names};
+use crate::succession::Succession;
 use crate::{retired, revoke};
 
 /// What to rotate.
@@ -119,6 +122,8 @@ pub struct RotateReport {
     pub fingerprint: String,
     /// Whether a server was running, and goes on with the new key.
     pub served: bool,
+    /// Whether the logs lie past one machine, so that others need the instance's directory as it is now.
+    pub past_one_machine: bool,
 }
 
 /// Rotates one key of an instance. A server that runs it lets go of it, and goes on afterwards.
@@ -137,19 +142,27 @@ pub fn rotate(
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
     new.check(&instance, target.keys())?;
-    local_logs(&instance)?;
     // What can be missing is missed before a server is asked for anything, and the password's work is done.
     instance.load_key(InstanceKey::TufRoot, &source)?;
+    if target.keys().iter().any(|key| key.log().is_some()) {
+        Store::of(&instance)?;
+    }
     // Both held to the end: a server that starts meanwhile must not sign with a key that is being retired.
     let handover = Handover::take(directory)?;
     // Another rotation may have ended a moment ago.
     let instance = Instance::open(directory)?;
     let tuf_root = instance.load_key(InstanceKey::TufRoot, &source)?;
     let mut held = hold_logs(&instance, &source, clock)?;
-    let done = rotate_held(&instance, target, new, &source, &tuf_root, clock.now(), &mut held);
+    let done = rotate_held(&instance, target, new, &source, &tuf_root, clock, &mut held);
     // Their locks are free when this returns, and not a moment later: whoever starts the server next may be quick.
     let ended = held.iter().try_for_each(|(_, log)| end(log));
-    done.and_then(|report| ended.map(|()| RotateReport { served: handover.from_server, ..report }))
+    done.and_then(|report| {
+        ended.map(|()| RotateReport {
+            served: handover.from_server,
+            past_one_machine: instance.config.store.is_some(),
+            ..report
+        })
+    })
 }
 
 fn rotate_held(
@@ -158,9 +171,10 @@ fn rotate_held(
     new: &NewKeys,
     source: &PasswordSource,
     tuf_root: &Arc<dyn Signer>,
-    now: Timestamp,
+    clock: &Arc<dyn Clock>,
     held: &mut Vec<(InstanceKey, Log)>,
 ) -> Result<RotateReport, ServerError> {
+    let now = clock.now();
     let directory = &instance.directory;
     let [key] = *target.keys() else {
         return rotate_tuf(instance, target.keys(), new, source, tuf_root, now);
@@ -178,23 +192,38 @@ fn rotate_held(
         end(&log)?;
     }
     let retired = retired_directory(instance, target, now)?;
-    let readable_at = match key {
-        InstanceKey::Log | InstanceKey::LogV1 | InstanceKey::Ct => {
-            let name = retired.file_name().unwrap_or_default().to_string_lossy();
-            Some(retired::address(&instance.config.base_url(), &name))
-        }
-        _ => None,
-    };
+    let readable_at = key.log().map(|_| {
+        let name = retired.file_name().unwrap_or_default().to_string_lossy();
+        retired::address(&instance.config.base_url(), &name)
+    });
+    let succession = Succession::begin(instance, key, source, clock)?;
     let mut moves = Moves::default();
-    let done = replace(instance, key, new, &retired, source, now, &mut moves)
-        .and_then(|instance| publish(&instance, source, tuf_root, readable_at.as_deref(), now));
+    let mut steps = || {
+        let instance = renew(instance, key, new, &retired, source, &mut moves)?;
+        if let Some((_, place)) = key.log() {
+            moves.rename(&directory.join(place), &retired.join("tree"))?;
+            succession.as_ref().map_or(Ok(()), Succession::succeed)?;
+        }
+        replace(&instance, key, &retired, source, now, &mut moves)?;
+        publish(&instance, source, tuf_root, readable_at.as_deref(), now)
+    };
+    let done = steps();
     if let Err(e) = done {
         moves.undo();
+        if let Some(succession) = succession {
+            succession.undo();
+        }
         return Err(e);
     }
     let public = key.load_public(directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: Some(retired), readable_at, fingerprint, served: false })
+    Ok(RotateReport {
+        retired: Some(retired),
+        readable_at,
+        fingerprint,
+        served: false,
+        past_one_machine: false,
+    })
 }
 
 /// Gives an instance the log of Rekor v1 that it did not have. What fails leaves it without one.
@@ -227,6 +256,10 @@ fn begin_log_v1(
         config::set_rekor_v1(&path)?;
         let instance = Instance::open(directory)?;
         instance.create_key(key, password)?;
+        if instance.config.store.is_some() {
+            // What a run before this one left in the store under its name is of another key.
+            names::write(&tree, names::NAME, &names::fresh(paths::LOG_V1, now)?)?;
+        }
         create::make_log_v1(&instance, password, now)?;
         publish(&instance, password, tuf_root, None, now)?;
         key.load_public(directory)
@@ -238,29 +271,20 @@ fn begin_log_v1(
         let _ = crate::instance::write_public(&path, &before);
     })?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: None, readable_at: None, fingerprint, served: false })
+    Ok(RotateReport { retired: None, readable_at: None, fingerprint, served: false, past_one_machine: false })
 }
 
-/// Only logs in the instance's directory are rotated.
-fn local_logs(instance: &Instance) -> Result<(), ServerError> {
-    if instance.config.store.is_some() {
-        return Err(ServerError::Config {
-            path: instance.directory.join(FILE_NAME),
-            message: "expected logs in the instance's directory, found [store]: move them there with `countersign log \
-                      migrate --to local`, rotate, and move them back"
-                .into(),
-        });
-    }
-    Ok(())
-}
-
-/// Opens the logs, which nobody else can while we do.
+/// Opens the logs in the instance's directory, which nobody else can while we do. Of those past one machine only the one
+/// that is rotated out is touched: see [`Succession`].
 fn hold_logs(
     instance: &Instance,
     password: &PasswordSource,
     clock: &Arc<dyn Clock>,
 ) -> Result<Vec<(InstanceKey, Log)>, ServerError> {
     let mut held = Vec::new();
+    if instance.config.store.is_some() {
+        return Ok(held);
+    }
     let both = [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)];
     let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
     for (name, sub, key) in both.into_iter().chain(v1) {
@@ -377,16 +401,15 @@ fn renew(
     Ok(instance)
 }
 
+/// What a new key is for: new certificates, or a new log.
 fn replace(
     instance: &Instance,
     key: InstanceKey,
-    new: &NewKeys,
     retired: &Path,
     password: &PasswordSource,
     now: Timestamp,
     moves: &mut Moves,
-) -> Result<Instance, ServerError> {
-    let instance = renew(instance, key, new, retired, password, moves)?;
+) -> Result<(), ServerError> {
     let directory = &instance.directory;
     let organization = &instance.config.organization;
     match key {
@@ -402,21 +425,11 @@ fn replace(
             moves.copy(&directory.join(paths::TSA_CHAIN), &retired.join("tsa-chain.pem"))?;
             create::make_tsa_chain(directory, organization, root.as_ref(), now, old)
         }
-        InstanceKey::Log => {
-            moves.rename(&directory.join(paths::LOG), &retired.join("tree"))?;
-            create::make_transparency_log(&instance, now)
-        }
-        InstanceKey::LogV1 => {
-            moves.rename(&directory.join(paths::LOG_V1), &retired.join("tree"))?;
-            create::make_log_v1(&instance, password, now)
-        }
-        InstanceKey::Ct => {
-            moves.rename(&directory.join(paths::CT), &retired.join("tree"))?;
-            create::make_ct_log(&instance, now)
-        }
+        InstanceKey::Log => create::make_transparency_log(instance, now),
+        InstanceKey::LogV1 => create::make_log_v1(instance, password, now),
+        InstanceKey::Ct => create::make_ct_log(instance, now),
         _ => Err(ServerError::Trust("this key has a rotation of its own".into())),
-    }?;
-    Ok(instance)
+    }
 }
 
 /// Publishes a trust root which knows the old and the new. A log that has just been retired is named by the address at
@@ -481,7 +494,13 @@ fn rotate_revocation(
     }
     let public = InstanceKey::Revocation.load_public(&instance.directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint, served: false })
+    Ok(RotateReport {
+        retired: Some(retired),
+        readable_at: None,
+        fingerprint,
+        served: false,
+        past_one_machine: false,
+    })
 }
 
 fn rotate_tuf(
@@ -512,9 +531,13 @@ fn rotate_tuf(
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };
     match steps() {
-        Ok(fingerprint) => {
-            Ok(RotateReport { retired: Some(retired), readable_at: None, fingerprint, served: false })
-        }
+        Ok(fingerprint) => Ok(RotateReport {
+            retired: Some(retired),
+            readable_at: None,
+            fingerprint,
+            served: false,
+            past_one_machine: false,
+        }),
         Err(e) => {
             moves.undo();
             Err(e)

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use countersign_ca::Ca;
 use countersign_ca::ct::CtLog;
 use countersign_clock::{Clock, SystemClock};
+use countersign_log::storage::Storage;
 use countersign_log::{Head, Log};
 use countersign_tsa::Tsa;
 use http::StatusCode;
@@ -138,8 +139,8 @@ pub(crate) struct Services {
     pub(crate) trust: Option<TrustRole>,
     /// Vouches for other logs.
     pub(crate) witness: Option<Arc<Witness>>,
-    /// The directories of logs that were rotated out, by their names.
-    pub(crate) retired: BTreeMap<String, PathBuf>,
+    /// The logs that were rotated out, by their names.
+    pub(crate) retired: BTreeMap<String, Arc<dyn Storage>>,
     pub(crate) development: Option<Arc<countersign_ca::dev_idp::DevelopmentProvider>>,
     pub(crate) limiter: Option<RateLimiter>,
     pub(crate) metrics: Arc<Metrics>,
@@ -208,6 +209,11 @@ impl Services {
     /// The logs in whose tiles the last scrub found damage.
     pub(crate) fn damaged(&self) -> Vec<&'static str> {
         self.scrubs.iter().filter(|scrub| scrub.damaged() > 0).map(|scrub| scrub.name()).collect()
+    }
+
+    /// The logs that were rotated out on another machine: here they are only read.
+    pub(crate) fn rotated_out(&self) -> Vec<&'static str> {
+        self.logs().filter(|(_, log)| log.is_rotated_out()).map(|(name, _)| name).collect()
     }
 
     /// Whether a log has stopped because its disk failed it.

@@ -1,5 +1,7 @@
 //! Where an instance's logs are: in its directory, or past one machine.
 
+pub(crate) mod names;
+
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,28 +9,30 @@ use std::sync::Arc;
 use countersign_clock::Clock;
 use countersign_crypto::Signer;
 use countersign_keys::PasswordSource;
+use countersign_log::fsck;
 use countersign_log::storage::database::Database;
 use countersign_log::storage::{
     Credentials, Distributed, Files, LEASE, Objects, Postgres, PostgresAccess, Storage,
 };
-use countersign_log::{Log, LogError, Migrated, Options, migrate};
+use countersign_log::{KeyOf, Log, LogError, LogParams, Migrated, Options, migrate, migrate_retired};
 use countersign_tlog::Hash;
 use zeroize::Zeroizing;
 
 use crate::ServerError;
-use crate::config::{FILE_NAME, StoreSection};
-use crate::instance::{Instance, InstanceKey, paths};
+use crate::config::{FILE_NAME, Role, StoreSection};
+use crate::instance::{Instance, InstanceKey};
+use crate::retired;
 use crate::rotate::end;
 
 const PASSWORD: &str = "PGPASSWORD";
 /// The longest file with a password or credentials.
 const MAX_SECRET: u64 = 16 << 10;
 
-/// The logs of an instance, by the names of their directories.
+/// The logs of an instance, by the paths of their directories below its own.
 #[derive(Debug)]
 pub(crate) enum Store {
     Local(PathBuf),
-    Distributed { database: Arc<dyn Database>, objects: Objects },
+    Distributed { instance: PathBuf, database: Arc<dyn Database>, objects: Objects },
 }
 
 fn secret(path: &Path) -> Result<Zeroizing<String>, ServerError> {
@@ -92,40 +96,92 @@ impl Store {
                 },
                 _ => config("database", error),
             })?;
-        Ok(Self::Distributed { database: Arc::new(database), objects })
+        Ok(Self::Distributed { instance: instance.directory.clone(), database: Arc::new(database), objects })
+    }
+
+    /// The files of a log that lies past one machine, and its name there.
+    pub(crate) fn distributed(&self, place: &str) -> std::io::Result<Option<(String, Distributed)>> {
+        let Self::Distributed { instance, database, objects } = self else { return Ok(None) };
+        let name = names::of(instance, place)?;
+        let storage = Distributed::new(&name, Arc::clone(database), objects, LEASE);
+        Ok(Some((name, storage)))
     }
 
     /// The files of a log.
-    fn storage(&self, name: &str) -> Arc<dyn Storage> {
-        match self {
-            Self::Local(directory) => Arc::new(Files::new(&directory.join(name))),
-            Self::Distributed { database, objects } => {
-                Arc::new(Distributed::new(name, Arc::clone(database), objects, LEASE))
+    pub(crate) fn storage(&self, place: &str) -> std::io::Result<Arc<dyn Storage>> {
+        Ok(match (self, self.distributed(place)?) {
+            (_, Some((_, storage))) => Arc::new(storage),
+            (Self::Local(instance) | Self::Distributed { instance, .. }, None) => {
+                Arc::new(Files::new(&instance.join(place)))
             }
+        })
+    }
+
+    /// The files of a log that was rotated out. One that was in this directory then has stayed there.
+    pub(crate) fn retired(&self, tree: &Path) -> std::io::Result<Arc<dyn Storage>> {
+        match self {
+            Self::Distributed { instance, .. } if names::is_in_store(tree) => {
+                let place = tree.strip_prefix(instance).unwrap_or(tree);
+                self.storage(&place.to_string_lossy())
+            }
+            _ => Ok(Arc::new(Files::new(tree))),
         }
     }
 
-    /// The checkpoint of a log that was published last.
-    pub(crate) fn checkpoint(&self, name: &str) -> std::io::Result<Option<Vec<u8>>> {
-        self.storage(name).read("checkpoint")
+    /// Makes a log.
+    pub(crate) fn create(&self, place: &str, params: &LogParams) -> Result<(), LogError> {
+        match self {
+            Self::Local(instance) => Log::create(&instance.join(place), params),
+            Self::Distributed { .. } => Log::create_on(self.named(place)?.as_ref(), params),
+        }
     }
 
     /// Opens a log, or joins those that serve it.
     pub(crate) fn open(
         &self,
-        name: &str,
+        place: &str,
         options: Options,
         signers: Vec<Arc<dyn Signer>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Log, LogError> {
-        match self {
-            Self::Local(directory) => Log::open(&directory.join(name), options, signers, clock),
-            Self::Distributed { database, objects } => {
-                let storage = Distributed::new(name, Arc::clone(database), objects, LEASE);
-                Log::join(&storage, options, signers, clock)
+        match (self, self.distributed(place).map_err(unnamed)?) {
+            (_, Some((_, storage))) => Log::join(&storage, options, signers, clock),
+            (Self::Local(instance) | Self::Distributed { instance, .. }, None) => {
+                Log::open(&instance.join(place), options, signers, clock)
             }
         }
     }
+
+    /// Opens a log that was rotated out, to be read.
+    pub(crate) fn open_retired(
+        &self,
+        tree: &Path,
+        key_of: KeyOf,
+        signer: Arc<dyn Signer>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Log, LogError> {
+        if matches!(self, Self::Distributed { .. }) && names::is_in_store(tree) {
+            return Log::open_to_read(&self.retired(tree).map_err(unnamed)?, Some(key_of), vec![signer]);
+        }
+        let run = Options { key_of: Some(Arc::clone(&key_of)), reserve_bytes: 0, ..Options::default() };
+        match (self, Log::open(tree, run, vec![Arc::clone(&signer)], clock)) {
+            // By another process that serves the instance; to read it takes no lock.
+            (Self::Distributed { .. }, Err(LogError::LockedBy { .. })) => {
+                let files: Arc<dyn Storage> = Arc::new(Files::new(tree));
+                Log::open_to_read(&files, Some(key_of), vec![signer])
+            }
+            (_, opened) => opened,
+        }
+    }
+
+    fn named(&self, place: &str) -> Result<Arc<dyn Storage>, LogError> {
+        self.storage(place).map_err(unnamed)
+    }
+}
+
+/// It is not known where a log is.
+fn unnamed(error: std::io::Error) -> LogError {
+    LogError::Io { doing: "finding the log in the store".into(), error }
 }
 
 /// Where logs are moved to.
@@ -153,7 +209,8 @@ impl std::str::FromStr for Destination {
 /// Moves the logs of an instance between its directory and the store of its configuration, and opens them there, which
 /// checks them against their signed roots. Nobody else may have them open.
 ///
-/// A log that is there already, from a run of this that was cut off, stays as it is.
+/// A log that is there already, from a run of this that was cut off, stays as it is. What was rotated out of the store
+/// comes with them into the directory.
 ///
 /// # Errors
 /// [`ServerError`]: no `[store]` in the configuration, a log in use, logs that do not open where they were moved to.
@@ -161,7 +218,7 @@ pub fn move_logs(
     directory: &Path,
     to: Destination,
     clock: &Arc<dyn Clock>,
-) -> Result<Vec<(&'static str, Migrated)>, ServerError> {
+) -> Result<Vec<(String, Migrated)>, ServerError> {
     let instance = Instance::open(directory)?;
     let Some(section) = &instance.config.store else {
         return Err(ServerError::Config {
@@ -175,18 +232,68 @@ pub fn move_logs(
         Destination::Distributed => (&stores.0, &stores.1),
         Destination::Local => (&stores.1, &stores.0),
     };
-    let v1 = instance.config.log.rekor_v1.then_some(("Rekor v1", paths::LOG_V1, InstanceKey::LogV1));
-    [("transparency", paths::LOG, InstanceKey::Log), ("CT", paths::CT, InstanceKey::Ct)]
-        .into_iter()
-        .chain(v1)
-        .map(|(log, name, key)| {
-            let moved = move_log(&instance, source, target, name, key, &password, clock);
-            moved.map(|moved| (log, moved)).map_err(|e| match e {
+    let v1 = instance.config.log.rekor_v1.then_some(InstanceKey::LogV1);
+    let mut done = Vec::new();
+    for key in [InstanceKey::Log, InstanceKey::Ct].into_iter().chain(v1) {
+        let Some((log, place)) = key.log() else { continue };
+        if to == Destination::Distributed {
+            name_apart(&stores.0, &stores.1, &instance.directory, place, clock)?;
+        }
+        let moved = move_log(&instance, source, target, place, key, &password, clock);
+        done.push((
+            log.to_owned(),
+            moved.map_err(|e| match e {
                 MoveError::Log(e) => ServerError::Log { log, message: e.to_string() },
                 MoveError::Server(e) => e,
-            })
-        })
-        .collect()
+            })?,
+        ));
+    }
+    if to == Destination::Local {
+        for (name, tree) in retired::find(directory, Role::ALL) {
+            if names::is_in_store(&tree) {
+                let moved = move_retired(&stores.1, &name, &tree)
+                    .map_err(|e| ServerError::File { path: tree.clone(), message: e.to_string() })?;
+                done.push((format!("retired {name}"), moved));
+            }
+        }
+    }
+    Ok(done)
+}
+
+/// Gives a log another name in the store than that of its directory, if another log lies there under this one: the one of
+/// before, when it was rotated in its directory.
+fn name_apart(
+    local: &Store,
+    store: &Store,
+    instance: &Path,
+    place: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<(), ServerError> {
+    const PARAMS: &str = "params";
+    let failed = |e: std::io::Error| ServerError::File { path: instance.join(place), message: e.to_string() };
+    let params = |store: &Store| store.storage(place).and_then(|files| files.read(PARAMS)).map_err(failed);
+    match (params(store)?, params(local)?) {
+        (Some(there), Some(own)) if there != own => {
+            names::write(&instance.join(place), names::NAME, &names::fresh(place, clock.now())?)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Moves a log that was rotated out into its directory, and checks every byte of it.
+fn move_retired(store: &Store, name: &str, tree: &Path) -> Result<Migrated, LogError> {
+    let (from, to) = (store.retired(tree).map_err(unnamed)?, Arc::new(Files::new(tree)) as Arc<dyn Storage>);
+    let moved = migrate_retired(&from, &to)?;
+    let key = retired::public_key(tree, name).map_err(|e| LogError::Signers(e.to_string()))?;
+    let report = fsck::check(to.as_ref(), &key, None)?;
+    match report.damage() {
+        None if report.size == moved.size => Ok(moved),
+        None => Err(LogError::Inconsistent(format!(
+            "{} entries were moved, {} are there",
+            moved.size, report.size
+        ))),
+        Some(finding) => Err(LogError::Inconsistent(format!("after it was moved: {finding}"))),
+    }
 }
 
 enum MoveError {
@@ -204,7 +311,7 @@ fn move_log(
     instance: &Instance,
     source: &Store,
     target: &Store,
-    name: &str,
+    place: &str,
     key: InstanceKey,
     password: &PasswordSource,
     clock: &Arc<dyn Clock>,
@@ -217,7 +324,7 @@ fn move_log(
         end(&log).map_err(MoveError::Server)?;
         Ok((head.size, head.root))
     };
-    let (from, to) = (source.storage(name), target.storage(name));
+    let (from, to) = (source.named(place)?, target.named(place)?);
     // What does not open is not moved.
     let was_moved = match open(&from) {
         Ok(_) => false,

@@ -16,7 +16,8 @@ use crate::out::Terminal;
 #[command(
     before_help = "Examples:\n  countersign rotate ca\n  countersign rotate log /srv/countersign\n  countersign rotate ca --key 'pkcs11:token=hsm;object=ca-2027?module-path=/usr/lib/hsm.so'",
     after_help = "Bring the offline keys back for the command. A server that runs lets go of the instance meanwhile, keeps its \
-                  clients waiting, and goes on with the new key. It is done when no server runs, too."
+                  clients waiting, and goes on with the new key. It is done when no server runs, too. Logs past one machine are \
+                  rotated in their store; servers on other machines take no entries until they have the directory as it is then."
 )]
 pub(crate) struct Rotate {
     /// What to replace: ca, ct, tsa, log, log-v1, tuf or revocation
@@ -46,6 +47,13 @@ impl Rotate {
         }
         if let Some(address) = &report.readable_at {
             terminal.talk(&format!("the old log stays readable: countersign log checkpoint --log {address}"));
+        }
+        if report.past_one_machine {
+            terminal.talk(&format!(
+                "servers on other machines: copy {} to them, and start them again; until then they take no entries for a \
+                 log that was rotated",
+                self.directory.display()
+            ));
         }
         terminal.talk(match report.served {
             true => {

@@ -30,6 +30,9 @@ mod network;
 mod notary;
 mod policy;
 mod policy_files;
+#[path = "../../../log/tests/log/support/postgres.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the log, which need more of it")]
+mod postgres;
 mod provenance;
 #[path = "../../../kubernetes/tests/continuous/receivers.rs"]
 mod receivers;
@@ -40,6 +43,9 @@ mod registry;
 mod requests;
 mod revocation;
 mod rotation;
+#[path = "../../../log/tests/log/support/s3.rs"]
+#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the log, which need more of it")]
+mod s3;
 mod scan;
 mod signing;
 mod slsa;

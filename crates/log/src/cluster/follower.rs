@@ -2,6 +2,7 @@
 //! the tiles that are read.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use countersign_tlog::tile::{self, TILE_WIDTH, TileKind, TilePath};
@@ -48,6 +49,7 @@ impl Follower {
             others_keys: storage.key_table(),
             key_of,
             head: RwLock::new(Arc::new(head)),
+            frozen: AtomicBool::new(false),
             commitment: RwLock::default(),
         };
         Self { storage, shared: Arc::new(shared), signers, generation: None }
@@ -59,7 +61,8 @@ impl Follower {
 
     /// Takes in the newest tree head.
     pub(super) fn refresh(&mut self) -> Result<(), LogError> {
-        let mut head = committed(self.storage.as_ref())?;
+        let (mut head, successor) = committed(self.storage.as_ref())?;
+        self.note_successor(successor.as_deref());
         for _ in 0..TRIES {
             if Some(head.generation) == self.generation {
                 return Ok(());
@@ -67,10 +70,23 @@ impl Follower {
             if let Some(edge) = self.edge(&head)? {
                 return self.adopt(&head, &edge);
             }
-            head = committed(self.storage.as_ref())?;
+            (head, _) = committed(self.storage.as_ref())?;
         }
         let edge = edge_from_segments(self.storage.as_ref(), self.shared.params.format, &head)?;
         self.adopt(&head, &edge)
+    }
+
+    /// Whether the log has a successor now. A rotation that failed has put it back.
+    fn note_successor(&self, successor: Option<&str>) {
+        let was_frozen = self.shared.frozen.swap(successor.is_some(), Ordering::AcqRel);
+        let origin = &self.shared.params.origin;
+        match successor {
+            Some(successor) if !was_frozen => {
+                tracing::warn!(origin, successor, "the log was rotated out, and is only read from now on");
+            }
+            None if was_frozen => tracing::info!(origin, "the log goes on: its rotation was undone"),
+            _ => {}
+        }
     }
 
     /// The right edge of a tree from its partial tiles; `None` if one of them is not there, or no longer.

@@ -1,6 +1,7 @@
 //! Asks for the lease, and sequences what is in the queue for as long as it is ours.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -14,7 +15,7 @@ use tokio::runtime::Handle;
 use super::form;
 use crate::index::Key;
 use crate::shared::Shared;
-use crate::storage::database::{Answer, Place, Request, RequestId};
+use crate::storage::database::{Answer, Database, Place, Request, RequestId};
 use crate::storage::{Distributed, Storage};
 use crate::{AppendError, Log, LogError, NewEntry, Options};
 
@@ -23,7 +24,7 @@ const STAND_BY: Duration = Duration::from_secs(1);
 /// How often the queue is looked at when nobody says that there is something in it.
 const ASK: Duration = Duration::from_millis(100);
 /// The most entries taken at once.
-const AT_ONCE: usize = 2048;
+pub(super) const AT_ONCE: usize = 2048;
 /// How often the queue is tidied, and how old is too old: nobody waits that long.
 const TIDY: Duration = Duration::from_secs(60);
 const OLD: Duration = Duration::from_secs(600);
@@ -47,6 +48,11 @@ impl Holder {
             Err(error) => return tracing::error!(%error, "this process cannot sequence the log"),
         };
         while !self.stopped() {
+            // There is nothing to sequence then, unless that is undone.
+            if self.front.is_frozen() {
+                self.pause(STAND_BY);
+                continue;
+            }
             match self.open() {
                 Ok(log) => {
                     tracing::info!(log = self.storage.log(), size = log.head().size, "sequencing the log");
@@ -57,6 +63,9 @@ impl Holder {
                 }
                 Err(LogError::LockedBy { holder }) => {
                     tracing::debug!(holder, "another process sequences the log");
+                }
+                Err(LogError::Frozen { successor }) => {
+                    tracing::debug!(successor, "the log was rotated out a moment ago");
                 }
                 Err(LogError::Io { doing, error }) => {
                     tracing::warn!(doing, %error, "the log cannot be taken up; trying again");
@@ -117,16 +126,24 @@ impl Holder {
                 continue;
             }
             log.commit_to(self.front.commitment());
-            let answers = runtime.block_on(answers(log, requests));
-            if answers.is_empty() {
-                continue;
-            }
             // What is not answered now is a duplicate the next time.
-            if let Err(error) = database.answer(name, &answers) {
+            if let Err(error) = serve(database, name, runtime, log, requests) {
                 tracing::warn!(%error, "answers could not be written; trying again");
             }
         }
     }
+}
+
+/// Commits entries of the queue, and answers them there.
+pub(super) fn serve(
+    database: &dyn Database,
+    name: &str,
+    runtime: &Handle,
+    log: &Log,
+    requests: Vec<Request>,
+) -> io::Result<()> {
+    let answers = runtime.block_on(answers(log, requests));
+    if answers.is_empty() { Ok(()) } else { database.answer(name, &answers) }
 }
 
 /// Commits entries together. Whatever has no answer stays in the queue.

@@ -14,6 +14,7 @@
 
 mod follower;
 mod form;
+mod freeze;
 mod holder;
 mod relay;
 
@@ -25,16 +26,49 @@ use countersign_clock::Clock;
 use countersign_crypto::Signer;
 use tokio::sync::watch;
 
+use crate::log::KeyOf;
 use crate::recovery::read_params;
 use crate::sequencer::Message;
-use crate::storage::Distributed;
 use crate::storage::database::Event;
+use crate::storage::{Distributed, Storage};
 use crate::{Log, LogError, Options};
 use follower::Follower;
+pub use freeze::{Frozen, freeze, successor_of, thaw};
 use holder::Holder;
 use relay::Relay;
 
 impl Log {
+    /// A follower that has the newest tree.
+    fn follow(
+        storage: Arc<dyn Storage>,
+        signers: Vec<Arc<dyn Signer>>,
+        key_of: Option<KeyOf>,
+    ) -> Result<Follower, LogError> {
+        let params = read_params(storage.as_ref())?;
+        let sign = |signer| params.format.signer(&params.origin, signer);
+        let signers = signers.into_iter().map(sign).collect::<Result<Vec<_>, _>>()?;
+        let mut follower = Follower::new(storage, params, signers, key_of);
+        follower.refresh()?;
+        Ok(follower)
+    }
+
+    /// Opens a log that was rotated out, to be read: it asks for no lock and starts no thread, so any number of processes
+    /// may. Of a log that others write it shows the tree of this moment.
+    ///
+    /// # Errors
+    /// As [`Log::join`].
+    pub fn open_to_read(
+        storage: &Arc<dyn Storage>,
+        key_of: Option<KeyOf>,
+        signers: Vec<Arc<dyn Signer>>,
+    ) -> Result<Self, LogError> {
+        let follower = Self::follow(Arc::clone(storage), signers, key_of)?;
+        // Nobody takes entries at the other end.
+        let (queue, _) = sync_channel(0);
+        let (_, ended) = watch::channel(true);
+        Ok(Self::assemble(Arc::clone(follower.shared()), queue, ended))
+    }
+
     /// Serves a log of the distributed store in this process, beside others that do the same. The signers are those
     /// of [`Log::open`]; whichever process holds the lease signs with them.
     ///
@@ -50,14 +84,8 @@ impl Log {
         signers: Vec<Arc<dyn Signer>>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, LogError> {
-        let reading = storage.without_lease();
-        let params = read_params(&reading)?;
-        let note_signers = signers
-            .iter()
-            .map(|signer| params.format.signer(&params.origin, Arc::clone(signer)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut follower = Follower::new(Arc::new(reading), params, note_signers, options.key_of.clone());
-        follower.refresh()?;
+        let reading = Arc::new(storage.without_lease());
+        let follower = Self::follow(reading, signers.clone(), options.key_of.clone())?;
         let shared = Arc::clone(follower.shared());
 
         let (queue, messages) = sync_channel(options.queue);

@@ -86,6 +86,7 @@ impl Relay {
             }
             self.look();
             self.settle();
+            self.turn_away();
             self.give_up();
         }
     }
@@ -248,22 +249,36 @@ impl Relay {
         }
     }
 
-    /// Tells those who have waited too long.
-    fn give_up(&mut self) {
-        let late: Vec<RequestId> = self
-            .waiting
-            .iter()
-            .filter(|(_, entry)| entry.since.elapsed() > PATIENCE)
-            .map(|(id, _)| *id)
-            .collect();
-        if late.is_empty() {
+    /// Tells those whose entries are in no tree that was signed before the log was rotated out: whoever did it has
+    /// committed and answered what was in the queue then.
+    fn turn_away(&mut self) {
+        if !self.follower.shared().is_frozen() || self.waiting.is_empty() {
             return;
         }
-        for entry in late.iter().filter_map(|id| self.waiting.remove(id)) {
-            let reason = "no process that sequences the log took it, or the database is away";
-            let _ = entry.reply.send(Err(AppendError::Unanswered(reason.into())));
+        self.due = true;
+        if self.ask().is_ok() {
+            self.settle();
+            self.dismiss(|entry| entry.place.is_none(), &AppendError::RotatedOut);
         }
-        if let Err(error) = self.storage.database().withdraw(self.storage.log(), &late) {
+    }
+
+    /// Tells those who have waited too long.
+    fn give_up(&mut self) {
+        let reason = "no process that sequences the log took it, or the database is away";
+        self.dismiss(|entry| entry.since.elapsed() > PATIENCE, &AppendError::Unanswered(reason.into()));
+    }
+
+    /// Answers some of those who wait with an error, and takes their entries out of the queue.
+    fn dismiss(&mut self, whom: impl Fn(&Waiting) -> bool, error: &AppendError) {
+        let gone: Vec<RequestId> =
+            self.waiting.iter().filter(|(_, entry)| whom(entry)).map(|(id, _)| *id).collect();
+        if gone.is_empty() {
+            return;
+        }
+        for entry in gone.iter().filter_map(|id| self.waiting.remove(id)) {
+            let _ = entry.reply.send(Err(error.clone()));
+        }
+        if let Err(error) = self.storage.database().withdraw(self.storage.log(), &gone) {
             tracing::debug!(%error, "entries nobody waits for stay in the queue");
         }
     }

@@ -65,6 +65,15 @@ impl Entries for Log {
 /// The most entries of one transaction.
 const STEP: u64 = 4096;
 
+/// What a step added.
+pub(super) struct Step {
+    /// The number of entries in the store before it, and after it.
+    pub(super) from: u64,
+    pub(super) upto: u64,
+    /// The terms that have got some.
+    pub(super) keys: Vec<Hash>,
+}
+
 pub(super) struct Follower {
     pub(super) entries: Box<dyn Entries>,
     pub(super) terms: Terms,
@@ -81,8 +90,8 @@ impl Follower {
         self.store.upto().map_err(LogError::Search)
     }
 
-    /// Adds the terms of the next entries below `size`, and gives the keys that have got some.
-    pub(super) fn step(&mut self, size: u64) -> Result<Vec<Hash>, LogError> {
+    /// Adds the terms of the next entries below `size`.
+    pub(super) fn step(&mut self, size: u64) -> Result<Step, LogError> {
         let from = self.known()?;
         let (mut next, end) = (from, size.min(from.saturating_add(STEP)));
         let mut entries = BTreeMap::<Hash, Vec<u64>>::new();
@@ -97,6 +106,6 @@ impl Follower {
         }
         let batch = added(self.store.as_ref(), &entries, (from, next)).map_err(LogError::Search)?;
         self.store.write(&batch).map_err(LogError::Search)?;
-        Ok(entries.into_keys().collect())
+        Ok(Step { from, upto: next, keys: entries.into_keys().collect() })
     }
 }

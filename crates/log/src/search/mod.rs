@@ -36,8 +36,9 @@ use crate::shared::Head;
 use crate::{Log, LogError};
 use follower::Follower;
 use postings::{page, record_at};
+pub(crate) use sqlite::FILE;
 use store::{CHUNK, Reader};
-use version::{Version, bucket_of};
+use version::{BUCKETS, Version, bucket_of};
 
 /// How often the tree is looked at.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -127,7 +128,8 @@ impl Search {
             stop: Mutex::new(false),
             stopped: Condvar::new(),
         });
-        let worker = Worker { state: Arc::clone(&state), follower, touched: BTreeSet::new(), commit };
+        let (upto, touched) = (state.known.load(Ordering::Acquire), BTreeSet::new());
+        let worker = Worker { state: Arc::clone(&state), follower, touched, upto, commit };
         let thread = std::thread::Builder::new()
             .name("log-search".into())
             .spawn(move || worker.run())
@@ -242,8 +244,9 @@ impl State {
 struct Worker {
     state: Arc<State>,
     follower: Follower,
-    /// Parts of the map that changed since the newest version.
+    /// Parts of the map that changed since the newest version, in a store with so many entries.
     touched: BTreeSet<usize>,
+    upto: u64,
     commit: bool,
 }
 
@@ -263,13 +266,20 @@ impl Worker {
 
     fn follow(&mut self) -> Result<(), LogError> {
         let size = self.state.log.head().size;
-        while self.follower.known()? < size {
+        loop {
+            let known = self.follower.known()?;
+            self.notice(known);
+            if known >= size {
+                break;
+            }
             if self.state.is_stopped() {
                 return Ok(());
             }
-            let keys = self.follower.step(size)?;
-            self.touched.extend(keys.iter().map(bucket_of));
-            self.state.known.store(self.follower.known()?, Ordering::Release);
+            let step = self.follower.step(size)?;
+            self.notice(step.from);
+            self.touched.extend(step.keys.iter().map(bucket_of));
+            self.upto = step.upto;
+            self.state.known.store(step.upto, Ordering::Release);
         }
         if !self.commit {
             return Ok(());
@@ -286,6 +296,16 @@ impl Worker {
             self.state.log.commit_to(newest);
         }
         Ok(())
+    }
+
+    /// Takes in what another process has added, which serves the same log from the same directory: to which terms is not
+    /// known.
+    fn notice(&mut self, known: u64) {
+        if known != self.upto {
+            self.touched.extend(0..BUCKETS);
+            self.upto = known;
+            self.state.known.store(known, Ordering::Release);
+        }
     }
 
     /// Makes the map of this size if there is none, and says whether there was.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Row, params};
 use super::store::{Batch, Reader, Store, StoreError, TermRecord};
 use crate::key_file::{connect, integrity, remove};
 
-pub(super) const FILE: &str = "terms.db";
+pub(crate) const FILE: &str = "terms.db";
 /// Raised when what lies in the database changes its form.
 const LAYOUT: &str = "2";
 

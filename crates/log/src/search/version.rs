@@ -11,7 +11,7 @@ use super::store::{Reader, StoreError};
 
 /// How many levels are in memory.
 const DEPTH: usize = 12;
-const BUCKETS: usize = 1 << DEPTH;
+pub(super) const BUCKETS: usize = 1 << DEPTH;
 
 /// The upper levels of the map of one size.
 pub(super) struct Version {

@@ -108,6 +108,13 @@ pub trait Database: Send + Sync + fmt::Debug {
     /// What the database says.
     fn acquire(&self, log: &str, holder: &str, term: Duration) -> io::Result<Acquired>;
 
+    /// Takes the lease of a log for a time whoever has it, and gives its token: what is written under theirs takes no
+    /// effect any more.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn take_over(&self, log: &str, holder: &str, term: Duration) -> io::Result<i64>;
+
     /// Prolongs a lease from now; false when it has passed to somebody else.
     ///
     /// # Errors

@@ -37,6 +37,8 @@ struct Inner {
     name: u64,
     database: Arc<dyn Database>,
     term: Duration,
+    /// Whether the lease is taken from whoever has it.
+    takes_over: bool,
     lease: Mutex<Option<Lease>>,
 }
 
@@ -57,7 +59,7 @@ impl Inner {
     fn new(log: &str, database: Arc<dyn Database>, term: Duration) -> Self {
         // Every such state has keys of its own.
         let name = RandomState::new().build_hasher().finish();
-        Self { log: log.to_owned(), name, database, term, lease: Mutex::new(None) }
+        Self { log: log.to_owned(), name, database, term, takes_over: false, lease: Mutex::new(None) }
     }
 
     fn lease(&self) -> std::sync::MutexGuard<'_, Option<Lease>> {
@@ -141,6 +143,13 @@ impl Distributed {
     pub(crate) fn without_lease(&self) -> Self {
         let Inner { log, database, term, .. } = self.inner.as_ref();
         Self { inner: Arc::new(Inner::new(log, Arc::clone(database), *term)), objects: self.objects.clone() }
+    }
+
+    /// The same files for a user who does not wait for the lease, but takes it from whoever has it.
+    pub(crate) fn taking_over(&self) -> Self {
+        let Inner { log, database, term, .. } = self.inner.as_ref();
+        let inner = Inner { takes_over: true, ..Inner::new(log, Arc::clone(database), *term) };
+        Self { inner: Arc::new(inner), objects: self.objects.clone() }
     }
 
     pub(crate) fn log(&self) -> &str {
@@ -251,9 +260,13 @@ impl Storage for Distributed {
         }
         let begun = Instant::now();
         let holder = format!("{} ({:016x})", holder.trim(), self.inner.name);
-        let token = match database.acquire(log, &holder, *term)? {
-            Acquired::Lease { token } => token,
-            Acquired::HeldBy(other) => return Ok(LockAttempt::HeldBy(other)),
+        let token = if self.inner.takes_over {
+            database.take_over(log, &holder, *term)?
+        } else {
+            match database.acquire(log, &holder, *term)? {
+                Acquired::Lease { token } => token,
+                Acquired::HeldBy(other) => return Ok(LockAttempt::HeldBy(other)),
+            }
         };
         *self.inner.lease() = Some(Lease { token, until: begun + *term });
         let (renewing, end) = channel::<()>();

@@ -55,6 +55,14 @@ fn leases(database: &dyn Database) {
         }
     };
     assert!(three > two);
+    // Who must have it does not ask.
+    let taken = database.take_over("leases", "four", LONG).unwrap();
+    assert!(taken > three && !database.renew(Fence { log: "leases", token: three }, LONG).unwrap());
+    let late = Fence { log: "leases", token: three };
+    assert!(database.change(late, "file", Change::Replace(b"late")).is_err());
+    assert!(database.renew(Fence { log: "leases", token: taken }, LONG).unwrap());
+    assert_eq!(database.acquire("leases", "three", LONG).unwrap(), Acquired::HeldBy("four".into()));
+    assert_eq!(database.take_over("leases-3", "five", LONG).unwrap(), 1, "nobody had it");
     // Other logs have their own.
     token(database.acquire("leases-2", "four", LONG).unwrap());
 }

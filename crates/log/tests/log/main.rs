@@ -6,6 +6,7 @@
 mod backup;
 mod crash;
 mod database_contract;
+mod freezing;
 mod fsck;
 mod kill_loop;
 mod lease_races;

@@ -2,18 +2,21 @@
 
 use std::sync::Arc;
 
+use countersign_crypto::Signer as _;
+use countersign_log::fsck::check;
 use countersign_log::storage::{Distributed, Files, LEASE, Objects, Storage};
-use countersign_log::{Log, LogError, Options, migrate};
+use countersign_log::{Log, LogError, Options, freeze, migrate, migrate_retired};
 use object_store::memory::InMemory;
 
 use crate::support::database::MemoryDatabase;
 use crate::support::sim::Fault;
 use crate::support::wire::Wire;
-use crate::support::{Ledger, append_all, entry, open, options, params, runtime};
+use crate::support::{KEY, Ledger, append_all, clock, entry, open, options, params, runtime, signers};
 
 struct Stores {
     local: Arc<dyn Storage>,
     distributed: Arc<dyn Storage>,
+    store: Distributed,
     wire: Wire,
     _directory: tempfile::TempDir,
 }
@@ -22,9 +25,11 @@ fn stores() -> Stores {
     let directory = tempfile::tempdir().unwrap();
     let wire = Wire::to(Arc::new(MemoryDatabase::default()));
     let objects = Objects::new(Arc::new(InMemory::new()), "");
+    let store = Distributed::new("log", Arc::new(wire.clone()), &objects, LEASE);
     Stores {
         local: Arc::new(Files::new(directory.path())),
-        distributed: Arc::new(Distributed::new("log", Arc::new(wire.clone()), &objects, LEASE)),
+        distributed: Arc::new(store.clone()),
+        store,
         wire,
         _directory: directory,
     }
@@ -120,6 +125,41 @@ fn a_move_cut_off_anywhere_is_taken_up_again_and_the_log_is_never_in_both_stores
                 Err(other) => panic!("{fault:?} at {at}: {other}"),
             }
             grow(distributed, 300..310, &mut ledger);
+        }
+    }
+}
+
+/// What was rotated out comes back with every file by which it is read, and is never in two stores.
+#[test]
+fn a_log_that_was_rotated_out_moves_to_files_and_the_move_can_be_cut_off_anywhere() {
+    for fault in [Fault::NotDone, Fault::DoneButError] {
+        for at in 0.. {
+            let Stores { local, distributed, store, wire, .. } = &stores();
+            let mut ledger = Ledger::default();
+            Log::create_on(distributed.as_ref(), &params()).unwrap();
+            grow(distributed, 0..300, &mut ledger);
+            assert!(matches!(migrate_retired(distributed, local), Err(LogError::NoLockRecord { .. })));
+            let frozen = freeze(store, &small(), &signers(), &(clock() as _), "log-2").unwrap();
+            wire.fail_after(at, fault);
+            let planned = wire.operations() + at;
+            let well = migrate_retired(distributed, local).is_ok();
+            if well && wire.operations() <= planned {
+                break;
+            }
+            let here = local.read("lock-record").unwrap().is_some();
+            let there = distributed.read("lock-record.frozen").unwrap().is_some();
+            assert!(!(here && there), "{fault:?} at {at}");
+            if !here {
+                let moved = migrate_retired(distributed, local).unwrap();
+                assert_eq!((moved.size, moved.root), (frozen.size, frozen.root));
+            }
+            // To be read as it lies, and opened like any other.
+            let report = check(local.as_ref(), KEY.public_key(), None).unwrap();
+            assert!(report.size == 301 && report.findings.is_empty(), "{:?}", report.findings);
+            let log = open(local, small()).unwrap();
+            ledger.check(&log);
+            runtime().block_on(log.shutdown());
+            assert!(matches!(open(distributed, small()), Err(LogError::Moved { .. })));
         }
     }
 }

@@ -18,42 +18,42 @@ use crate::support::{
 };
 
 /// The database and the object store, and the way to them for each process.
-struct World {
-    database: MemoryDatabase,
+pub struct World {
+    pub database: MemoryDatabase,
     objects: Objects,
 }
 
 impl World {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = Self::empty();
         Log::create_on(&world.store(&world.wire(), LEASE), &params()).unwrap();
         world
     }
 
-    fn empty() -> Self {
+    pub fn empty() -> Self {
         Self { database: MemoryDatabase::default(), objects: Objects::new(Arc::new(InMemory::new()), "logs") }
     }
 
-    fn wire(&self) -> Wire {
+    pub fn wire(&self) -> Wire {
         Wire::to(Arc::new(self.database.clone()))
     }
 
-    fn store(&self, wire: &Wire, term: Duration) -> Distributed {
+    pub fn store(&self, wire: &Wire, term: Duration) -> Distributed {
         Distributed::new("log", Arc::new(wire.clone()), &self.objects, term)
     }
 
     /// A process that serves the log, and its wire.
-    fn join(&self, options: Options) -> (Log, Wire) {
+    pub fn join(&self, options: Options) -> (Log, Wire) {
         self.join_for(options, LEASE)
     }
 
-    fn join_for(&self, options: Options, term: Duration) -> (Log, Wire) {
+    pub fn join_for(&self, options: Options, term: Duration) -> (Log, Wire) {
         let wire = self.wire();
         (Log::join(&self.store(&wire, term), options, signers(), clock()).unwrap(), wire)
     }
 }
 
-fn small() -> Options {
+pub fn small() -> Options {
     Options { segment_bytes: 20_000, key_of: Some(Arc::new(|stored: &[u8]| sha256(stored))), ..options() }
 }
 
@@ -132,10 +132,20 @@ fn front_ends_share_one_tree_and_prove_what_they_acknowledge() {
 
 #[test]
 fn front_ends_prove_what_the_index_of_the_one_that_sequences_says() {
+    prove_each_others([0, 1]);
+}
+
+#[test]
+fn so_do_processes_with_one_index_in_one_directory() {
+    prove_each_others([0, 0]);
+}
+
+/// Two processes with their indexes in these of two directories.
+fn prove_each_others(places: [usize; 2]) {
     let world = World::new();
     let (directories, logs) =
         ([(); 2].map(|()| tempfile::tempdir().unwrap()), [(); 2].map(|()| world.join(small()).0));
-    let [one, two] = [0, 1].map(|at| search(directories[at].path(), &logs[at], "1"));
+    let [one, two] = [0, 1].map(|at| search(directories[places[at]].path(), &logs[at], "1"));
     let mut proven = 0;
     for round in 0..40 {
         runtime().block_on(async {

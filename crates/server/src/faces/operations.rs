@@ -57,6 +57,14 @@ async fn ready(State(services): State<Arc<Services>>) -> Result<Response, HttpEr
     if services.failed() {
         return no("a log has failed; see the server's log");
     }
+    let rotated = services.rotated_out();
+    if !rotated.is_empty() {
+        return no(&format!(
+            "rotated out on another machine: the {} log; copy the instance's directory from there, and start the server \
+             again",
+            rotated.join(" log, the ")
+        ));
+    }
     let (away, damaged) = (services.keys_away(), services.damaged());
     if away.is_empty() && damaged.is_empty() {
         return Ok(respond(StatusCode::OK, "application/json", r#"{"status":"READY"}"#));

@@ -186,6 +186,9 @@ pub(super) fn append_error(error: AppendError, shape: Shape) -> HttpError {
         AppendError::ShuttingDown => {
             HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, "the log is shutting down").retry_after(5)
         }
+        error @ AppendError::RotatedOut => {
+            HttpError::new(shape, StatusCode::SERVICE_UNAVAILABLE, error.to_string()).retry_after(5)
+        }
         AppendError::Unanswered(reason) => {
             tracing::warn!(reason, "an entry was not answered");
             HttpError::new(

@@ -11,7 +11,7 @@ use countersign_clock::{Clock, SystemClock, Timestamp};
 use countersign_crypto::encoding::base64url_encode;
 use countersign_crypto::{HashAlgorithm, Signer, random, sha256};
 use countersign_keys::{KeyRef, PasswordSource, file};
-use countersign_log::{Format, Leaf, Log, LogParams};
+use countersign_log::{Format, Leaf, LogParams};
 use countersign_trust::documents;
 use countersign_trust::tuf::repository::{Lifetimes, Repository, Role, Roles};
 use countersign_x509::chain::Purpose;
@@ -25,6 +25,7 @@ use super::{FILE_NAME, Instance, InstanceKey, KeyOrigin, paths, write_public};
 use crate::ServerError;
 use crate::config;
 use crate::revoke;
+use crate::store::Store;
 
 /// Lifetimes of the long-lived certificates, in days: a root outlives what it signs.
 const ROOT_DAYS: i64 = 3650;
@@ -358,7 +359,8 @@ fn make_logs(instance: &Instance, password: &PasswordSource, now: Timestamp) -> 
 }
 
 pub(crate) fn make_transparency_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
-    Log::create(&instance.directory.join(paths::LOG), &log_params(&instance.config.origin(), now))
+    Store::of(instance)?
+        .create(paths::LOG, &log_params(&instance.config.origin(), now))
         .map_err(|e| ServerError::Log { log: "transparency", message: e.to_string() })
 }
 
@@ -382,7 +384,7 @@ pub(crate) fn make_log_v1(
     let body = BodyV1::HashedRekord { digest, signature, verifier_pem }.canonical_body();
     let genesis = Leaf::v1(u64::try_from(now.as_second()).unwrap_or_default(), body);
     let params = LogParams { origin, format: Format::RekorV1, genesis };
-    Log::create(&instance.directory.join(paths::LOG_V1), &params).map_err(|e| bad(e.to_string()))
+    Store::of(instance)?.create(paths::LOG_V1, &params).map_err(|e| bad(e.to_string()))
 }
 
 pub(crate) fn make_ct_log(instance: &Instance, now: Timestamp) -> Result<(), ServerError> {
@@ -390,7 +392,7 @@ pub(crate) fn make_ct_log(instance: &Instance, now: Timestamp) -> Result<(), Ser
     let chain = instance.chain(paths::CA_CHAIN)?;
     let root = chain.last().ok_or_else(|| bad("there is no root certificate".into()))?;
     let params = CtLog::params(&instance.ct_origin(), root, now).map_err(|e| bad(e.to_string()))?;
-    Log::create(&instance.directory.join(paths::CT), &params).map_err(|e| bad(e.to_string()))
+    Store::of(instance)?.create(paths::CT, &params).map_err(|e| bad(e.to_string()))
 }
 
 fn make_repository(

@@ -1,6 +1,6 @@
 //! From an instance at rest to running services.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -176,7 +176,9 @@ impl Instance {
         let v1 = self.config.log.rekor_v1.then_some((Role::Log, paths::LOG_V1, "Rekor v1"));
         let both = [(Role::Log, paths::LOG, "transparency"), (Role::Ca, paths::CT, "CT")];
         for (role, log, name) in both.into_iter().chain(v1) {
-            let holder = roles.contains(&role).then(|| Log::holder_of(&self.directory.join(log))).flatten();
+            // Past one machine any number of processes have it.
+            let alone = roles.contains(&role) && self.config.store.is_none();
+            let holder = alone.then(|| Log::holder_of(&self.directory.join(log))).flatten();
             if let Some(holder) = holder {
                 return Err(ServerError::Log {
                     log: name,
@@ -195,6 +197,9 @@ impl Instance {
         };
         let development = &lasting.development;
         let now = options.clock.now();
+        // A process without logs asks no database.
+        let has_logs = roles.contains(&Role::Ca) || roles.contains(&Role::Log);
+        let store = has_logs.then(|| Store::of(self)).transpose()?;
         let mut services = Services {
             base_url: self.config.base_url(),
             clock: Arc::clone(&options.clock),
@@ -205,7 +210,10 @@ impl Instance {
             tsa: None,
             trust: None,
             witness: None,
-            retired: crate::retired::find(&self.directory, roles.iter().copied()),
+            retired: match &store {
+                Some(store) => crate::retired::open(&self.directory, roles.iter().copied(), store)?,
+                None => BTreeMap::new(),
+            },
             development: development.clone(),
             limiter: RateLimiter::new(self.config.limits.requests_per_second, self.config.limits.burst),
             metrics: Arc::clone(&lasting.metrics),
@@ -213,9 +221,6 @@ impl Instance {
             scrubs: Vec::new(),
             draining: AtomicBool::new(false),
         };
-        // A process without logs asks no database.
-        let has_logs = roles.contains(&Role::Ca) || roles.contains(&Role::Log);
-        let store = has_logs.then(|| Store::of(self)).transpose()?;
         if has_logs {
             self.prepare_marks(options.marks.as_deref());
         }

@@ -47,8 +47,7 @@ impl Instance {
                     message: "a retired tree has no place".into(),
                 })
                 .and_then(|place| self.retired_signer(place, password))?;
-            let run = Options { key_of: Some(key_of_v1()), reserve_bytes: 0, ..Options::default() };
-            let log = Log::open(&tree, run, vec![Arc::clone(&signer)], Arc::clone(&options.clock));
+            let log = store.open_retired(&tree, key_of_v1(), Arc::clone(&signer), Arc::clone(&options.clock));
             let opened = shard(&tree, log, signer, next(&shards), search_key.clone());
             shards.push(opened.map_err(|e| self.unopened("Rekor v1", &tree, &e))?);
         }

@@ -186,6 +186,10 @@ fn assemble(rows: &[Row]) -> io::Result<Option<Vec<u8>>> {
     Ok((!rows.is_empty()).then_some(whole))
 }
 
+fn leasing(log: &str, holder: &str, term: Duration) -> Vec<Parameter> {
+    vec![Box::new(log.to_owned()), Box::new(holder.to_owned()), Box::new(milliseconds(term))]
+}
+
 fn ids(ids: &[RequestId]) -> Parameter {
     Box::new(ids.iter().map(|id| id.to_vec()).collect::<Vec<_>>())
 }
@@ -196,14 +200,18 @@ fn keys(keys: impl Iterator<Item = Key>) -> Parameter {
 
 impl Database for Postgres {
     fn acquire(&self, log: &str, holder: &str, term: Duration) -> io::Result<Acquired> {
-        let parameters: Vec<Parameter> =
-            vec![Box::new(log.to_owned()), Box::new(holder.to_owned()), Box::new(milliseconds(term))];
-        if let Some(row) = self.query(sql::ACQUIRE, parameters)?.first() {
+        if let Some(row) = self.query(sql::ACQUIRE, leasing(log, holder, term))?.first() {
             return Ok(Acquired::Lease { token: column(row, 0)? });
         }
         let rows = self.query(sql::HOLDER, vec![Box::new(log.to_owned())])?;
         let holder = rows.first().map(|row| column(row, 0)).transpose()?;
         Ok(Acquired::HeldBy(holder.unwrap_or_else(|| "unknown".to_owned())))
+    }
+
+    fn take_over(&self, log: &str, holder: &str, term: Duration) -> io::Result<i64> {
+        let rows = self.query(sql::TAKE_OVER, leasing(log, holder, term))?;
+        let row = rows.first().ok_or_else(|| io::Error::other("the database: expected a row, found none"))?;
+        column(row, 0)
     }
 
     fn renew(&self, fence: Fence<'_>, term: Duration) -> io::Result<bool> {

@@ -42,6 +42,14 @@ ON CONFLICT (log) DO UPDATE SET holder = $2, token = l.token + 1,
     WHERE l.ends < clock_timestamp() OR l.holder = $2
 RETURNING token";
 
+/// Whoever holds it; statements that write under its old token are waited for.
+pub(super) const TAKE_OVER: &str = "
+INSERT INTO countersign_lease AS l (log, holder, token, ends)
+    VALUES ($1, $2, 1, clock_timestamp() + $3::float8 * interval '1 millisecond')
+ON CONFLICT (log) DO UPDATE SET holder = $2, token = l.token + 1,
+    ends = clock_timestamp() + $3::float8 * interval '1 millisecond'
+RETURNING token";
+
 pub(super) const HOLDER: &str = "SELECT holder FROM countersign_lease WHERE log = $1";
 
 pub(super) const RENEW: &str = "

@@ -117,6 +117,15 @@ impl Database for MemoryDatabase {
         })
     }
 
+    fn take_over(&self, log: &str, holder: &str, term: Duration) -> io::Result<i64> {
+        self.operate(|state| {
+            let token = state.leases.get(log).map_or(1, |lease| lease.token + 1);
+            let lease = Lease { holder: holder.to_owned(), token, ends: Instant::now() + term };
+            state.leases.insert(log.to_owned(), lease);
+            Ok(token)
+        })
+    }
+
     fn renew(&self, fence: Fence<'_>, term: Duration) -> io::Result<bool> {
         self.operate(|state| {
             let ours = state.check(fence).is_ok();

@@ -43,13 +43,19 @@ impl Server {
         if let Some(server) = shared.upgrade() {
             return Some(server);
         }
-        let Some(server) = Self::start().map(Arc::new) else {
-            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "PostgreSQL is not installed");
-            eprintln!("PostgreSQL is not installed: tests with it are left out");
-            return None;
-        };
+        let server = Arc::new(Self::own()?);
         *shared = Arc::downgrade(&server);
         Some(server)
+    }
+
+    /// A server for one test, or a line that says why it is left out.
+    pub fn own() -> Option<Self> {
+        let server = Self::start();
+        if server.is_none() {
+            assert_ne!(std::env::var("CI").as_deref(), Ok("true"), "PostgreSQL is not installed");
+            eprintln!("PostgreSQL is not installed: tests with it are left out");
+        }
+        server
     }
 
     fn start() -> Option<Self> {
@@ -76,21 +82,25 @@ impl Server {
             .unwrap();
         let server = Self { directory, process };
         let end = Instant::now() + Duration::from_secs(60);
-        while let Err(error) = Postgres::connect(server.access("postgres")) {
+        while let Err(error) = Postgres::connect(server.access()) {
             assert!(Instant::now() < end, "{error}");
             std::thread::yield_now();
         }
         Some(server)
     }
 
-    fn access(&self, database: &str) -> PostgresAccess {
-        let folder = self.directory.path().display();
-        PostgresAccess::parse(&format!("postgres://tester@/{database}?host={folder}"), None).unwrap()
+    /// The address of its database.
+    pub fn url(&self) -> String {
+        format!("postgres://tester@/postgres?host={}", self.directory.path().display())
+    }
+
+    fn access(&self) -> PostgresAccess {
+        PostgresAccess::parse(&self.url(), None).unwrap()
     }
 
     /// The database, in which each test uses logs of its own names.
     pub fn database(&self) -> Postgres {
-        Postgres::connect(self.access("postgres")).unwrap()
+        Postgres::connect(self.access()).unwrap()
     }
 }
 

@@ -108,6 +108,9 @@ impl Database for Wire {
     fn acquire(&self, log: &str, holder: &str, term: Duration) -> io::Result<Acquired> {
         self.operate(|database| database.acquire(log, holder, term))
     }
+    fn take_over(&self, log: &str, holder: &str, term: Duration) -> io::Result<i64> {
+        self.operate(|database| database.take_over(log, holder, term))
+    }
     fn renew(&self, fence: Fence<'_>, term: Duration) -> io::Result<bool> {
         // Not counted as an operation: when it comes is a matter of time. A process held up does not renew.
         let off = self.state.1.wait_while(self.state(), |state| state.held).unwrap().off;
