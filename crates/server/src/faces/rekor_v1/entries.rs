@@ -138,11 +138,13 @@ pub(super) async fn by_id(
     Ok(found.map_or_else(nothing, |entry| json(StatusCode::OK, &under_id(entry))))
 }
 
-/// The id of the entry that a proposal would make or has made. None for a version that this log takes none of: it has no such
-/// entry. cosign asks for an attestation as `dsse 0.0.1` and as `intoto 0.0.1` at once, and upstream knows both.
+/// The id of the entry that a proposal would make or has made. None for `intoto 0.0.1`, which upstream knows and this log takes
+/// none of: cosign asks for an attestation in that form and as `dsse 0.0.1` at once.
 fn proposed(entry: &Value) -> Result<Option<EntryId>, HttpError> {
     let proposal = match ProposalV1::parse(entry.to_string().as_bytes()) {
-        Err(ProposalError::Version { .. }) => return Ok(None),
+        Err(ProposalError::Version { kind, version }) if (&*kind, &*version) == ("intoto", "0.0.1") => {
+            return Ok(None);
+        }
         parsed => parsed.map_err(|e| refused(&e))?,
     };
     let body = made(proposal, None)?.canonical_body();
