@@ -12,8 +12,9 @@ use countersign_x509::Certificate;
 use zeroize::Zeroizing;
 
 use crate::config::Role;
+use crate::handover::wanted;
 use crate::instance::{Instance, InstanceKey, paths};
-use crate::revoke;
+use crate::{moves, revoke};
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,6 +75,7 @@ impl Findings {
 /// changed, so that it may run beside the server.
 pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn Clock) -> Vec<Finding> {
     let mut findings = Findings::default();
+    rotation(directory, &mut findings);
     let instance = match Instance::open(directory) {
         Ok(instance) => instance,
         Err(e) => {
@@ -94,6 +96,19 @@ pub fn run(directory: &Path, password: Option<&Zeroizing<String>>, clock: &dyn C
     disk(&instance, &mut findings);
     reachability(&instance, &mut findings);
     findings.0
+}
+
+/// Whether somebody rotates, or was stopped in the middle of it.
+fn rotation(directory: &Path, findings: &mut Findings) {
+    if wanted(directory) {
+        findings.good("rotation", "one is under way");
+    } else if moves::cut_off(directory) {
+        findings.problem(
+            "rotation",
+            "one was cut off before anything was published",
+            "start the server, or rotate once more: either puts back first what was moved",
+        );
+    }
 }
 
 fn exposure(instance: &Instance, findings: &mut Findings) {

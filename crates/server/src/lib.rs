@@ -22,6 +22,7 @@ pub mod instance;
 pub mod listen;
 pub mod marks;
 mod metrics;
+mod moves;
 mod patient;
 mod rate_limit;
 mod rekor_v1;

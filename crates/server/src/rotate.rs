@@ -3,8 +3,9 @@
 //! The order is: put the old key and certificate away, make the new ones in their place, publish a trust root that knows
 //! both. A step that fails puts everything back. A server that runs lets go of the instance meanwhile and keeps its clients
 //! waiting (`handover`), so nothing is refused, and nothing is signed with a key that is not published yet. When
-//! the process is ended in the middle, `doctor` says so, and rotating once more heals it. A log past one machine is not
-//! moved away but ended where it is (`succession`).
+//! the process is ended before it publishes, whoever opens the instance next puts everything back (`moves`); when it is
+//! ended in between, `doctor` says so, and rotating once more heals it. A log past one machine is not moved away but ended
+//! where it is (`succession`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::ServerError;
 use crate::config::{self, FILE_NAME};
 use crate::handover::Handover;
 use crate::instance::{Instance, InstanceKey, create, paths};
+use crate::moves::{self, Moves};
 use crate::store::{Store, names};
 use crate::succession::Succession;
 use crate::{retired, revoke};
@@ -139,6 +141,7 @@ pub fn rotate(
     password: Option<&Zeroizing<String>>,
     clock: &Arc<dyn Clock>,
 ) -> Result<RotateReport, ServerError> {
+    moves::heal(directory)?;
     let instance = Instance::open(directory)?;
     let source = instance.password(password);
     new.check(&instance, target.keys())?;
@@ -197,7 +200,7 @@ fn rotate_held(
         retired::address(&instance.config.base_url(), &name)
     });
     let succession = Succession::begin(instance, key, source, clock)?;
-    let mut moves = Moves::default();
+    let mut moves = Moves::begin(directory);
     let mut steps = || {
         let instance = renew(instance, key, new, &retired, source, &mut moves)?;
         if let Some((_, place)) = key.log() {
@@ -205,6 +208,7 @@ fn rotate_held(
             succession.as_ref().map_or(Ok(()), Succession::succeed)?;
         }
         replace(&instance, key, &retired, source, now, &mut moves)?;
+        moves.publishing()?;
         publish(&instance, source, tuf_root, readable_at.as_deref(), now)
     };
     let done = steps();
@@ -330,43 +334,6 @@ fn retired_directory(instance: &Instance, target: Target, now: Timestamp) -> Res
     Ok(path)
 }
 
-/// Files moved so far, to be moved back when a later step fails.
-#[derive(Default)]
-struct Moves(Vec<(PathBuf, PathBuf)>);
-
-impl Moves {
-    fn rename(&mut self, from: &Path, to: &Path) -> Result<(), ServerError> {
-        std::fs::rename(from, to).map_err(|e| ServerError::File {
-            path: from.to_owned(),
-            message: format!("cannot be moved: {e}"),
-        })?;
-        self.0.push((from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-
-    fn copy(&mut self, from: &Path, to: &Path) -> Result<(), ServerError> {
-        std::fs::copy(from, to).map_err(|e| ServerError::File {
-            path: from.to_owned(),
-            message: format!("cannot be copied: {e}"),
-        })?;
-        self.0.push((from.to_owned(), to.to_owned()));
-        Ok(())
-    }
-
-    fn undo(self) {
-        for (from, to) in self.0.into_iter().rev() {
-            let put_back = if from.is_dir() {
-                std::fs::remove_dir_all(&from).and_then(|()| std::fs::rename(&to, &from))
-            } else {
-                std::fs::rename(&to, &from)
-            };
-            if let Err(e) = put_back {
-                tracing::error!(path = %from.display(), kept = %to.display(), error = %e, "not put back");
-            }
-        }
-    }
-}
-
 /// Puts a new key into the place of an old one: its files away, its new home into the configuration. Gives the instance
 /// with that configuration.
 fn renew(
@@ -483,9 +450,10 @@ fn rotate_revocation(
     })?;
     let online = instance.load_key(InstanceKey::TufOnline, password)?;
     let retired = retired_directory(instance, Target::Revocation, now)?;
-    let mut moves = Moves::default();
+    let mut moves = Moves::begin(&instance.directory);
     let renewed = renew(instance, InstanceKey::Revocation, new, &retired, password, &mut moves);
     let done = renewed.and_then(|instance| {
+        moves.publishing()?;
         revoke::rotate_to(&instance, list.list(), &[Arc::clone(tuf_root), online], password, now)
     });
     if let Err(e) = done {
@@ -514,7 +482,7 @@ fn rotate_tuf(
     let old_online = instance.load_key(InstanceKey::TufOnline, password)?;
     let repository = instance.repository(now)?;
     let retired = retired_directory(instance, Target::Tuf, now)?;
-    let mut moves = Moves::default();
+    let mut moves = Moves::begin(&instance.directory);
     let mut steps = || {
         for key in keys {
             renew(instance, *key, new, &retired, password, &mut moves)?;
@@ -525,6 +493,7 @@ fn rotate_tuf(
         let roles =
             Roles::offline_and_online(TufRole::single(new_root.public_key()), new_online.public_key());
         let fingerprint = new_root.public_key().fingerprint();
+        moves.publishing()?;
         repository
             .update_root(&roles, &[Arc::clone(old_root), Arc::clone(&old_online), new_root, new_online], now)
             .map_err(|e| ServerError::Trust(e.to_string()))?;

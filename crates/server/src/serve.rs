@@ -29,6 +29,7 @@ use crate::instance::{Documents, Instance, InstanceKey};
 use crate::listen;
 pub use crate::listen::Patience;
 use crate::metrics::Metrics;
+use crate::moves;
 use crate::rate_limit::RateLimiter;
 use crate::rekor_v1::RekorV1;
 use crate::remote_key::RemoteKey;
@@ -274,7 +275,7 @@ impl Running {
 pub async fn start(directory: &Path, mut options: ServeOptions) -> Result<Running, ServerError> {
     // Where there is none, nothing is waited for and nothing made. Then as it is after a rotation that is under way.
     Instance::open(directory)?;
-    let serving = Serving::begin(directory).await?;
+    let serving = begin(directory).await?;
     let instance = Instance::open(directory)?;
     let config = &instance.config;
     let roles = options.roles.take().unwrap_or_else(|| config.roles.clone());
@@ -394,10 +395,38 @@ impl Served {
         &self,
         options: &ServeOptions,
     ) -> Result<(Option<Serving>, Instance, Services), ServerError> {
-        let serving = Serving::begin(&self.directory).await?;
+        let serving = begin(&self.directory).await?;
         let instance = Instance::open(&self.directory)?;
         let services = instance.services(&self.roles, options, &self.lasting).await?;
         Ok((serving, instance, services))
+    }
+}
+
+/// How often a rotation that was cut off is tried to be undone.
+const HEALING: u32 = 10;
+
+/// Waits until no rotation has the instance, and keeps the next one waiting. What one left that was cut off is put back first.
+async fn begin(directory: &Path) -> Result<Option<Serving>, ServerError> {
+    let mut failed = 0;
+    loop {
+        let serving = Serving::begin(directory).await?;
+        // Nobody rotates now, so that it is not of one that is under way.
+        if !moves::cut_off(directory) {
+            return Ok(serving);
+        }
+        drop(serving);
+        let place = directory.to_owned();
+        let healed = tokio::task::spawn_blocking(move || moves::heal(&place)).await;
+        let healed =
+            healed.unwrap_or_else(|e| Err(ServerError::Trust(format!("undoing a rotation ended: {e}"))));
+        if let Err(error) = healed {
+            // Another server may be doing it.
+            failed += 1;
+            if failed == HEALING {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
     }
 }
 

@@ -72,6 +72,26 @@ impl Succession {
         Ok(Some(succession))
     }
 
+    /// The logs that a rotation ended which was itself cut off before anything was published go on. Their directories are back
+    /// in their places.
+    pub(crate) fn undo_cut_off(instance: &Instance) -> Result<(), ServerError> {
+        for (what, place) in
+            [InstanceKey::Log, InstanceKey::LogV1, InstanceKey::Ct].iter().filter_map(|key| key.log())
+        {
+            let directory = instance.directory.join(place);
+            let failed = |e: &dyn std::fmt::Display| ServerError::Log { log: what, message: e.to_string() };
+            let Some(successor) = names::read(&directory, names::SUCCESSOR).map_err(|e| failed(&e))? else {
+                continue;
+            };
+            let store = Store::of(instance)?;
+            if let Some((_, log)) = store.distributed(place).map_err(|e| failed(&e))? {
+                thaw(&log, &successor).map_err(|e| failed(&e))?;
+            }
+            std::fs::remove_file(directory.join(names::SUCCESSOR)).map_err(|e| failed(&e))?;
+        }
+        Ok(())
+    }
+
     /// The directory of before is moved away; the new one says where the successor is.
     pub(crate) fn succeed(&self) -> Result<(), ServerError> {
         names::write(&self.directory, names::NAME, &self.successor)

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign_crypto::{KeyPair, KeyType};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::requests::entry_request;
 use crate::support::{Home, Instance};
@@ -274,5 +274,21 @@ fn a_rotation_that_fails_or_is_killed_leaves_the_server_running() {
     hung.wait().unwrap();
     slow.write_all(b"}").unwrap();
     write("killed");
+    assert_eq!(instance.stop(), Some(0));
+    // One that is killed with the old key and tree moved away: the next server puts them back.
+    let retired = home.path("instance/retired/log-cut-off");
+    std::fs::create_dir_all(&retired).unwrap();
+    let moves = [("keys/log.key", "log.key"), ("keys/log.pub", "log.pub"), ("log", "tree")];
+    let journal: Vec<_> =
+        moves.map(|(from, to)| json!({"from": from, "to": format!("retired/log-cut-off/{to}")})).into();
+    std::fs::write(home.path("instance/rotation.json"), serde_json::to_vec(&journal).unwrap()).unwrap();
+    for (from, to) in moves {
+        std::fs::rename(home.path("instance").join(from), retired.join(to)).unwrap();
+    }
+    let (code, found, err) = home.text(&["doctor", "instance"]);
+    let told = format!("{found}{err}");
+    assert!(code != 0 && told.contains("start the server, or rotate once more"), "{told}");
+    let mut instance = Instance::start_again(&home);
+    assert_eq!(std::fs::read(&public).unwrap(), old);
     assert_eq!(instance.stop(), Some(0));
 }

@@ -425,11 +425,33 @@ async fn a_rotation_that_fails_is_undone_and_one_that_is_cut_off_is_taken_up_aga
     let password = countersign_keys::PasswordSource::Literal(password.into());
     let reference = countersign_keys::KeyRef::File(world.path.join("keys/log.key"));
     let signers = [countersign_keys::load_signer(&reference, &password).unwrap()];
-    let ended = tokio::task::spawn_blocking(move || {
-        let options = countersign_log::Options::default();
-        freeze(&stored, &options, &signers, &clock(), "log-next").map(|_| stored)
-    });
-    let stored = ended.await.unwrap().unwrap();
+    let ended = async |stored: Distributed| {
+        let signers = signers.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            let options = countersign_log::Options::default();
+            freeze(&stored, &options, &signers, &clock(), "log-next").map(|_| stored)
+        });
+        ended.await.unwrap().unwrap()
+    };
+    let stored = ended(stored).await;
+    // Killed later still: what is under way was written down, and whoever serves it next puts it back.
+    let retired = world.path.join("retired/log-cut-off");
+    std::fs::create_dir_all(&retired).unwrap();
+    let journal = world.path.join("rotation.json");
+    std::fs::write(&journal, r#"[{"from": "log", "to": "retired/log-cut-off/tree"}]"#).unwrap();
+    std::fs::rename(&log, retired.join("tree")).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    std::fs::write(log.join("store-name"), "log-next\n").unwrap();
+    assert!(problems(&world.path).contains("cut off before anything was published"));
+    let here = serve(&world.path).await;
+    let (status, _, answer) = world.post(&here, ENTRIES, entry_request(&key(), b"goes on")).await;
+    assert_eq!(status, 201);
+    let entries = [entries, vec![body_of(&answer)]].concat();
+    assert_eq!(world.entries(&here, "/api/v2").await, entries);
+    assert!(!journal.exists() && !log.join("successor").exists());
+    end(here).await;
+    std::fs::write(log.join("successor"), "log-next\n").unwrap();
+    let stored = ended(stored).await;
     let found = problems(&world.path);
     assert!(found.contains("countersign rotate log` once more"), "{found}");
     let report = world.rotate(Target::Log).await.unwrap();
