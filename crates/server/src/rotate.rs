@@ -114,7 +114,7 @@ impl NewKeys {
 }
 
 /// What a rotation did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RotateReport {
     /// Where the old key and, of a log, the old tree were put; nowhere when there was none.
     pub retired: Option<PathBuf>,
@@ -221,13 +221,7 @@ fn rotate_held(
     }
     let public = key.load_public(directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport {
-        retired: Some(retired),
-        readable_at,
-        fingerprint,
-        served: false,
-        past_one_machine: false,
-    })
+    Ok(RotateReport { retired: Some(retired), readable_at, fingerprint, ..RotateReport::default() })
 }
 
 /// Gives an instance the log of Rekor v1 that it did not have. What fails leaves it without one.
@@ -275,7 +269,7 @@ fn begin_log_v1(
         let _ = crate::instance::write_public(&path, &before);
     })?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport { retired: None, readable_at: None, fingerprint, served: false, past_one_machine: false })
+    Ok(RotateReport { fingerprint, ..RotateReport::default() })
 }
 
 /// Opens the logs in the instance's directory, which nobody else can while we do. Of those past one machine only the one
@@ -462,13 +456,7 @@ fn rotate_revocation(
     }
     let public = InstanceKey::Revocation.load_public(&instance.directory)?;
     let fingerprint = countersign_crypto::encoding::hex_encode(&public.fingerprint());
-    Ok(RotateReport {
-        retired: Some(retired),
-        readable_at: None,
-        fingerprint,
-        served: false,
-        past_one_machine: false,
-    })
+    Ok(RotateReport { retired: Some(retired), fingerprint, ..RotateReport::default() })
 }
 
 fn rotate_tuf(
@@ -500,13 +488,9 @@ fn rotate_tuf(
         Ok(countersign_crypto::encoding::hex_encode(&fingerprint))
     };
     match steps() {
-        Ok(fingerprint) => Ok(RotateReport {
-            retired: Some(retired),
-            readable_at: None,
-            fingerprint,
-            served: false,
-            past_one_machine: false,
-        }),
+        Ok(fingerprint) => {
+            Ok(RotateReport { retired: Some(retired), fingerprint, ..RotateReport::default() })
+        }
         Err(e) => {
             moves.undo();
             Err(e)

@@ -20,7 +20,7 @@ use crate::out::Terminal;
 #[command(before_help = "Examples:
   countersign log get 42
   countersign log get 42 --out entry.json
-  countersign log get 42 --rekor-v1             of the log of Rekor v1, by the index over all its trees
+  countersign log get 42 --rekor-v1             of Rekor v1, by the index over all its trees
   countersign log get 108e9186e8c5677a4c1f…     of the same, by its UUID")]
 pub(super) struct Get {
     /// The entry's index, or the UUID of one in the log of Rekor v1
@@ -66,7 +66,7 @@ impl Get {
 #[command(before_help = "Examples:
   countersign log proof 42                        that entry 42 is in the tree
   countersign log proof --kept checkpoint.txt     that the tree continues the kept one
-  countersign log proof 42 --rekor-v1             of the log of Rekor v1, by the index over all its trees
+  countersign log proof 42 --rekor-v1             of Rekor v1, by the index over all its trees
   countersign log proof 108e9186e8c5677a4c1f…     of the same, by the entry's UUID
   countersign log proof --kept v1.txt --rekor-v1")]
 pub(super) struct Proof {
