@@ -1,6 +1,7 @@
 //! What a rotation has moved away, to be moved back when a later step fails, or when the process was ended before anything
 //! was published. Each move is written down before it is made.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -87,8 +88,16 @@ impl Moves {
 
     /// From here on the new keys may be known to others: nobody but this process moves anything back.
     pub(crate) fn publishing(&self) -> Result<(), ServerError> {
+        let sync = |path: &Path| file::sync_dir(path).map_err(|e| failed(path, e.to_string()));
+        let moved = self.made.iter().flat_map(|one| [&one.from, &one.to]);
+        let parents: BTreeSet<_> = moved.filter_map(|path| path.parent()).collect();
+        // A power cut must not bring the journal back once something was published, nor take a move back without it.
+        for parent in parents {
+            sync(&self.directory.join(parent))?;
+        }
         let path = self.journal();
-        remove(&path).map_err(|e| failed(&path, format!("cannot be removed: {e}")))
+        remove(&path).map_err(|e| failed(&path, format!("cannot be removed: {e}")))?;
+        sync(&self.directory)
     }
 
     /// Moves everything back. A move that was written down and not made is none.
