@@ -64,6 +64,10 @@ impl Moves {
             Ok(below) => Ok(below.to_owned()),
             Err(_) => Err(failed(path, "is not in the instance's directory")),
         };
+        // What is there is of another rotation, and neither may it be lost nor be taken for ours when this is undone.
+        if to.exists() {
+            return Err(failed(to, "is there already, of another rotation; rotate once more"));
+        }
         let one = Move { from: below(from)?, to: below(to)? };
         self.made.push(one);
         self.write_down()
@@ -92,8 +96,9 @@ impl Moves {
         let moved = self.made.iter().flat_map(|one| [&one.from, &one.to]);
         let parents: BTreeSet<_> = moved.filter_map(|path| path.parent()).collect();
         // A power cut must not bring the journal back once something was published, nor take a move back without it.
-        for parent in parents {
-            sync(&self.directory.join(parent))?;
+        let parents = parents.into_iter().map(|parent| self.directory.join(parent));
+        for parent in parents.filter(|parent| parent.exists()) {
+            sync(&parent)?;
         }
         let path = self.journal();
         remove(&path).map_err(|e| failed(&path, format!("cannot be removed: {e}")))?;
@@ -266,6 +271,22 @@ mod tests {
         assert_eq!(problems(&directory), Vec::<String>::new());
         assert_ne!(all(&directory)[Path::new("keys/log.pub")], before[Path::new("keys/log.pub")]);
         assert!(!cut_off(&directory));
+    }
+
+    #[test]
+    fn what_another_rotation_put_away_is_neither_overwritten_nor_put_back() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = temporary.path();
+        for (name, text) in [("own", "new"), ("kept", "old")] {
+            std::fs::write(directory.join(name), text).unwrap();
+        }
+        let mut moves = Moves::begin(directory);
+        let (own, kept) = (directory.join("own"), directory.join("kept"));
+        let error = moves.rename(&own, &kept).unwrap_err().to_string();
+        assert!(error.contains("of another rotation"), "{error}");
+        assert!(moves.copy(&own, &kept).is_err());
+        moves.undo();
+        assert_eq!(std::fs::read_to_string(own).unwrap() + &std::fs::read_to_string(kept).unwrap(), "newold");
     }
 
     #[test]
